@@ -1,0 +1,42 @@
+"""The two losses and the accuracy, on logits: above 0 the discriminator says real, at or below 0 fake."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """Mean binary cross-entropy of real images against label 1 and of fakes against label 0.
+
+    Args:
+      real_logits: [B, 1].
+      fake_logits: [B', 1]. Every image counts the same, real or fake.
+
+    Returns:
+      A scalar, in nats, at least 0; ln 2 = 0.693 for a discriminator that cannot tell.
+    """
+    real = optax.sigmoid_binary_cross_entropy(real_logits, jnp.ones_like(real_logits))
+    fake = optax.sigmoid_binary_cross_entropy(fake_logits, jnp.zeros_like(fake_logits))
+    return jnp.concatenate([real, fake]).mean()
+
+
+def generator_loss(fake_logits: jax.Array) -> jax.Array:
+    """Mean binary cross-entropy of fakes against label 1: the non-saturating loss (Goodfellow et al. 2014).
+
+    Args:
+      fake_logits: [B, 1].
+
+    Returns:
+      A scalar, in nats, at least 0.
+    """
+    return optax.sigmoid_binary_cross_entropy(fake_logits, jnp.ones_like(fake_logits)).mean()
+
+
+def discriminator_accuracy(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """Share of images told right, at the threshold of Keras's binary accuracy: real if p > 0.5. In [0, 1]."""
+    return jnp.concatenate([real_logits > 0, fake_logits <= 0]).mean()
+
+
+def generator_accuracy(fake_logits: jax.Array) -> jax.Array:
+    """Share of fakes that the discriminator takes for real. In [0, 1]."""
+    return (fake_logits > 0).mean()

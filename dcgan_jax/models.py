@@ -1,0 +1,112 @@
+"""Generator and discriminator as Flax Linen modules.
+
+The architecture is that of R. Atienza's "GAN by Example using Keras on Tensorflow Backend"
+(dcgan_mnist.py). Both modules are pure through ``init`` and ``apply``::
+
+    variables = Generator().init(key, z)
+    images = Generator().apply(variables, z)
+    images, updates = Generator().apply(
+        variables, z, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
+
+Parameters start as in Keras: kernels Glorot-uniform, biases zero. All kernels have the canonical 5x5 shape
+[5, 5, in, out], whichever way `dcgan_jax.layers` computes with them.
+"""
+
+import flax.linen as nn
+import jax
+
+from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
+
+_KERNEL_SIZE = 5  # the tutorial's, in every convolution
+_KERNEL_INIT = nn.initializers.glorot_uniform()
+
+
+class Conv(nn.Module):
+    """5x5 'same' convolution with a bias: [B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+
+    features: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (_KERNEL_SIZE, _KERNEL_SIZE, x.shape[-1], self.features)
+        kernel = self.param("kernel", _KERNEL_INIT, shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        return conv2d(x, kernel, self.stride) + bias
+
+
+class UpsampleConv(nn.Module):
+    """Nearest upsampling by 2, then a 5x5 'same' convolution with a bias: [B, H, W, in] -> [B, 2 H, 2 W, features]."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (_KERNEL_SIZE, _KERNEL_SIZE, x.shape[-1], self.features)
+        kernel = self.param("kernel", _KERNEL_INIT, shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        return upsample_conv2d(x, kernel) + bias
+
+
+class Generator(nn.Module):
+    """Noise to images: [B, latent] -> [B, *image_shape], each pixel in [0, 1].
+
+    With the defaults and 100 latent dimensions it has 2,394,241 parameters, 25,536 of them batch statistics.
+    With ``train=True`` batch normalisation uses the batch's own statistics and updates the moving ones
+    (pass ``mutable=["batch_stats"]``), and dropout is on (pass a ``dropout`` rng).
+
+    Attributes:
+      image_shape: height, width (multiples of 4) and channels of the images.
+      dropout_rate: of the dropout after the dense layer.
+
+    Raises:
+      ValueError: if the height or the width is not a multiple of 4.
+    """
+
+    image_shape: tuple[int, int, int] = (28, 28, 1)
+    dropout_rate: float = 0.4
+
+    @nn.compact
+    def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
+        height, width, channels = self.image_shape
+        if height < 4 or width < 4 or height % 4 or width % 4:
+            raise ValueError(f"image height and width must be multiples of 4, got {self.image_shape}")
+
+        def normalise(name: str, x: jax.Array) -> jax.Array:
+            # Keras's momentum in this tutorial (0.9) and Keras's default epsilon (1e-3).
+            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-3, name=name)
+            return nn.relu(norm(x))
+
+        x = nn.Dense(height // 4 * (width // 4) * 256, kernel_init=_KERNEL_INIT, name="dense")(z)
+        x = normalise("norm_0", x)  # statistics of each unit, not of each channel
+        x = x.reshape(-1, height // 4, width // 4, 256)  # [B, 7, 7, 256]
+        if train:
+            x = dropout(x, self.dropout_rate, self.make_rng("dropout"))
+        x = normalise("norm_1", UpsampleConv(128, name="conv_1")(x))  # [B, 14, 14, 128]
+        x = normalise("norm_2", UpsampleConv(64, name="conv_2")(x))  # [B, 28, 28, 64]
+        x = normalise("norm_3", Conv(32, name="conv_3")(x))  # [B, 28, 28, 32]
+        return nn.sigmoid(Conv(channels, name="conv_4")(x))  # [B, 28, 28, 1]
+
+
+class Discriminator(nn.Module):
+    """Images to logits: [B, H, W, C] in [0, 1] -> [B, 1], above 0 where the image looks real.
+
+    With 28x28x1 images it has 4,311,553 parameters. It has no batch normalisation; with ``train=True``
+    dropout is on (pass a ``dropout`` rng).
+
+    Attributes:
+      dropout_rate: of the dropout after each convolution.
+    """
+
+    dropout_rate: float = 0.4
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        x = images
+        for i, (features, stride) in enumerate([(64, 2), (128, 2), (256, 2), (512, 1)], start=1):
+            x = nn.leaky_relu(Conv(features, stride, name=f"conv_{i}")(x), negative_slope=0.2)
+            if train:
+                x = dropout(x, self.dropout_rate, self.make_rng("dropout"))
+            # [B, 14, 14, 64], [B, 7, 7, 128], [B, 4, 4, 256], [B, 4, 4, 512]
+        x = x.reshape(x.shape[0], -1)  # [B, 8192], by row, column, channel
+        return nn.Dense(1, kernel_init=_KERNEL_INIT, name="dense")(x)  # [B, 1]

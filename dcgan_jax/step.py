@@ -1,0 +1,119 @@
+"""One training step: the discriminator learns, then the generator against the updated discriminator."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from dcgan_jax.losses import (
+    discriminator_accuracy,
+    discriminator_loss,
+    generator_accuracy,
+    generator_loss,
+)
+from dcgan_jax.sampling import draw_noise, generate
+from dcgan_jax.state import GANState
+
+Metrics = dict[str, jax.Array]
+
+
+@jax.jit
+def train_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANState, Metrics]:
+    """One step of both networks: `discriminator_step`, then `generator_step` with as many fakes.
+
+    Pure and jit-compiled; it donates nothing, and works under the caller's ``jit``, ``vmap``, ``lax.scan``
+    and sharding. The same inputs give the same bits.
+
+    Args:
+      state: from `init_state`.
+      images: a batch of real images [B, H, W, C], uint8 in [0, 255] or floating point in [0, 1].
+      key: a PRNG key, a new one each step.
+
+    Returns:
+      The new state, one step on, and the scalars ``d_loss``, ``d_accuracy``, ``g_loss`` and
+      ``g_accuracy``, on the device.
+
+    Raises:
+      TypeError: if the images are neither uint8 nor floating point.
+      ValueError: if their shape is not that of the generator's images.
+    """
+    discriminator_key, generator_key = jax.random.split(key)
+    state, d_metrics = discriminator_step(state, images, discriminator_key)
+    state, g_metrics = generator_step(state, generator_key, images.shape[0])
+    return state.replace(step=state.step + 1), {**d_metrics, **g_metrics}
+
+
+@jax.jit
+def discriminator_step(
+    state: GANState, images: jax.Array, key: jax.Array
+) -> tuple[GANState, Metrics]:
+    """Update the discriminator alone, on the real images and as many fakes in one batch.
+
+    The fakes are made in inference mode, as Keras's ``predict`` makes them, and carry no gradient.
+
+    Args, raises: as `train_step`.
+
+    Returns:
+      The state with a new discriminator, and ``d_loss`` and ``d_accuracy`` before the update.
+    """
+    noise_key, dropout_key = jax.random.split(key)
+    batch_size = images.shape[0]
+    fake = generate(state, draw_noise(noise_key, batch_size, state.latent_size))  # [B, H, W, C]
+    real = _to_unit_range(images, fake.shape)  # [B, H, W, C]
+    both = jnp.concatenate([real, fake])  # [2 B, H, W, C]
+
+    def loss(params):
+        logits, batch_stats = state.discriminator.train(params, both, dropout_key)  # [2 B, 1]
+        real_logits, fake_logits = jnp.split(logits, 2)
+        accuracy = discriminator_accuracy(real_logits, fake_logits)
+        return discriminator_loss(real_logits, fake_logits), (accuracy, batch_stats)
+
+    (d_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(
+        state.discriminator.params
+    )
+    discriminator = state.discriminator.update(grads, batch_stats)
+    return state.replace(discriminator=discriminator), {"d_loss": d_loss, "d_accuracy": accuracy}
+
+
+@functools.partial(jax.jit, static_argnames="batch_size")
+def generator_step(
+    state: GANState, key: jax.Array, batch_size: int
+) -> tuple[GANState, Metrics]:
+    """Update the generator alone, on ``batch_size`` fresh fakes that the discriminator should take for real.
+
+    Both networks are in training mode. The gradient stops at the discriminator's parameters: it passes
+    through them to the generator, and they stay as they are.
+
+    Args:
+      state: from `init_state`.
+      key: a PRNG key.
+      batch_size: how many fakes.
+
+    Returns:
+      The state with a new generator, and ``g_loss`` and ``g_accuracy`` before the update.
+    """
+    noise_key, generator_key, discriminator_key = jax.random.split(key, 3)
+    z = draw_noise(noise_key, batch_size, state.latent_size)  # [B, latent]
+    frozen = jax.lax.stop_gradient(state.discriminator.params)
+
+    def loss(params):
+        fake, batch_stats = state.generator.train(params, z, generator_key)  # [B, H, W, C]
+        logits, _ = state.discriminator.train(frozen, fake, discriminator_key)  # [B, 1]
+        return generator_loss(logits), (generator_accuracy(logits), batch_stats)
+
+    (g_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(
+        state.generator.params
+    )
+    generator = state.generator.update(grads, batch_stats)
+    return state.replace(generator=generator), {"g_loss": g_loss, "g_accuracy": accuracy}
+
+
+def _to_unit_range(images: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Real images as float32 in [0, 1], checked against the shape of the fakes."""
+    if images.shape != shape:
+        raise ValueError(f"real images must have the generator's shape {shape}, got {images.shape}")
+    if images.dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 255
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return images.astype(jnp.float32)
+    raise TypeError(f"real images must be uint8 or floating point in [0, 1], got {images.dtype}")
