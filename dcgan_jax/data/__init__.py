@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def _parse_images(archive: bytes, path: Path) -> np.ndarray:
     """An idx3 archive of unsigned bytes -> uint8 [N, H, W, 1]. The format: http://yann.lecun.com/exdb/mnist."""
     try:
         content = gzip.decompress(archive)
-    except (OSError, EOFError, ValueError) as error:  # zlib.error is an Exception of its own
+    except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"the archive {path} is not a whole gzip file ({error})") from error
     header = np.frombuffer(content[:16], ">u4")
     if header.size != 4 or header[0] != 0x00000803 or len(content) - 16 != np.prod(header[1:].astype(object)):
@@ -102,12 +103,13 @@ def _fetch(name: str, filename: str, data_dir: str | Path | None) -> tuple[Path,
     manager = tfds.download.DownloadManager(
         download_dir=downloads, manual_dir=manual, url_infos=url_infos, dataset_name=name
     )
-    if not any(p.stat().st_size == info.size for p in downloads.glob(f"{name}/**/*{Path(filename).stem[:5]}*")):
+    downloaded = [*downloads.glob("*"), *downloads.glob(f"{name}/**/*")]
+    if not any(path.is_file() and path.stat().st_size == info.size for path in downloaded):
         reason = _unreachable(url)
         if reason:
             raise DatasetError(
                 f"cannot download {url} ({reason}): connect to the network, or place {filename} "
-                f"({info.size:,} bytes) in {manual} by hand, or use --dataset mnist, which needs no network"
+                f"({info.size:,} bytes) in {manual} by hand, or use mnist, which needs no network"
             )
     try:
         path = Path(manager.download(url))

@@ -1,0 +1,91 @@
+"""The command line: arguments to settings, and every error to one line."""
+
+import argparse
+import dataclasses
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from dcgan_jax.checkpoint import CheckpointError
+from dcgan_jax.config import ConfigError, TrainConfig
+from dcgan_jax.data import DatasetError
+from dcgan_jax.loop import RunFolderError, check, fresh_state, read_config, run_folder, summarize, train
+
+_USER_ERRORS = (ConfigError, DatasetError, RunFolderError, CheckpointError)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Argparse prints its whole usage first; one line is enough."""
+        self.exit(2, f"error: {message} (--help lists the flags)\n")
+
+
+def _train_parser(prog: str | None) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=prog,
+        description="Train the DCGAN of the Keras tutorial.",
+        allow_abbrev=False,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    for field in dataclasses.fields(TrainConfig):
+        text = field.metadata["help"]
+        if field.metadata["choices"]:
+            text += "\none of " + ", ".join(field.metadata["choices"])
+        if field.default is not None:
+            text += f" (default: {field.default})"
+        kind = int if isinstance(field.default, int) else str
+        # Absent flags stay absent: a run that goes on takes them from its own settings.
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=kind,
+            metavar="N" if kind is int else field.name.upper().replace("_", "-"),
+            help=text,
+            default=argparse.SUPPRESS,
+        )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in --workdir, or with the newest under runs/"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check everything, say what would run, write nothing")
+    return parser
+
+
+def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Train with these arguments (the process's if None).
+
+    Returns:
+      The exit code: 0 done, or saved after SIGTERM; 2 unusable input, told in one line; 130 saved after Ctrl-C.
+    """
+    given = vars(_train_parser(prog).parse_args(argv))
+    resume, dry_run = given.pop("resume"), given.pop("dry_run")
+    try:
+        config = TrainConfig(**given)
+        if resume:
+            folder = run_folder(config.workdir, resume)
+            config = dataclasses.replace(read_config(folder), **{**given, "workdir": str(folder)})
+        if dry_run:
+            _describe(config, resume)
+            return 0
+        outcome = train(config, resume=resume)
+    except _USER_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 130 if outcome.stopped_by == signal.SIGINT else 0
+
+
+def _describe(config: TrainConfig, resume: bool) -> None:
+    folder = run_folder(config.workdir, resume)
+    images = check(config, folder, resume)
+    print(summarize(fresh_state(config)[0]))
+    print(dataclasses.replace(config, workdir=str(folder)).to_json(), end="")
+    print(f"{'would go on' if resume else 'would train'} in {folder}, on {len(images):,} images; nothing was written")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``python -m dcgan_jax COMMAND``; the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    commands = {"train": train_main}
+    parser = _Parser(prog="python -m dcgan_jax", description="The Keras tutorial's DCGAN in JAX.")
+    parser.add_argument("command", choices=commands, help="what to do; COMMAND --help lists its flags")
+    command = parser.parse_args(argv[:1]).command
+    return commands[command](argv[1:], prog=f"python -m dcgan_jax {command}")

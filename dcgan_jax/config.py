@@ -1,0 +1,76 @@
+"""The settings of a training run: one frozen dataclass, its help text, and its JSON."""
+
+import dataclasses
+import json
+from typing import Any
+
+from dcgan_jax.data import DATASETS
+from dcgan_jax.optimizers import PRESETS
+
+
+class ConfigError(ValueError):
+    """A setting cannot be used; the message is one line that says which, its value and what to do."""
+
+
+def _field(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """What a run is made of. The defaults are the tutorial's.
+
+    Raises:
+      ConfigError: if a value is of the wrong type or out of range.
+    """
+
+    steps: int = _field(10_000, "training steps in all")
+    batch_size: int = _field(256, "real images in a step; as many fakes join them")
+    seed: int = _field(0, "of the parameters, the noise, the dropout and the batches")
+    dataset: str = _field("mnist", "what to learn; mnist is built in, the others are downloaded once", DATASETS)
+    data_dir: str | None = _field(None, "where downloaded data sets are kept (default: ~/tensorflow_datasets)")
+    workdir: str | None = _field(None, "the run folder (default: the next number under runs/)")
+    preset: str = _field("tutorial", "optimizer settings, as one source of the tutorial has them", PRESETS)
+    sample_every: int = _field(500, "steps between pictures of the same 16 noise vectors")
+    log_every: int = _field(10, "steps between lines of metrics")
+    checkpoint_every: int = _field(500, "steps between checkpoints")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
+            kind = int if field.type in (int, "int") else str
+            optional = field.default is None
+            if not (type(value) is kind or (optional and value is None)):
+                raise ConfigError(f"{flag} must be {'a whole number' if kind is int else 'a text'}, got {value!r}")
+            low = 0 if field.name == "seed" else 1
+            if kind is int and not low <= value < 2**31:
+                raise ConfigError(f"{flag} must be between {low} and {2**31 - 1}, got {value}")
+            choices = field.metadata["choices"]
+            if choices and value not in choices:
+                raise ConfigError(f"{flag} must be one of {', '.join(choices)}, got {value!r}")
+            if kind is str and value == "":
+                raise ConfigError(f"{flag} must not be empty: leave it out for the default")
+
+    def to_json(self) -> str:
+        """The settings as a JSON object, indented."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "TrainConfig":
+        """Read what `to_json` wrote.
+
+        Raises:
+          ConfigError: if it is not JSON, or has missing, unknown or unusable fields.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"the settings are not JSON ({error})") from error
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or set(values) != names:
+            given = set(values) if isinstance(values, dict) else set()
+            raise ConfigError(
+                f"the settings do not have the expected fields "
+                f"(missing: {sorted(names - given)}, unknown: {sorted(given - names)})"
+            )
+        return cls(**values)
