@@ -1,0 +1,194 @@
+import gzip
+import hashlib
+import http.server
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from dcgan_jax import data, load_dataset
+from dcgan_jax.data import DatasetError
+
+
+def idx_archive(images):
+    header = np.array([0x803, *images.shape], ">u4").tobytes()
+    return gzip.compress(header + images.tobytes(), mtime=0)
+
+
+def test_mnist_is_inside_the_package():
+    train, test = load_dataset("mnist"), load_dataset("mnist", "test")
+    assert (train.shape, test.shape) == ((60_000, 28, 28, 1), (10_000, 28, 28, 1))
+    assert train.dtype == test.dtype == np.uint8
+    assert (train.min(), train.max()) == (0, 255)
+    # The mean and deviation everyone normalises MNIST with.
+    assert abs(train.mean() / 255 - 0.1307) < 1e-4
+    assert abs(train.std() / 255 - 0.3081) < 1e-4
+
+
+def test_mnist_loads_in_under_a_second():
+    began = time.perf_counter()
+    load_dataset("mnist")
+    assert time.perf_counter() - began < 1
+
+
+def test_the_digests_are_those_that_tfds_records():
+    import tensorflow_datasets as tfds
+
+    recorded = {url.rsplit("/", 1)[-1]: info.checksum for url, info in tfds.builder_cls("mnist").url_infos.items()}
+    assert data._MNIST_SHA256 == recorded
+
+
+def test_a_damaged_archive_is_named(tmp_path, monkeypatch):
+    damaged = tmp_path / "mnist"
+    damaged.mkdir()
+    archive = bytearray((data.Path(data.__file__).parent / "mnist" / "t10k-images-idx3-ubyte.gz").read_bytes())
+    archive[100_000] ^= 1
+    (damaged / "t10k-images-idx3-ubyte.gz").write_bytes(archive)
+    monkeypatch.setattr(data, "__file__", str(tmp_path / "__init__.py"))
+    with pytest.raises(DatasetError, match=r"t10k-images-idx3-ubyte.gz is damaged.*reinstall dcgan-jax"):
+        load_dataset("mnist", "test")
+    with pytest.raises(DatasetError, match=r"cannot read the archive .*train-images"):
+        load_dataset("mnist", "train")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cifar",), "unknown data set 'cifar': choose from mnist, fashion_mnist, kmnist"),
+        (("mnist", "validation"), "unknown split 'validation' of mnist: choose from train, test"),
+    ],
+)
+def test_unknown_names_are_told_with_the_known_ones(arguments, message):
+    with pytest.raises(DatasetError) as error:
+        load_dataset(*arguments)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b""), gzip.compress(b"\0" * 16), idx_archive(np.zeros((2, 3, 4), np.uint8))[:-9]],
+)
+def test_what_is_not_an_idx_archive_of_images_is_refused(content, tmp_path):
+    with pytest.raises(DatasetError, match="x.gz"):
+        data._parse_images(content, tmp_path / "x.gz")
+
+
+class Site(http.server.BaseHTTPRequestHandler):
+    """A web site with one archive, at an address that it pretends TFDS records."""
+
+    content = idx_archive(np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8))
+    status = 200
+    requests = 0
+
+    def do_GET(self):
+        type(self).requests += 1
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def site(monkeypatch):
+    """Serve KMNIST's archive from this machine, with the size and digest that TFDS then expects."""
+    import tensorflow_datasets as tfds
+
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    handler = type("Handler", (Site,), {})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/kmnist/train-images-idx3-ubyte.gz"
+        digest = hashlib.sha256(Site.content).hexdigest()
+        info = tfds.download.checksums.UrlInfo(
+            size=tfds.core.utils.Size(len(Site.content)), checksum=digest, filename="train-images-idx3-ubyte.gz"
+        )
+        monkeypatch.setattr(tfds.builder_cls("kmnist"), "url_infos", {url: info})
+        yield handler
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_happens_once(site, tmp_path):
+    first = load_dataset("kmnist", data_dir=tmp_path)
+    assert first.shape == (7, 28, 28, 1)
+    asked = site.requests
+    assert asked > 0
+    np.testing.assert_array_equal(load_dataset("kmnist", data_dir=tmp_path), first)
+    assert site.requests == asked
+
+
+def test_a_damaged_download_is_noticed_later(site, tmp_path):
+    load_dataset("kmnist", data_dir=tmp_path)
+    (archive,) = [p for p in tmp_path.rglob("*.gz") if p.is_file()]
+    content = bytearray(archive.read_bytes())
+    content[50] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(DatasetError, match="damaged.*delete it"):
+        load_dataset("kmnist", data_dir=tmp_path)
+
+
+def test_a_server_with_other_content_is_not_believed(site, tmp_path):
+    site.content = Site.content[:-1] + b"x"
+    with pytest.raises(DatasetError, match="cannot download"):
+        load_dataset("kmnist", data_dir=tmp_path)
+
+
+def test_a_server_that_refuses_is_told_at_once(site, tmp_path):
+    site.status = 503
+    began = time.perf_counter()
+    with pytest.raises(DatasetError, match="the server answered 503"):
+        load_dataset("kmnist", data_dir=tmp_path)
+    assert time.perf_counter() - began < 5
+
+
+def test_an_archive_placed_by_hand_is_taken_and_checked(site, tmp_path):
+    manual = tmp_path / "downloads" / "manual"
+    manual.mkdir(parents=True)
+    by_hand = manual / "train-images-idx3-ubyte.gz"
+    by_hand.write_bytes(Site.content)
+    assert load_dataset("kmnist", data_dir=tmp_path).shape == (7, 28, 28, 1)
+    assert site.requests == 0
+    by_hand.write_bytes(Site.content[:-1])
+    with pytest.raises(DatasetError, match=r"manual/train-images-idx3-ubyte.gz is damaged or another one"):
+        load_dataset("kmnist", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
+@pytest.mark.parametrize("network", ["refusing", "silent"])
+def test_without_a_network_the_way_out_is_told_within_five_seconds(name, network, tmp_path, monkeypatch):
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        if network == "silent":
+            proxy.listen()  # connections are taken and never answered
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        began = time.perf_counter()
+        with pytest.raises(DatasetError) as error:
+            load_dataset(name, data_dir=tmp_path)
+        assert time.perf_counter() - began < 5
+    message = str(error.value)
+    assert "train-images-idx3-ubyte.gz" in message
+    assert str(tmp_path / "downloads" / "manual") in message
+    assert "mnist" in message
+    assert "\n" not in message
+
+
+def test_tensorflow_is_not_imported(run_python, tmp_path):
+    out = run_python(
+        f"""
+        import sys
+        from dcgan_jax.data import DatasetError, load_dataset
+        try:
+            load_dataset("fashion_mnist", data_dir={str(tmp_path)!r})
+        except DatasetError:
+            print("told,", "tensorflow" in sys.modules)
+        """,
+        http_proxy="http://127.0.0.1:9",
+    )
+    assert out.strip() == "told, False"

@@ -1,0 +1,123 @@
+"""Each layer equals its plain formulation: forward and both gradients, on odd and even sizes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import assert_close
+from jax import lax
+
+from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
+
+# Both sides sum up to 25 * 64 = 1,600 products in float32, each in its own order: errors of a few units of
+# 6e-8, and up to four times that through the transforms' sums. 1e-5 is the project's bound for a rewriting.
+TOLERANCE = 1e-5
+
+SIZES = [(28, 28), (14, 14), (7, 7), (4, 4), (13, 6), (5, 9), (3, 2), (1, 1)]
+
+
+def plain_conv2d(x, kernel, stride=1):
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def plain_upsample_conv2d(x, kernel):
+    return plain_conv2d(jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2), kernel)
+
+
+def assert_same_function(ours, plain, x_shape, kernel_shape):
+    x_key, kernel_key, cotangent_key = jax.random.split(jax.random.key(0), 3)
+    x, kernel = jax.random.normal(x_key, x_shape), jax.random.normal(kernel_key, kernel_shape)
+    cotangent = jax.random.normal(cotangent_key, jax.eval_shape(plain, x, kernel).shape)
+
+    def value_and_gradients(f):
+        output, pull = jax.vjp(f, x, kernel)
+        return output, *pull(cotangent)
+
+    assert_close(jax.jit(value_and_gradients, static_argnums=0)(ours), value_and_gradients(plain), TOLERANCE)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_conv2d_is_the_plain_convolution(size, stride):
+    assert_same_function(
+        lambda x, k: conv2d(x, k, stride), lambda x, k: plain_conv2d(x, k, stride), (2, *size, 8), (5, 5, 8, 6)
+    )
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_upsample_conv2d_is_upsampling_then_the_plain_convolution(size):
+    assert_same_function(upsample_conv2d, plain_upsample_conv2d, (2, *size, 8), (5, 5, 8, 6))
+
+
+@pytest.mark.parametrize("channels", [(1, 64), (64, 1), (3, 3), (64, 32)], ids=str)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_conv2d_with_few_and_many_channels(channels, stride):
+    assert_same_function(
+        lambda x, k: conv2d(x, k, stride), lambda x, k: plain_conv2d(x, k, stride), (2, 14, 9, channels[0]), (5, 5, *channels)
+    )
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_other_kernel_sizes(k):
+    assert_same_function(conv2d, plain_conv2d, (2, 7, 6, 8), (k, k, 8, 6))
+    assert_same_function(upsample_conv2d, plain_upsample_conv2d, (2, 7, 6, 8), (k, k, 8, 6))
+
+
+def test_the_layers_map_over_a_population_of_kernels(key):
+    x, kernels = jax.random.normal(key, (3, 2, 6, 6, 8)), jax.random.normal(key, (3, 5, 5, 8, 6))
+    assert_close(
+        jax.jit(jax.vmap(conv2d))(x, kernels), jnp.stack([plain_conv2d(*each) for each in zip(x, kernels, strict=True)]), TOLERANCE
+    )
+
+
+def test_the_layers_differentiate_forward_and_twice(key):
+    x, kernel = jax.random.normal(key, (2, 6, 6, 8)), jax.random.normal(key, (5, 5, 8, 6))
+
+    def penalty(f, kernel):  # as in a gradient penalty: a derivative in x, differentiated in the kernel
+        return jnp.square(jax.grad(lambda x: jnp.sin(f(x, kernel)).sum())(x)).sum()
+
+    for ours, plain in ((conv2d, plain_conv2d), (upsample_conv2d, plain_upsample_conv2d)):
+        tangents = [jax.jvp(f, (x, kernel), (x, kernel))[1] for f in (ours, plain)]
+        assert_close(*tangents, TOLERANCE)
+        # The outputs are near 14 and pass through a sine: their own error of 1e-6 is amplified tenfold.
+        assert_close(jax.grad(penalty, 1)(ours, kernel), jax.grad(penalty, 1)(plain, kernel), 10 * TOLERANCE)
+
+
+def test_wrong_shapes_are_named():
+    with pytest.raises(ValueError, match=r"\(2, 6, 6, 8\) and \(5, 5, 7, 6\)"):
+        conv2d(jnp.zeros((2, 6, 6, 8)), jnp.zeros((5, 5, 7, 6)))
+    with pytest.raises(ValueError, match="odd"):
+        upsample_conv2d(jnp.zeros((2, 6, 6, 8)), jnp.zeros((4, 4, 8, 6)))
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_get_plain_convolutions_on_the_small_image(platform):
+    x, kernel = jnp.zeros((2, 7, 7, 256)), jnp.zeros((5, 5, 256, 128))
+    program = jax.jit(upsample_conv2d).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+    convolutions = [line for line in program.splitlines() if "stablehlo.convolution" in line]
+    assert len(convolutions) == 1
+    assert "tensor<2x7x7x256xf32>, tensor<3x3x256x512xf32>" in convolutions[0]
+
+
+def test_dropout_zeroes_its_share_and_keeps_the_mean(key):
+    x = jnp.ones((1000, 10, 101))
+    y = dropout(x, 0.4, key)
+    n = x.size
+    zeros = np.mean(np.asarray(y) == 0)
+    assert abs(zeros - 0.4) < 5 * (0.4 * 0.6 / n) ** 0.5  # five standard deviations of a share
+    assert abs(float(y.mean()) - 1) < 5 * (0.4 / 0.6 / n) ** 0.5
+    assert np.unique(np.asarray(y)).size == 2
+    assert_close(y[np.asarray(y) != 0].mean(), np.float32(1 / 0.6), 1e-4)
+
+
+def test_dropout_decides_each_element_by_itself(key):
+    kept = np.asarray(dropout(jnp.ones((4000, 2, 4)), 0.4, key) != 0, np.float64).reshape(4000, 8)
+    correlation = np.corrcoef(kept, rowvar=False) - np.eye(8)
+    assert np.abs(correlation).max() < 5 / 4000**0.5
+
+
+def test_dropout_of_rate_zero_is_the_identity(key):
+    x = jax.random.normal(key, (3, 5))
+    assert dropout(x, 0.0, key) is x

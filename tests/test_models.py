@@ -1,0 +1,117 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import assert_same_bits
+
+from dcgan_jax import Discriminator, Generator, generate, sample
+from dcgan_jax.sampling import draw_noise
+
+
+def size(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def test_parameter_counts_are_the_tutorials(state):
+    assert size(state.generator.params) + size(state.generator.batch_stats) == 2_394_241
+    assert size(state.generator.batch_stats) == 25_536
+    assert size(state.discriminator.params) == 4_311_553
+    assert size(state.discriminator.batch_stats) == 0
+
+
+def test_kernels_have_the_canonical_shape(state):
+    shapes = {
+        name: layer["kernel"].shape
+        for params in (state.generator.params, state.discriminator.params)
+        for name, layer in params.items()
+        if name.startswith("conv")
+    }
+    assert all(shape[:2] == (5, 5) for shape in shapes.values())
+    assert state.generator.params["conv_1"]["kernel"].shape == (5, 5, 256, 128)
+
+
+def test_parameters_start_as_in_keras(state):
+    kernel = np.asarray(state.discriminator.params["conv_3"]["kernel"])
+    limit = (6 / (25 * 128 + 25 * 256)) ** 0.5  # Glorot and Bengio 2010, uniform
+    assert 0.999 * limit < np.abs(kernel).max() <= limit
+    assert abs(kernel.std() - limit / 3**0.5) < 0.01 * limit
+    assert not np.any(state.discriminator.params["conv_3"]["bias"])
+
+
+def test_images_lie_between_zero_and_one(state, key):
+    images = sample(state, key, 3)
+    assert images.shape == (3, 28, 28, 1)
+    assert images.dtype == jnp.float32
+    assert 0 <= images.min() < images.max() <= 1
+
+
+def test_the_discriminator_returns_logits(state, key):
+    logits = state.discriminator.infer(sample(state, key, 3))
+    assert logits.shape == (3, 1)
+    assert jnp.isfinite(logits).all()
+
+
+def test_an_image_depends_on_its_own_noise_only(state, key):
+    z = draw_noise(key, 9, 100)
+    together = generate(state, z)
+    others = generate(state, z.at[1:].set(0.5))
+    assert_same_bits(together[0], others[0])
+    # Alone it is computed by smaller matrix products, whose sums may be taken in another order.
+    np.testing.assert_allclose(generate(state, z[:1])[0], together[0], rtol=0, atol=1e-6)
+
+
+def test_noise_is_uniform_between_minus_one_and_one(key):
+    z = np.asarray(draw_noise(key, 1000, 100))
+    assert -1 <= z.min() < -0.9999
+    assert 0.9999 < z.max() < 1
+    assert abs(z.mean()) < 5 * (1 / 3 / z.size) ** 0.5
+
+
+def test_training_mode_uses_dropout_and_updates_the_moving_statistics(key):
+    z = draw_noise(key, 4, 100)
+    variables = jax.jit(Generator().init)(key, z)
+
+    def apply(dropout_key):
+        return Generator().apply(
+            variables, z, train=True, rngs={"dropout": dropout_key}, mutable=["batch_stats"]
+        )
+
+    images, updates = jax.jit(apply)(jax.random.key(1))
+    others, _ = jax.jit(apply)(jax.random.key(2))
+    assert not np.allclose(images, others)
+    hidden = z @ variables["params"]["dense"]["kernel"]
+    np.testing.assert_allclose(
+        updates["batch_stats"]["norm_0"]["mean"], 0.1 * hidden.mean(axis=0), rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        updates["batch_stats"]["norm_0"]["var"], 0.9 + 0.1 * hidden.var(axis=0), rtol=1e-4
+    )
+
+
+def test_dropout_needs_its_rng(state):
+    with pytest.raises(Exception, match="dropout"):
+        Discriminator().apply(
+            {"params": state.discriminator.params}, jnp.zeros((1, 28, 28, 1)), train=True
+        )
+
+
+@pytest.mark.parametrize("image_shape", [(32, 32, 3), (12, 20, 1)], ids=str)
+def test_other_image_shapes(image_shape, key):
+    generator, discriminator = Generator(image_shape=image_shape), Discriminator()
+    images, variables = jax.eval_shape(generator.init_with_output, key, jnp.zeros((2, 100)))
+    assert images.shape == (2, *image_shape)
+    logits, _ = jax.eval_shape(discriminator.init_with_output, key, images)
+    assert logits.shape == (2, 1)
+
+
+@pytest.mark.parametrize("image_shape", [(30, 28, 1), (28, 0, 1)], ids=str)
+def test_an_image_shape_that_cannot_be_upsampled_to_is_refused(image_shape, key):
+    with pytest.raises(ValueError, match="multiples of 4"):
+        Generator(image_shape=image_shape).init(key, jnp.zeros((1, 100)))
+
+
+def test_models_are_linen_modules_that_compare_by_value():
+    assert isinstance(Generator(), nn.Module)
+    assert Generator() == Generator()
+    assert hash(Discriminator()) == hash(Discriminator())

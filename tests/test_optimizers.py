@@ -1,0 +1,131 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import assert_close, assert_same_bits
+
+from dcgan_jax import init_state, preset, rmsprop, train_step
+from dcgan_jax.optimizers import PRESETS
+
+UPDATES = 50
+
+
+def gradients():
+    """Fifty gradients from 1e-6 to 3: on both sides of the clip and of where eps matters."""
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(UPDATES, 40)) * np.logspace(-6, 0.5, 40)).astype(np.float32)
+
+
+def trajectory(tx, start):
+    params, opt_state = jnp.asarray(start), tx.init(jnp.asarray(start))
+    update = jax.jit(tx.update)
+    steps = []
+    for g in gradients():
+        updates, opt_state = update(jnp.asarray(g), opt_state, params)
+        params = optax.apply_updates(params, updates)
+        steps.append(params)
+    return np.stack(steps)
+
+
+@pytest.mark.parametrize(("decay", "clip"), [(0.0, None), (1e-2, 0.5)])
+def test_the_trajectory_is_keras_3s(decay, clip):
+    import keras
+
+    start = np.linspace(-1, 1, 40, dtype=np.float32)
+    variable = keras.Variable(start)
+    schedule = keras.optimizers.schedules.InverseTimeDecay(1e-2, decay_steps=1, decay_rate=decay)
+    optimizer = keras.optimizers.RMSprop(schedule, rho=0.9, epsilon=1e-7, clipvalue=clip)
+    theirs = []
+    for g in gradients():
+        optimizer.apply([jnp.asarray(g)], [variable])
+        theirs.append(np.asarray(variable.value))
+    ours = trajectory(rmsprop(1e-2, decay, clip, eps_in_sqrt=True), start)
+    np.testing.assert_allclose(ours, np.stack(theirs), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("decay", "clip"), [(0.0, None), (1e-2, 0.5)])
+def test_the_trajectory_is_keras_2s_formula(decay, clip):
+    start = np.linspace(-1, 1, 40)
+    p, nu, theirs = start.copy(), np.zeros(40), []
+    for t, g in enumerate(gradients().astype(np.float64)):
+        g = g if clip is None else np.clip(g, -clip, clip)
+        nu = 0.9 * nu + 0.1 * g**2
+        p = p - 1e-2 / (1 + decay * t) * g / (np.sqrt(nu) + 1e-7)
+        theirs.append(p)
+    ours = trajectory(rmsprop(1e-2, decay, clip), start.astype(np.float32))
+    np.testing.assert_allclose(ours, np.stack(theirs), rtol=1e-5, atol=1e-6)
+
+
+def test_where_epsilon_stands_matters_for_small_gradients():
+    g = jnp.array([1e-5])
+    outside, _ = rmsprop(1.0).update(g, rmsprop(1.0).init(g))
+    inside, _ = rmsprop(1.0, eps_in_sqrt=True).update(g, rmsprop(1.0).init(g))
+    np.testing.assert_allclose(outside, -1e-5 / (1e-5 * 0.1**0.5 + 1e-7), rtol=1e-5)
+    np.testing.assert_allclose(inside, -1e-5 / (1e-11 + 1e-7) ** 0.5, rtol=1e-5)
+
+
+def test_a_schedule_is_a_learning_rate():
+    schedule = optax.piecewise_constant_schedule(1.0, {1: 0.1})
+    g = jnp.ones(1)
+    tx = rmsprop(schedule)
+    first, opt_state = tx.update(g, tx.init(g))
+    second, _ = tx.update(g, opt_state)
+    np.testing.assert_allclose(first, -1 / 0.1**0.5, rtol=1e-5)
+    np.testing.assert_allclose(second, -0.1 / 0.19**0.5, rtol=1e-5)
+
+
+def test_hyperparameters_can_be_injected_and_mapped_over():
+    g = jnp.array([0.3, -2.0])
+    tx = optax.inject_hyperparams(rmsprop)(learning_rate=1.0, decay=0.5, clip=1.0)
+
+    def first_step(lr):
+        opt_state = tx.init(g)
+        opt_state.hyperparams["learning_rate"] = lr
+        return tx.update(g, opt_state)[0]
+
+    rates = jnp.array([0.1, 0.2])
+    separate = jnp.stack([rmsprop(lr, 0.5, 1.0).update(g, rmsprop(lr).init(g))[0] for lr in rates])
+    assert_close(jax.vmap(first_step)(rates), separate, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "d_lr", "g_lr", "clip"),
+    [("tutorial", 1e-4, 1e-4, None), ("article", 8e-4, 4e-4, 1.0), ("upstream", 2e-4, 1e-4, None)],
+)
+def test_presets_have_their_published_learning_rates_and_clips(name, d_lr, g_lr, clip):
+    for tx, lr in ((preset(name).discriminator, d_lr), (preset(name).generator, g_lr)):
+        g = jnp.array([0.5, 3.0])
+        updates, opt_state = tx.update(g, tx.init(g))
+        seen = g if clip is None else jnp.clip(g, -clip, clip)
+        np.testing.assert_allclose(opt_state.nu, 0.1 * seen**2, rtol=1e-6)
+        np.testing.assert_allclose(updates, -lr / 0.1**0.5 * jnp.ones(2), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "d_decay", "g_decay"), [("tutorial", 3e-8, 3e-8), ("article", 6e-8, 3e-8), ("upstream", 6e-8, 3e-8)]
+)
+def test_presets_have_their_published_decays(name, d_decay, g_decay):
+    for tx, decay in ((preset(name).discriminator, d_decay), (preset(name).generator, g_decay)):
+        g = jnp.array([0.5])
+        late = tx.init(g)._replace(count=jnp.int32(10**8))
+        slowed = tx.update(g, late)[0] / tx.update(g, tx.init(g))[0]
+        np.testing.assert_allclose(slowed, 1 / (1 + decay * 10**8), rtol=1e-5)
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match="unknown preset 'adam': choose from tutorial, article, upstream"):
+        preset("adam")
+    assert PRESETS == ("tutorial", "article", "upstream")
+
+
+def test_the_default_optimizers_are_the_tutorial_preset(small_state, small_images, key):
+    tutorial = init_state(
+        jax.random.key(1),
+        generator=small_state.generator.module,
+        discriminator=small_state.discriminator.module,
+        generator_tx=preset("tutorial").generator,
+        discriminator_tx=preset("tutorial").discriminator,
+        latent_size=5,
+    )
+    assert_same_bits(train_step(small_state, small_images, key), train_step(tutorial, small_images, key))

@@ -1,0 +1,245 @@
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import SmallDiscriminator, SmallGenerator, assert_close, assert_same_bits
+
+from dcgan_jax import discriminator_step, generator_step, init_state, sample, train_step
+
+# A step computed by another program (no jit, a scan, a vmap, two devices) takes its sums in another order.
+# RMSprop's first updates are lr * sign(gradient) wherever a gradient is not far below 1e-7, so a gradient that
+# is rounding alone can differ by up to two such updates, sqrt(10) * 1e-4 each: parameters are compared to that.
+METRIC_TOLERANCE = 1e-5
+PARAMETER_ATOL = 2 * 10**0.5 * 1e-4
+
+
+def assert_same_step(ours, theirs):
+    (state, metrics), (other_state, other_metrics) = ours, theirs
+    for name in ("d_loss", "g_loss"):
+        np.testing.assert_allclose(metrics[name], other_metrics[name], rtol=METRIC_TOLERANCE)
+    leaves = zip(jax.tree.leaves(state), jax.tree.leaves(other_state), strict=True)
+    gaps = np.concatenate([np.abs(np.asarray(x, np.float64) - np.asarray(y)).ravel() for x, y in leaves])
+    assert gaps.max() < PARAMETER_ATOL
+    assert np.mean(gaps > 1e-6) < 1e-3  # and such gradients are rare
+
+
+def stacked(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def test_one_step_of_the_tutorials_gan(state, digits, key):
+    new, metrics = train_step(state, digits, key)
+    assert set(metrics) == {"d_loss", "d_accuracy", "g_loss", "g_accuracy"}
+    for value in metrics.values():
+        assert isinstance(value, jax.Array)
+        assert value.shape == ()
+    assert 0.5 < metrics["d_loss"] < 1  # close to ln 2: an untrained discriminator cannot tell
+    assert new.step == 1
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(new), strict=True):
+        assert (before.shape, before.dtype) == (after.shape, after.dtype)
+        assert jnp.isfinite(after).all()
+
+
+def test_the_same_inputs_give_the_same_bits_and_stay_untouched(state, digits, key):
+    before = jax.tree.map(np.array, state)
+    first, second = train_step(state, digits, key), train_step(state, digits, key)
+    assert_same_bits(first, second)
+    assert_same_bits(state, before)  # the caller's buffers are still there, as they were
+
+
+def test_another_key_gives_another_step(small_state, small_images, key):
+    _, metrics = train_step(small_state, small_images, key)
+    _, others = train_step(small_state, small_images, jax.random.key(9))
+    assert metrics["g_loss"] != others["g_loss"]
+
+
+def test_the_step_is_the_composition_of_its_halves(small_state, small_images, key):
+    d_key, g_key = jax.random.split(key)
+    composed, d_metrics = discriminator_step(small_state, small_images, d_key)
+    composed, g_metrics = generator_step(composed, g_key, len(small_images))
+    composed = composed.replace(step=composed.step + 1)
+    assert_same_step(train_step(small_state, small_images, key), (composed, {**d_metrics, **g_metrics}))
+
+
+def test_generator_step_leaves_the_discriminator_as_it_is(state, key):
+    new, _ = generator_step(state, key, 4)
+    assert_same_bits(new.discriminator, state.discriminator)
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), new.generator.params, state.generator.params)
+    assert all(jax.tree.leaves(changed))
+
+
+def test_discriminator_step_leaves_the_generator_as_it_is(state, digits, key):
+    new, _ = discriminator_step(state, digits, key)
+    assert_same_bits(new.generator, state.generator)
+    changed = jax.tree.map(lambda a, b: bool((a != b).any()), new.discriminator.params, state.discriminator.params)
+    assert all(jax.tree.leaves(changed))
+
+
+def test_the_generator_learns_against_the_updated_discriminator(small_images, key):
+    """With D's update undone before G's, G's loss is another."""
+    state = init_state(
+        key,
+        generator=SmallGenerator(),
+        discriminator=SmallDiscriminator(),
+        discriminator_tx=optax.sgd(10.0),
+        latent_size=5,
+    )
+    _, metrics = train_step(state, small_images, key)
+    _, g_key = jax.random.split(key)
+    _, against_old = generator_step(state, g_key, len(small_images))
+    assert abs(metrics["g_loss"] - against_old["g_loss"]) > 0.1
+
+
+def test_each_player_pushes_its_own_way(small_images, key):
+    """Repeated alone, D learns to tell real from fake, and G learns to be taken for real."""
+    d_state = g_state = init_state(
+        key,
+        generator=SmallGenerator(),
+        discriminator=SmallDiscriminator(),
+        generator_tx=optax.adam(1e-2),
+        discriminator_tx=optax.adam(1e-2),
+        latent_size=5,
+    )
+    for i in range(100):
+        d_state, d_metrics = discriminator_step(d_state, small_images, jax.random.fold_in(key, i))
+        g_state, g_metrics = generator_step(g_state, jax.random.fold_in(key, i), 32)
+    assert d_metrics["d_accuracy"] == 1
+    assert (d_state.discriminator.infer(small_images / 255) > 0).all()
+    assert (d_state.discriminator.infer(sample(d_state, key, 6)) < 0).all()
+    assert g_metrics["g_accuracy"] == 1
+
+
+def test_uint8_and_floating_point_images_are_the_same_images(small_state, small_images, key):
+    from_bytes = train_step(small_state, small_images, key)
+    from_floats = train_step(small_state, np.asarray(small_images, np.float32) / 255, key)
+    assert_same_step(from_bytes, from_floats)
+
+
+def test_unusable_images_are_named(state, key):
+    with pytest.raises(ValueError, match=r"\(4, 28, 28, 1\), got \(4, 28, 28\)"):
+        train_step(state, jnp.zeros((4, 28, 28)), key)
+    with pytest.raises(TypeError, match="int32"):
+        train_step(state, jnp.zeros((4, 28, 28, 1), jnp.int32), key)
+
+
+def test_jit_changes_nothing(small_state, small_images, key):
+    with jax.disable_jit():
+        plain = train_step(small_state, small_images, key)
+    assert_same_step(train_step(small_state, small_images, key), plain)
+
+
+def test_the_step_is_traced_once(key):
+    traces = []
+
+    class Tracing(nn.Module):
+        @nn.compact
+        def __call__(self, images, train=False):
+            traces.append(train)
+            return SmallDiscriminator()(images, train)
+
+    state = init_state(key, generator=SmallGenerator(), discriminator=Tracing(), latent_size=5)
+    images = jnp.zeros((2, 8, 8, 1), jnp.uint8)
+    state, _ = train_step(state, images, key)
+    count = len(traces)
+    for i in range(3):
+        state, _ = train_step(state, images, jax.random.key(i))
+    assert len(traces) == count
+    assert state.step == 4
+
+
+def test_two_states_of_the_same_parts_share_one_compiled_step(small_images, key):
+    def fresh(seed):
+        return init_state(
+            jax.random.key(seed), generator=SmallGenerator(), discriminator=SmallDiscriminator(), latent_size=5
+        )
+
+    assert jax.tree.structure(fresh(1)) == jax.tree.structure(fresh(2))
+
+
+def test_the_step_runs_inside_a_scan(small_state, small_images, key):
+    keys = jax.random.split(key, 3)
+    scanned, metrics = jax.jit(
+        lambda state: jax.lax.scan(lambda state, key: train_step(state, small_images, key), state, keys)
+    )(small_state)
+    state, history = small_state, []
+    for each in keys:
+        state, m = train_step(state, small_images, each)
+        history.append(m)
+    assert_same_step((scanned, metrics), (state, stacked(history)))
+
+
+def test_the_tutorials_gan_trains_as_a_population(digits, key):
+    """Two seeds of the real GAN in one compiled program, each as it trains alone."""
+    seeds, keys = jax.random.split(key, 2), jax.random.split(jax.random.key(5), 2)
+    states = [init_state(seed) for seed in seeds]
+    together = jax.jit(jax.vmap(train_step, in_axes=(0, None, 0)))(stacked(states), digits, keys)
+    for i in range(2):
+        assert_same_step(
+            jax.tree.map(lambda leaf, i=i: leaf[i], together), train_step(states[i], digits, keys[i])
+        )
+
+
+def test_own_optimizers_and_statistics_in_the_discriminator(small_images, key):
+    class NormalisedDiscriminator(nn.Module):
+        @nn.compact
+        def __call__(self, images, train=False):
+            x = nn.Dense(8)(images.reshape(images.shape[0], -1))
+            return nn.Dense(1)(nn.BatchNorm(use_running_average=not train)(x))
+
+    state = init_state(
+        key,
+        generator=SmallGenerator(),
+        discriminator=NormalisedDiscriminator(),
+        generator_tx=optax.adam(1e-3),
+        discriminator_tx=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)),
+        latent_size=7,
+    )
+    after_d, _ = discriminator_step(state, small_images, key)
+    assert np.abs(after_d.discriminator.batch_stats["BatchNorm_0"]["mean"]).max() > 0
+    after_g, metrics = generator_step(after_d, key, 6)
+    assert_same_bits(after_g.discriminator, after_d.discriminator)
+    assert jnp.isfinite(metrics["g_loss"])
+
+
+def test_batches_and_states_may_be_sharded_over_devices(state, digits, key, run_python):
+    """Two fake devices: the batch split between them, the state on both, the same losses."""
+    out = run_python(
+        """
+        import jax, numpy as np
+        from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+        from dcgan_jax import init_state, load_dataset, train_step
+        mesh = Mesh(np.array(jax.devices()), ("data",))
+        images = jax.device_put(load_dataset()[:4], NamedSharding(mesh, P("data")))
+        state = jax.device_put(init_state(jax.random.key(1)), NamedSharding(mesh, P()))
+        state, metrics = train_step(state, images, jax.random.key(0))
+        devices = jax.tree.leaves(state.generator.params)[0].devices()
+        print(len(devices), float(metrics["d_loss"]), float(metrics["g_loss"]))
+        """,
+        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+    )
+    devices, d_loss, g_loss = out.split()
+    _, metrics = train_step(state, digits, key)
+    assert devices == "2"
+    np.testing.assert_allclose(float(d_loss), metrics["d_loss"], rtol=METRIC_TOLERANCE)
+    np.testing.assert_allclose(float(g_loss), metrics["g_loss"], rtol=METRIC_TOLERANCE)
+
+
+def test_partial_application_makes_a_custom_schedule(small_state, small_images, key):
+    """Five discriminator steps to one generator step, from the public halves."""
+
+    @functools.partial(jax.jit, static_argnames="n")
+    def step(state, key, n=5):
+        *d_keys, g_key = jax.random.split(key, n + 1)
+        for d_key in d_keys:
+            state, d_metrics = discriminator_step(state, small_images, d_key)
+        state, g_metrics = generator_step(state, g_key, len(small_images))
+        return state, {**d_metrics, **g_metrics}
+
+    state, _ = step(small_state, key)
+    assert state.discriminator.opt_state.count == 5
+    assert state.generator.opt_state.count == 1
