@@ -22,8 +22,8 @@ def _checkpointer(folder: Path) -> Iterator[Any]:
     from orbax.checkpoint import v1 as ocp  # imported when used: it takes about a second
 
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every file it writes
-    newest = ocp.training.preservation_policies.LatestN(_KEEP)
-    with ocp.training.Checkpointer(folder.absolute(), preservation_policy=newest) as checkpointer:
+    newest: Any = ocp.training.preservation_policies.LatestN(_KEEP)
+    with ocp.training.Checkpointer(str(folder.absolute()), preservation_policy=newest) as checkpointer:
         yield checkpointer
 
 
@@ -38,7 +38,7 @@ def save_checkpoint(folder: Path, state: GANState, key: jax.Array) -> None:
     The checkpoint appears under its name only when it is whole.
     """
     with _checkpointer(folder) as checkpointer:
-        checkpointer.save_pytree(int(state.step), _contents(state, key), force=True, overwrite=True)
+        checkpointer.save(int(state.step), _contents(state, key), force=True, overwrite=True)
 
 
 def latest_step(folder: Path) -> int | None:
@@ -64,7 +64,7 @@ def restore_checkpoint(folder: Path, step: int, like: GANState, key: jax.Array) 
     abstract = jax.tree.map(_abstract, _contents(like, key))
     try:
         with _checkpointer(folder) as checkpointer:
-            contents = checkpointer.load_pytree(step, abstract)
+            contents = checkpointer.load(step, abstract)
     except Exception as error:  # Orbax raises whatever its storage layers raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"cannot read the checkpoint {folder / str(step)} ({reason[:200]})") from error

@@ -44,7 +44,9 @@ def _train_parser(prog: str | None) -> argparse.ArgumentParser:
             default=argparse.SUPPRESS,
         )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in --workdir, or with the newest under runs/"
+        "--resume",
+        action="store_true",
+        help="go on with the run in --workdir, or with the newest under runs/",
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, say what would run, write nothing")
     return parser

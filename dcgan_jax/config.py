@@ -43,7 +43,7 @@ class TrainConfig:
             if not (type(value) is kind or (optional and value is None)):
                 raise ConfigError(f"{flag} must be {'a whole number' if kind is int else 'a text'}, got {value!r}")
             low = 0 if field.name == "seed" else 1
-            if kind is int and not low <= value < 2**31:
+            if isinstance(value, int) and not low <= value < 2**31:
                 raise ConfigError(f"{flag} must be between {low} and {2**31 - 1}, got {value}")
             choices = field.metadata["choices"]
             if choices and value not in choices:

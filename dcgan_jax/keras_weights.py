@@ -63,12 +63,12 @@ def _from_keras(weights: Sequence[ArrayLike], layers: list[str], like: dict[str,
     transposed = "batch_stats" in like  # the generator's convolutions are Conv2DTranspose in Keras
     variables: dict[str, Any] = {collection: {layer: {} for layer in like[collection]} for collection in like}
     for i, ((collection, layer, name), weight) in enumerate(zip(slots, weights, strict=True)):
-        array = np.asarray(weight, np.float32)
+        array = np.asarray(weight)
         if transposed and layer.startswith("conv") and name == "kernel" and array.ndim == 4:
             # [5, 5, out, in], and turned by half a turn: a transposed convolution of stride 1 is a convolution.
             array = array[::-1, ::-1].swapaxes(2, 3)
         expected = like[collection][layer][name].shape
         if array.shape != expected:
             raise ValueError(f"array {i} ({layer} {name}) must become {expected}, got shape {np.shape(weight)}")
-        variables[collection][layer][name] = jnp.asarray(array)
+        variables[collection][layer][name] = jnp.asarray(array, jnp.result_type(float))
     return variables

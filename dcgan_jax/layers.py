@@ -18,7 +18,6 @@ import numpy as np
 from jax import lax
 
 
-
 class _Bilinear(NamedTuple):
     """A convolution along one axis as ``output @ ((kernel @ taps) * (input @ pixels))``, in fewer products.
 
@@ -167,9 +166,7 @@ def _check_shapes(x: jax.Array, kernel: jax.Array) -> None:
 
 
 def _conv2d_xla(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def _conv2d_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -223,9 +220,7 @@ def _conv2d_shift_add(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return sum(shifted[1:], start=shifted[0])  # [B, H, W, out]
 
 
-def _conv2d_bilinear(
-    x: jax.Array, kernel: jax.Array, stride: int, algorithm: _Bilinear
-) -> jax.Array:
+def _conv2d_bilinear(x: jax.Array, kernel: jax.Array, stride: int, algorithm: _Bilinear) -> jax.Array:
     """Cut the image into tiles and give each the algorithm's r * r products instead of one per tap and output.
 
     The transforms of pixels, kernel and outputs are products with constant matrices too: written as sums
@@ -246,9 +241,7 @@ def _conv2d_bilinear(
     return outputs[:, : -(-h // stride), : -(-w // stride)]  # [B, h, w, out]
 
 
-def _transform_tiles(
-    x: jax.Array, axis: int, k: int, stride: int, algorithm: _Bilinear
-) -> tuple[jax.Array, int]:
+def _transform_tiles(x: jax.Array, axis: int, k: int, stride: int, algorithm: _Bilinear) -> tuple[jax.Array, int]:
     """Cut one axis into tiles and transform their pixels: [..., size, ...] -> [r, ..., tiles, ...], tiles."""
     m, n = algorithm.output.shape[0], algorithm.input.shape[1]
     size = x.shape[axis]

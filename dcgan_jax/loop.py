@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.summary import tabulate
 
 from dcgan_jax.checkpoint import latest_step, restore_checkpoint, save_checkpoint
 from dcgan_jax.config import ConfigError, TrainConfig
@@ -57,9 +57,7 @@ def draw_batch(dataset: jax.Array, key: jax.Array, batch_size: int) -> jax.Array
 
 
 @functools.partial(jax.jit, static_argnames="batch_size", donate_argnames="state")
-def _advance(
-    state: GANState, dataset: jax.Array, key: jax.Array, batch_size: int
-) -> tuple[GANState, Metrics]:
+def _advance(state: GANState, dataset: jax.Array, key: jax.Array, batch_size: int) -> tuple[GANState, Metrics]:
     """One step of the run: batch, noise and dropout are functions of the run's key and the step's number."""
     batch_key, step_key = jax.random.split(jax.random.fold_in(key, state.step))
     return train_step(state, draw_batch(dataset, batch_key, batch_size), step_key)
@@ -148,8 +146,8 @@ def summarize(state: GANState) -> str:
     images = jax.eval_shape(generate, state, z)
     tables = []
     for module, x in ((state.generator.module, z), (state.discriminator.module, images)):
-        tabulate = nn.tabulate(module, jax.random.key(0), console_kwargs={"width": 120, "force_terminal": False})
-        tables.append(tabulate(jnp.zeros(x.shape, x.dtype)))
+        table = tabulate(module, jax.random.key(0), console_kwargs={"width": 120, "force_terminal": False})
+        tables.append(table(jnp.zeros(x.shape, x.dtype)))
     return "".join(tables)
 
 
@@ -158,11 +156,9 @@ def fresh_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
     # The implementation is named so that a run does not depend on JAX's default at the time.
     seed_key = jax.random.key(config.seed, impl="threefry2x32")
     names = ("init", "run", "grid", "reals", "fakes")
-    keys = dict(zip(names, jax.random.split(seed_key, len(names)), strict=True))
+    keys: dict[str, jax.Array] = dict(zip(names, jax.random.split(seed_key, len(names)), strict=True))
     optimizers = preset(config.preset)
-    state = init_state(
-        keys.pop("init"), generator_tx=optimizers.generator, discriminator_tx=optimizers.discriminator
-    )
+    state = init_state(keys.pop("init"), generator_tx=optimizers.generator, discriminator_tx=optimizers.discriminator)
     return state, keys
 
 
@@ -203,7 +199,11 @@ def train(config: TrainConfig, *, resume: bool = False) -> Outcome:
 
     began = time.perf_counter()
     pending: deque[Metrics] = deque()
-    with _Reporter(config, start) as reporter, _signals() as stopped, (folder / "metrics.jsonl").open("a") as rows:
+    with (
+        _Reporter(config, start) as reporter,
+        _signals() as stopped,
+        (folder / "metrics.jsonl").open("a") as rows,
+    ):
         for step in range(start + 1, config.steps + 1):
             state, metrics = _advance(state, dataset, keys["run"], config.batch_size)
             # Steps are dispatched ahead of the device, but never by more than two: a signal is soon obeyed.
@@ -245,7 +245,9 @@ def _open_folder(folder: Path, config: TrainConfig) -> None:
         partial.write_text(config.to_json(), encoding="utf-8")
         os.replace(partial, folder / "config.json")
     except OSError as error:
-        raise RunFolderError(f"cannot write the run folder {folder} ({error.strerror}): choose another --workdir") from error
+        raise RunFolderError(
+            f"cannot write the run folder {folder} ({error.strerror}): choose another --workdir"
+        ) from error
 
 
 def _drop_rows_after(path: Path, step: int) -> None:

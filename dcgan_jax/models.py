@@ -14,6 +14,7 @@ Parameters start as in Keras: kernels Glorot-uniform, biases zero. All kernels h
 
 import flax.linen as nn
 import jax
+from flax.linen.dtypes import promote_dtype
 
 from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
 
@@ -22,30 +23,23 @@ _KERNEL_INIT = nn.initializers.glorot_uniform()
 
 
 class Conv(nn.Module):
-    """5x5 'same' convolution with a bias: [B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), features]."""
+    """5x5 'same' convolution with a bias: [B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), features].
+
+    With ``upsample`` the images are first upsampled by 2 with nearest neighbours: -> [B, 2 H, 2 W, features].
+    """
 
     features: int
     stride: int = 1
+    upsample: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (_KERNEL_SIZE, _KERNEL_SIZE, x.shape[-1], self.features)
         kernel = self.param("kernel", _KERNEL_INIT, shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return conv2d(x, kernel, self.stride) + bias
-
-
-class UpsampleConv(nn.Module):
-    """Nearest upsampling by 2, then a 5x5 'same' convolution with a bias: [B, H, W, in] -> [B, 2 H, 2 W, features]."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (_KERNEL_SIZE, _KERNEL_SIZE, x.shape[-1], self.features)
-        kernel = self.param("kernel", _KERNEL_INIT, shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return upsample_conv2d(x, kernel) + bias
+        x, kernel, bias = promote_dtype(x, kernel, bias)
+        x = upsample_conv2d(x, kernel) if self.upsample else conv2d(x, kernel, self.stride)
+        return x + bias
 
 
 class Generator(nn.Module):
@@ -82,8 +76,8 @@ class Generator(nn.Module):
         x = x.reshape(-1, height // 4, width // 4, 256)  # [B, 7, 7, 256]
         if train:
             x = dropout(x, self.dropout_rate, self.make_rng("dropout"))
-        x = normalise("norm_1", UpsampleConv(128, name="conv_1")(x))  # [B, 14, 14, 128]
-        x = normalise("norm_2", UpsampleConv(64, name="conv_2")(x))  # [B, 28, 28, 64]
+        x = normalise("norm_1", Conv(128, upsample=True, name="conv_1")(x))  # [B, 14, 14, 128]
+        x = normalise("norm_2", Conv(64, upsample=True, name="conv_2")(x))  # [B, 28, 28, 64]
         x = normalise("norm_3", Conv(32, name="conv_3")(x))  # [B, 28, 28, 32]
         return nn.sigmoid(Conv(channels, name="conv_4")(x))  # [B, 28, 28, 1]
 

@@ -6,22 +6,23 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
+
+Scalar = float | jax.Array
 
 
 class RMSpropState(NamedTuple):
     """``count``: updates done, an int32 scalar. ``nu``: the moving mean of squared gradients, like the parameters."""
 
-    count: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # Optax's name for it
     nu: optax.Updates
 
 
 def rmsprop(
-    learning_rate: ArrayLike | optax.Schedule,
-    decay: ArrayLike = 0.0,
-    clip: ArrayLike | None = None,
+    learning_rate: Scalar | optax.Schedule,
+    decay: Scalar = 0.0,
+    clip: Scalar | None = None,
     *,
-    eps: ArrayLike = 1e-7,
+    eps: Scalar = 1e-7,
     eps_in_sqrt: bool = False,
 ) -> optax.GradientTransformation:
     """RMSprop with Keras's constants, Keras's time decay and Keras's ``clipvalue``.
@@ -59,16 +60,17 @@ def rmsprop(
     ) -> tuple[optax.Updates, RMSpropState]:
         del params
         if clip is not None:
-            updates = jax.tree.map(lambda g: jnp.clip(g, -clip, clip), updates)
+            bound = clip
+            updates = jax.tree.map(lambda g: jnp.clip(g, -bound, bound), updates)
         nu = jax.tree.map(lambda g, v: 0.9 * v + 0.1 * jnp.square(g), updates, state.nu)
         base = learning_rate(state.count) if callable(learning_rate) else learning_rate
         lr = base / (1.0 + decay * state.count)
 
         def step(g: jax.Array, v: jax.Array) -> jax.Array:
             root = jnp.sqrt(v + eps) if eps_in_sqrt else jnp.sqrt(v) + eps
-            return (-lr * g / root).astype(g.dtype)
+            return jnp.asarray(-lr * g / root, g.dtype)
 
-        count = optax.safe_increment(state.count)
+        count = jnp.asarray(optax.safe_increment(state.count))
         return jax.tree.map(step, updates, nu), RMSpropState(count, nu)
 
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
@@ -99,9 +101,7 @@ def preset(name: str) -> Preset:
         case "tutorial":
             return Preset(discriminator=rmsprop(1e-4, 3e-8), generator=rmsprop(1e-4, 3e-8))
         case "article":
-            return Preset(
-                discriminator=rmsprop(8e-4, 6e-8, clip=1.0), generator=rmsprop(4e-4, 3e-8, clip=1.0)
-            )
+            return Preset(discriminator=rmsprop(8e-4, 6e-8, clip=1.0), generator=rmsprop(4e-4, 3e-8, clip=1.0))
         case "upstream":
             return Preset(discriminator=rmsprop(2e-4, 6e-8), generator=rmsprop(1e-4, 3e-8))
     raise ValueError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")

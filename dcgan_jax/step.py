@@ -44,9 +44,7 @@ def train_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANS
 
 
 @jax.jit
-def discriminator_step(
-    state: GANState, images: jax.Array, key: jax.Array
-) -> tuple[GANState, Metrics]:
+def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANState, Metrics]:
     """Update the discriminator alone, on the real images and as many fakes in one batch.
 
     The fakes are made in inference mode, as Keras's ``predict`` makes them, and carry no gradient.
@@ -68,17 +66,13 @@ def discriminator_step(
         accuracy = discriminator_accuracy(real_logits, fake_logits)
         return discriminator_loss(real_logits, fake_logits), (accuracy, batch_stats)
 
-    (d_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(
-        state.discriminator.params
-    )
+    (d_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(state.discriminator.params)
     discriminator = state.discriminator.update(grads, batch_stats)
     return state.replace(discriminator=discriminator), {"d_loss": d_loss, "d_accuracy": accuracy}
 
 
 @functools.partial(jax.jit, static_argnames="batch_size")
-def generator_step(
-    state: GANState, key: jax.Array, batch_size: int
-) -> tuple[GANState, Metrics]:
+def generator_step(state: GANState, key: jax.Array, batch_size: int) -> tuple[GANState, Metrics]:
     """Update the generator alone, on ``batch_size`` fresh fakes that the discriminator should take for real.
 
     Both networks are in training mode. The gradient stops at the discriminator's parameters: it passes
@@ -101,9 +95,7 @@ def generator_step(
         logits, _ = state.discriminator.train(frozen, fake, discriminator_key)  # [B, 1]
         return generator_loss(logits), (generator_accuracy(logits), batch_stats)
 
-    (g_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(
-        state.generator.params
-    )
+    (g_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(state.generator.params)
     generator = state.generator.update(grads, batch_stats)
     return state.replace(generator=generator), {"g_loss": g_loss, "g_accuracy": accuracy}
 

@@ -58,9 +58,7 @@ def state():
 @pytest.fixture(scope="session")
 def small_state():
     """A GAN of a user's own modules, quick to compile."""
-    return init_state(
-        jax.random.key(1), generator=SmallGenerator(), discriminator=SmallDiscriminator(), latent_size=5
-    )
+    return init_state(jax.random.key(1), generator=SmallGenerator(), discriminator=SmallDiscriminator(), latent_size=5)
 
 
 @pytest.fixture(scope="session")

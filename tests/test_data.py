@@ -37,7 +37,7 @@ def test_the_digests_are_those_that_tfds_records():
     import tensorflow_datasets as tfds
 
     recorded = {url.rsplit("/", 1)[-1]: info.checksum for url, info in tfds.builder_cls("mnist").url_infos.items()}
-    assert data._MNIST_SHA256 == recorded
+    assert recorded == data._MNIST_SHA256
 
 
 def test_a_damaged_archive_is_named(tmp_path, monkeypatch):
@@ -68,7 +68,14 @@ def test_unknown_names_are_told_with_the_known_ones(arguments, message):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no gzip", gzip.compress(b""), gzip.compress(b"\0" * 16), idx_archive(np.zeros((2, 3, 4), np.uint8))[:-9]],
+    [
+        b"",
+        b"no gzip",
+        gzip.compress(b""),
+        gzip.compress(b"123"),
+        gzip.compress(b"\0" * 16),
+        idx_archive(np.zeros((2, 3, 4), np.uint8))[:-9],
+    ],
 )
 def test_what_is_not_an_idx_archive_of_images_is_refused(content, tmp_path):
     with pytest.raises(DatasetError, match="x.gz"):
@@ -107,7 +114,9 @@ def site(monkeypatch):
         url = f"http://127.0.0.1:{server.server_port}/kmnist/train-images-idx3-ubyte.gz"
         digest = hashlib.sha256(Site.content).hexdigest()
         info = tfds.download.checksums.UrlInfo(
-            size=tfds.core.utils.Size(len(Site.content)), checksum=digest, filename="train-images-idx3-ubyte.gz"
+            size=tfds.core.utils.Size(len(Site.content)),
+            checksum=digest,
+            filename="train-images-idx3-ubyte.gz",
         )
         monkeypatch.setattr(tfds.builder_cls("kmnist"), "url_infos", {url: info})
         yield handler

@@ -17,9 +17,7 @@ SIZES = [(28, 28), (14, 14), (7, 7), (4, 4), (13, 6), (5, 9), (3, 2), (1, 1)]
 
 
 def plain_conv2d(x, kernel, stride=1):
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def plain_upsample_conv2d(x, kernel):
@@ -42,7 +40,10 @@ def assert_same_function(ours, plain, x_shape, kernel_shape):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_conv2d_is_the_plain_convolution(size, stride):
     assert_same_function(
-        lambda x, k: conv2d(x, k, stride), lambda x, k: plain_conv2d(x, k, stride), (2, *size, 8), (5, 5, 8, 6)
+        lambda x, k: conv2d(x, k, stride),
+        lambda x, k: plain_conv2d(x, k, stride),
+        (2, *size, 8),
+        (5, 5, 8, 6),
     )
 
 
@@ -55,7 +56,10 @@ def test_upsample_conv2d_is_upsampling_then_the_plain_convolution(size):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_conv2d_with_few_and_many_channels(channels, stride):
     assert_same_function(
-        lambda x, k: conv2d(x, k, stride), lambda x, k: plain_conv2d(x, k, stride), (2, 14, 9, channels[0]), (5, 5, *channels)
+        lambda x, k: conv2d(x, k, stride),
+        lambda x, k: plain_conv2d(x, k, stride),
+        (2, 14, 9, channels[0]),
+        (5, 5, *channels),
     )
 
 
@@ -68,7 +72,9 @@ def test_other_kernel_sizes(k):
 def test_the_layers_map_over_a_population_of_kernels(key):
     x, kernels = jax.random.normal(key, (3, 2, 6, 6, 8)), jax.random.normal(key, (3, 5, 5, 8, 6))
     assert_close(
-        jax.jit(jax.vmap(conv2d))(x, kernels), jnp.stack([plain_conv2d(*each) for each in zip(x, kernels, strict=True)]), TOLERANCE
+        jax.jit(jax.vmap(conv2d))(x, kernels),
+        jnp.stack([plain_conv2d(*each) for each in zip(x, kernels, strict=True)]),
+        TOLERANCE,
     )
 
 

@@ -73,9 +73,7 @@ def test_training_mode_uses_dropout_and_updates_the_moving_statistics(key):
     variables = jax.jit(Generator().init)(key, z)
 
     def apply(dropout_key):
-        return Generator().apply(
-            variables, z, train=True, rngs={"dropout": dropout_key}, mutable=["batch_stats"]
-        )
+        return Generator().apply(variables, z, train=True, rngs={"dropout": dropout_key}, mutable=["batch_stats"])
 
     images, updates = jax.jit(apply)(jax.random.key(1))
     others, _ = jax.jit(apply)(jax.random.key(2))
@@ -84,16 +82,12 @@ def test_training_mode_uses_dropout_and_updates_the_moving_statistics(key):
     np.testing.assert_allclose(
         updates["batch_stats"]["norm_0"]["mean"], 0.1 * hidden.mean(axis=0), rtol=1e-4, atol=1e-6
     )
-    np.testing.assert_allclose(
-        updates["batch_stats"]["norm_0"]["var"], 0.9 + 0.1 * hidden.var(axis=0), rtol=1e-4
-    )
+    np.testing.assert_allclose(updates["batch_stats"]["norm_0"]["var"], 0.9 + 0.1 * hidden.var(axis=0), rtol=1e-4)
 
 
 def test_dropout_needs_its_rng(state):
     with pytest.raises(Exception, match="dropout"):
-        Discriminator().apply(
-            {"params": state.discriminator.params}, jnp.zeros((1, 28, 28, 1)), train=True
-        )
+        Discriminator().apply({"params": state.discriminator.params}, jnp.zeros((1, 28, 28, 1)), train=True)
 
 
 @pytest.mark.parametrize("image_shape", [(32, 32, 3), (12, 20, 1)], ids=str)

@@ -103,7 +103,8 @@ def test_presets_have_their_published_learning_rates_and_clips(name, d_lr, g_lr,
 
 
 @pytest.mark.parametrize(
-    ("name", "d_decay", "g_decay"), [("tutorial", 3e-8, 3e-8), ("article", 6e-8, 3e-8), ("upstream", 6e-8, 3e-8)]
+    ("name", "d_decay", "g_decay"),
+    [("tutorial", 3e-8, 3e-8), ("article", 6e-8, 3e-8), ("upstream", 6e-8, 3e-8)],
 )
 def test_presets_have_their_published_decays(name, d_decay, g_decay):
     for tx, decay in ((preset(name).discriminator, d_decay), (preset(name).generator, g_decay)):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import SmallDiscriminator, SmallGenerator, assert_close, assert_same_bits
+from conftest import SmallDiscriminator, SmallGenerator, assert_same_bits
 
 from dcgan_jax import discriminator_step, generator_step, init_state, sample, train_step
 
@@ -155,7 +155,10 @@ def test_the_step_is_traced_once(key):
 def test_two_states_of_the_same_parts_share_one_compiled_step(small_images, key):
     def fresh(seed):
         return init_state(
-            jax.random.key(seed), generator=SmallGenerator(), discriminator=SmallDiscriminator(), latent_size=5
+            jax.random.key(seed),
+            generator=SmallGenerator(),
+            discriminator=SmallDiscriminator(),
+            latent_size=5,
         )
 
     assert jax.tree.structure(fresh(1)) == jax.tree.structure(fresh(2))
@@ -179,9 +182,7 @@ def test_the_tutorials_gan_trains_as_a_population(digits, key):
     states = [init_state(seed) for seed in seeds]
     together = jax.jit(jax.vmap(train_step, in_axes=(0, None, 0)))(stacked(states), digits, keys)
     for i in range(2):
-        assert_same_step(
-            jax.tree.map(lambda leaf, i=i: leaf[i], together), train_step(states[i], digits, keys[i])
-        )
+        assert_same_step(jax.tree.map(lambda leaf, i=i: leaf[i], together), train_step(states[i], digits, keys[i]))
 
 
 def test_own_optimizers_and_statistics_in_the_discriminator(small_images, key):

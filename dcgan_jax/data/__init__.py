@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import os
+import struct
 import threading
 import zlib
 from pathlib import Path
@@ -66,7 +68,8 @@ def _read_verified(path: Path, sha256: str, remedy: str) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise DatasetError(
-            f"the archive {path} is damaged or another one (SHA-256 {found[:12]}..., {sha256[:12]}... expected): {remedy}"
+            f"the archive {path} is damaged or another one "
+            f"(SHA-256 {found[:12]}..., expected {sha256[:12]}...): {remedy}"
         )
     return content
 
@@ -77,18 +80,19 @@ def _parse_images(archive: bytes, path: Path) -> np.ndarray:
         content = gzip.decompress(archive)
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"the archive {path} is not a whole gzip file ({error})") from error
-    header = np.frombuffer(content[:16], ">u4")
-    if header.size != 4 or header[0] != 0x00000803 or len(content) - 16 != np.prod(header[1:].astype(object)):
+    if len(content) < 16:
         raise DatasetError(f"the archive {path} does not hold an idx file of images")
-    images = np.frombuffer(content, np.uint8, offset=16)
-    return images.reshape(*(int(n) for n in header[1:]), 1)
+    magic, n, height, width = struct.unpack(">4I", content[:16])
+    if magic != 0x00000803 or len(content) - 16 != n * height * width:
+        raise DatasetError(f"the archive {path} does not hold an idx file of images")
+    return np.frombuffer(content, np.uint8, offset=16).reshape(n, height, width, 1)
 
 
 def _fetch(name: str, filename: str, data_dir: str | Path | None) -> tuple[Path, bytes]:
     """An archive known to TFDS: from its folder, else by its download manager. Path and verified bytes."""
     import tensorflow_datasets as tfds  # imported when used: it takes most of a second
 
-    root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()  # TFDS's
     downloads = root / "downloads"
     manual = downloads / "manual"
     url_infos: dict[str, Any] = tfds.builder_cls(name).url_infos or {}
@@ -123,7 +127,9 @@ def _check_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DatasetError(f"cannot write the data folder {folder} ({error.strerror}): choose another --data-dir") from error
+        raise DatasetError(
+            f"cannot write the data folder {folder} ({error.strerror}): choose another --data-dir"
+        ) from error
 
 
 def _unreachable(url: str) -> str | None:

@@ -1,0 +1,67 @@
+import dataclasses
+import json
+
+import pytest
+
+from dcgan_jax import TrainConfig
+from dcgan_jax.config import ConfigError
+
+
+def test_the_defaults_are_the_tutorials():
+    config = TrainConfig()
+    assert (config.steps, config.batch_size, config.sample_every) == (10_000, 256, 500)
+    assert (config.dataset, config.preset) == ("mnist", "tutorial")
+
+
+def test_every_field_has_its_help_text():
+    assert all(field.metadata["help"] for field in dataclasses.fields(TrainConfig))
+
+
+def test_a_config_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().steps = 5  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_json_there_and_back():
+    config = TrainConfig(steps=7, workdir="somewhere", preset="article")
+    assert TrainConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("steps", 0, "--steps must be between 1 and 2147483647, got 0"),
+        ("batch_size", -1, "--batch-size must be between 1 and 2147483647, got -1"),
+        ("seed", -1, "--seed must be between 0"),
+        ("seed", 2**31, "--seed must be between 0"),
+        ("log_every", 0, "--log-every must be between 1"),
+        ("steps", "9", "--steps must be a whole number, got '9'"),
+        ("steps", 9.0, "--steps must be a whole number, got 9.0"),
+        ("steps", True, "--steps must be a whole number, got True"),
+        ("preset", "adam", "--preset must be one of tutorial, article, upstream, got 'adam'"),
+        ("dataset", None, "--dataset must be a text, got None"),
+        ("workdir", "", "--workdir must not be empty"),
+        ("workdir", 3, "--workdir must be a text, got 3"),
+    ],
+)
+def test_an_unusable_value_is_named_with_its_flag(field, value, message):
+    with pytest.raises(ConfigError) as error:
+        TrainConfig(**{field: value})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not JSON"),
+        ("[]", "missing"),
+        ("{}", "missing: ['batch_size'"),
+        (json.dumps({**dataclasses.asdict(TrainConfig()), "depth": 3}), "unknown: ['depth']"),
+        (json.dumps({**dataclasses.asdict(TrainConfig()), "steps": None}), "--steps must be a whole number"),
+    ],
+)
+def test_unusable_json_is_refused(text, message):
+    with pytest.raises(ConfigError) as error:
+        TrainConfig.from_json(text)
+    assert message in str(error.value)
