@@ -85,7 +85,7 @@ def _parse_images(archive: bytes, path: Path) -> np.ndarray:
     magic, n, height, width = struct.unpack(">4I", content[:16])
     if magic != 0x00000803 or len(content) - 16 != n * height * width:
         raise DatasetError(f"the archive {path} does not hold an idx file of images")
-    return np.frombuffer(content, np.uint8, offset=16).reshape(n, height, width, 1)
+    return np.frombuffer(content, np.uint8, offset=16).reshape(n, height, width, 1).copy()  # writable
 
 
 def _fetch(name: str, filename: str, data_dir: str | Path | None) -> tuple[Path, bytes]:
