@@ -72,6 +72,12 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     except _USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder taken away
+        print(f"error: {error}: what was saved before is in the run folder, go on with --resume", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # before the first step, or a second time
+        print("interrupted; nothing was saved since the last checkpoint", file=sys.stderr)
+        return 130
     return 130 if outcome.stopped_by == signal.SIGINT else 0
 
 

@@ -210,7 +210,8 @@ def train(config: TrainConfig, *, resume: bool = False) -> Outcome:
             pending.append(metrics)
             if len(pending) > 2:
                 jax.block_until_ready(pending.popleft())
-            last = step == config.steps or stopped()
+            stopping = stopped() is not None  # asked once: a signal from here on stops the next step
+            last = step == config.steps or stopping
             if last or step == 1 or step % config.log_every == 0:
                 values = {name: float(value) for name, value in jax.device_get(metrics).items()}
                 rows.write(json.dumps({"step": step, **values}) + "\n")
@@ -221,7 +222,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> Outcome:
             if last or step % config.checkpoint_every == 0:
                 save_checkpoint(checkpoints, state, keys["run"])
             reporter.advance(step)
-            if stopped():
+            if stopping:
                 break
 
     done = int(state.step)

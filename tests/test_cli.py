@@ -197,6 +197,35 @@ def assert_same_checkpoints(ours, theirs):
     assert_same_bits(ocp.load(ours), ocp.load(theirs))
 
 
+def test_a_signal_in_the_middle_of_a_step_still_saves_what_it_says(run_python, tmp_path):
+    """The signal comes while step 2's picture is drawn, after the step has decided whether it is the last."""
+    out = run_python(
+        f"""
+        import os, signal
+        from dcgan_jax import TrainConfig, loop
+        from dcgan_jax.checkpoint import latest_step
+        draw = loop.save_grid
+        def draw_and_interrupt(path, images):
+            draw(path, images)
+            if path.name == "2.png":
+                os.kill(os.getpid(), signal.SIGINT)
+        loop.save_grid = draw_and_interrupt
+        outcome = loop.train(TrainConfig(steps=9, batch_size=2, workdir={str(tmp_path / "run")!r}))
+        print(outcome.stopped_by.name, int(outcome.state.step), latest_step(outcome.folder / "checkpoints"))
+        """
+    )
+    assert out.splitlines()[-1] == "SIGINT 3 3"
+
+
+def test_an_interrupt_before_the_first_step_is_told_in_one_line(monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dcgan_jax.cli.train", interrupt)
+    assert train_main([]) == 130
+    assert capsys.readouterr().err == "interrupted; nothing was saved since the last checkpoint\n"
+
+
 def test_resume_with_more_steps_goes_on_and_with_other_settings_does_not(finished, capsys):
     folder, _ = finished
     before = contents(folder)
