@@ -144,8 +144,13 @@ def dropout(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
       x: any array with at least one axis.
       rate: in [0, 1).
       key: a PRNG key.
+
+    Raises:
+      ValueError: if the rate is out of range.
     """
-    threshold = round(rate * 2**16)
+    if not 0 <= rate < 1:
+        raise ValueError(f"a dropout rate must be in [0, 1), got {rate}")
+    threshold = min(round(rate * 2**16), 2**16 - 1)
     if threshold == 0:
         return x
     c = x.shape[-1]

@@ -124,6 +124,12 @@ def test_dropout_decides_each_element_by_itself(key):
     assert np.abs(correlation).max() < 5 / 4000**0.5
 
 
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_a_dropout_rate_out_of_range_is_refused(rate, key):
+    with pytest.raises(ValueError, match=r"in \[0, 1\), got"):
+        dropout(jnp.ones(3), rate, key)
+
+
 def test_dropout_of_rate_zero_is_the_identity(key):
     x = jax.random.normal(key, (3, 5))
     assert dropout(x, 0.0, key) is x
