@@ -7,6 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+import jax
+import platformdirs
+
 from dcgan_jax.checkpoint import CheckpointError
 from dcgan_jax.config import ConfigError, TrainConfig
 from dcgan_jax.data import DatasetError
@@ -34,7 +37,7 @@ def _train_parser(prog: str | None) -> argparse.ArgumentParser:
             text += "\none of " + ", ".join(field.metadata["choices"])
         if field.default is not None:
             text += f" (default: {field.default})"
-        kind = int if isinstance(field.default, int) else str
+        kind = field.metadata["kind"]
         # Absent flags stay absent: a run that goes on takes them from its own settings.
         parser.add_argument(
             "--" + field.name.replace("_", "-"),
@@ -48,6 +51,11 @@ def _train_parser(prog: str | None) -> argparse.ArgumentParser:
         action="store_true",
         help="go on with the run in --workdir, or with the newest under runs/",
     )
+    parser.add_argument(
+        "--no-compilation-cache",
+        action="store_true",
+        help="compile afresh, and leave the user's cache folder alone",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, say what would run, write nothing")
     return parser
 
@@ -60,6 +68,8 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     """
     given = vars(_train_parser(prog).parse_args(argv))
     resume, dry_run = given.pop("resume"), given.pop("dry_run")
+    if not given.pop("no_compilation_cache") and not dry_run:
+        _keep_compiled_programs()
     try:
         config = TrainConfig(**given)
         if resume:
@@ -79,6 +89,18 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
         print("interrupted; nothing was saved since the last checkpoint", file=sys.stderr)
         return 130
     return 130 if outcome.stopped_by == signal.SIGINT else 0
+
+
+def _keep_compiled_programs() -> None:
+    """Let JAX keep what it compiles in the user's cache folder, so that the next start need not compile.
+
+    ``JAX_COMPILATION_CACHE_DIR`` goes first. JAX keys each program by its own version, the program, the
+    device and XLA's flags; a folder that cannot be used costs a warning.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("dcgan-jax") / "xla"))
+    # By default programs that compile in less than a second are left out: a start has some fifty of them.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _describe(config: TrainConfig, resume: bool) -> None:

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from dcgan_jax.data import DATASETS
+from dcgan_jax.models import DTYPES
 from dcgan_jax.optimizers import PRESETS
 
 
@@ -12,8 +13,10 @@ class ConfigError(ValueError):
     """A setting cannot be used; the message is one line that says which, its value and what to do."""
 
 
-def _field(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def _field(default: Any, help: str, choices: tuple[str, ...] = (), kind: type = str) -> Any:
+    """``kind`` is for fields that may be None; others are of their default's type."""
+    kind = kind if default is None else type(default)
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "kind": kind})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +34,20 @@ class TrainConfig:
     data_dir: str | None = _field(None, "where downloaded data sets are kept (default: ~/tensorflow_datasets)")
     workdir: str | None = _field(None, "the run folder (default: the next number under runs/)")
     preset: str = _field("tutorial", "optimizer settings, as one source of the tutorial has them", PRESETS)
+    dtype: str = _field(
+        "float32", "what the networks compute in; parameters, statistics and losses stay float32", DTYPES
+    )
     sample_every: int = _field(500, "steps between pictures of the same 16 noise vectors")
     log_every: int = _field(10, "steps between lines of metrics")
     checkpoint_every: int = _field(500, "steps between checkpoints")
+    steps_per_call: int | None = _field(
+        None, "steps that the device does in one go (default: 1 on a CPU, 25 elsewhere)", kind=int
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
-            kind = int if field.type in (int, "int") else str
+            kind = field.metadata["kind"]
             optional = field.default is None
             if not (type(value) is kind or (optional and value is None)):
                 raise ConfigError(f"{flag} must be {'a whole number' if kind is int else 'a text'}, got {value!r}")

@@ -175,9 +175,13 @@ def _conv2d_xla(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _conv2d_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Choose by shape among the roads below."""
+    """Choose by shape among the roads below, and compute in float32 at least: a CPU gains nothing by less."""
     _, h, w, c_in = x.shape
     k, _, _, c_out = kernel.shape
+    dtype = jnp.result_type(x, kernel)
+    wide = jnp.promote_types(dtype, jnp.float32)
+    if dtype != wide:
+        return _conv2d_cpu(x.astype(wide), kernel.astype(wide), stride).astype(dtype)
     if c_in * k * k <= 128:
         return _conv2d_patches(x, kernel, stride)
     if stride == 1 and c_out * k * k <= 128:

@@ -22,6 +22,7 @@ from dcgan_jax.checkpoint import latest_step, restore_checkpoint, save_checkpoin
 from dcgan_jax.config import ConfigError, TrainConfig
 from dcgan_jax.data import load_dataset
 from dcgan_jax.images import save_grid
+from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset
 from dcgan_jax.sampling import draw_noise, generate, sample
 from dcgan_jax.state import GANState, init_state
@@ -30,7 +31,8 @@ from dcgan_jax.step import Metrics, train_step
 _GRID = 16  # images in a 4x4 grid, the tutorial's
 _SLOW_SECONDS = 30 * 60  # a run longer than this is told how to get a first picture sooner
 # A run that goes on must have these as they were: they decide what it computes.
-_FIXED = ("batch_size", "seed", "dataset", "preset")
+_FIXED = ("batch_size", "seed", "dataset", "preset", "dtype")
+_STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is obeyed within a second or so
 
 
 class RunFolderError(ValueError):
@@ -56,11 +58,41 @@ def draw_batch(dataset: jax.Array, key: jax.Array, batch_size: int) -> jax.Array
     return dataset[jax.random.randint(key, (batch_size,), 0, dataset.shape[0])]
 
 
-@functools.partial(jax.jit, static_argnames="batch_size", donate_argnames="state")
-def _advance(state: GANState, dataset: jax.Array, key: jax.Array, batch_size: int) -> tuple[GANState, Metrics]:
-    """One step of the run: batch, noise and dropout are functions of the run's key and the step's number."""
-    batch_key, step_key = jax.random.split(jax.random.fold_in(key, state.step))
-    return train_step(state, draw_batch(dataset, batch_key, batch_size), step_key)
+@functools.partial(jax.jit, static_argnames=("batch_size", "capacity"), donate_argnames="state")
+def run_steps(
+    state: GANState, dataset: jax.Array, key: jax.Array, steps: jax.Array | int, *, batch_size: int, capacity: int
+) -> tuple[GANState, Metrics]:
+    """The run's next ``steps`` steps in one call to the device. ``state`` is donated: its buffers are used again.
+
+    Batch, noise and dropout are functions of the run's key and of each step's number, not of the call.
+
+    Args:
+      state: from `init_state`.
+      dataset: all real images, [N, H, W, C], on the device.
+      key: the run's.
+      steps: at most ``capacity``; it is a number like any other to the compiled program, which serves them all.
+      batch_size: images in a step.
+      capacity: the most steps that one call is used for. 1 leaves the loop out of the program: within a loop,
+        XLA on a CPU gives convolutions and products a slower road.
+
+    Returns:
+      The new state, and for each metric an array [capacity], of which the first ``steps`` mean something.
+    """
+
+    def step(state: GANState) -> tuple[GANState, Metrics]:
+        batch_key, step_key = jax.random.split(jax.random.fold_in(key, state.step))
+        return train_step(state, draw_batch(dataset, batch_key, batch_size), step_key)
+
+    if capacity == 1:
+        state, metrics = step(state)
+        return state, jax.tree.map(lambda value: value[None], metrics)
+
+    def body(i: jax.Array, carry: tuple[GANState, Metrics]) -> tuple[GANState, Metrics]:
+        state, metrics = step(carry[0])
+        return state, jax.tree.map(lambda values, value: values.at[i].set(value), carry[1], metrics)
+
+    metrics = jax.tree.map(lambda m: jnp.zeros((capacity,), m.dtype), jax.eval_shape(step, state)[1])
+    return jax.lax.fori_loop(0, steps, body, (state, metrics))
 
 
 def run_folder(workdir: str | None, resume: bool) -> Path:
@@ -158,7 +190,14 @@ def fresh_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
     names = ("init", "run", "grid", "reals", "fakes")
     keys: dict[str, jax.Array] = dict(zip(names, jax.random.split(seed_key, len(names)), strict=True))
     optimizers = preset(config.preset)
-    state = init_state(keys.pop("init"), generator_tx=optimizers.generator, discriminator_tx=optimizers.discriminator)
+    dtype = jnp.dtype(config.dtype)
+    state = init_state(
+        keys.pop("init"),
+        generator=Generator(dtype=dtype),
+        discriminator=Discriminator(dtype=dtype),
+        generator_tx=optimizers.generator,
+        discriminator_tx=optimizers.discriminator,
+    )
     return state, keys
 
 
@@ -181,7 +220,10 @@ def train(config: TrainConfig, *, resume: bool = False) -> Outcome:
     if resume:
         step = latest_step(checkpoints) or 0
         state, keys["run"] = restore_checkpoint(checkpoints, step, state, keys["run"])
-    dataset = jax.device_put(images)
+    # Fresh or restored, all is placed on the device by name: it is one compiled program for both.
+    device = jax.devices()[0]
+    state, dataset, keys = jax.device_put((state, images, keys), device)
+    capacity = config.steps_per_call or (1 if device.platform == "cpu" else _STEPS_PER_CALL)
     z = draw_noise(keys["grid"], _GRID, state.latent_size)
 
     _open_folder(folder, config)
@@ -195,47 +237,59 @@ def train(config: TrainConfig, *, resume: bool = False) -> Outcome:
         save_grid(folder / "samples" / "0.png", jax.device_get(generate(state, z)))
         save_checkpoint(checkpoints, state, keys["run"])
         print(f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {folder}")
-    print(f"on {jax.devices()[0].device_kind}; the first step compiles, which takes a while", flush=True)
+    print(f"on {device.device_kind}; the first step compiles, which takes a while", flush=True)
 
     began = time.perf_counter()
     pending: deque[Metrics] = deque()
+    step = start
     with (
         _Reporter(config, start) as reporter,
         _signals() as stopped,
         (folder / "metrics.jsonl").open("a") as rows,
     ):
-        for step in range(start + 1, config.steps + 1):
-            state, metrics = _advance(state, dataset, keys["run"], config.batch_size)
-            # Steps are dispatched ahead of the device, but never by more than two: a signal is soon obeyed.
+        while step < config.steps:
+            before, step = step, min(step + capacity, _next_stop(step, config))
+            state, metrics = run_steps(
+                state, dataset, keys["run"], step - before, batch_size=config.batch_size, capacity=capacity
+            )
+            # Calls are dispatched ahead of the device, but never by more than two: a signal is soon obeyed.
             pending.append(metrics)
             if len(pending) > 2:
                 jax.block_until_ready(pending.popleft())
-            stopping = stopped() is not None  # asked once: a signal from here on stops the next step
-            last = step == config.steps or stopping
-            if last or step == 1 or step % config.log_every == 0:
-                values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-                rows.write(json.dumps({"step": step, **values}) + "\n")
+            stopping = stopped() is not None  # asked once: a signal from here on stops the next call
+            logged = [n for n in range(before + 1, step + 1) if n == 1 or n % config.log_every == 0]
+            fetched = jax.device_get(metrics) if logged else {}
+            for n in logged:
+                row = {name: float(values[n - before - 1]) for name, values in fetched.items()}
+                rows.write(json.dumps({"step": n, **row}) + "\n")
                 rows.flush()
-                reporter.log(step, values)
-            if step == config.steps or step % config.sample_every == 0 or _is_early_power_of_two(step, config):
+                reporter.log(n, row)
+            if _is_sampled(step, config):
                 save_grid(folder / "samples" / f"{step}.png", jax.device_get(generate(state, z)))
-            if last or step % config.checkpoint_every == 0:
+            if stopping or step == config.steps or step % config.checkpoint_every == 0:
                 save_checkpoint(checkpoints, state, keys["run"])
             reporter.advance(step)
             if stopping:
                 break
 
-    done = int(state.step)
-    if done == config.steps:
+    if step == config.steps:
         save_grid(folder / "fakes.png", jax.device_get(sample(state, keys["fakes"], _GRID)))
-        print(f"done: {done:,} steps, {_duration(time.perf_counter() - began)}; pictures in {folder / 'samples'}")
+        print(f"done: {step:,} steps, {_duration(time.perf_counter() - began)}; pictures in {folder / 'samples'}")
         return Outcome(state, folder, None)
-    print(f"stopped and saved at step {done:,}: go on with --workdir {folder} --resume")
+    print(f"stopped and saved at step {step:,}: go on with --workdir {folder} --resume")
     return Outcome(state, folder, stopped())
 
 
-def _is_early_power_of_two(step: int, config: TrainConfig) -> bool:
-    return step < config.sample_every and step & (step - 1) == 0
+def _is_sampled(step: int, config: TrainConfig) -> bool:
+    """Every ``sample_every`` steps, and before the first of these at the powers of two."""
+    return step % config.sample_every == 0 or (step < config.sample_every and step & (step - 1) == 0)
+
+
+def _next_stop(step: int, config: TrainConfig) -> int:
+    """The next step after which the state itself is wanted, not only its metrics."""
+    stops = [config.steps, *(step - step % every + every for every in (config.sample_every, config.checkpoint_every))]
+    power_of_two = 1 << step.bit_length()
+    return min([*stops, power_of_two] if power_of_two < config.sample_every else stops)
 
 
 def _open_folder(folder: Path, config: TrainConfig) -> None:
@@ -290,7 +344,7 @@ class _Reporter:
 
     def __init__(self, config: TrainConfig, start: int):
         self._config = config
-        self._start = start
+        self._calls = 0
         self._first: tuple[int, float] | None = None
         self._told = False
         self._bar = None
@@ -315,10 +369,11 @@ class _Reporter:
 
     def advance(self, step: int) -> None:
         if self._bar is not None:
-            self._bar.update(1)
+            self._bar.update(step - self._bar.n)
         now = time.perf_counter()
-        if self._first is None and step >= self._start + 2:
-            self._first = (step, now)  # the first two steps compile and fill the queue
+        self._calls += 1
+        if self._calls == 2:
+            self._first = (step, now)  # the first two calls compile and fill the queue
         elif self._first is not None and not self._told:
             steps, seconds = step - self._first[0], now - self._first[1]
             if steps >= 3 and (seconds >= 2 or steps >= 50):

@@ -1,4 +1,7 @@
-"""The two losses and the accuracy, on logits: above 0 the discriminator says real, at or below 0 fake."""
+"""The two losses and the accuracy, on logits: above 0 the discriminator says real, at or below 0 fake.
+
+Logits of fewer bits are taken to float32 first.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +18,7 @@ def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Ar
     Returns:
       A scalar, in nats, at least 0; ln 2 = 0.693 for a discriminator that cannot tell.
     """
+    real_logits, fake_logits = _float32(real_logits), _float32(fake_logits)
     real = optax.sigmoid_binary_cross_entropy(real_logits, jnp.ones_like(real_logits))
     fake = optax.sigmoid_binary_cross_entropy(fake_logits, jnp.zeros_like(fake_logits))
     return jnp.concatenate([real, fake]).mean()
@@ -29,6 +33,7 @@ def generator_loss(fake_logits: jax.Array) -> jax.Array:
     Returns:
       A scalar, in nats, at least 0.
     """
+    fake_logits = _float32(fake_logits)
     return optax.sigmoid_binary_cross_entropy(fake_logits, jnp.ones_like(fake_logits)).mean()
 
 
@@ -40,3 +45,7 @@ def discriminator_accuracy(real_logits: jax.Array, fake_logits: jax.Array) -> ja
 def generator_accuracy(fake_logits: jax.Array) -> jax.Array:
     """Share of fakes that the discriminator takes for real. In [0, 1]."""
     return (fake_logits > 0).mean()
+
+
+def _float32(logits: jax.Array) -> jax.Array:
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

@@ -14,9 +14,13 @@ Parameters start as in Keras: kernels Glorot-uniform, biases zero. All kernels h
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
+from jax.typing import DTypeLike
 
 from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
+
+DTYPES = ("float32", "bfloat16")  # that the networks are meant to compute in
 
 _KERNEL_SIZE = 5  # the tutorial's, in every convolution
 _KERNEL_INIT = nn.initializers.glorot_uniform()
@@ -31,13 +35,14 @@ class Conv(nn.Module):
     features: int
     stride: int = 1
     upsample: bool = False
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (_KERNEL_SIZE, _KERNEL_SIZE, x.shape[-1], self.features)
         kernel = self.param("kernel", _KERNEL_INIT, shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        x, kernel, bias = promote_dtype(x, kernel, bias)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         x = upsample_conv2d(x, kernel) if self.upsample else conv2d(x, kernel, self.stride)
         return x + bias
 
@@ -52,6 +57,8 @@ class Generator(nn.Module):
     Attributes:
       image_shape: height, width (multiples of 4) and channels of the images.
       dropout_rate: of the dropout after the dense layer.
+      dtype: what the layers compute in, that of their inputs if None. Parameters, statistics and the
+        images are float32 all the same.
 
     Raises:
       ValueError: if the height or the width is not a multiple of 4.
@@ -59,6 +66,7 @@ class Generator(nn.Module):
 
     image_shape: tuple[int, int, int] = (28, 28, 1)
     dropout_rate: float = 0.4
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
@@ -68,18 +76,23 @@ class Generator(nn.Module):
 
         def normalise(name: str, x: jax.Array) -> jax.Array:
             # Keras's momentum in this tutorial (0.9) and Keras's default epsilon (1e-3).
-            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-3, name=name)
+            norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-3, dtype=self.dtype, name=name)
             return nn.relu(norm(x))
 
-        x = nn.Dense(height // 4 * (width // 4) * 256, kernel_init=_KERNEL_INIT, name="dense")(z)
+        def conv(name: str, features: int, upsample: bool = False) -> Conv:
+            return Conv(features, upsample=upsample, dtype=self.dtype, name=name)
+
+        units = height // 4 * (width // 4) * 256
+        x = nn.Dense(units, dtype=self.dtype, kernel_init=_KERNEL_INIT, name="dense")(z)
         x = normalise("norm_0", x)  # statistics of each unit, not of each channel
         x = x.reshape(-1, height // 4, width // 4, 256)  # [B, 7, 7, 256]
         if train:
             x = dropout(x, self.dropout_rate, self.make_rng("dropout"))
-        x = normalise("norm_1", Conv(128, upsample=True, name="conv_1")(x))  # [B, 14, 14, 128]
-        x = normalise("norm_2", Conv(64, upsample=True, name="conv_2")(x))  # [B, 28, 28, 64]
-        x = normalise("norm_3", Conv(32, name="conv_3")(x))  # [B, 28, 28, 32]
-        return nn.sigmoid(Conv(channels, name="conv_4")(x))  # [B, 28, 28, 1]
+        x = normalise("norm_1", conv("conv_1", 128, upsample=True)(x))  # [B, 14, 14, 128]
+        x = normalise("norm_2", conv("conv_2", 64, upsample=True)(x))  # [B, 28, 28, 64]
+        x = normalise("norm_3", conv("conv_3", 32)(x))  # [B, 28, 28, 32]
+        x = conv("conv_4", channels)(x)  # [B, 28, 28, 1]
+        return nn.sigmoid(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
 
 
 class Discriminator(nn.Module):
@@ -90,17 +103,19 @@ class Discriminator(nn.Module):
 
     Attributes:
       dropout_rate: of the dropout after each convolution.
+      dtype: what the layers compute in, that of their inputs if None. Parameters are float32 all the same.
     """
 
     dropout_rate: float = 0.4
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         x = images
         for i, (features, stride) in enumerate([(64, 2), (128, 2), (256, 2), (512, 1)], start=1):
-            x = nn.leaky_relu(Conv(features, stride, name=f"conv_{i}")(x), negative_slope=0.2)
+            x = nn.leaky_relu(Conv(features, stride, dtype=self.dtype, name=f"conv_{i}")(x), negative_slope=0.2)
             if train:
                 x = dropout(x, self.dropout_rate, self.make_rng("dropout"))
             # [B, 14, 14, 64], [B, 7, 7, 128], [B, 4, 4, 256], [B, 4, 4, 512]
         x = x.reshape(x.shape[0], -1)  # [B, 8192], by row, column, channel
-        return nn.Dense(1, kernel_init=_KERNEL_INIT, name="dense")(x)  # [B, 1]
+        return nn.Dense(1, dtype=self.dtype, kernel_init=_KERNEL_INIT, name="dense")(x)  # [B, 1]

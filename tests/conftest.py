@@ -85,20 +85,24 @@ def assert_close(a, b, tolerance):
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory):
-    """The environment of a child process: programs that one has compiled, the next one reads."""
-    cache = str(tmp_path_factory.mktemp("compiled"))
-    return {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1"}
+def cache_home(tmp_path_factory):
+    """The user's cache folder: programs that one child process has compiled, the next one reads."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
-def run_python(compiled):
+def run_python(cache_home):
     """Run a piece of Python in a process of its own, with these environment variables; its output."""
+
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache_home / "dcgan-jax" / "xla"),  # the command line's
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
     def run(code, **environment):
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code)],
-            env={**os.environ, **compiled, **environment},
+            env={**os.environ, **cache, **environment},
             capture_output=True,
             text=True,
             timeout=300,

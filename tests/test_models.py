@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import assert_same_bits
 
-from dcgan_jax import Discriminator, Generator, generate, sample
+from dcgan_jax import Discriminator, Generator, generate, init_state, sample, train_step
 from dcgan_jax.sampling import draw_noise
 
 
@@ -47,7 +47,7 @@ def test_images_lie_between_zero_and_one(state, key):
 
 
 def test_the_discriminator_returns_logits(state, key):
-    logits = state.discriminator.infer(sample(state, key, 3))
+    logits = jax.jit(state.discriminator.infer)(sample(state, key, 3))
     assert logits.shape == (3, 1)
     assert jnp.isfinite(logits).all()
 
@@ -109,3 +109,44 @@ def test_models_are_linen_modules_that_compare_by_value():
     assert isinstance(Generator(), nn.Module)
     assert Generator() == Generator()
     assert hash(Discriminator()) == hash(Discriminator())
+
+
+# Each layer rounds its input, its kernel and its output to 8 bits: in five layers fifteen roundings of 2^-9.
+BFLOAT16 = 15 * 2**-9
+
+
+def test_bfloat16_computes_the_same_to_its_precision(state, digits, key):
+    variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
+    z = draw_noise(key, 8, 100)
+    images = jax.jit(Generator(dtype=jnp.bfloat16).apply)(variables, z)
+    assert images.dtype == jnp.float32
+    assert 0 < np.abs(images - generate(state, z)).max() < BFLOAT16  # another sum, and close to it
+    x = digits.astype(jnp.float32) / 255
+    logits = jax.jit(Discriminator(dtype=jnp.bfloat16).apply)({"params": state.discriminator.params}, x)
+    exact = jax.jit(state.discriminator.infer)(x)
+    assert 0 < np.abs(logits - exact).max() < BFLOAT16 * np.abs(exact).max()
+
+
+def test_a_step_in_bfloat16_keeps_parameters_statistics_and_losses_in_float32(state, digits, key):
+    half = init_state(
+        jax.random.key(1),
+        generator=Generator(dtype=jnp.bfloat16),
+        discriminator=Discriminator(dtype=jnp.bfloat16),
+    )
+    assert_same_bits(half.generator.params, state.generator.params)  # they start the same
+    new, metrics = jax.eval_shape(train_step, half, digits, key)
+    assert {leaf.dtype for leaf in jax.tree.leaves(new)} == {jnp.dtype("float32"), jnp.dtype("int32")}
+    assert {value.dtype for value in metrics.values()} == {jnp.dtype("float32")}
+
+
+@pytest.mark.slow
+def test_a_step_in_bfloat16_has_the_losses_of_a_step_in_float32(state, digits, key):
+    half = init_state(
+        jax.random.key(1),
+        generator=Generator(dtype=jnp.bfloat16),
+        discriminator=Discriminator(dtype=jnp.bfloat16),
+    )
+    _, metrics = train_step(half, digits, key)
+    _, exact = train_step(state, digits, key)
+    assert abs(metrics["d_loss"] - exact["d_loss"]) < BFLOAT16
+    assert abs(metrics["g_loss"] - exact["g_loss"]) < BFLOAT16
