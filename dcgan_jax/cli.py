@@ -97,7 +97,7 @@ def _keep_compiled_programs() -> None:
     ``JAX_COMPILATION_CACHE_DIR`` goes first. JAX keys each program by its own version, the program, the
     device and XLA's flags; a folder that cannot be used costs a warning.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("dcgan-jax") / "xla"))
     # By default programs that compile in less than a second are left out: a start has some fifty of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -30,30 +30,35 @@ class _Bilinear(NamedTuple):
     implied_zeros: int = 0  # pixels before the tile that the algorithm knows to be 0
 
 
-def _two_outputs_of_three_taps() -> _Bilinear:
-    """Winograd's F(2, 3), 4 products for 6: y_i = w_0 x_i + w_1 x_(i+1) + w_2 x_(i+2).
+def _winograd(m: int, k: int, points: list[float]) -> _Bilinear:
+    """F(m, k), m + k - 1 products for m k: y_i = sum_t w_t x_(i+t).
 
-    Lavin and Gray, Fast algorithms for convolutional neural networks, arXiv:1509.09308.
+    Transposed, it multiplies two polynomials by their values at ``points`` and at infinity (Toom and Cook;
+    Lavin and Gray, Fast algorithms for convolutional neural networks, arXiv:1509.09308). The points decide
+    on the rounding error: small ones in pairs of opposite sign cancel best (Barabasz and others, Error
+    analysis and improving the accuracy of Winograd convolution, arXiv:1803.10986). Those below were found by
+    search; with them a convolution in float32 errs by 2e-6 of its largest output, against 1e-6 for plain sums.
     """
-    return _Bilinear(
-        output=np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),
-        input=np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
-        kernel=np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
-    )
+    n = m + k - 1
+    output, inputs, kernel = np.zeros((m, n)), np.zeros((n, n)), np.zeros((n, k))
+    for i, point in enumerate(points):
+        others = np.delete(points, i)
+        scale = np.prod(point - others)
+        output[:, i] = point ** np.arange(m)
+        inputs[i, :-1] = np.poly(others)[::-1]
+        kernel[i] = point ** np.arange(k) / scale
+    output[-1, -1] = kernel[-1, -1] = 1
+    inputs[-1] = np.poly(points)[::-1]
+    return _Bilinear(output, inputs, kernel)
 
 
-def _two_outputs_of_five_taps_stride_2() -> _Bilinear:
-    """7 products for 10: y_i = sum_t w_t x_(2i+t), the even taps by F(2, 3), the odd ones by F(2, 2)."""
-    even = _two_outputs_of_three_taps()
-    # F(2, 2) is Karatsuba's: w_0 (x_0 - x_1), (w_0 + w_1) x_1 and w_1 (x_1 - x_2).
-    odd = _Bilinear(
-        output=np.array([[1, 1, 0], [0, 1, -1]]),
-        input=np.array([[1, -1, 0], [0, 1, 0], [0, 1, -1]]),
-        kernel=np.array([[1, 0], [1, 1], [0, 1]]),
-    )
-    inputs, kernel = np.zeros((7, 7)), np.zeros((7, 5))
-    inputs[:4, 0::2], inputs[4:, 1::2] = even.input, odd.input
-    kernel[:4, 0::2], kernel[4:, 1::2] = even.kernel, odd.kernel
+def _four_outputs_of_five_taps_stride_2() -> _Bilinear:
+    """11 products for 20: y_i = sum_t w_t x_(2i+t), the even taps by F(4, 3), the odd ones by F(4, 2)."""
+    even = _winograd(4, 3, [0, 0.625, -0.625, 1.5, -1.5])
+    odd = _winograd(4, 2, [0, 0.75, -0.75, 1.5])
+    inputs, kernel = np.zeros((11, 11)), np.zeros((11, 5))
+    inputs[:6, 0::2], inputs[6:, 1::2] = even.input, odd.input
+    kernel[:6, 0::2], kernel[6:, 1::2] = even.kernel, odd.kernel
     return _Bilinear(np.hstack([even.output, odd.output]), inputs, kernel)
 
 
@@ -62,7 +67,8 @@ def _four_outputs_of_five_taps_on_four_pixels() -> _Bilinear:
 
     y_i = sum_j w_(j-i+2) x_j is a Toeplitz matrix. With diagonals (l, d, u), u_0 = d x_0 + u x_1 and
     u_1 = l x_0 + d x_1 share d (x_0 + x_1): (u - d) x_1 and (l - d) x_0 are added to it. That serves for
-    numbers and for 2x2 blocks, whose diagonals are themselves Toeplitz.
+    numbers and for 2x2 blocks, whose diagonals are themselves Toeplitz. (F(4, 4) would do with 7, its taps and
+    pixels exchanged, but errs by 1e-5.)
     """
     output = np.array([[1, 1, 0], [1, 0, 1]])
     inputs = np.array([[1, 1], [0, 1], [1, 0]])
@@ -76,8 +82,8 @@ def _four_outputs_of_five_taps_on_four_pixels() -> _Bilinear:
     return _Bilinear(np.kron(output, output), np.kron(inputs, inputs), kernel, implied_zeros=2)
 
 
-_THREE_TAPS = _two_outputs_of_three_taps()
-_FIVE_TAPS_STRIDE_2 = _two_outputs_of_five_taps_stride_2()
+_THREE_TAPS = _winograd(4, 3, [0, 0.75, -0.75, 1.25, -1.25])
+_FIVE_TAPS_STRIDE_2 = _four_outputs_of_five_taps_stride_2()
 _FIVE_TAPS_ON_FOUR = _four_outputs_of_five_taps_on_four_pixels()
 
 

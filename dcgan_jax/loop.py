@@ -376,7 +376,7 @@ class _Reporter:
             self._first = (step, now)  # the first two calls compile and fill the queue
         elif self._first is not None and not self._told:
             steps, seconds = step - self._first[0], now - self._first[1]
-            if steps >= 3 and (seconds >= 2 or steps >= 50):
+            if steps >= 5 and (seconds >= 0.5 or steps >= 50):
                 self._told = True
                 for line in _forecast(self._config, self._config.steps - step, seconds / steps):
                     self._bar.write(line) if self._bar is not None else print(line, flush=True)

@@ -93,7 +93,6 @@ def cache_home(tmp_path_factory):
 @pytest.fixture
 def run_python(cache_home):
     """Run a piece of Python in a process of its own, with these environment variables; its output."""
-
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(cache_home / "dcgan-jax" / "xla"),  # the command line's
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -1,0 +1,80 @@
+"""How a step's time and memory grow with the batch.
+
+python -m benchmarks.batch_scaling --batch-sizes 32 64 128 256 512
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.systems import OURS, Worker, machine, summary
+
+
+def measure(batch_sizes: list[int], rounds: int) -> dict[str, Any]:
+    """Each batch size in a process of its own, a step of each in turn."""
+    workers = {}
+    seconds: dict[int, list[float]] = {n: [] for n in batch_sizes}
+    memory = {}
+    try:
+        for n in batch_sizes:
+            print(f"batch {n}: starting and compiling", file=sys.stderr, flush=True)
+            workers[n] = Worker(OURS, n)
+            workers[n].ask("step")
+        for _ in range(rounds):
+            for n, worker in workers.items():
+                answer = worker.ask("step")
+                seconds[n].append(answer["seconds"])
+                memory[n] = answer["memory"]
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return {
+        "machine": machine(),
+        "rounds": rounds,
+        "batch_sizes": {
+            str(n): {
+                "seconds_per_step": summary(times),
+                "images_per_second": n / statistics.median(times),
+                "compile_seconds": max(0.0, workers[n].first_step - statistics.median(times)),
+                "peak_memory_mib": memory[n],
+            }
+            for n, times in seconds.items()
+        },
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as a Markdown table."""
+    lines = [
+        "| batch | seconds per step, median (range) | images per second | compile | peak memory |",
+        "|---|---|---|---|---|",
+    ]
+    for n, row in result["batch_sizes"].items():
+        step = row["seconds_per_step"]
+        lines.append(
+            f"| {n} | {step['median']:.3g} ({step['min']:.3g}-{step['max']:.3g}) | {row['images_per_second']:.0f} | "
+            f"{row['compile_seconds']:.1f} s | {row['peak_memory_mib'] / 1024:.2f} GiB |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="How a step's time and memory grow with the batch.")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 64, 128, 256, 512])
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each batch size (default: 7)")
+    parser.add_argument("--json", type=Path, help="also write everything measured to this file")
+    args = parser.parse_args()
+    if not all(1 <= n <= 60_000 for n in args.batch_sizes) or args.rounds < 1:
+        parser.error("--batch-sizes must be between 1 and 60000, and --rounds at least 1")
+    result = measure(sorted(set(args.batch_sizes)), args.rounds)
+    print(table(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

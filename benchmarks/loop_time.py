@@ -1,0 +1,99 @@
+"""What the training loop adds to the bare step, with logging, pictures and checkpoints on.
+
+    python -m benchmarks.loop_time --batch-size 64 --steps 200
+
+The loop of ``train.py`` is stopped every 20 steps, for as many bare steps of its own compiled program, on a
+state of their own and without anything between them: block by block both meet the same moments of a shared
+machine. Loop and bare steps run ahead of the device alike.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jax
+
+from benchmarks.systems import machine, summary
+from dcgan_jax import TrainConfig, loop
+
+_BLOCK = 20
+
+
+def measure(config: TrainConfig) -> dict[str, Any]:
+    """Seconds per step of each block of the loop, of the bare steps before it, and their ratios."""
+    run_steps = loop.run_steps
+    bare: list[float] = []
+    in_loop: list[float] = []
+    done, block_began = 0, 0.0
+
+    def bare_block(state: Any, *args: Any, **kwargs: Any) -> None:
+        state = jax.tree.map(lambda leaf: leaf.copy(), state)
+        jax.block_until_ready(state)
+        began = time.perf_counter()
+        for _ in range(_BLOCK):
+            state, _ = run_steps(state, *args, **kwargs)
+        jax.block_until_ready(state)
+        bare.append((time.perf_counter() - began) / _BLOCK)
+
+    def timed(state: Any, dataset: Any, key: Any, steps: int, **kwargs: Any) -> Any:
+        nonlocal done, block_began
+        if done and done % _BLOCK == 0:  # the first block compiles, and is not counted
+            jax.block_until_ready(state)
+            if done > _BLOCK:
+                in_loop.append((time.perf_counter() - block_began) / _BLOCK)
+            bare_block(state, dataset, key, 1, **kwargs)
+            block_began = time.perf_counter()
+        done += steps
+        return run_steps(state, dataset, key, steps, **kwargs)
+
+    with mock.patch.object(loop, "run_steps", timed):
+        outcome = loop.train(config)
+        jax.block_until_ready(outcome.state)
+    return {
+        "machine": machine(),
+        "batch_size": config.batch_size,
+        "blocks": len(in_loop),
+        "loop_seconds_per_step": summary(in_loop),
+        "bare_seconds_per_step": summary(bare[: len(in_loop)]),
+        "added": statistics.mean(in_loop) / statistics.mean(bare[: len(in_loop)]) - 1,
+        "added_by_block": summary([a / b - 1 for a, b in zip(in_loop, bare, strict=False)]),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What the training loop adds to the bare step.")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=200, help="of the loop, that are timed (default: 200)")
+    parser.add_argument("--json", type=Path, help="also write everything measured to this file")
+    args = parser.parse_args()
+    if args.steps < _BLOCK or args.steps % _BLOCK:
+        parser.error(f"--steps must be a multiple of {_BLOCK}")
+    with tempfile.TemporaryDirectory() as folder:
+        config = TrainConfig(
+            steps=args.steps + 2 * _BLOCK,  # a block before, that compiles, and one after, that ends the last
+            batch_size=args.batch_size,
+            workdir=str(Path(folder) / "run"),
+            sample_every=50,
+            checkpoint_every=100,
+            steps_per_call=1,
+        )
+        result = measure(config)
+    loop_time, bare_time = result["loop_seconds_per_step"], result["bare_seconds_per_step"]
+    print(
+        f"batch {args.batch_size}, {result['blocks']} blocks of {_BLOCK} steps: {loop_time['median']:.4g} s a step in "
+        f"the loop, {bare_time['median']:.4g} s bare; the loop adds {result['added']:.1%} in all, "
+        f"{result['added_by_block']['median']:.1%} in the median block"
+    )
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

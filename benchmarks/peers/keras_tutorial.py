@@ -1,0 +1,77 @@
+"""The tutorial's own program in Keras 3, on the backend that ``KERAS_BACKEND`` names.
+
+One thing differs: the discriminator is frozen in the adversarial model, as in this project, so that the
+work is the same.
+"""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import layers
+
+
+def _generator() -> keras.Model:
+    model = keras.Sequential([keras.Input((100,)), layers.Dense(7 * 7 * 256)])
+    model.add(layers.BatchNormalization(momentum=0.9))
+    model.add(layers.Activation("relu"))
+    model.add(layers.Reshape((7, 7, 256)))
+    model.add(layers.Dropout(0.4))
+    for features, upsample in [(128, True), (64, True), (32, False)]:
+        if upsample:
+            model.add(layers.UpSampling2D())
+        model.add(layers.Conv2DTranspose(features, 5, padding="same"))
+        model.add(layers.BatchNormalization(momentum=0.9))
+        model.add(layers.Activation("relu"))
+    model.add(layers.Conv2DTranspose(1, 5, padding="same"))
+    model.add(layers.Activation("sigmoid"))
+    return model
+
+
+def _discriminator() -> keras.Model:
+    model = keras.Sequential([keras.Input((28, 28, 1))])
+    for features, strides in [(64, 2), (128, 2), (256, 2), (512, 1)]:
+        model.add(layers.Conv2D(features, 5, strides=strides, padding="same"))
+        model.add(layers.LeakyReLU(negative_slope=0.2))
+        model.add(layers.Dropout(0.4))
+    model.add(layers.Flatten())
+    model.add(layers.Dense(1))
+    model.add(layers.Activation("sigmoid"))
+    return model
+
+
+def prepare(images: np.ndarray) -> tuple[Callable[[], None], str]:
+    """A function that does one whole step and waits for it, and the device's name."""
+    keras.utils.set_random_seed(0)
+    generator, discriminator = _generator(), _discriminator()
+    adversarial = keras.Sequential([keras.Input((100,)), generator, discriminator])
+    for model in (discriminator, adversarial):
+        schedule = keras.optimizers.schedules.InverseTimeDecay(1e-4, decay_steps=1, decay_rate=3e-8)
+        optimizer = keras.optimizers.RMSprop(schedule)
+        model.compile(loss="binary_crossentropy", optimizer=optimizer, metrics=["accuracy"])
+    n = len(images)
+    real = images.astype(np.float32) / 255
+    random = np.random.default_rng(0)
+    labels = np.concatenate([np.ones((n, 1)), np.zeros((n, 1))]).astype(np.float32)
+
+    def noise() -> np.ndarray:
+        return random.uniform(-1, 1, (n, 100)).astype(np.float32)
+
+    def step() -> None:
+        fake = generator.predict_on_batch(noise())
+        # What is trainable is settled when each model's step is first traced, or anew each time without tracing.
+        discriminator.trainable = True
+        discriminator.train_on_batch(np.concatenate([real, fake]), labels)
+        discriminator.trainable = False
+        adversarial.train_on_batch(noise(), np.ones((n, 1), np.float32))  # returns numbers: waits for the device
+
+    device = "cpu"
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        device = "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        device = "gpu" if torch.cuda.is_available() else "cpu"
+    return step, device

@@ -1,0 +1,101 @@
+"""How long it takes until training begins: import, first start, second start.
+
+    python -m benchmarks.startup
+
+Each figure is that of a new process. The first start compiles into an empty cache folder, the second reads
+from it. The time to the first step runs from the command to the moment at which the first step is on the
+device; the time after it, to the first line of metrics.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.systems import machine, summary
+
+_ROOT = Path(__file__).parent.parent
+_REPORT = """
+import sys, time
+from dcgan_jax import cli, loop
+run_steps = loop.run_steps
+def timed(*args, **kwargs):
+    out = run_steps(*args, **kwargs)
+    print("first step", time.time(), flush=True)
+    return out
+loop.run_steps = timed
+sys.exit(cli.train_main(sys.argv[1:]))
+"""
+
+
+def import_seconds() -> float:
+    """One import of the package in a new process, the interpreter's own start not counted."""
+    code = "import time; t = time.perf_counter(); import dcgan_jax; print(time.perf_counter() - t)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def start_seconds(cache_home: str, batch_size: int) -> tuple[float, float]:
+    """From the command ``train.py --steps 1`` to the first step on the device, and to its metrics."""
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    with tempfile.TemporaryDirectory() as folder:
+        flags = ["--steps", "1", "--batch-size", str(batch_size), "--workdir", str(Path(folder) / "run")]
+        began = time.time()
+        process = subprocess.Popen(
+            [sys.executable, "-c", _REPORT, *flags],
+            env={**environment, "XDG_CACHE_HOME": cache_home, "PYTHONUNBUFFERED": "1"},
+            cwd=_ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        dispatched = finished = 0.0
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith("first step"):
+                dispatched = float(line.split()[-1]) - began
+            elif line.startswith("1: "):
+                finished = time.time() - began
+        if process.wait():
+            raise RuntimeError("train.py failed; its words are above")
+    return dispatched, finished
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="How long it takes until training begins.")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5, help="imports and second starts (default: 5)")
+    parser.add_argument("--json", type=Path, help="also write everything measured to this file")
+    args = parser.parse_args()
+    import_seconds()  # the first one reads the files from the disk
+    imports = [import_seconds() for _ in range(args.rounds)]
+    with tempfile.TemporaryDirectory() as cache:
+        first = start_seconds(cache, args.batch_size)
+        second = [start_seconds(cache, args.batch_size) for _ in range(args.rounds)]
+    result = {
+        "machine": machine(),
+        "batch_size": args.batch_size,
+        "import_seconds": summary(imports),
+        "first_start": {"first_step_begins": first[0], "first_step_done": first[1]},
+        "second_start": {
+            "first_step_begins": summary([each[0] for each in second]),
+            "first_step_done": summary([each[1] for each in second]),
+        },
+    }
+    begins, done = result["second_start"].values()
+    print(f"import: {result['import_seconds']['median']:.2f} s (best {result['import_seconds']['min']:.2f} s)")
+    print(f"first start: the first step begins after {first[0]:.1f} s and is done after {first[1]:.1f} s")
+    print(
+        f"second start: the first step begins after {begins['median']:.1f} s (best {begins['min']:.1f} s) "
+        f"and is done after {done['median']:.1f} s"
+    )
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

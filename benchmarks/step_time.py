@@ -1,0 +1,147 @@
+"""Time the whole training step of this project and of its peers, in turn: A B C A B C ...
+
+    python -m benchmarks.step_time --batch-size 64 --against torch keras-tensorflow keras-torch flax-plain
+
+Each system runs in a process of its own and idles while another has its turn, so all meet the same
+moments of a shared machine; the ratios are taken within a round. The same work for all: real MNIST images
+already in memory, float32, fakes in inference mode, the discriminator's update on real and fake, the
+generator's through a frozen discriminator, dropout on.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.systems import OURS, PEERS, Worker, machine, missing_packages, summary
+
+_SETTLE_SECONDS = 0.3  # thread pools of the last turn spin for a moment
+_LONG_STEP_SECONDS = 20.0  # a system this slow has its turn in the first two rounds only
+
+
+def minimum_multiply_adds() -> int:
+    """Multiply-adds of a step per example of the batch, as few as plain sums allow.
+
+    The generator's upsampling convolutions work on the small image, and the discriminator's taps only where
+    they meet it: zeros of the padding are not multiplied. Winograd's and Karatsuba's savings are not counted.
+    """
+
+    def met(size: int, stride: int) -> int:
+        """Pairs of an output and one of 5 taps, along one axis, that meet a pixel ('same' padding)."""
+        outputs = -(-size // stride)
+        before = max((outputs - 1) * stride + 5 - size, 0) // 2
+        return sum(0 <= i * stride + t - before < size for i in range(outputs) for t in range(5))
+
+    shapes = [(28, 2, 1, 64), (14, 2, 64, 128), (7, 2, 128, 256), (4, 1, 256, 512)]
+    d = [met(size, stride) ** 2 * c_in * c_out for size, stride, c_in, c_out in shapes] + [8192]
+    upsampling = [7 * 7 * 9 * 256 * 4 * 128, 14 * 14 * 9 * 128 * 4 * 64]
+    g = [100 * 12544, *upsampling, 28 * 28 * 25 * 64 * 32, 28 * 28 * 25 * 32]
+    d_update = 2 * (3 * sum(d) - d[0])  # real and fake: forward, gradients of kernels and, but the first, of pixels
+    g_update = 2 * sum(d) + 3 * sum(g) - g[0]  # through the discriminator to the pixels only
+    return sum(g) + d_update + g_update
+
+
+def measure(batch_size: int, against: list[str], rounds: int) -> dict[str, Any]:
+    """Everything the table shows, as JSON."""
+    workers: dict[str, Worker] = {}
+    seconds: dict[str, list[float]] = {}
+    memory: dict[str, float] = {}
+    rates: list[float] = []
+    try:
+        for name, system in {"dcgan-jax": OURS, **{peer: PEERS[peer] for peer in against}}.items():
+            _say(f"{name}: starting and compiling")
+            workers[name] = Worker(system, batch_size)
+            seconds[name] = []
+            if workers[name].first_step < 2 * _LONG_STEP_SECONDS:
+                workers[name].ask("step")  # one more to warm up
+        for i in range(rounds):
+            for name, worker in workers.items():
+                if i >= 2 and statistics.median(seconds[name]) > _LONG_STEP_SECONDS:
+                    continue
+                time.sleep(_SETTLE_SECONDS)
+                answer = worker.ask("step")
+                seconds[name].append(answer["seconds"])
+                memory[name] = answer["memory"]
+            time.sleep(_SETTLE_SECONDS)
+            rates.append(workers["dcgan-jax"].ask("gemm")["flops"])
+            _say(f"round {i + 1} of {rounds}: " + ", ".join(f"{n} {s[-1]:.2f} s" for n, s in seconds.items()))
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+    ours = seconds["dcgan-jax"]
+    flops = 2 * minimum_multiply_adds() * batch_size
+    systems = {
+        name: {
+            "device": workers[name].device,
+            "seconds_per_step": {**summary(times), "all": times},
+            "times_ours": summary([theirs / mine for theirs, mine in zip(times, ours, strict=False)]),
+            "compile_seconds": max(0.0, workers[name].first_step - statistics.median(times)),
+            "peak_memory_mib": memory[name],
+        }
+        for name, times in seconds.items()
+    }
+    return {
+        "machine": machine(),
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "systems": systems,
+        "gemm_gflops": summary([rate / 1e9 for rate in rates]),
+        "gflops": summary([flops / each / 1e9 for each in ours]),
+        "share_of_gemm_peak": summary([flops / each / rate for each, rate in zip(ours, rates, strict=True)]),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as a Markdown table and a line on the matrix products."""
+    lines = [
+        f"Batch {result['batch_size']}, {result['machine']['processor']}, {result['machine']['cores']} cores:",
+        "",
+        "| system | seconds per step, median (range) | times ours, median (range) | compile | peak memory |",
+        "|---|---|---|---|---|",
+    ]
+    for name, system in result["systems"].items():
+        step, ratio = system["seconds_per_step"], system["times_ours"]
+        lines.append(
+            f"| {name} | {step['median']:.3g} ({step['min']:.3g}-{step['max']:.3g}) | "
+            f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f}) | "
+            f"{system['compile_seconds']:.1f} s | {system['peak_memory_mib'] / 1024:.2f} GiB |"
+        )
+    rate, peak, share = result["gflops"], result["gemm_gflops"], result["share_of_gemm_peak"]
+    lines += [
+        "",
+        f"dcgan-jax does its {minimum_multiply_adds() / 1e6:.0f} million multiply-adds per example at "
+        f"{rate['median']:.0f} GFLOP/s: {share['median']:.0%} ({share['min']:.0%}-{share['max']:.0%}) of the "
+        f"{peak['median']:.0f} GFLOP/s of matrix products in the same rounds.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Time the training step of this project and of its peers.")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--against", nargs="*", default=[], choices=list(PEERS), metavar="PEER", help=", ".join(PEERS))
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each system (default: 10)")
+    parser.add_argument("--json", type=Path, help="also write everything measured to this file")
+    args = parser.parse_args()
+    if not 1 <= args.batch_size <= 60_000 or args.rounds < 1:
+        parser.error("--batch-size must be between 1 and 60000, and --rounds at least 1")
+    missing = sorted({package for peer in args.against for package in missing_packages(PEERS[peer])})
+    if missing:
+        parser.error(f"{', '.join(missing)} not installed: pip install '.[bench]', or leave out the peers that need it")
+    result = measure(args.batch_size, list(dict.fromkeys(args.against)), args.rounds)
+    print(table(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
