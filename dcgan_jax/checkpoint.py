@@ -1,75 +1,264 @@
-"""Checkpoints: the whole state of a run on disk, one folder per step, by Orbax."""
+"""Checkpoints: the whole state of a run on disk, a folder for each step saved.
 
-import contextlib
+    checkpoints/500/
+      state/        parameters, batch statistics, optimizer slots and the step, by Orbax
+      run.json      the format's version, the settings, the run's key, and what wrote it
+      SHA256SUMS    the digest of each file above; ``sha256sum -c SHA256SUMS`` checks them by hand
+
+A checkpoint is written as ``500.partial``, flushed to the disk, and renamed when it is whole. Orbax reads
+damaged files without a word, so nothing is restored before every digest has been verified.
+"""
+
+import hashlib
+import json
 import logging
-from collections.abc import Iterator
+import os
+import platform
+import shutil
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from dcgan_jax.state import GANState
 
-_KEEP = 3
+FORMAT = 1  # counts up when a checkpoint of the last version cannot be read as before
+_SUMS = "SHA256SUMS"
+_PACKAGES = ("dcgan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be read; the message is one line that says which and why."""
+    """A checkpoint cannot be written or read; the message is one line that says which and why."""
 
 
-@contextlib.contextmanager
-def _checkpointer(folder: Path) -> Iterator[Any]:
-    from orbax.checkpoint import v1 as ocp  # imported when used: it takes about a second
-
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every file it writes
-    newest: Any = ocp.training.preservation_policies.LatestN(_KEEP)
-    with ocp.training.Checkpointer(str(folder.absolute()), preservation_policy=newest) as checkpointer:
-        yield checkpointer
+class DamagedCheckpointError(CheckpointError):
+    """A file of a checkpoint is not as it was written; the message names it."""
 
 
-def _contents(state: GANState, key: jax.Array) -> dict[str, Any]:
-    # A typed key can come back as bare numbers: its data is stored, and the implementation is fixed by the loop.
-    return {"state": state, "key": jax.random.key_data(key)}
+class Checkpoint(NamedTuple):
+    """What `restore_checkpoint` returns.
 
-
-def save_checkpoint(folder: Path, state: GANState, key: jax.Array) -> None:
-    """Write ``state`` and the run's ``key`` as ``folder/<step>``, and keep the newest three.
-
-    The checkpoint appears under its name only when it is whole.
+    Attributes:
+      state: the state, its step included.
+      key: the run's key.
+      settings: as given to `save_checkpoint`.
+      written_by: versions of packages, the kind of device, and threads.
     """
-    with _checkpointer(folder) as checkpointer:
-        checkpointer.save(int(state.step), _contents(state, key), force=True, overwrite=True)
+
+    state: GANState
+    key: jax.Array
+    settings: dict[str, Any]
+    written_by: dict[str, Any]
 
 
-def latest_step(folder: Path) -> int | None:
-    """The step of the newest checkpoint, or None if there is none."""
-    if not folder.is_dir():
-        return None
-    with _checkpointer(folder) as checkpointer:
-        return None if checkpointer.latest is None else checkpointer.latest.step
-
-
-def restore_checkpoint(folder: Path, step: int, like: GANState, key: jax.Array) -> tuple[GANState, jax.Array]:
-    """Read ``folder/<step>`` back.
+def save_checkpoint(folder: Path, state: GANState, key: jax.Array, settings: dict[str, Any], keep: int = 3) -> None:
+    """Write ``folder/<step>``, and keep the newest ``keep`` checkpoints.
 
     Args:
-      folder: as given to `save_checkpoint`.
-      step: a checkpoint's.
-      like: a state of the same structure, for shapes, types and the static fields.
-      key: a key of the same implementation as the one saved.
+      folder: the run's ``checkpoints``; it is made if need be.
+      state: what to save; its ``step`` gives the name.
+      key: the run's PRNG key.
+      settings: the run's, as JSON can hold them.
+      keep: how many checkpoints to keep, this one included.
 
     Raises:
-      CheckpointError: if it cannot be read, or holds another structure.
+      CheckpointError: if it cannot be written whole. Earlier checkpoints are then as they were.
     """
-    abstract = jax.tree.map(_abstract, _contents(like, key))
+    step = int(state.step)
+    final, partial, old = folder / str(step), folder / f"{step}.partial", folder / f"{step}.old.partial"
+    description = {
+        "format": FORMAT,
+        "step": step,
+        "settings": settings,
+        "key": {"impl": str(jax.random.key_impl(key)), "data": jax.random.key_data(key).tolist()},
+        "written_by": written_by(),
+    }
     try:
-        with _checkpointer(folder) as checkpointer:
-            contents = checkpointer.load(step, abstract)
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove(partial)
+        partial.mkdir()
+        _orbax().save(str((partial / "state").absolute()), state)
+        (partial / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        _seal(partial)
+        if final.exists():
+            os.rename(final, old)
+        os.rename(partial, final)
+        _flush(folder)
     except Exception as error:  # Orbax raises whatever its storage layers raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"cannot read the checkpoint {folder / str(step)} ({reason[:200]})") from error
-    return contents["state"], jax.random.wrap_key_data(contents["key"], impl=jax.random.key_impl(key))
+        _remove(partial)
+        raise CheckpointError(f"cannot write the checkpoint {final} ({_reason(error)})") from error
+    _remove(old)
+    for each in checkpoint_steps(folder)[keep:]:
+        dropped = folder / f"{each}.old.partial"  # never half a checkpoint under a checkpoint's name
+        os.rename(folder / str(each), dropped)
+        _remove(dropped)
 
 
-def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+def checkpoint_steps(folder: Path) -> list[int]:
+    """The steps of all checkpoints in ``folder``, whole or damaged, the newest first."""
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return sorted((int(p.name) for p in entries if p.name.isdecimal() and p.is_dir()), reverse=True)
+
+
+def newest_intact(folder: Path) -> tuple[int | None, list[str]]:
+    """The step of the newest checkpoint that is as it was written, and a line on each newer one that is not.
+
+    Raises:
+      CheckpointError: if there are checkpoints and none is intact, or the newest intact one is of another format.
+    """
+    problems: list[str] = []
+    for step in checkpoint_steps(folder):
+        try:
+            verify_checkpoint(folder / str(step))
+        except DamagedCheckpointError as error:
+            problems.append(str(error))
+        else:
+            return step, problems
+    if problems:
+        others = f" (as are {len(problems) - 1} others)" if len(problems) > 1 else ""
+        raise CheckpointError(f"no checkpoint in {folder} is intact: {problems[0]}{others}; nothing was changed")
+    return None, []
+
+
+def verify_checkpoint(path: Path) -> dict[str, Any]:
+    """Compare every file of a checkpoint with its digest; the content of its ``run.json``.
+
+    Raises:
+      DamagedCheckpointError: if a file is missing or is not as it was written.
+      CheckpointError: if the checkpoint is of another format.
+    """
+    if not (path / _SUMS).exists() and not (path / "run.json").exists() and any(path.iterdir()):
+        raise CheckpointError(f"the checkpoint {path} has format 0, and this version reads format {FORMAT}")
+    for name, expected in _read_sums(path).items():
+        try:
+            found = _digest(path / name)
+        except OSError as error:
+            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            raise DamagedCheckpointError(f"the checkpoint {path} is damaged: {name} {reason}") from error
+        if found != expected:
+            raise DamagedCheckpointError(f"the checkpoint {path} is damaged: {name} is not as it was written")
+    try:
+        description = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        version = description["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:  # sealed by another hand
+        raise DamagedCheckpointError(f"the checkpoint {path} is damaged: run.json names no format") from error
+    if version != FORMAT:
+        raise CheckpointError(f"the checkpoint {path} has format {version}, and this version reads format {FORMAT}")
+    return description
+
+
+def restore_checkpoint(path: Path, like: GANState) -> Checkpoint:
+    """Read ``path``, once it is verified.
+
+    Args:
+      path: ``<folder>/<step>``.
+      like: a state of the same structure, for shapes, types and the static fields.
+
+    Raises:
+      CheckpointError: if it is missing, damaged, of another format, or holds another structure.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    description = verify_checkpoint(path)
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+    try:
+        state = _orbax().load(str((path / "state").absolute()), abstract)
+    except Exception as error:  # Orbax raises whatever its storage layers raise
+        raise CheckpointError(f"cannot read the checkpoint {path} ({_reason(error)})") from error
+    key = description["key"]
+    data = jax.numpy.asarray(key["data"], jax.numpy.uint32)
+    key = jax.random.wrap_key_data(data, impl=key["impl"])
+    return Checkpoint(state, key, description["settings"], description["written_by"])
+
+
+def set_aside(folder: Path, newer_than: int) -> None:
+    """Rename the checkpoints that lie past a step to ``<step>.damaged``: kept, and no longer counted."""
+    for step in checkpoint_steps(folder):
+        if step > newer_than:
+            name, n = f"{step}.damaged", 1
+            while (folder / name).exists():
+                n += 1
+                name = f"{step}.damaged.{n}"
+            os.rename(folder / str(step), folder / name)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a save that was cut off left in ``folder``."""
+    for path in folder.glob("*.partial"):
+        _remove(path)
+
+
+def written_by() -> dict[str, Any]:
+    """What a run's bits depend on beside its settings: versions, the kind of device, threads."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # imported from a folder, not installed
+            versions[name] = None
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+        "threads": int(os.environ.get("PJRT_NPROC") or affinity or 1),
+    }
+
+
+def _orbax() -> Any:
+    from orbax.checkpoint import v1  # imported when used: it takes about a second
+
+    logging.getLogger("absl").setLevel(logging.ERROR)  # it tells of every file it writes
+    return v1
+
+
+def _seal(path: Path) -> None:
+    """Flush every file of a checkpoint to the disk, then write their digests, and flush those."""
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    lines = "".join(f"{_digest(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
+    own = hashlib.sha256(lines.encode()).hexdigest()
+    (path / _SUMS).write_text(f"{lines}# {own}\n", encoding="utf-8")  # a comment to sha256sum
+    for each in [*files, path / _SUMS, *(p for p in path.rglob("*") if p.is_dir()), path]:
+        _flush(each)
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    try:
+        text = (path / _SUMS).read_bytes()
+    except OSError as error:
+        raise DamagedCheckpointError(f"the checkpoint {path} is damaged: {_SUMS} is missing") from error
+    lines, _, own = text.rpartition(b"# ")
+    if own != hashlib.sha256(lines).hexdigest().encode() + b"\n":
+        raise DamagedCheckpointError(f"the checkpoint {path} is damaged: {_SUMS} is not as it was written")
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines.decode().splitlines())}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows flushes no folders
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if "RESOURCE_EXHAUSTED" in str(error):  # TensorStore's words for it run over several lines
+        return "no space left on the disk"
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

@@ -13,7 +13,8 @@ import platformdirs
 from dcgan_jax.checkpoint import CheckpointError
 from dcgan_jax.config import ConfigError, TrainConfig
 from dcgan_jax.data import DatasetError
-from dcgan_jax.loop import RunFolderError, check, fresh_state, read_config, run_folder, summarize, train
+from dcgan_jax.loop import NotFiniteError, check, fresh_state, summarize, train
+from dcgan_jax.run_folder import RunFolderError, choose_folder, read_config
 
 _USER_ERRORS = (ConfigError, DatasetError, RunFolderError, CheckpointError)
 
@@ -21,7 +22,13 @@ _USER_ERRORS = (ConfigError, DatasetError, RunFolderError, CheckpointError)
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Argparse prints its whole usage first; one line is enough."""
-        self.exit(2, f"error: {message} (--help lists the flags)\n")
+        _tell(f"{message} (--help lists the flags)")
+        self.exit(2)
+
+
+def _tell(error: object) -> None:
+    """One line on standard error, whatever line breaks a file's name or a flag's value brings along."""
+    print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
 
 
 def _train_parser(prog: str | None) -> argparse.ArgumentParser:
@@ -64,7 +71,8 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     """Train with these arguments (the process's if None).
 
     Returns:
-      The exit code: 0 done, or saved after SIGTERM; 2 unusable input, told in one line; 130 saved after Ctrl-C.
+      The exit code: 0 done, or saved after SIGTERM; 2 unusable input or a fault, told in one
+      line; 3 a loss or parameter that is not finite; 130 saved after Ctrl-C.
     """
     given = vars(_train_parser(prog).parse_args(argv))
     resume, dry_run = given.pop("resume"), given.pop("dry_run")
@@ -73,17 +81,20 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     try:
         config = TrainConfig(**given)
         if resume:
-            folder = run_folder(config.workdir, resume)
+            folder = choose_folder(config.workdir, resume)
             config = dataclasses.replace(read_config(folder), **{**given, "workdir": str(folder)})
         if dry_run:
             _describe(config, resume)
             return 0
         outcome = train(config, resume=resume)
     except _USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(error)
         return 2
+    except NotFiniteError as error:
+        _tell(error)
+        return 3
     except OSError as error:  # a full disk, a folder taken away
-        print(f"error: {error}: what was saved before is in the run folder, go on with --resume", file=sys.stderr)
+        _tell(f"{error}: what was saved before is in the run folder, go on with --resume")
         return 2
     except KeyboardInterrupt:  # before the first step, or a second time
         print("interrupted; nothing was saved since the last checkpoint", file=sys.stderr)
@@ -104,7 +115,7 @@ def _keep_compiled_programs() -> None:
 
 
 def _describe(config: TrainConfig, resume: bool) -> None:
-    folder = run_folder(config.workdir, resume)
+    folder = choose_folder(config.workdir, resume)
     images = check(config, folder, resume)
     print(summarize(fresh_state(config)[0]))
     print(dataclasses.replace(config, workdir=str(folder)).to_json(), end="")

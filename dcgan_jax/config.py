@@ -40,6 +40,7 @@ class TrainConfig:
     sample_every: int = _field(500, "steps between pictures of the same 16 noise vectors")
     log_every: int = _field(10, "steps between lines of metrics")
     checkpoint_every: int = _field(500, "steps between checkpoints")
+    keep_checkpoints: int = _field(3, "how many of the newest checkpoints are kept")
     steps_per_call: int | None = _field(
         None, "steps that the device does in one go (default: 1 on a CPU, 25 elsewhere)", kind=int
     )

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
 import os
 import signal
 import sys
@@ -18,12 +19,28 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.summary import tabulate
 
-from dcgan_jax.checkpoint import latest_step, restore_checkpoint, save_checkpoint
+from dcgan_jax.checkpoint import (
+    clear_leftovers,
+    newest_intact,
+    restore_checkpoint,
+    save_checkpoint,
+    set_aside,
+    verify_checkpoint,
+    written_by,
+)
 from dcgan_jax.config import ConfigError, TrainConfig
 from dcgan_jax.data import load_dataset
 from dcgan_jax.images import save_grid
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset
+from dcgan_jax.run_folder import (
+    check_writable,
+    choose_folder,
+    drop_rows_after,
+    hold,
+    read_config,
+    write_config,
+)
 from dcgan_jax.sampling import draw_noise, generate, sample
 from dcgan_jax.state import GANState, init_state
 from dcgan_jax.step import Metrics, train_step
@@ -35,8 +52,8 @@ _FIXED = ("batch_size", "seed", "dataset", "preset", "dtype")
 _STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is obeyed within a second or so
 
 
-class RunFolderError(ValueError):
-    """The run folder cannot be used; the message is one line that says why and what to do."""
+class NotFiniteError(ArithmeticError):
+    """A loss or a parameter is NaN or infinite; the message is one line that says which, and at which step."""
 
 
 class Outcome(NamedTuple):
@@ -95,37 +112,6 @@ def run_steps(
     return jax.lax.fori_loop(0, steps, body, (state, metrics))
 
 
-def run_folder(workdir: str | None, resume: bool) -> Path:
-    """The folder of a new run or, with ``resume``, of one that can go on. Writes nothing.
-
-    Args:
-      workdir: the folder; if None, the next number under ``runs``, or with ``resume`` the newest run there.
-      resume: whether to go on with a run.
-
-    Raises:
-      RunFolderError: if a new run would meet files, or there is nothing to go on with.
-    """
-    runs = Path("runs")
-    numbered = [p for p in runs.glob("*") if p.name.isdigit()]
-    if not resume:
-        number = 1 + max((int(p.name) for p in numbered), default=0)
-        folder = Path(workdir) if workdir else runs / f"{number:04d}"
-        if (folder / "config.json").exists():
-            raise RunFolderError(f"{folder} already holds a run: add --resume to go on with it, or choose another")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunFolderError(f"{folder} is not an empty folder: choose another --workdir")
-        return folder
-    held = sorted((int(p.name), p) for p in numbered if (p / "config.json").exists())
-    if not workdir and not held:
-        raise RunFolderError(f"nothing to resume in {runs.absolute()}: name the run's folder with --workdir")
-    folder = Path(workdir) if workdir else held[-1][1]
-    if not (folder / "config.json").exists():
-        raise RunFolderError(f"nothing to resume in {folder}: it holds no run; leave --resume out to start one")
-    if latest_step(folder / "checkpoints") is None:
-        raise RunFolderError(f"nothing to resume in {folder}: it has no checkpoint; start again in another folder")
-    return folder
-
-
 def check(config: TrainConfig, folder: Path, resume: bool) -> np.ndarray:
     """The run's data, once everything it needs is known to be there. Writes nothing.
 
@@ -133,20 +119,12 @@ def check(config: TrainConfig, folder: Path, resume: bool) -> np.ndarray:
       ConfigError: if the batch is larger than the data, or a run that goes on has other settings or no
         steps left.
       RunFolderError: if the folder cannot be written.
+      CheckpointError: if the run has checkpoints and none of them can be used.
       DatasetError: if the data cannot be had.
     """
     if resume:
-        saved = read_config(folder)
-        differing = [name for name in _FIXED if getattr(config, name) != getattr(saved, name)]
-        if differing:
-            told = ", ".join(f"{n} {getattr(saved, n)}, not {getattr(config, n)}" for n in differing)
-            raise ConfigError(f"the run in {folder} has {told}: leave that out, or start a new run")
-        done = latest_step(folder / "checkpoints") or 0
-        if done >= config.steps:
-            raise ConfigError(f"the run in {folder} already has {done} steps: ask for more with --steps")
-    parent = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise RunFolderError(f"cannot write the run folder {folder}: choose another --workdir")
+        _check_resumable(config, folder)
+    check_writable(folder)
     images = load_dataset(config.dataset, data_dir=config.data_dir)
     if config.batch_size > len(images):
         raise ConfigError(
@@ -155,21 +133,20 @@ def check(config: TrainConfig, folder: Path, resume: bool) -> np.ndarray:
     return images
 
 
-def read_config(folder: Path) -> TrainConfig:
-    """The settings of the run in a folder.
-
-    Raises:
-      RunFolderError: if there is no run.
-      ConfigError: if its ``config.json`` cannot be used.
-    """
-    try:
-        text = (folder / "config.json").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"nothing to resume in {folder}: it holds no readable config.json") from error
-    try:
-        return TrainConfig.from_json(text)
-    except ConfigError as error:
-        raise ConfigError(f"{folder / 'config.json'}: {error}") from error
+def _check_resumable(config: TrainConfig, folder: Path) -> None:
+    """The settings agree with those of the run's first start and of its newest checkpoint, and steps are left."""
+    sources = {f"the run in {folder}": dataclasses.asdict(read_config(folder))}
+    done, _ = newest_intact(folder / "checkpoints")
+    if done is not None:
+        checkpoint = folder / "checkpoints" / str(done)
+        sources[f"the checkpoint {checkpoint}"] = verify_checkpoint(checkpoint)["settings"]
+    for source, saved in sources.items():
+        differing = [name for name in _FIXED if getattr(config, name) != saved.get(name)]
+        if differing:
+            told = ", ".join(f"{name} {saved.get(name)}, not {getattr(config, name)}" for name in differing)
+            raise ConfigError(f"{source} has {told}: leave that out, or start a new run")
+    if done is not None and done >= config.steps:
+        raise ConfigError(f"the run in {folder} already has {done} steps: ask for more with --steps")
 
 
 def summarize(state: GANState) -> str:
@@ -206,44 +183,78 @@ def train(config: TrainConfig, *, resume: bool = False) -> Outcome:
 
     Args:
       config: the settings.
-      resume: go on from the newest checkpoint of the run in ``config.workdir``.
+      resume: go on from the newest intact checkpoint of the run in ``config.workdir``, from the start if it
+        was killed before its first.
 
     Raises:
-      ConfigError, RunFolderError, CheckpointError, DatasetError: each with one line for the user, before
-        anything is written.
+      ConfigError, RunFolderError, DatasetError: each with one line for the user, before anything is written.
+      CheckpointError: likewise, or because a checkpoint cannot be written; earlier ones are as they were.
+      NotFiniteError: if a loss or a parameter is not finite; the checkpoints are those from before.
     """
-    folder = run_folder(config.workdir, resume)
-    config = dataclasses.replace(config, workdir=str(folder))
+    folder = choose_folder(config.workdir, resume)
     images = check(config, folder, resume)
+    if config.workdir is None and not resume:
+        folder = _claim_number(folder)
+    config = dataclasses.replace(config, workdir=str(folder))
+    with hold(folder, resume):
+        return _train(config, images, folder)
+
+
+def _claim_number(folder: Path) -> Path:
+    """Make the numbered folder, or the next one that no other run makes at the same moment."""
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            folder = folder.with_name(f"{int(folder.name) + 1:04d}")
+        else:
+            return folder
+
+
+def _train(config: TrainConfig, images: np.ndarray, folder: Path) -> Outcome:
+    """Train in a folder that is this process's own."""
     state, keys = fresh_state(config)
-    checkpoints = folder / "checkpoints"
-    if resume:
-        step = latest_step(checkpoints) or 0
-        state, keys["run"] = restore_checkpoint(checkpoints, step, state, keys["run"])
+    checkpoints, samples = folder / "checkpoints", folder / "samples"
+    for each in (folder, checkpoints, samples):
+        clear_leftovers(each)
+    start, problems = newest_intact(checkpoints)
+    for problem in problems:
+        print(f"{problem}; falling back to step {start}", file=sys.stderr, flush=True)
+    if start is not None:
+        saved = restore_checkpoint(checkpoints / str(start), state)
+        state, keys["run"] = saved.state, saved.key
+        set_aside(checkpoints, start)
+        changed = [
+            f"{k} {was}, now {now}" for k, now in written_by().items() if (was := saved.written_by.get(k)) != now
+        ]
+        if changed:
+            print(f"saved with {', '.join(changed)}: the run goes on, not to the same bits", flush=True)
     # Fresh or restored, all is placed on the device by name: it is one compiled program for both.
     device = jax.devices()[0]
     state, dataset, keys = jax.device_put((state, images, keys), device)
     capacity = config.steps_per_call or (1 if device.platform == "cpu" else _STEPS_PER_CALL)
     z = draw_noise(keys["grid"], _GRID, state.latent_size)
+    settings = dataclasses.asdict(config)
 
-    _open_folder(folder, config)
-    start = int(state.step)
-    if resume:
-        _drop_rows_after(folder / "metrics.jsonl", start)
+    samples.mkdir(exist_ok=True)
+    write_config(folder, config)
+    drop_rows_after(folder / "metrics.jsonl", start or 0)
+    if start is not None:
         print(f"going on from step {start:,} in {folder}")
     else:
         (folder / "models.txt").write_text(summarize(state), encoding="utf-8")
         save_grid(folder / "reals.png", jax.device_get(draw_batch(dataset, keys["reals"], _GRID)))
-        save_grid(folder / "samples" / "0.png", jax.device_get(generate(state, z)))
-        save_checkpoint(checkpoints, state, keys["run"])
+        save_grid(samples / "0.png", jax.device_get(generate(state, z)))
+        save_checkpoint(checkpoints, state, keys["run"], settings, config.keep_checkpoints)
         print(f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {folder}")
     print(f"on {device.device_kind}; the first step compiles, which takes a while", flush=True)
 
     began = time.perf_counter()
     pending: deque[Metrics] = deque()
-    step = start
+    unread: list[tuple[int, Metrics]] = []  # since the last row: steps before the call, and its metrics
+    step = start or 0
     with (
-        _Reporter(config, start) as reporter,
+        _Reporter(config, step) as reporter,
         _signals() as stopped,
         (folder / "metrics.jsonl").open("a") as rows,
     ):
@@ -252,32 +263,78 @@ def train(config: TrainConfig, *, resume: bool = False) -> Outcome:
             state, metrics = run_steps(
                 state, dataset, keys["run"], step - before, batch_size=config.batch_size, capacity=capacity
             )
+            unread.append((before, metrics))
             # Calls are dispatched ahead of the device, but never by more than two: a signal is soon obeyed.
             pending.append(metrics)
             if len(pending) > 2:
                 jax.block_until_ready(pending.popleft())
             stopping = stopped() is not None  # asked once: a signal from here on stops the next call
-            logged = [n for n in range(before + 1, step + 1) if n == 1 or n % config.log_every == 0]
-            fetched = jax.device_get(metrics) if logged else {}
-            for n in logged:
-                row = {name: float(values[n - before - 1]) for name, values in fetched.items()}
-                rows.write(json.dumps({"step": n, **row}) + "\n")
+            last = stopping or step == config.steps
+            saving = last or step % config.checkpoint_every == 0
+            if saving or any(_is_logged(n, config) for n in range(before + 1, step + 1)):
+                for n, row in _read(unread, step):
+                    if _is_logged(n, config):
+                        rows.write(json.dumps({"step": n, **row}) + "\n")
+                    if _is_logged(n, config) or (last and n == step):
+                        reporter.log(n, row)
                 rows.flush()
-                reporter.log(n, row)
+                unread.clear()
             if _is_sampled(step, config):
-                save_grid(folder / "samples" / f"{step}.png", jax.device_get(generate(state, z)))
-            if stopping or step == config.steps or step % config.checkpoint_every == 0:
-                save_checkpoint(checkpoints, state, keys["run"])
+                save_grid(samples / f"{step}.png", jax.device_get(generate(state, z)))
+            if saving:
+                _check_finite(state, step)
+                os.fsync(rows.fileno())  # what a checkpoint stands for is on the disk before it
+                save_checkpoint(checkpoints, state, keys["run"], settings, config.keep_checkpoints)
             reporter.advance(step)
             if stopping:
                 break
 
     if step == config.steps:
         save_grid(folder / "fakes.png", jax.device_get(sample(state, keys["fakes"], _GRID)))
-        print(f"done: {step:,} steps, {_duration(time.perf_counter() - began)}; pictures in {folder / 'samples'}")
+        print(f"done: {step:,} steps, {_duration(time.perf_counter() - began)}; pictures in {samples}")
         return Outcome(state, folder, None)
     print(f"stopped and saved at step {step:,}: go on with --workdir {folder} --resume")
     return Outcome(state, folder, stopped())
+
+
+def _read(unread: list[tuple[int, Metrics]], last: int) -> Iterator[tuple[int, dict[str, float]]]:
+    """Each step's metrics, fetched from the device in one go.
+
+    Raises:
+      NotFiniteError: at the first loss that is not finite.
+    """
+    ends = [before for before, _ in unread[1:]] + [last]
+    for (before, values), end in zip(jax.device_get(unread), ends, strict=True):
+        for i in range(end - before):
+            row = {name: float(each[i]) for name, each in values.items()}
+            for name, value in row.items():
+                if not math.isfinite(value):
+                    raise NotFiniteError(_not_finite(f"{name} is {value}", before + i + 1))
+            yield before + i + 1, row
+
+
+def _check_finite(state: GANState, step: int) -> None:
+    """Raises: NotFiniteError if anything in the state is not finite."""
+    for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_are_finite(state))):
+        if not finite:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise NotFiniteError(_not_finite(f"{name} is not finite", step))
+
+
+@jax.jit
+def _are_finite(state: GANState) -> GANState:
+    return jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), state)
+
+
+def _not_finite(what: str, step: int) -> str:
+    return (
+        f"{what} at step {step}: stopped, and nothing of it saved; going on with --resume from the newest checkpoint "
+        "would do the same steps again, so try another --preset or --seed"
+    )
+
+
+def _is_logged(step: int, config: TrainConfig) -> bool:
+    return step == 1 or step % config.log_every == 0
 
 
 def _is_sampled(step: int, config: TrainConfig) -> bool:
@@ -290,31 +347,6 @@ def _next_stop(step: int, config: TrainConfig) -> int:
     stops = [config.steps, *(step - step % every + every for every in (config.sample_every, config.checkpoint_every))]
     power_of_two = 1 << step.bit_length()
     return min([*stops, power_of_two] if power_of_two < config.sample_every else stops)
-
-
-def _open_folder(folder: Path, config: TrainConfig) -> None:
-    """Make the folder and write the settings, in one move each."""
-    try:
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
-        partial = folder / "config.json.partial"
-        partial.write_text(config.to_json(), encoding="utf-8")
-        os.replace(partial, folder / "config.json")
-    except OSError as error:
-        raise RunFolderError(
-            f"cannot write the run folder {folder} ({error.strerror}): choose another --workdir"
-        ) from error
-
-
-def _drop_rows_after(path: Path, step: int) -> None:
-    """Remove the metrics that lie past the checkpoint: their steps will be done again."""
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with contextlib.suppress(ValueError):  # the last row of a killed run can be half written
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, path)
 
 
 @contextlib.contextmanager

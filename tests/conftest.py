@@ -1,7 +1,10 @@
+import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is first imported
 
@@ -12,6 +15,21 @@ import numpy as np
 import pytest
 
 from dcgan_jax import init_state, load_dataset
+from dcgan_jax.checkpoint import restore_checkpoint
+
+ROOT = Path(__file__).parent.parent
+FLAGS = [
+    "--batch-size",
+    "2",
+    "--log-every",
+    "3",
+    "--sample-every",
+    "5",
+    "--checkpoint-every",
+    "4",
+    "--seed",
+    "3",
+]
 
 
 class SmallGenerator(nn.Module):
@@ -110,3 +128,79 @@ def run_python(cache_home):
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """A folder with nothing but what the project's wheel installs."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "runs"))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    built = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, source]
+    subprocess.run(built, check=True, capture_output=True)
+    (archive,) = folder.glob("*.whl")
+    installed = [*pip, "install", "--no-deps", "--no-index", "--target", folder / "site", archive]
+    subprocess.run(installed, check=True, capture_output=True)
+    return folder / "site"
+
+
+@pytest.fixture(scope="session")
+def command(wheel, cache_home):
+    """How to start ``python -m dcgan_jax train`` from the wheel: keyword arguments of `subprocess.Popen`."""
+
+    def start(*flags, cwd, environment=(), **options):
+        return subprocess.Popen(
+            [sys.executable, "-m", "dcgan_jax", "train", *map(str, flags)],
+            cwd=cwd,
+            env={
+                **os.environ,
+                "XDG_CACHE_HOME": str(cache_home),
+                **dict(environment),
+                "PYTHONPATH": str(wheel),
+                "PYTHONSAFEPATH": "1",
+                "PYTHONUNBUFFERED": "1",
+            },
+            text=True,
+            **options,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished(command, tmp_path_factory):
+    """A run of eleven steps under ``runs/``, and what it printed."""
+    cwd = tmp_path_factory.mktemp("elsewhere")
+    process = command("--steps", 11, *FLAGS, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return cwd / "runs" / "0001", out
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def contents(folder):
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and "checkpoints" not in p.parts and p.name != "lock"
+    }
+
+
+def assert_same_checkpoints(ours, theirs):
+    """Two checkpoints of the tutorial's GAN hold the same bits."""
+    like = init_state(jax.random.key(0))
+    ours, theirs = restore_checkpoint(ours, like), restore_checkpoint(theirs, like)
+    assert_same_bits(ours.state, theirs.state)
+    assert (jax.random.key_data(ours.key) == jax.random.key_data(theirs.key)).all()
+
+
+def one_line(capsys):
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err

@@ -1,10 +1,8 @@
 """The command line, for real: processes of their own, in another folder, from the built wheel."""
 
-import json
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,93 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import assert_same_bits
+from conftest import FLAGS, ROOT, assert_same_checkpoints, contents, one_line, rows
 from PIL import Image
 
 from dcgan_jax import TrainConfig
 from dcgan_jax.cli import main, train_main
 from dcgan_jax.loop import _duration, _forecast
 
-ROOT = Path(__file__).parent.parent
 LINE = re.compile(r"^(\d+): \[D loss: [\d.]+, acc: [\d.]+\]  \[A loss: [\d.]+, acc: [\d.]+\]$", re.MULTILINE)
-FLAGS = [
-    "--batch-size",
-    "2",
-    "--log-every",
-    "3",
-    "--sample-every",
-    "5",
-    "--checkpoint-every",
-    "4",
-    "--seed",
-    "3",
-]
 
 
 @pytest.fixture(autouse=True)
 def no_compilation_cache(monkeypatch):
     """What the command line sets for its whole process is not for this one."""
     monkeypatch.setattr("dcgan_jax.cli._keep_compiled_programs", lambda: None)
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
-    """A folder with nothing but what the project's wheel installs."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "runs"))
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    built = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, source]
-    subprocess.run(built, check=True, capture_output=True)
-    (archive,) = folder.glob("*.whl")
-    installed = [*pip, "install", "--no-deps", "--no-index", "--target", folder / "site", archive]
-    subprocess.run(installed, check=True, capture_output=True)
-    return folder / "site"
-
-
-@pytest.fixture(scope="session")
-def command(wheel, cache_home):
-    """How to start ``python -m dcgan_jax train`` from the wheel: keyword arguments of `subprocess.Popen`."""
-
-    def start(*flags, cwd, environment=(), **options):
-        return subprocess.Popen(
-            [sys.executable, "-m", "dcgan_jax", "train", *map(str, flags)],
-            cwd=cwd,
-            env={
-                **os.environ,
-                "XDG_CACHE_HOME": str(cache_home),
-                **dict(environment),
-                "PYTHONPATH": str(wheel),
-                "PYTHONSAFEPATH": "1",
-                "PYTHONUNBUFFERED": "1",
-            },
-            text=True,
-            **options,
-        )
-
-    return start
-
-
-@pytest.fixture(scope="session")
-def finished(command, tmp_path_factory):
-    """A run of eleven steps under ``runs/``, and what it printed."""
-    cwd = tmp_path_factory.mktemp("elsewhere")
-    process = command("--steps", 11, *FLAGS, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return cwd / "runs" / "0001", out
-
-
-def rows(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def contents(folder):
-    return {
-        str(p.relative_to(folder)): p.read_bytes()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and "checkpoints" not in p.parts
-    }
 
 
 def test_a_run_folder_holds_what_it_promises(finished):
@@ -114,6 +39,7 @@ def test_a_run_folder_holds_what_it_promises(finished):
         "fakes.png",
         "samples",
         "checkpoints",
+        "lock",
     }
     assert {p.name for p in (folder / "samples").iterdir()} == {f"{n}.png" for n in (0, 1, 2, 4, 5, 10)}
     assert sorted(int(p.name) for p in (folder / "checkpoints").iterdir()) == [4, 8, 11]
@@ -144,12 +70,11 @@ def test_the_settings_and_the_models_are_written_down(finished):
 
 def test_without_a_terminal_the_lines_are_the_tutorials(finished):
     _, out = finished
-    assert LINE.findall(out) == ["1", "3", "6", "9"]
+    assert LINE.findall(out) == ["1", "3", "6", "9", "11"]
     assert "steps/s: the remaining" in out
     assert "done: 11 steps" in out
 
 
-@pytest.mark.filterwarnings("ignore:Sharding info not provided:UserWarning")  # read as it was written
 def test_ctrl_c_saves_and_resume_goes_on_to_the_same_bits(command, finished, tmp_path):
     """Interrupted, then resumed on a terminal; the same metrics, pictures and parameters as undisturbed."""
     whole, _ = finished
@@ -195,7 +120,6 @@ def test_ctrl_c_saves_and_resume_goes_on_to_the_same_bits(command, finished, tmp
     assert_same_checkpoints(folder / "checkpoints" / "11", whole / "checkpoints" / "11")
 
 
-@pytest.mark.filterwarnings("ignore:Sharding info not provided:UserWarning")  # read as it was written
 def test_four_steps_a_call_leave_the_same_run(command, finished, tmp_path):
     whole, _ = finished
     process = command(
@@ -203,7 +127,7 @@ def test_four_steps_a_call_leave_the_same_run(command, finished, tmp_path):
     )
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert LINE.findall(out) == ["1", "3", "6", "9"]
+    assert LINE.findall(out) == ["1", "3", "6", "9", "11"]
     folder = tmp_path / "runs" / "0001"
     assert contents(folder).keys() == contents(whole).keys()
     for ours, theirs in zip(rows(folder), rows(whole), strict=True):
@@ -234,12 +158,6 @@ def test_the_compilation_cache_can_be_left_alone(monkeypatch, capsys):
     assert train_main(nothing) == 2
     assert kept == [True]
     capsys.readouterr()
-
-
-def assert_same_checkpoints(ours, theirs):
-    from orbax.checkpoint import v1 as ocp
-
-    assert_same_bits(ocp.load(ours), ocp.load(theirs))
 
 
 def test_a_signal_in_the_middle_of_a_step_still_saves_what_it_says(run_python, tmp_path):
@@ -285,14 +203,6 @@ def test_resume_with_more_steps_goes_on_and_with_other_settings_does_not(finishe
     assert train_main(["--workdir", str(folder), "--resume", "--steps", "12", "--dry-run"]) == 0
     assert "would go on" in capsys.readouterr().out
     assert contents(folder) == before
-
-
-def one_line(capsys):
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    return err
 
 
 @pytest.mark.parametrize(
@@ -364,6 +274,7 @@ def test_help_lists_every_flag_with_its_default(capsys):
         "--log-every",
         "--checkpoint-every",
         "--dtype",
+        "--keep-checkpoints",
         "--steps-per-call",
         "--no-compilation-cache",
         "--resume",

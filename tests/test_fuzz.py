@@ -1,0 +1,231 @@
+"""Random input: either it works, or one clear line and exit code 2; no traceback, no byte changed of what was there.
+
+The counts add up to more than 2,000 inputs. Hypothesis prints how to repeat a failure; the seed of the whole is fixed.
+"""
+
+import dataclasses
+import json
+import shutil
+import struct
+import zlib
+
+import pytest
+from hypothesis import HealthCheck, assume, given, seed, settings
+from hypothesis import strategies as st
+
+from dcgan_jax import TrainConfig
+from dcgan_jax.checkpoint import CheckpointError, newest_intact, restore_checkpoint
+from dcgan_jax.cli import train_main
+from dcgan_jax.config import ConfigError
+from dcgan_jax.data import DatasetError, _parse_images
+
+SEED = 20261124
+pytestmark = pytest.mark.slow
+
+
+def fuzz(examples):
+    quiet = settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    return lambda test: seed(SEED)(quiet(test))
+
+
+def everything(folder):
+    return {str(p): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
+
+
+FIELDS = [field.name for field in dataclasses.fields(TrainConfig)]
+FLAGS = ["--" + name.replace("_", "-") for name in FIELDS]
+VALUES = st.one_of(
+    st.integers(-(2**70), 2**70).map(str),
+    st.sampled_from(["0", "1", "2", "-1", "64", "60000", "60001", "2147483648", "1e3", "1.5", "NaN", "inf", "", " "]),
+    st.sampled_from(["mnist", "tutorial", "article", "float32", "bfloat16", "runs", "..", "/proc/x", "a/b/c", "file"]),
+    st.text(max_size=20).filter(lambda text: "\0" not in text),
+)
+# --data-dir and the data sets that are downloaded are other tests': there is no network here to answer quickly.
+ARGUMENTS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from([flag for flag in FLAGS if flag != "--data-dir"]), VALUES).map(list),
+        st.sampled_from(["--resume", "--no-compilation-cache", "--help", "--steps", "-x", "--"]).map(
+            lambda flag: [flag]
+        ),
+        VALUES.map(lambda value: [value]),
+    ),
+    max_size=6,
+).map(lambda parts: [word for part in parts for word in part])
+
+
+def run(arguments, capsys):
+    """Exit code and lines of the standard error."""
+    try:
+        code = train_main(arguments)
+    except SystemExit as exit_:
+        code = exit_.code
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return code, err.splitlines(keepends=True)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    monkeypatch.setattr("dcgan_jax.cli._keep_compiled_programs", lambda: None)
+    monkeypatch.setattr("dcgan_jax.cli._describe", _check_only)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    return tmp_path
+
+
+def _check_only(config, resume):
+    """A dry run without its tables of layers, which take most of its time and depend on no input."""
+    from dcgan_jax.loop import check
+    from dcgan_jax.run_folder import choose_folder
+
+    check(config, choose_folder(config.workdir, resume), resume)
+
+
+def assert_told_or_done(code, lines):
+    assert code in (0, 2)
+    if code == 2:
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("error: ")
+        assert lines[0].endswith("\n")
+
+
+def test_command_lines(workplace, capsys):
+    before = everything(workplace)
+
+    @fuzz(700)
+    @given(ARGUMENTS)
+    def check(arguments):
+        assume("fashion_mnist" not in arguments and "kmnist" not in arguments)
+        assert_told_or_done(*run(["--dry-run", *arguments], capsys))
+        assert everything(workplace) == before
+
+    check()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def test_settings(finished, workplace, capsys):
+    folder = shutil.copytree(finished[0], workplace / "run")
+    whole = json.loads((folder / "config.json").read_text())
+
+    @fuzz(500)
+    @given(
+        changed=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3),
+        missing=st.sets(st.sampled_from(FIELDS), max_size=1),
+        extra=st.dictionaries(st.text(max_size=9), JSON, max_size=1),
+        cut=st.none() | st.integers(0, 300),
+    )
+    def check(changed, missing, extra, cut):
+        assume(changed.get("dataset") not in ("fashion_mnist", "kmnist"))
+        text = json.dumps({k: v for k, v in {**whole, **changed, **extra}.items() if k not in missing})[:cut]
+        (folder / "config.json").write_text(text)
+        try:
+            TrainConfig.from_json(text)
+        except ConfigError as error:
+            assert "\n" not in str(error)
+        before = everything(workplace)
+        assert_told_or_done(*run(["--dry-run", "--resume", "--workdir", "run", "--steps", "12"], capsys))
+        assert everything(workplace) == before
+
+    check()
+
+
+def gzip_of(content):
+    compressor = zlib.compressobj(1, wbits=31)
+    return compressor.compress(content) + compressor.flush()
+
+
+def test_archives(tmp_path):
+    rows = struct.pack(">4I", 0x803, 5, 4, 3) + bytes(range(60))
+    whole = gzip_of(rows)
+
+    @fuzz(600)
+    @given(
+        flips=st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(1, 255)), max_size=3),
+        cut=st.none() | st.integers(0, len(whole)),
+        header=st.none() | st.binary(max_size=20),
+        inside=st.booleans(),
+    )
+    def check(flips, cut, header, inside):
+        content = bytearray(rows if inside else whole)
+        for position, mask in flips:
+            content[position % len(content)] ^= mask
+        if header is not None:
+            content[: len(header)] = header
+        archive = bytes(content[:cut])
+        try:
+            images = _parse_images(gzip_of(archive) if inside else archive, tmp_path / "archive.gz")
+        except DatasetError as error:
+            assert "\n" not in str(error)
+            assert "archive.gz" in str(error)
+        else:
+            assert images.shape[3] == 1
+            assert images.dtype == "uint8"
+
+    check()
+
+
+KINDS = ["flip", "cut", "delete", "write"]
+
+
+def test_checkpoints(finished, small_state, tmp_path):
+    import jax
+
+    from dcgan_jax.checkpoint import save_checkpoint
+
+    saved = tmp_path / "saved"
+    for step in (1, 2):
+        save_checkpoint(saved, small_state.replace(step=small_state.step + step), jax.random.key(0), {})
+    names = sorted(str(p.relative_to(saved)) for p in saved.rglob("*") if p.is_file())
+    folder = tmp_path / "checkpoints"
+
+    @fuzz(400)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(names), st.sampled_from(["flip", "cut", "delete", "write"]), st.binary(max_size=40)
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    def check(damages):
+        shutil.copytree(saved, folder, dirs_exist_ok=True)
+        damaged = set()
+        for name, kind, data in damages:
+            path = folder / name
+            if not path.exists():
+                continue
+            before = path.read_bytes()
+            n = sum(data) % (len(before) + 1)
+            after = {
+                "flip": before[:n] + bytes([before[n] ^ 1]) + before[n + 1 :] if n < len(before) else before,
+                "cut": before[:n],
+                "write": data,
+            }
+            if kind == "delete":
+                path.unlink()
+            else:
+                path.write_bytes(after[kind])
+        for name in names:
+            if not (folder / name).exists() or (folder / name).read_bytes() != (saved / name).read_bytes():
+                damaged.add(int(name.split("/")[0]))
+        before = everything(folder)
+        try:
+            step, _ = newest_intact(folder)
+        except CheckpointError as error:
+            assert "\n" not in str(error)
+            assert damaged
+        else:
+            assert step == max({1, 2} - damaged)
+            restored = restore_checkpoint(folder / str(step), small_state).state
+            assert restored.step == step
+        assert everything(folder) == before
+        shutil.rmtree(folder)
+
+    check()
