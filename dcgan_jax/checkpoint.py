@@ -209,7 +209,8 @@ def written_by() -> dict[str, Any]:
 def _orbax() -> Any:
     from orbax.checkpoint import v1  # imported when used: it takes about a second
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # it tells of every file it writes
+    # It tells of every file it writes, and of an error at length before it raises it.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     return v1
 
 

@@ -89,8 +89,7 @@ def run_steps(
       key: the run's.
       steps: at most ``capacity``; it is a number like any other to the compiled program, which serves them all.
       batch_size: images in a step.
-      capacity: the most steps that one call is used for. 1 leaves the loop out of the program: within a loop,
-        XLA on a CPU gives convolutions and products a slower road.
+      capacity: the most steps that one call is used for; 1 leaves the loop out of the program.
 
     Returns:
       The new state, and for each metric an array [capacity], of which the first ``steps`` mean something.

@@ -156,10 +156,10 @@ def command(wheel, cache_home):
             env={
                 **os.environ,
                 "XDG_CACHE_HOME": str(cache_home),
-                **dict(environment),
                 "PYTHONPATH": str(wheel),
                 "PYTHONSAFEPATH": "1",
                 "PYTHONUNBUFFERED": "1",
+                **dict(environment),
             },
             text=True,
             **options,

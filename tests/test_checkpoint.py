@@ -51,7 +51,8 @@ def files(folder):
 
 def flip_one_bit(path):
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    if content:
+        content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 

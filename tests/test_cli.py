@@ -166,7 +166,7 @@ def test_a_signal_in_the_middle_of_a_step_still_saves_what_it_says(run_python, t
         f"""
         import os, signal
         from dcgan_jax import TrainConfig, loop
-        from dcgan_jax.checkpoint import latest_step
+        from dcgan_jax.checkpoint import newest_intact
         draw = loop.save_grid
         def draw_and_interrupt(path, images):
             draw(path, images)
@@ -174,7 +174,7 @@ def test_a_signal_in_the_middle_of_a_step_still_saves_what_it_says(run_python, t
                 os.kill(os.getpid(), signal.SIGINT)
         loop.save_grid = draw_and_interrupt
         outcome = loop.train(TrainConfig(steps=9, batch_size=2, workdir={str(tmp_path / "run")!r}))
-        print(outcome.stopped_by.name, int(outcome.state.step), latest_step(outcome.folder / "checkpoints"))
+        print(outcome.stopped_by.name, int(outcome.state.step), newest_intact(outcome.folder / "checkpoints")[0])
         """
     )
     assert out.splitlines()[-1] == "SIGINT 3 3"
