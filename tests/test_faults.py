@@ -192,15 +192,15 @@ def test_a_second_signal_ends_at_once(run_python, tmp_path):
     """Both come while a picture is drawn: the first is noted, the second is Python's own."""
     out = run_python(
         f"""
-        import os, signal, sys
+        import signal
         from dcgan_jax import cli, loop
         draw = loop.save_grid
         def draw_and_interrupt(path, images):
             draw(path, images)
             if path.name == "2.png":
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
                 print("noted", flush=True)
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
                 print("never", flush=True)
         loop.save_grid = draw_and_interrupt
         print(cli.train_main(["--steps", "9", "--batch-size", "2", "--workdir", {str(tmp_path / "run")!r}]))

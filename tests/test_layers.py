@@ -134,3 +134,15 @@ def test_a_dropout_rate_out_of_range_is_refused(rate, key):
 def test_dropout_of_rate_zero_is_the_identity(key):
     x = jax.random.normal(key, (3, 5))
     assert dropout(x, 0.0, key) is x
+
+
+@pytest.mark.parametrize("size", [(14, 14), (7, 7), (4, 4)], ids=str)
+def test_a_black_part_of_an_image_stays_exactly_zero_under_stride_2(size):
+    """The leaky rectifier of a fresh discriminator, whose biases are 0, has its kink there."""
+    h, w = size
+    x, kernel = jax.random.normal(jax.random.key(0), (3, h, w, 16)), jax.random.normal(jax.random.key(1), (5, 5, 16, 8))
+    for i in range(h):
+        for j in range(w):
+            black = x.at[:, i:, :].set(0).at[:, :, j:].set(0)
+            plain = plain_conv2d(black, kernel, 2)
+            assert not np.any(np.asarray(conv2d(black, kernel, 2))[np.asarray(plain) == 0])
