@@ -33,6 +33,7 @@ from dcgan_jax.data import load_dataset
 from dcgan_jax.images import save_grid
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset
+from dcgan_jax.progress import Reporter, duration
 from dcgan_jax.run_folder import (
     check_writable,
     choose_folder,
@@ -46,7 +47,6 @@ from dcgan_jax.state import GANState, init_state
 from dcgan_jax.step import Metrics, train_step
 
 _GRID = 16  # images in a 4x4 grid, the tutorial's
-_SLOW_SECONDS = 30 * 60  # a run longer than this is told how to get a first picture sooner
 # A run that goes on must have these as they were: they decide what it computes.
 _FIXED = ("batch_size", "seed", "dataset", "preset", "dtype")
 _STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is obeyed within a second or so
@@ -253,7 +253,7 @@ def _train(config: TrainConfig, images: np.ndarray, folder: Path) -> Outcome:
     unread: list[tuple[int, Metrics]] = []  # since the last row: steps before the call, and its metrics
     step = start or 0
     with (
-        _Reporter(config, step) as reporter,
+        Reporter(config, step) as reporter,
         _signals() as stopped,
         (folder / "metrics.jsonl").open("a") as rows,
     ):
@@ -290,7 +290,7 @@ def _train(config: TrainConfig, images: np.ndarray, folder: Path) -> Outcome:
 
     if step == config.steps:
         save_grid(folder / "fakes.png", jax.device_get(sample(state, keys["fakes"], _GRID)))
-        print(f"done: {step:,} steps, {_duration(time.perf_counter() - began)}; pictures in {samples}")
+        print(f"done: {step:,} steps, {duration(time.perf_counter() - began)}; pictures in {samples}")
         return Outcome(state, folder, None)
     print(f"stopped and saved at step {step:,}: go on with --workdir {folder} --resume")
     return Outcome(state, folder, stopped())
@@ -368,72 +368,3 @@ def _signals() -> Iterator[Callable[[], signal.Signals | None]]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-class _Reporter:
-    """What the user sees: a progress bar on a terminal, else the tutorial's lines; and how long it will take."""
-
-    def __init__(self, config: TrainConfig, start: int):
-        self._config = config
-        self._calls = 0
-        self._first: tuple[int, float] | None = None
-        self._told = False
-        self._bar = None
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=config.steps, initial=start, unit="step", dynamic_ncols=True)
-
-    def __enter__(self) -> "_Reporter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def log(self, step: int, values: dict[str, float]) -> None:
-        if self._bar is not None:
-            self._bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
-        else:
-            d, a = (values["d_loss"], values["d_accuracy"]), (values["g_loss"], values["g_accuracy"])
-            print(f"{step}: [D loss: {d[0]:f}, acc: {d[1]:f}]  [A loss: {a[0]:f}, acc: {a[1]:f}]", flush=True)
-
-    def advance(self, step: int) -> None:
-        if self._bar is not None:
-            self._bar.update(step - self._bar.n)
-        now = time.perf_counter()
-        self._calls += 1
-        if self._calls == 2:
-            self._first = (step, now)  # the first two calls compile and fill the queue
-        elif self._first is not None and not self._told:
-            steps, seconds = step - self._first[0], now - self._first[1]
-            if steps >= 5 and (seconds >= 0.5 or steps >= 50):
-                self._told = True
-                for line in _forecast(self._config, self._config.steps - step, seconds / steps):
-                    self._bar.write(line) if self._bar is not None else print(line, flush=True)
-
-
-def _forecast(config: TrainConfig, steps_left: int, seconds_per_step: float) -> list[str]:
-    """How long the rest takes; on a slow device, which flags give a first picture within half an hour."""
-    left = steps_left * seconds_per_step
-    lines = [f"{1 / seconds_per_step:.2f} steps/s: the remaining {steps_left:,} steps take about {_duration(left)}"]
-    if left > _SLOW_SECONDS:
-        # A step takes time in proportion to its batch. A fifth is left for starting up and for a slower moment.
-        batch_size = min(64, config.batch_size)
-        per_step = seconds_per_step * batch_size / config.batch_size
-        steps = int(0.8 * _SLOW_SECONDS / per_step)
-        if steps >= 100:
-            steps = steps // 100 * 100
-        lines.append(
-            f"for a first picture within half an hour: --batch-size {batch_size} --steps {max(1, steps)} "
-            f"--sample-every {max(1, min(100, steps // 2))}"
-        )
-    return lines
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

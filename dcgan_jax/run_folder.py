@@ -75,7 +75,7 @@ def hold(folder: Path, resume: bool) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a+")
+        file = (folder / "lock").open("ab+", buffering=0)
     except OSError as error:
         raise RunFolderError(
             f"cannot write the run folder {folder} ({error.strerror}): choose another --workdir, or make it writable"
@@ -85,17 +85,18 @@ def hold(folder: Path, resume: bool) -> Iterator[None]:
             portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
         except portalocker.LockException as error:
             file.seek(0)
-            owner = file.readline().strip() or "another process"
+            owner = file.readline().decode(errors="replace").strip() or "another process"
             raise RunFolderError(f"{folder} is in use by {owner}: let it end, or choose another --workdir") from error
         if not resume and _holds_a_run(folder):  # it began between the choice of the folder and now
             raise RunFolderError(f"{folder} already holds a run: add --resume to go on with it, or choose another")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        with contextlib.suppress(OSError):  # on a full disk the name is missing; the lock is held all the same
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         try:
             yield
         finally:
-            file.truncate(0)
+            with contextlib.suppress(OSError):
+                file.truncate(0)
 
 
 def read_config(folder: Path) -> TrainConfig:

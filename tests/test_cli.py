@@ -17,7 +17,7 @@ from PIL import Image
 
 from dcgan_jax import TrainConfig
 from dcgan_jax.cli import main, train_main
-from dcgan_jax.loop import _duration, _forecast
+from dcgan_jax.progress import duration, forecast
 
 LINE = re.compile(r"^(\d+): \[D loss: [\d.]+, acc: [\d.]+\]  \[A loss: [\d.]+, acc: [\d.]+\]$", re.MULTILINE)
 
@@ -306,7 +306,7 @@ def test_train_py_is_the_same_command(tmp_path):
 
 def test_a_slow_device_is_told_how_to_see_a_picture_within_half_an_hour():
     config = TrainConfig()
-    lines = _forecast(config, 9_990, 5.0)  # five seconds a step of 256
+    lines = forecast(config, 9_990, 5.0)  # five seconds a step of 256
     assert "13 h 52 min" in lines[0]
     batch_size, steps, every = map(
         int, re.search(r"--batch-size (\d+) --steps (\d+) --sample-every (\d+)", lines[1]).groups()
@@ -314,8 +314,8 @@ def test_a_slow_device_is_told_how_to_see_a_picture_within_half_an_hour():
     assert steps * 5.0 * batch_size / 256 <= 30 * 60
     assert every <= steps
     TrainConfig(batch_size=batch_size, steps=steps, sample_every=every)
-    assert len(_forecast(config, 9_990, 0.01)) == 1
+    assert len(forecast(config, 9_990, 0.01)) == 1
 
 
 def test_durations_read_as_people_say_them():
-    assert [_duration(s) for s in (9, 75, 3_600 * 13 + 61)] == ["9 s", "1 min 15 s", "13 h 01 min"]
+    assert [duration(s) for s in (9, 75, 3_600 * 13 + 61)] == ["9 s", "1 min 15 s", "13 h 01 min"]
