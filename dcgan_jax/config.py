@@ -60,6 +60,8 @@ class TrainConfig:
                 raise ConfigError(f"{flag} must be one of {', '.join(choices)}, got {value!r}")
             if kind is str and value == "":
                 raise ConfigError(f"{flag} must not be empty: leave it out for the default")
+            if isinstance(value, str) and not value.isprintable():
+                raise ConfigError(f"{flag} must be printable text, got {value!r}")
 
     def to_json(self) -> str:
         """The settings as a JSON object, indented."""

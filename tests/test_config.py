@@ -42,6 +42,8 @@ def test_json_there_and_back():
         ("dataset", None, "--dataset must be a text, got None"),
         ("workdir", "", "--workdir must not be empty"),
         ("workdir", 3, "--workdir must be a text, got 3"),
+        ("workdir", "a\0b", "--workdir must be printable text, got 'a\\x00b'"),
+        ("data_dir", "\ud800", "--data-dir must be printable text"),
         ("dtype", "float16", "--dtype must be one of float32, bfloat16, got 'float16'"),
         ("steps_per_call", 0, "--steps-per-call must be between 1 and"),
         ("steps_per_call", "4", "--steps-per-call must be a whole number, got '4'"),
