@@ -60,6 +60,7 @@ def test_an_unusable_value_is_named_with_its_flag(field, value, message):
     ("text", "message"),
     [
         ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[]", "missing"),
         ("{}", "missing: ['batch_size'"),
         (json.dumps({**dataclasses.asdict(TrainConfig()), "depth": 3}), "unknown: ['depth']"),
