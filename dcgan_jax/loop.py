@@ -350,18 +350,22 @@ def _next_stop(step: int, config: TrainConfig) -> int:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[Callable[[], signal.Signals | None]]:
-    """Within, the first SIGINT or SIGTERM is only noted, so that the step can end; a second acts at once."""
+    """Within, the first SIGINT or SIGTERM is only noted, so that the step can end; a second acts at once.
+
+    A shell starts what it puts in the background with SIGINT ignored. Here it is obeyed there too: someone sent it.
+    """
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     noted: list[signal.Signals] = []
 
     def note(number: int, frame: object) -> None:
         del frame
         noted.append(signal.Signals(number))
         for each, handler in before.items():
-            signal.signal(each, handler)
+            signal.signal(each, defaults[each] if handler is signal.SIG_IGN else handler)
 
     before = {}
     with contextlib.suppress(ValueError):  # not the main thread: signals are not ours to handle
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in defaults:
             before[each] = signal.signal(each, note)
     try:
         yield lambda: noted[0] if noted else None

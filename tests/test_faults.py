@@ -188,12 +188,14 @@ def test_sigterm_saves_and_ends_well(command, tmp_path):
     assert newest_intact(tmp_path / "runs" / "0001" / "checkpoints") == (step, [])
 
 
-def test_a_second_signal_ends_at_once(run_python, tmp_path):
+@pytest.mark.parametrize("inherited", ["default_int_handler", "SIG_IGN"])  # the latter from a shell's background
+def test_a_second_signal_ends_at_once(inherited, run_python, tmp_path):
     """Both come while a picture is drawn: the first is noted, the second is Python's own."""
     out = run_python(
         f"""
         import signal
         from dcgan_jax import cli, loop
+        signal.signal(signal.SIGINT, signal.{inherited})
         draw = loop.save_grid
         def draw_and_interrupt(path, images):
             draw(path, images)
