@@ -79,7 +79,7 @@ def test_unknown_names_are_told_with_the_known_ones(arguments, message):
 )
 def test_what_is_not_an_idx_archive_of_images_is_refused(content, tmp_path):
     with pytest.raises(DatasetError, match="x.gz"):
-        data._parse_images(content, tmp_path / "x.gz")
+        data._parse_idx(content, tmp_path / "x.gz", 3)
 
 
 class Site(http.server.BaseHTTPRequestHandler):

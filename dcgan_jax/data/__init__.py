@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import math
 import os
 import struct
 import threading
@@ -14,7 +15,8 @@ import numpy as np
 DATASETS = ("mnist", "fashion_mnist", "kmnist")
 SPLITS = ("train", "test")
 
-_ARCHIVES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
+_IMAGES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
+_LABELS = {"train": "train-labels-idx1-ubyte.gz", "test": "t10k-labels-idx1-ubyte.gz"}
 
 # As recorded by TFDS in url_checksums/mnist.txt.
 _MNIST_SHA256 = {
@@ -47,16 +49,25 @@ def load_dataset(name: str = "mnist", split: str = "train", data_dir: str | Path
     Raises:
       DatasetError: for an unknown name or split, a damaged archive, or (within seconds) no network.
     """
+    return _load(name, split, data_dir, _IMAGES, 3)[..., None]
+
+
+def load_labels(name: str = "mnist", split: str = "train", data_dir: str | Path | None = None) -> np.ndarray:
+    """The classes of `load_dataset`'s images, in the same order: uint8 [N], 0 to 9. Args, raises: as there."""
+    return _load(name, split, data_dir, _LABELS, 1)
+
+
+def _load(name: str, split: str, data_dir: str | Path | None, archives: dict[str, str], dimensions: int) -> np.ndarray:
     if name not in DATASETS:
         raise DatasetError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}")
     if split not in SPLITS:
         raise DatasetError(f"unknown split {split!r} of {name}: choose from {', '.join(SPLITS)}")
     if name == "mnist":
-        path = Path(__file__).parent / "mnist" / _ARCHIVES[split]
+        path = Path(__file__).parent / "mnist" / archives[split]
         archive = _read_verified(path, _MNIST_SHA256[path.name], "reinstall dcgan-jax")
     else:
-        path, archive = _fetch(name, _ARCHIVES[split], data_dir)
-    return _parse_images(archive, path)
+        path, archive = _fetch(name, archives[split], data_dir)
+    return _parse_idx(archive, path, dimensions)
 
 
 def _read_verified(path: Path, sha256: str, remedy: str) -> bytes:
@@ -74,18 +85,18 @@ def _read_verified(path: Path, sha256: str, remedy: str) -> bytes:
     return content
 
 
-def _parse_images(archive: bytes, path: Path) -> np.ndarray:
-    """An idx3 archive of unsigned bytes -> uint8 [N, H, W, 1]. The format: http://yann.lecun.com/exdb/mnist."""
+def _parse_idx(archive: bytes, path: Path, dimensions: int) -> np.ndarray:
+    """An idx archive of unsigned bytes with so many dimensions. The format: http://yann.lecun.com/exdb/mnist."""
     try:
         content = gzip.decompress(archive)
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"the archive {path} is not a whole gzip file ({error})") from error
-    if len(content) < 16:
-        raise DatasetError(f"the archive {path} does not hold an idx file of images")
-    magic, n, height, width = struct.unpack(">4I", content[:16])
-    if magic != 0x00000803 or len(content) - 16 != n * height * width:
-        raise DatasetError(f"the archive {path} does not hold an idx file of images")
-    return np.frombuffer(content, np.uint8, offset=16).reshape(n, height, width, 1).copy()  # writable
+    start = 4 + 4 * dimensions
+    if len(content) >= start:
+        magic, *shape = struct.unpack(f">{1 + dimensions}I", content[:start])
+        if magic == 0x00000800 + dimensions and len(content) - start == math.prod(shape):
+            return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()  # writable
+    raise DatasetError(f"the archive {path} does not hold an idx file of {'labels' if dimensions == 1 else 'images'}")
 
 
 def _fetch(name: str, filename: str, data_dir: str | Path | None) -> tuple[Path, bytes]:

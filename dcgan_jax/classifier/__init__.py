@@ -1,0 +1,114 @@
+"""A small digit classifier, whose features the evaluation measures images in.
+
+Its weights are part of the package; ``python -m dcgan_jax.classifier.train`` makes them anew.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcgan_jax.layers import conv2d, dropout
+
+FEATURES = 128
+WEIGHTS = Path(__file__).parent / "weights.npz"
+_SHA256 = "e979495a3cf325f732b221e3539aeb7e922b811438f2576c1e6954f3389c412c"
+_BATCH = 500  # images at a time: a few hundred megabytes
+
+
+class ClassifierError(ValueError):
+    """The classifier's weights cannot be used; the message is one line that says why and what to do."""
+
+
+class DigitClassifier(nn.Module):
+    """Digits to classes: [B, 28, 28, 1] in [0, 1] -> logits [B, 10] and features [B, 128], at least 0.
+
+    Three 3x3 convolutions, each with a rectifier and a maximum over 2x2 pixels, and a dense layer of features.
+    With ``train=True`` dropout is on (pass a ``dropout`` rng).
+    """
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
+        x = images
+        for i, features in enumerate((32, 64, 96), start=1):
+            kernel = self.param(f"kernel_{i}", nn.initializers.he_normal(), (3, 3, x.shape[-1], features))
+            bias = self.param(f"bias_{i}", nn.initializers.zeros_init(), (features,))
+            x = _max_pool(nn.relu(conv2d(x, kernel) + bias))
+            # [B, 14, 14, 32], [B, 7, 7, 64], [B, 3, 3, 96]
+        x = x.reshape(x.shape[0], -1)  # [B, 864]
+        if train:
+            x = dropout(x, 0.3, self.make_rng("dropout"))
+        x = nn.relu(nn.Dense(FEATURES, name="features")(x))  # [B, 128]
+        logits = dropout(x, 0.5, self.make_rng("dropout")) if train else x
+        return nn.Dense(10, name="logits")(logits), x
+
+
+def load_classifier() -> dict[str, Any]:
+    """The trained variables of `DigitClassifier`, from inside the package.
+
+    Raises:
+      ClassifierError: if the file is missing or is not the one this version was made with.
+    """
+    try:
+        content = WEIGHTS.read_bytes()
+    except OSError as error:
+        raise ClassifierError(f"cannot read {WEIGHTS} ({error.strerror}): reinstall dcgan-jax") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != _SHA256:
+        raise ClassifierError(
+            f"{WEIGHTS} is damaged or another one (SHA-256 {found[:12]}..., expected {_SHA256[:12]}...): "
+            "reinstall dcgan-jax"
+        )
+    return read_weights(WEIGHTS)
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Variables of `DigitClassifier` from an ``.npz`` of arrays; nothing in it is executed."""
+    params: dict[str, Any] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in arrays.files:
+            *scope, leaf = name.split("/")
+            inner = params
+            for part in scope:
+                inner = inner.setdefault(part, {})
+            inner[leaf] = jnp.asarray(arrays[name])
+    return {"params": params}
+
+
+def classify(images: np.ndarray, variables: dict[str, Any] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [N, 10] and features [N, 128] of images [N, 28, 28, 1], uint8 or in [0, 1], a few hundred at a time.
+
+    Args:
+      images: any number of them.
+      variables: of `DigitClassifier`; those of the package if None.
+
+    Raises:
+      ClassifierError: if the package's weights cannot be used.
+    """
+    variables = load_classifier() if variables is None else variables
+    logits, features = [], []
+    for start in range(0, len(images), _BATCH):
+        batch = images[start : start + _BATCH]
+        n = len(batch)
+        padded = np.concatenate([batch, np.zeros((_BATCH - n, *batch.shape[1:]), batch.dtype)])  # one compiled program
+        each = jax.device_get(_apply(variables, padded))
+        logits.append(each[0][:n])
+        features.append(each[1][:n])
+    return np.concatenate(logits), np.concatenate(features)
+
+
+@jax.jit
+def _apply(variables: dict[str, Any], images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    scale = 255 if images.dtype == jnp.uint8 else 1
+    return DigitClassifier().apply(variables, images.astype(jnp.float32) / scale)  # pyright: ignore[reportReturnType]
+
+
+def _max_pool(x: jax.Array) -> jax.Array:
+    """The largest of each 2x2 pixels; an odd last row or column is left out. [B, H, W, C] -> [B, H // 2, W // 2, C]."""
+    b, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
+    return x.max(axis=(2, 4))
