@@ -15,6 +15,7 @@ import logging
 import os
 import platform
 import shutil
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,8 +53,15 @@ class Checkpoint(NamedTuple):
     written_by: dict[str, Any]
 
 
-def save_checkpoint(folder: Path, state: GANState, key: jax.Array, settings: dict[str, Any], keep: int = 3) -> None:
-    """Write ``folder/<step>``, and keep the newest ``keep`` checkpoints.
+def save_checkpoint(
+    folder: Path,
+    state: GANState,
+    key: jax.Array,
+    settings: dict[str, Any],
+    keep: int = 3,
+    spare: Collection[int] = (),
+) -> None:
+    """Write ``folder/<step>``, and keep the newest ``keep`` checkpoints and those at the steps to ``spare``.
 
     Args:
       folder: the run's ``checkpoints``; it is made if need be.
@@ -61,6 +69,7 @@ def save_checkpoint(folder: Path, state: GANState, key: jax.Array, settings: dic
       key: the run's PRNG key.
       settings: the run's, as JSON can hold them.
       keep: how many checkpoints to keep, this one included.
+      spare: steps whose checkpoints are kept beside these.
 
     Raises:
       CheckpointError: if it cannot be written whole. Earlier checkpoints are then as they were.
@@ -89,7 +98,7 @@ def save_checkpoint(folder: Path, state: GANState, key: jax.Array, settings: dic
         _remove(partial)
         raise CheckpointError(f"cannot write the checkpoint {final} ({_reason(error)})") from error
     _remove(old)
-    for each in checkpoint_steps(folder)[keep:]:
+    for each in (each for each in checkpoint_steps(folder)[keep:] if each not in spare):
         dropped = folder / f"{each}.old.partial"  # never half a checkpoint under a checkpoint's name
         os.rename(folder / str(each), dropped)
         _remove(dropped)
@@ -166,10 +175,12 @@ def restore_checkpoint(path: Path, like: GANState) -> Checkpoint:
         state = _orbax().load(str((path / "state").absolute()), abstract)
     except Exception as error:  # Orbax raises whatever its storage layers raise
         raise CheckpointError(f"cannot read the checkpoint {path} ({_reason(error)})") from error
-    key = description["key"]
-    data = jax.numpy.asarray(key["data"], jax.numpy.uint32)
-    key = jax.random.wrap_key_data(data, impl=key["impl"])
-    return Checkpoint(state, key, description["settings"], description["written_by"])
+    try:
+        data = jax.numpy.asarray(description["key"]["data"], jax.numpy.uint32)
+        key = jax.random.wrap_key_data(data, impl=description["key"]["impl"])
+        return Checkpoint(state, key, dict(description["settings"]), dict(description["written_by"]))
+    except (KeyError, TypeError, ValueError) as error:  # written by another program, with digests that fit
+        raise CheckpointError(f"cannot read the checkpoint {path}: its run.json is incomplete") from error
 
 
 def set_aside(folder: Path, newer_than: int) -> None:

@@ -37,20 +37,24 @@ class Reporter:
             d, a = (values["d_loss"], values["d_accuracy"]), (values["g_loss"], values["g_accuracy"])
             print(f"{step}: [D loss: {d[0]:f}, acc: {d[1]:f}]  [A loss: {a[0]:f}, acc: {a[1]:f}]", flush=True)
 
+    def tell(self, line: str) -> None:
+        """Show a line of text."""
+        self._bar.write(line) if self._bar is not None else print(line, flush=True)
+
     def advance(self, step: int) -> None:
         """A call to the device has been dispatched, up to this step; after a few, tell how long the rest takes."""
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
         now = time.perf_counter()
         self._calls += 1
-        if self._calls == 2:
-            self._first = (step, now)  # the first two calls compile and fill the queue
+        if self._calls == 4:
+            self._first = (step, now)  # until here calls compile and fill the queue; from here one ends for each begun
         elif self._first is not None and not self._told:
             steps, seconds = step - self._first[0], now - self._first[1]
             if steps >= 5 and (seconds >= 0.5 or steps >= 50):
                 self._told = True
                 for line in forecast(self._config, self._config.steps - step, seconds / steps):
-                    self._bar.write(line) if self._bar is not None else print(line, flush=True)
+                    self.tell(line)
 
 
 def forecast(config: TrainConfig, steps_left: int, seconds_per_step: float) -> list[str]:

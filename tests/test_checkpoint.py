@@ -94,6 +94,13 @@ def test_the_newest_are_kept(trained, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["21"]
 
 
+def test_spared_checkpoints_are_kept_beside_the_newest(trained, tmp_path):
+    for step in (1, 5, 6, 20):
+        saved = trained.replace(step=trained.step * step)
+        save_checkpoint(tmp_path, saved, jax.random.key(0), SETTINGS, keep=1, spare={5, 100})
+    assert checkpoint_steps(tmp_path) == [20, 5]
+
+
 def test_a_step_saved_again_takes_the_place_of_the_old(trained, small_state, tmp_path):
     for seed in (1, 2):
         save_checkpoint(tmp_path, trained, jax.random.key(seed), SETTINGS)
@@ -111,6 +118,7 @@ def test_every_damage_to_every_file_is_noticed_and_named(saved, small_state, tmp
     names = [name for name in files(saved / "2")]
     assert {"run.json", "SHA256SUMS"} < set(names)
     assert len(names) > 5
+    noticed = 0
     for name in names:
         for damage in DAMAGES:
             folder = shutil.copytree(saved, tmp_path / "checkpoints")
@@ -129,7 +137,9 @@ def test_every_damage_to_every_file_is_noticed_and_named(saved, small_state, tmp
             assert step == 1
             assert problems == [str(error.value)]
             assert files(folder) == damaged
+            noticed += 1
             shutil.rmtree(folder)
+    print(f"{noticed} damages to {len(names)} files, each noticed and named")
 
 
 def test_when_none_is_intact_nothing_is_deleted(folder):

@@ -1,31 +1,53 @@
 """Random input: either it works, or one clear line and exit code 2; no traceback, no byte changed of what was there.
 
-The counts add up to more than 2,000 inputs. Hypothesis prints how to repeat a failure; the seed of the whole is fixed.
+Each test prints the seed and how many inputs it tried; together they are more than 2,000.
 """
 
 import dataclasses
+import functools
 import json
 import shutil
 import struct
+import sys
 import zlib
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
 
 from dcgan_jax import TrainConfig
 from dcgan_jax.checkpoint import CheckpointError, newest_intact, restore_checkpoint
-from dcgan_jax.cli import train_main
+from dcgan_jax.cli import main
 from dcgan_jax.config import ConfigError
-from dcgan_jax.data import DatasetError, _parse_images
+from dcgan_jax.data import DatasetError, _parse_idx
+from dcgan_jax.evaluation import _as_bytes
 
 SEED = 20261124
 pytestmark = pytest.mark.slow
 
 
-def fuzz(examples):
-    quiet = settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    return lambda test: seed(SEED)(quiet(test))
+@pytest.fixture
+def fuzz(capsys, request):
+    """A decorator: try so many inputs of a strategy, the same ones each time; say afterwards how many it were."""
+    tried = []
+
+    def times(examples):
+        quiet = settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+
+        def decorate(test):
+            @functools.wraps(test)
+            def counted(*args, **kwargs):
+                test(*args, **kwargs)
+                tried.append(1)
+
+            return lambda **strategies: seed(SEED)(quiet(given(**strategies)(counted)))()
+
+        return decorate
+
+    yield times
+    with capsys.disabled():
+        print(f"\n{request.node.name}: {len(tried)} inputs, seed {SEED}")
 
 
 def everything(folder):
@@ -56,7 +78,7 @@ ARGUMENTS = st.lists(
 def run(arguments, capsys):
     """Exit code and lines of the standard error."""
     try:
-        code = train_main(arguments)
+        code = main(arguments)
     except SystemExit as exit_:
         code = exit_.code
     out, err = capsys.readouterr()
@@ -89,17 +111,16 @@ def assert_told_or_done(code, lines):
         assert lines[0].endswith("\n")
 
 
-def test_command_lines(workplace, capsys):
+def test_command_lines(fuzz, workplace, capsys):
     before = everything(workplace)
 
     @fuzz(700)
-    @given(ARGUMENTS)
     def check(arguments):
         assume("fashion_mnist" not in arguments and "kmnist" not in arguments)
-        assert_told_or_done(*run(["--dry-run", *arguments], capsys))
+        assert_told_or_done(*run(["train", "--dry-run", *arguments], capsys))
         assert everything(workplace) == before
 
-    check()
+    check(arguments=ARGUMENTS)
 
 
 JSON = st.recursive(
@@ -109,17 +130,11 @@ JSON = st.recursive(
 )
 
 
-def test_settings(finished, workplace, capsys):
+def test_settings(fuzz, finished, workplace, capsys):
     folder = shutil.copytree(finished[0], workplace / "run")
     whole = json.loads((folder / "config.json").read_text())
 
     @fuzz(500)
-    @given(
-        changed=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3),
-        missing=st.sets(st.sampled_from(FIELDS), max_size=1),
-        extra=st.dictionaries(st.text(max_size=9), JSON, max_size=1),
-        cut=st.none() | st.integers(0, 300),
-    )
     def check(changed, missing, extra, cut):
         assume(changed.get("dataset") not in ("fashion_mnist", "kmnist"))
         text = json.dumps({k: v for k, v in {**whole, **changed, **extra}.items() if k not in missing})[:cut]
@@ -129,10 +144,15 @@ def test_settings(finished, workplace, capsys):
         except ConfigError as error:
             assert "\n" not in str(error)
         before = everything(workplace)
-        assert_told_or_done(*run(["--dry-run", "--resume", "--workdir", "run", "--steps", "12"], capsys))
+        assert_told_or_done(*run(["train", "--dry-run", "--resume", "--workdir", "run", "--steps", "12"], capsys))
         assert everything(workplace) == before
 
-    check()
+    check(
+        changed=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3),
+        missing=st.sets(st.sampled_from(FIELDS), max_size=1),
+        extra=st.dictionaries(st.text(max_size=9), JSON, max_size=1),
+        cut=st.none() | st.integers(0, 300),
+    )
 
 
 def gzip_of(content):
@@ -140,17 +160,11 @@ def gzip_of(content):
     return compressor.compress(content) + compressor.flush()
 
 
-def test_archives(tmp_path):
+def test_archives(fuzz, tmp_path):
     rows = struct.pack(">4I", 0x803, 5, 4, 3) + bytes(range(60))
     whole = gzip_of(rows)
 
     @fuzz(600)
-    @given(
-        flips=st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(1, 255)), max_size=3),
-        cut=st.none() | st.integers(0, len(whole)),
-        header=st.none() | st.binary(max_size=20),
-        inside=st.booleans(),
-    )
     def check(flips, cut, header, inside):
         content = bytearray(rows if inside else whole)
         for position, mask in flips:
@@ -159,21 +173,48 @@ def test_archives(tmp_path):
             content[: len(header)] = header
         archive = bytes(content[:cut])
         try:
-            images = _parse_images(gzip_of(archive) if inside else archive, tmp_path / "archive.gz")
+            images = _parse_idx(gzip_of(archive) if inside else archive, tmp_path / "archive.gz", 3)
         except DatasetError as error:
             assert "\n" not in str(error)
             assert "archive.gz" in str(error)
         else:
-            assert images.shape[3] == 1
+            assert images.ndim == 3
             assert images.dtype == "uint8"
 
-    check()
+    check(
+        flips=st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(1, 255)), max_size=3),
+        cut=st.none() | st.integers(0, len(whole)),
+        header=st.none() | st.binary(max_size=20),
+        inside=st.booleans(),
+    )
 
 
-KINDS = ["flip", "cut", "delete", "write"]
+def test_arrays_of_images(fuzz, workplace, capsys, monkeypatch):
+    """An ``.npy`` for ``evaluate``, damaged; the scores themselves, which take seconds, are another test's."""
+    monkeypatch.setattr("dcgan_jax.cli.evaluate_images", lambda images: sys.exit(0 if len(_as_bytes(images)) else 1))
+    np.save(workplace / "whole.npy", np.arange(130 * 784, dtype=np.uint8).reshape(130, 28, 28))
+    whole = (workplace / "whole.npy").read_bytes()
+
+    @fuzz(300)
+    def check(flips, cut, header):
+        content = bytearray(whole)
+        for position, mask in flips:
+            content[position] ^= mask
+        if header is not None:
+            content[: len(header)] = header
+        (workplace / "images.npy").write_bytes(content[:cut])
+        before = everything(workplace)
+        assert_told_or_done(*run(["evaluate", "images.npy"], capsys))
+        assert everything(workplace) == before
+
+    check(
+        flips=st.lists(st.tuples(st.integers(0, 130), st.integers(1, 255)), max_size=3),
+        cut=st.none() | st.integers(0, len(whole)),
+        header=st.none() | st.binary(max_size=20),
+    )
 
 
-def test_checkpoints(finished, small_state, tmp_path):
+def test_checkpoints(fuzz, small_state, tmp_path):
     import jax
 
     from dcgan_jax.checkpoint import save_checkpoint
@@ -185,15 +226,6 @@ def test_checkpoints(finished, small_state, tmp_path):
     folder = tmp_path / "checkpoints"
 
     @fuzz(400)
-    @given(
-        st.lists(
-            st.tuples(
-                st.sampled_from(names), st.sampled_from(["flip", "cut", "delete", "write"]), st.binary(max_size=40)
-            ),
-            min_size=1,
-            max_size=4,
-        )
-    )
     def check(damages):
         shutil.copytree(saved, folder, dirs_exist_ok=True)
         damaged = set()
@@ -228,4 +260,5 @@ def test_checkpoints(finished, small_state, tmp_path):
         assert everything(folder) == before
         shutil.rmtree(folder)
 
-    check()
+    kinds = st.sampled_from(["flip", "cut", "delete", "write"])
+    check(damages=st.lists(st.tuples(st.sampled_from(names), kinds, st.binary(max_size=40)), min_size=1, max_size=4))
