@@ -1,4 +1,4 @@
-"""RMSprop as Keras defines it, as an Optax transformation, and the tutorial's three published settings."""
+"""RMSprop as Keras defines it, as an Optax transformation, and the tutorial's settings it is run with."""
 
 import functools
 from typing import NamedTuple
@@ -83,7 +83,7 @@ class Preset(NamedTuple):
     generator: optax.GradientTransformation
 
 
-PRESETS = ("tutorial", "article", "upstream")
+PRESETS = ("tutorial", "article", "upstream", "keras3")
 
 
 @functools.cache  # the same objects each time, so that two states of one preset share a compiled step
@@ -92,7 +92,8 @@ def preset(name: str) -> Preset:
 
     Args:
       name: ``tutorial``, what the walkthrough gives as the current code; ``article``, the article's own
-        listing; ``upstream``, the last version in the tutorial's repository (efe15a1).
+        listing; ``upstream``, the last version in the tutorial's repository (efe15a1); ``keras3``, the
+        walkthrough's settings as Keras 3 runs them, with epsilon inside the root.
 
     Raises:
       ValueError: for any other name.
@@ -104,4 +105,7 @@ def preset(name: str) -> Preset:
             return Preset(discriminator=rmsprop(8e-4, 6e-8, clip=1.0), generator=rmsprop(4e-4, 3e-8, clip=1.0))
         case "upstream":
             return Preset(discriminator=rmsprop(2e-4, 6e-8), generator=rmsprop(1e-4, 3e-8))
+        case "keras3":
+            one = rmsprop(1e-4, 3e-8, eps_in_sqrt=True)
+            return Preset(discriminator=one, generator=one)
     raise ValueError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")

@@ -1,5 +1,6 @@
 """The state of a GAN in training: one pytree with two symmetric halves."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +11,8 @@ from flax import struct
 
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset
+
+FAKES = ("inference", "training")  # modes in which the generator draws for the discriminator's update
 
 
 class NetworkState(struct.PyTreeNode):
@@ -52,6 +55,40 @@ class NetworkState(struct.PyTreeNode):
         return self.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
 
 
+class Average(struct.PyTreeNode):
+    """An exponential moving average of a network's parameters and moving statistics.
+
+    After t updates with x_1 ... x_t it is sum_i decay^(t - i) x_i / sum_i decay^(t - i): what an average that
+    starts from zero becomes once its bias is divided out, as Adam does it (Kingma and Ba, arXiv:1412.6980). Before
+    the first update it is the network as it began.
+
+    Attributes:
+      count: updates so far, an int32 scalar.
+      params: the averaged parameters.
+      batch_stats: the averaged statistics; leaves that are not floating point are the newest.
+      decay: in [0, 1). Static.
+    """
+
+    count: jax.Array
+    params: Any
+    batch_stats: Any
+    decay: float = struct.field(pytree_node=False)
+
+    def update(self, network: NetworkState) -> "Average":
+        """The average with ``network`` as the newest term."""
+        count = self.count + 1
+        # The newest term's share, (1 - decay) / (1 - decay^t); expm1 keeps its digits while decay^t is near 1.
+        share = (1 - self.decay) / -jnp.expm1(count * math.log(self.decay)) if self.decay else 1.0
+
+        def mix(mean: jax.Array, new: jax.Array) -> jax.Array:
+            floating = jnp.issubdtype(new.dtype, jnp.floating)
+            return (mean + share * (new - mean)).astype(new.dtype) if floating else new
+
+        new = (network.params, network.batch_stats)
+        params, batch_stats = jax.tree.map(mix, (self.params, self.batch_stats), new)
+        return self.replace(count=count, params=params, batch_stats=batch_stats)
+
+
 class GANState(struct.PyTreeNode):
     """Everything that training changes.
 
@@ -60,12 +97,17 @@ class GANState(struct.PyTreeNode):
       generator: the half that draws.
       discriminator: the half that judges.
       latent_size: dimensions of the noise. Static.
+      ema: the moving average of the generator, or None; `averaged` puts it in the generator's place.
+      fakes: the mode in which the generator draws for the discriminator's update: ``inference`` as in the
+        tutorial, or ``training`` as for its own update. Static.
     """
 
     step: jax.Array
     generator: NetworkState
     discriminator: NetworkState
     latent_size: int = struct.field(pytree_node=False)
+    ema: Average | None = None
+    fakes: str = struct.field(pytree_node=False, default="inference")
 
 
 def init_state(
@@ -76,6 +118,8 @@ def init_state(
     generator_tx: optax.GradientTransformation | None = None,
     discriminator_tx: optax.GradientTransformation | None = None,
     latent_size: int = 100,
+    ema: float | None = None,
+    fakes: str = "inference",
 ) -> GANState:
     """A fresh state; the images' shape is that of the generator's output.
 
@@ -87,7 +131,16 @@ def init_state(
       generator_tx: any Optax transformation; the ``tutorial`` preset's if None.
       discriminator_tx: likewise.
       latent_size: dimensions of the noise; the tutorial's 100.
+      ema: keep a moving average of the generator with this decay, in [0, 1); None keeps none.
+      fakes: the mode in which the generator draws for the discriminator's update, ``inference`` or ``training``.
+
+    Raises:
+      ValueError: if ``ema`` or ``fakes`` is none of these.
     """
+    if ema is not None and not 0 <= ema < 1:
+        raise ValueError(f"ema must be in [0, 1), got {ema}")
+    if fakes not in FAKES:
+        raise ValueError(f"fakes must be one of {', '.join(FAKES)}, got {fakes!r}")
     generator = Generator() if generator is None else generator
     discriminator = Discriminator() if discriminator is None else discriminator
     tutorial = preset("tutorial")
@@ -97,12 +150,31 @@ def init_state(
     g_variables = jax.jit(generator.init)(generator_key, z)
     images = jax.eval_shape(generator.apply, g_variables, z)
     d_variables = jax.jit(discriminator.init)(discriminator_key, jnp.zeros(images.shape, images.dtype))
+    network = _network(generator, g_variables, generator_tx or tutorial.generator)
+    average = None
+    if ema is not None:  # of copies: a caller who donates the state may not donate a buffer twice
+        params, batch_stats = jax.tree.map(jnp.copy, (network.params, network.batch_stats))
+        average = Average(jnp.zeros((), jnp.int32), params, batch_stats, ema)
     return GANState(
         step=jnp.zeros((), jnp.int32),
-        generator=_network(generator, g_variables, generator_tx or tutorial.generator),
+        generator=network,
         discriminator=_network(discriminator, d_variables, discriminator_tx or tutorial.discriminator),
+        ema=average,
         latent_size=latent_size,
+        fakes=fakes,
     )
+
+
+def averaged(state: GANState) -> GANState:
+    """The state with the average of its generator in the generator's place, to draw with and to evaluate.
+
+    Raises:
+      ValueError: if the state keeps no average.
+    """
+    if state.ema is None:
+        raise ValueError("this state keeps no average: make it with init_state(key, ema=0.999)")
+    generator = state.generator.replace(params=state.ema.params, batch_stats=state.ema.batch_stats)
+    return state.replace(generator=generator)
 
 
 def _network(module: nn.Module, variables: Any, tx: optax.GradientTransformation) -> NetworkState:

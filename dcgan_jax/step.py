@@ -47,16 +47,20 @@ def train_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANS
 def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANState, Metrics]:
     """Update the discriminator alone, on the real images and as many fakes in one batch.
 
-    The fakes are made in inference mode, as Keras's ``predict`` makes them, and carry no gradient.
+    The fakes carry no gradient. They are made in inference mode, as Keras's ``predict`` makes them, or with
+    ``state.fakes == "training"`` as for the generator's update; the moving statistics stay as they are.
 
     Args, raises: as `train_step`.
 
     Returns:
       The state with a new discriminator, and ``d_loss`` and ``d_accuracy`` before the update.
     """
-    noise_key, dropout_key = jax.random.split(key)
-    batch_size = images.shape[0]
-    fake = generate(state, draw_noise(noise_key, batch_size, state.latent_size))  # [B, H, W, C]
+    noise_key, dropout_key, generator_key = jax.random.split(key, 3)
+    z = draw_noise(noise_key, images.shape[0], state.latent_size)  # [B, latent]
+    if state.fakes == "training":
+        fake, _ = state.generator.train(state.generator.params, z, generator_key)  # [B, H, W, C]
+    else:
+        fake = generate(state, z)  # [B, H, W, C]
     real = _to_unit_range(images, fake.shape)  # [B, H, W, C]
     both = jnp.concatenate([real, fake])  # [2 B, H, W, C]
 
@@ -84,7 +88,8 @@ def generator_step(state: GANState, key: jax.Array, batch_size: int) -> tuple[GA
       batch_size: how many fakes.
 
     Returns:
-      The state with a new generator, and ``g_loss`` and ``g_accuracy`` before the update.
+      The state with a new generator (and a new average of it, if one is kept), and ``g_loss`` and
+      ``g_accuracy`` before the update.
     """
     noise_key, generator_key, discriminator_key = jax.random.split(key, 3)
     z = draw_noise(noise_key, batch_size, state.latent_size)  # [B, latent]
@@ -97,7 +102,8 @@ def generator_step(state: GANState, key: jax.Array, batch_size: int) -> tuple[GA
 
     (g_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(state.generator.params)
     generator = state.generator.update(grads, batch_stats)
-    return state.replace(generator=generator), {"g_loss": g_loss, "g_accuracy": accuracy}
+    ema = None if state.ema is None else state.ema.update(generator)
+    return state.replace(generator=generator, ema=ema), {"g_loss": g_loss, "g_accuracy": accuracy}
 
 
 def _to_unit_range(images: jax.Array, shape: tuple[int, ...]) -> jax.Array:

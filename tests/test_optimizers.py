@@ -115,9 +115,9 @@ def test_presets_have_their_published_decays(name, d_decay, g_decay):
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(ValueError, match="unknown preset 'adam': choose from tutorial, article, upstream"):
+    with pytest.raises(ValueError, match="unknown preset 'adam': choose from tutorial, article, upstream, keras3"):
         preset("adam")
-    assert PRESETS == ("tutorial", "article", "upstream")
+    assert PRESETS == ("tutorial", "article", "upstream", "keras3")
 
 
 def test_the_default_optimizers_are_the_tutorial_preset(small_state, small_images, key):
@@ -130,3 +130,12 @@ def test_the_default_optimizers_are_the_tutorial_preset(small_state, small_image
         latent_size=5,
     )
     assert_same_bits(train_step(small_state, small_images, key), train_step(tutorial, small_images, key))
+
+
+def test_the_keras3_preset_is_the_tutorials_with_epsilon_inside_the_root():
+    g = jnp.array([1e-4])  # of a size that tells both places apart
+    for inside, outside in zip(preset("keras3"), preset("tutorial"), strict=True):
+        step = -inside.update(g, inside.init(g))[0]
+        np.testing.assert_allclose(step, 1e-4 * 1e-4 / np.sqrt(0.1 * 1e-8 + 1e-7), rtol=1e-6)
+        step = -outside.update(g, outside.init(g))[0]
+        np.testing.assert_allclose(step, 1e-4 * 1e-4 / (np.sqrt(0.1 * 1e-8) + 1e-7), rtol=1e-6)

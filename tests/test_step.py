@@ -6,9 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import SmallDiscriminator, SmallGenerator, assert_same_bits
+from conftest import SmallDiscriminator, SmallGenerator, assert_close, assert_same_bits
 
-from dcgan_jax import discriminator_step, generator_step, init_state, sample, train_step
+from dcgan_jax import (
+    averaged,
+    discriminator_loss,
+    discriminator_step,
+    generator_step,
+    init_state,
+    sample,
+    train_step,
+)
+from dcgan_jax.sampling import draw_noise
 
 # A step computed by another program (no jit, a scan, a vmap, two devices) takes its sums in another order.
 # RMSprop's first updates are lr * sign(gradient) wherever a gradient is not far below 1e-7, so a gradient that
@@ -246,3 +255,75 @@ def test_partial_application_makes_a_custom_schedule(small_state, small_images, 
     state, _ = step(small_state, key)
     assert state.discriminator.opt_state.count == 5
     assert state.generator.opt_state.count == 1
+
+
+def with_average(decay, **kwargs):
+    return init_state(
+        jax.random.key(1),
+        generator=SmallGenerator(),
+        discriminator=SmallDiscriminator(),
+        latent_size=5,
+        ema=decay,
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.999])
+def test_the_average_is_the_debiased_mean_of_all_generators_so_far(decay, small_images, key):
+    state, seen = with_average(decay), []
+    for i in range(6):
+        state, _ = train_step(state, small_images, jax.random.fold_in(key, i))
+        seen.append((state.generator.params, state.generator.batch_stats))
+    weights = decay ** np.arange(5, -1, -1, dtype=np.float64)
+    expected = jax.tree.map(lambda *xs: np.tensordot(weights / weights.sum(), np.float64(xs), 1), *seen)
+    generator = averaged(state).generator
+    # Six sums of float32, each of which rounds to 6e-8 of its largest element.
+    assert_close((generator.params, generator.batch_stats), expected, 1e-6)
+
+
+def test_the_average_changes_nothing_in_training_and_none_costs_nothing(small_state, small_images, key):
+    state = with_average(0.9)
+    assert len(jax.tree.leaves(small_state.ema)) == 0
+    ours, theirs = train_step(state, small_images, key), train_step(small_state, small_images, key)
+    assert_same_bits((ours[0].generator, ours[0].discriminator), (theirs[0].generator, theirs[0].discriminator))
+    assert_same_bits(ours[1], theirs[1])
+
+
+def test_an_average_starts_as_the_network_and_may_be_donated(small_images, key):
+    state = with_average(0.9)
+    assert_same_bits(sample(averaged(state), key, 3), sample(state, key, 3))
+    expected = train_step(state, small_images, key)
+    assert_same_bits(jax.jit(train_step, donate_argnums=0)(state, small_images, key)[0].ema, expected[0].ema)
+
+
+def test_a_state_without_an_average_says_so(small_state):
+    with pytest.raises(ValueError, match="keeps no average"):
+        averaged(small_state)
+
+
+@pytest.mark.parametrize("ema", [-0.1, 1.0, float("nan")])
+def test_a_decay_out_of_range_is_refused(ema):
+    with pytest.raises(ValueError, match="ema must be in"):
+        with_average(ema)
+
+
+def test_fakes_in_training_mode_are_those_of_the_generators_own_update(small_state, small_images, key):
+    """With the noise and the dropout of the step, by hand."""
+    noise_key, dropout_key, generator_key = jax.random.split(key, 3)
+    generator, discriminator = small_state.generator, small_state.discriminator
+    z = draw_noise(noise_key, len(small_images), 5)
+    fake, _ = generator.train(generator.params, z, generator_key)
+    both = jnp.concatenate([small_images / 255, fake])
+    logits, _ = discriminator.train(discriminator.params, both, dropout_key)
+    expected = discriminator_loss(*jnp.split(logits, 2))
+
+    state, d_metrics = discriminator_step(small_state.replace(fakes="training"), small_images, key)
+    np.testing.assert_allclose(d_metrics["d_loss"], expected, rtol=METRIC_TOLERANCE)
+    assert_same_bits(state.generator, small_state.generator)  # its moving statistics too
+    _, inferred = discriminator_step(small_state, small_images, key)
+    assert inferred["d_loss"] != d_metrics["d_loss"]
+
+
+def test_another_mode_of_fakes_is_refused():
+    with pytest.raises(ValueError, match="fakes must be one of inference, training"):
+        with_average(None, fakes="eval")
