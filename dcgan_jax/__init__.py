@@ -1,14 +1,15 @@
 """The Keras tutorial's DCGAN on MNIST as pure, jit-compiled JAX functions."""
 
 from dcgan_jax.config import TrainConfig
-from dcgan_jax.data import load_dataset
+from dcgan_jax.data import load_dataset, load_labels
+from dcgan_jax.evaluation import evaluate, evaluate_images
 from dcgan_jax.keras_weights import discriminator_from_keras, generator_from_keras
 from dcgan_jax.loop import train
 from dcgan_jax.losses import discriminator_loss, generator_loss
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset, rmsprop
 from dcgan_jax.sampling import generate, sample
-from dcgan_jax.state import GANState, init_state
+from dcgan_jax.state import GANState, averaged, init_state
 from dcgan_jax.step import discriminator_step, generator_step, train_step
 
 __all__ = [
@@ -16,15 +17,19 @@ __all__ = [
     "GANState",
     "Generator",
     "TrainConfig",
+    "averaged",
     "discriminator_from_keras",
     "discriminator_loss",
     "discriminator_step",
+    "evaluate",
+    "evaluate_images",
     "generate",
     "generator_from_keras",
     "generator_loss",
     "generator_step",
     "init_state",
     "load_dataset",
+    "load_labels",
     "preset",
     "rmsprop",
     "sample",

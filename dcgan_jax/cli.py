@@ -2,21 +2,38 @@
 
 import argparse
 import dataclasses
+import json
+import math
 import signal
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 import jax
+import numpy as np
 import platformdirs
 
 from dcgan_jax.checkpoint import CheckpointError
+from dcgan_jax.classifier import ClassifierError
 from dcgan_jax.config import ConfigError, TrainConfig
 from dcgan_jax.data import DatasetError
-from dcgan_jax.loop import NotFiniteError, check, fresh_state, summarize, train
+from dcgan_jax.evaluation import MOST, SAMPLES, EvaluationError, draw_many, evaluate, evaluate_images, table
+from dcgan_jax.images import save_grid
+from dcgan_jax.loop import (
+    NotFiniteError,
+    Run,
+    check,
+    check_evaluable,
+    fresh_state,
+    restore_run,
+    summarize,
+    train,
+)
 from dcgan_jax.run_folder import RunFolderError, choose_folder, read_config
+from dcgan_jax.state import averaged
 
-_USER_ERRORS = (ConfigError, DatasetError, RunFolderError, CheckpointError)
+_USER_ERRORS = (ConfigError, DatasetError, RunFolderError, CheckpointError, ClassifierError, EvaluationError)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,10 +61,13 @@ def _train_parser(prog: str | None) -> argparse.ArgumentParser:
             text += "\none of " + ", ".join(field.metadata["choices"])
         if field.default is not None:
             text += f" (default: {field.default})"
-        kind = field.metadata["kind"]
+        flag, kind = "--" + field.name.replace("_", "-"), field.metadata["kind"]
         # Absent flags stay absent: a run that goes on takes them from its own settings.
+        if kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS)
+            continue
         parser.add_argument(
-            "--" + field.name.replace("_", "-"),
+            flag,
             type=kind,
             metavar="N" if kind is int else field.name.upper().replace("_", "-"),
             help=text,
@@ -72,7 +92,7 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
 
     Returns:
       The exit code: 0 done, or saved after SIGTERM; 2 unusable input or a fault, told in one
-      line; 3 a loss or parameter that is not finite; 130 saved after Ctrl-C.
+      line; 3 a loss or parameter that is not finite; 4 stopped by --stop-on-collapse; 130 saved after Ctrl-C.
     """
     given = vars(_train_parser(prog).parse_args(argv))
     resume, dry_run = given.pop("resume"), given.pop("dry_run")
@@ -99,6 +119,8 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     except KeyboardInterrupt:  # before the first step, or a second time
         print("interrupted; nothing was saved since the last checkpoint", file=sys.stderr)
         return 130
+    if outcome.collapsed:
+        return 4
     return 130 if outcome.stopped_by == signal.SIGINT else 0
 
 
@@ -122,10 +144,120 @@ def _describe(config: TrainConfig, resume: bool) -> None:
     print(f"{'would go on' if resume else 'would train'} in {folder}, on {len(images):,} images; nothing was written")
 
 
+def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Score a run's images, or those of an ``.npy``, and print a table or JSON; the exit code, 0 or 2."""
+    parser = _Parser(prog=prog, description="Score digits against MNIST's test images, beside what real ones score.")
+    parser.add_argument("source", metavar="RUN", help="a run folder, or an .npy of images from any program")
+    _add_run_arguments(parser)
+    parser.add_argument("--samples", type=int, metavar="N", help="images to draw (default: 10000)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    args = parser.parse_args(argv)
+    return _reporting(lambda: _evaluate(args))
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    source = Path(args.source)
+    if source.suffix == ".npy":
+        for flag in ("checkpoint", "weights", "samples"):
+            if getattr(args, flag) is not None:
+                raise ConfigError(f"--{flag} is for runs: {source} holds images")
+        images, about = _read_images(source), {"images": str(source)}
+        evaluation = evaluate_images(images)
+        title = f"{source}: {evaluation.samples:,} images"
+    else:
+        run, about = _restore(source, args)
+        samples = SAMPLES if args.samples is None else args.samples
+        check_evaluable(run.config, samples, "--samples")
+        evaluation = evaluate(run.state, run.keys["evaluation"], samples)
+        title = f"{source} at step {about['step']:,}, {about['weights']} weights: {samples:,} images"
+    if args.json:
+        print(json.dumps({**about, **evaluation.to_json()}, indent=2))
+    else:
+        print(f"{title}; floor: as many real ones\n\n{table(evaluation)}")
+
+
+def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Draw images with a run's generator into a ``.png`` or an ``.npy``; the exit code, 0 or 2."""
+    parser = _Parser(prog=prog, description="Draw images with the generator of a run.")
+    parser.add_argument("source", metavar="RUN", help="a run folder")
+    _add_run_arguments(parser)
+    parser.add_argument("--samples", type=int, default=16, metavar="N", help="images to draw (default: 16)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    parser.add_argument("--out", default="samples.png", metavar="FILE", help="a .png grid, or an .npy of uint8 images")
+    args = parser.parse_args(argv)
+    return _reporting(lambda: _sample(args))
+
+
+def _sample(args: argparse.Namespace) -> None:
+    out = Path(args.out)
+    if out.suffix not in (".png", ".npy"):
+        raise ConfigError(f"--out must end in .png or .npy, got {out}")
+    if out.exists():
+        raise ConfigError(f"{out} is there already: choose another --out")
+    if not 1 <= args.samples <= MOST:
+        raise ConfigError(f"--samples must be between 1 and {MOST}, got {args.samples}")
+    if not 0 <= args.seed < 2**31:
+        raise ConfigError(f"--seed must be between 0 and {2**31 - 1}, got {args.seed}")
+    run, about = _restore(Path(args.source), args)
+    images = draw_many(run.state, jax.random.key(args.seed, impl="threefry2x32"), args.samples)
+    if out.suffix == ".png":
+        save_grid(out, images, columns=math.ceil(math.sqrt(args.samples)))
+    else:
+        np.save(out, np.rint(images * 255).astype(np.uint8))
+    print(f"{args.samples:,} images of {args.source} at step {about['step']:,}, {about['weights']} weights, in {out}")
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="of which step (default: the newest)")
+    parser.add_argument(
+        "--weights",
+        choices=("average", "last"),
+        help="the average that --ema kept, or the last ones (default: the average where there is one)",
+    )
+
+
+def _restore(folder: Path, args: argparse.Namespace) -> tuple[Run, dict[str, Any]]:
+    """A run with the generator to draw with in its place, and what to say of it."""
+    run = restore_run(folder, args.checkpoint)
+    state, name = run.state, "last"
+    if args.weights == "average" and state.ema is None:
+        raise ConfigError(f"the run in {folder} keeps no average: it was trained without --ema")
+    if state.ema is not None and args.weights != "last":
+        state, name = averaged(state), f"average {run.config.ema}"
+    return run._replace(state=state), {"run": str(folder), "step": int(state.step), "weights": name}
+
+
+def _read_images(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = (
+            error.strerror if isinstance(error, OSError) and error.strerror else "it is not a whole .npy of numbers"
+        )
+        raise ConfigError(f"cannot read {path}: {reason}") from error
+
+
+def _reporting(work: Callable[[], None]) -> int:
+    """Do it, with compiled programs kept and every error told in one line; the exit code."""
+    _keep_compiled_programs()
+    try:
+        work()
+    except _USER_ERRORS as error:
+        _tell(error)
+        return 2
+    except OSError as error:
+        _tell(error)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """``python -m dcgan_jax COMMAND``; the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    commands = {"train": train_main}
+    commands = {"train": train_main, "sample": sample_main, "evaluate": evaluate_main}
     parser = _Parser(prog="python -m dcgan_jax", description="The Keras tutorial's DCGAN in JAX.")
     parser.add_argument("command", choices=commands, help="what to do; COMMAND --help lists its flags")
     command = parser.parse_args(argv[:1]).command

@@ -7,6 +7,9 @@ from typing import Any
 from dcgan_jax.data import DATASETS
 from dcgan_jax.models import DTYPES
 from dcgan_jax.optimizers import PRESETS
+from dcgan_jax.state import FAKES
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 class ConfigError(ValueError):
@@ -37,10 +40,19 @@ class TrainConfig:
     dtype: str = _field(
         "float32", "what the networks compute in; parameters, statistics and losses stay float32", DTYPES
     )
+    ema: float | None = _field(
+        None, "decay of a moving average of the generator, such as 0.999, that pictures are drawn with", kind=float
+    )
+    fakes: str = _field("inference", "mode in which the generator draws for the discriminator's update", FAKES)
     sample_every: int = _field(500, "steps between pictures of the same 16 noise vectors")
     log_every: int = _field(10, "steps between lines of metrics")
     checkpoint_every: int = _field(500, "steps between checkpoints")
     keep_checkpoints: int = _field(3, "how many of the newest checkpoints are kept")
+    eval_every: int | None = _field(
+        None, "steps between evaluations, each with a checkpoint; the best one's is kept (default: none)", kind=int
+    )
+    eval_samples: int = _field(10_000, "images that an evaluation draws")
+    stop_on_collapse: bool = _field(False, "stop when the watchdog sees the run collapse")
     steps_per_call: int | None = _field(
         None, "steps that the device does in one go (default: 1 on a CPU, 25 elsewhere)", kind=int
     )
@@ -51,10 +63,12 @@ class TrainConfig:
             kind = field.metadata["kind"]
             optional = field.default is None
             if not (type(value) is kind or (optional and value is None)):
-                raise ConfigError(f"{flag} must be {'a whole number' if kind is int else 'a text'}, got {value!r}")
+                raise ConfigError(f"{flag} must be {_KINDS[kind]}, got {value!r}")
             low = 0 if field.name == "seed" else 1
-            if isinstance(value, int) and not low <= value < 2**31:
+            if type(value) is int and not low <= value < 2**31:
                 raise ConfigError(f"{flag} must be between {low} and {2**31 - 1}, got {value}")
+            if isinstance(value, float) and not 0 < value < 1:
+                raise ConfigError(f"{flag} must be above 0 and below 1, got {value}")
             choices = field.metadata["choices"]
             if choices and value not in choices:
                 raise ConfigError(f"{flag} must be one of {', '.join(choices)}, got {value!r}")

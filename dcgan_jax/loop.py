@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ import numpy as np
 from flax.linen.summary import tabulate
 
 from dcgan_jax.checkpoint import (
+    CheckpointError,
+    checkpoint_steps,
     clear_leftovers,
     newest_intact,
     restore_checkpoint,
@@ -30,6 +32,7 @@ from dcgan_jax.checkpoint import (
 )
 from dcgan_jax.config import ConfigError, TrainConfig
 from dcgan_jax.data import load_dataset
+from dcgan_jax.evaluation import FEWEST, MOST, EvaluationError, evaluate
 from dcgan_jax.images import save_grid
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset
@@ -43,12 +46,13 @@ from dcgan_jax.run_folder import (
     write_config,
 )
 from dcgan_jax.sampling import draw_noise, generate, sample
-from dcgan_jax.state import GANState, init_state
+from dcgan_jax.state import GANState, averaged, init_state
 from dcgan_jax.step import Metrics, train_step
+from dcgan_jax.watchdog import Watchdog
 
 _GRID = 16  # images in a 4x4 grid, the tutorial's
 # A run that goes on must have these as they were: they decide what it computes.
-_FIXED = ("batch_size", "seed", "dataset", "preset", "dtype")
+_FIXED = ("batch_size", "seed", "dataset", "preset", "dtype", "ema", "fakes")
 _STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is obeyed within a second or so
 
 
@@ -63,11 +67,27 @@ class Outcome(NamedTuple):
       state: the last state.
       folder: the run folder.
       stopped_by: the signal that ended the run early, or None.
+      collapsed: whether the watchdog did.
     """
 
     state: GANState
     folder: Path
     stopped_by: signal.Signals | None
+    collapsed: bool = False
+
+
+class Run(NamedTuple):
+    """A run read back from its folder.
+
+    Attributes:
+      config: its settings.
+      state: the state of one of its checkpoints.
+      keys: those of `fresh_state`.
+    """
+
+    config: TrainConfig
+    state: GANState
+    keys: dict[str, jax.Array]
 
 
 def draw_batch(dataset: jax.Array, key: jax.Array, batch_size: int) -> jax.Array:
@@ -124,12 +144,22 @@ def check(config: TrainConfig, folder: Path, resume: bool) -> np.ndarray:
     if resume:
         _check_resumable(config, folder)
     check_writable(folder)
+    if config.eval_every is not None:
+        check_evaluable(config, config.eval_samples, "--eval-samples")
     images = load_dataset(config.dataset, data_dir=config.data_dir)
     if config.batch_size > len(images):
         raise ConfigError(
             f"--batch-size must be at most {len(images)}, the images of {config.dataset}, got {config.batch_size}"
         )
     return images
+
+
+def check_evaluable(config: TrainConfig, samples: int, flag: str) -> None:
+    """Raises: ConfigError if the run does not draw digits, or so many images cannot be scored."""
+    if config.dataset != "mnist":
+        raise ConfigError(f"only mnist can be evaluated, by a classifier of its digits; the run is on {config.dataset}")
+    if not FEWEST <= samples <= MOST:
+        raise ConfigError(f"{flag} must be {FEWEST} to {MOST}, got {samples}")
 
 
 def _check_resumable(config: TrainConfig, folder: Path) -> None:
@@ -160,10 +190,13 @@ def summarize(state: GANState) -> str:
 
 
 def fresh_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
-    """The run's first state, and its keys: ``run`` for the steps, ``grid``, ``reals``, ``fakes`` for pictures."""
+    """The run's first state, and its keys.
+
+    ``run`` is for the steps, ``grid``, ``reals`` and ``fakes`` are for pictures, ``evaluation`` for its noise.
+    """
     # The implementation is named so that a run does not depend on JAX's default at the time.
     seed_key = jax.random.key(config.seed, impl="threefry2x32")
-    names = ("init", "run", "grid", "reals", "fakes")
+    names = ("init", "run", "grid", "reals", "fakes", "evaluation")
     keys: dict[str, jax.Array] = dict(zip(names, jax.random.split(seed_key, len(names)), strict=True))
     optimizers = preset(config.preset)
     dtype = jnp.dtype(config.dtype)
@@ -173,8 +206,34 @@ def fresh_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
         discriminator=Discriminator(dtype=dtype),
         generator_tx=optimizers.generator,
         discriminator_tx=optimizers.discriminator,
+        ema=config.ema,
+        fakes=config.fakes,
     )
     return state, keys
+
+
+def restore_run(folder: Path, step: int | None = None) -> Run:
+    """Read a run back, at one of its checkpoints. Writes nothing, and needs no lock.
+
+    Args:
+      folder: the run folder.
+      step: the checkpoint's; the newest intact one if None.
+
+    Raises:
+      RunFolderError, ConfigError, CheckpointError: each with one line that says what is missing or damaged.
+    """
+    config = read_config(folder)
+    checkpoints = folder / "checkpoints"
+    if step is None:
+        step, _ = newest_intact(checkpoints)
+    if step not in (steps := checkpoint_steps(checkpoints)):
+        there = f"it has {', '.join(map(str, reversed(steps)))}" if steps else "it has none yet"
+        raise CheckpointError(
+            f"the run in {folder} has no checkpoint {'' if step is None else f'{step} '}to read: {there}"
+        )
+    state, keys = fresh_state(config)
+    saved = restore_checkpoint(checkpoints / str(step), state)
+    return Run(config, saved.state, {**keys, "run": saved.key})
 
 
 def train(config: TrainConfig, *, resume: bool = False) -> Outcome:
@@ -243,11 +302,20 @@ def _train(config: TrainConfig, images: np.ndarray, folder: Path) -> Outcome:
     else:
         (folder / "models.txt").write_text(summarize(state), encoding="utf-8")
         save_grid(folder / "reals.png", jax.device_get(draw_batch(dataset, keys["reals"], _GRID)))
-        save_grid(samples / "0.png", jax.device_get(generate(state, z)))
+        save_grid(samples / "0.png", jax.device_get(generate(state, z)))  # an average begins as what it averages
         save_checkpoint(checkpoints, state, keys["run"], settings, config.keep_checkpoints)
         print(f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {folder}")
     print(f"on {device.device_kind}; the first step compiles, which takes a while", flush=True)
 
+    def drawn(state: GANState) -> GANState:
+        return state if config.ema is None else averaged(state)
+
+    if config.ema is not None:
+        print(f"pictures and evaluations use the average of the generator's weights (--ema {config.ema})")
+    reals = jax.device_get(draw_batch(dataset, keys["reals"], _GRID))
+    watchdog = Watchdog(start or 0, reals / 255, digits=config.dataset == "mnist")
+    best = _best_evaluated(folder / "metrics.jsonl")
+    collapsed = False
     began = time.perf_counter()
     pending: deque[Metrics] = deque()
     unread: list[tuple[int, Metrics]] = []  # since the last row: steps before the call, and its metrics
@@ -269,9 +337,12 @@ def _train(config: TrainConfig, images: np.ndarray, folder: Path) -> Outcome:
                 jax.block_until_ready(pending.popleft())
             stopping = stopped() is not None  # asked once: a signal from here on stops the next call
             last = stopping or step == config.steps
-            saving = last or step % config.checkpoint_every == 0
+            evaluating = config.eval_every is not None and step % config.eval_every == 0
+            saving = last or evaluating or step % config.checkpoint_every == 0
+            signs: list[str | None] = []
             if saving or any(_is_logged(n, config) for n in range(before + 1, step + 1)):
                 for n, row in _read(unread, step):
+                    signs.append(watchdog.see_losses(n, row))
                     if _is_logged(n, config):
                         rows.write(json.dumps({"step": n, **row}) + "\n")
                     if _is_logged(n, config) or (last and n == step):
@@ -279,21 +350,77 @@ def _train(config: TrainConfig, images: np.ndarray, folder: Path) -> Outcome:
                 rows.flush()
                 unread.clear()
             if _is_sampled(step, config):
-                save_grid(samples / f"{step}.png", jax.device_get(generate(state, z)))
+                pictures = jax.device_get(generate(drawn(state), z))
+                save_grid(samples / f"{step}.png", pictures)
+                signs.append(watchdog.see_images(step, pictures))
+            for sign in filter(None, signs):
+                reporter.tell(f"warning: at step {step:,} {sign}")
+                collapsed = config.stop_on_collapse
+            if collapsed:
+                break
             if saving:
                 _check_finite(state, step)
+                if evaluating:
+                    row = _evaluated(drawn(state), keys["evaluation"], config, reporter)
+                    rows.write(json.dumps(row) + "\n")
+                    best = min(filter(None, (best, _fid(row))), default=None)
+                    rows.flush()
                 os.fsync(rows.fileno())  # what a checkpoint stands for is on the disk before it
-                save_checkpoint(checkpoints, state, keys["run"], settings, config.keep_checkpoints)
+                spare = {best[1]} if best else set()
+                if watchdog.healthy_until < step:
+                    spare.update(_healthy(checkpoints, watchdog)[:1])
+                save_checkpoint(checkpoints, state, keys["run"], settings, config.keep_checkpoints, spare)
             reporter.advance(step)
             if stopping:
                 break
 
+    if collapsed:
+        healthy = [str(checkpoints / str(n)) for n in _healthy(checkpoints, watchdog)]
+        told = f"the last healthy checkpoint is {healthy[0]}" if healthy else "no checkpoint from before it is left"
+        print(f"stopped at step {step:,}, and nothing of it saved; {told}")
+        return Outcome(state, folder, None, collapsed=True)
     if step == config.steps:
-        save_grid(folder / "fakes.png", jax.device_get(sample(state, keys["fakes"], _GRID)))
+        save_grid(folder / "fakes.png", jax.device_get(sample(drawn(state), keys["fakes"], _GRID)))
         print(f"done: {step:,} steps, {duration(time.perf_counter() - began)}; pictures in {samples}")
         return Outcome(state, folder, None)
     print(f"stopped and saved at step {step:,}: go on with --workdir {folder} --resume")
     return Outcome(state, folder, stopped())
+
+
+def _healthy(checkpoints: Path, watchdog: Watchdog) -> list[int]:
+    """The steps of the checkpoints from before the watchdog's first sign, the newest first."""
+    return [step for step in checkpoint_steps(checkpoints) if step <= watchdog.healthy_until]
+
+
+def _evaluated(state: GANState, key: jax.Array, config: TrainConfig, reporter: Reporter) -> dict[str, Any]:
+    """The row of an evaluation. Images that cannot be scored, all the same for one, do not end a run."""
+    row: dict[str, Any] = {"step": int(state.step), "weights": weights_name(config)}
+    try:
+        evaluation = evaluate(state, key, config.eval_samples)
+    except EvaluationError as error:
+        reporter.tell(f"warning: at step {row['step']:,} nothing could be evaluated: {error}")
+        return {**row, "evaluation": None}
+    scores, floor = evaluation.scores, evaluation.floor
+    reporter.tell(
+        f"{row['step']}: FID {scores.fid:.2f} (real images: {floor.fid:.2f}), precision {scores.precision:.3f} "
+        f"({floor.precision:.3f}), recall {scores.recall:.3f} ({floor.recall:.3f})"
+    )
+    return {**row, "evaluation": evaluation.to_json()}
+
+
+def weights_name(config: TrainConfig) -> str:
+    """What pictures and evaluations of a run are drawn with."""
+    return "last" if config.ema is None else f"average {config.ema}"
+
+
+def _fid(row: dict[str, Any]) -> tuple[float, int] | None:
+    evaluation = row.get("evaluation")
+    return (evaluation["scores"]["fid"], row["step"]) if evaluation else None
+
+
+def _best_evaluated(metrics: Path) -> tuple[float, int] | None:
+    """The lowest FID among a run's rows so far, and its step."""
+    return min(filter(None, (_fid(json.loads(line)) for line in metrics.open())), default=None)
 
 
 def _read(unread: list[tuple[int, Metrics]], last: int) -> Iterator[tuple[int, dict[str, float]]]:
@@ -343,7 +470,8 @@ def _is_sampled(step: int, config: TrainConfig) -> bool:
 
 def _next_stop(step: int, config: TrainConfig) -> int:
     """The next step after which the state itself is wanted, not only its metrics."""
-    stops = [config.steps, *(step - step % every + every for every in (config.sample_every, config.checkpoint_every))]
+    cadences = filter(None, (config.sample_every, config.checkpoint_every, config.eval_every))
+    stops = [config.steps, *(step - step % every + every for every in cadences)]
     power_of_two = 1 << step.bit_length()
     return min([*stops, power_of_two] if power_of_two < config.sample_every else stops)
 

@@ -108,7 +108,7 @@ def cache_home(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_python(cache_home):
     """Run a piece of Python in a process of its own, with these environment variables; its output."""
     cache = {

@@ -212,7 +212,7 @@ def test_resume_with_more_steps_goes_on_and_with_other_settings_does_not(finishe
         ("--steps many", "invalid int value: 'many'"),
         ("--batch-size -1", "--batch-size must be between 1"),
         ("--batch-size 60001", "--batch-size must be at most 60000"),
-        ("--preset adam", "--preset must be one of tutorial, article, upstream, got 'adam'"),
+        ("--preset adam", "--preset must be one of tutorial, article, upstream, keras3, got 'adam'"),
         ("--dataset cifar10", "--dataset must be one of mnist"),
         ("--workdir full", "full is not an empty folder"),
         ("--workdir full/file", "not an empty folder"),

@@ -38,7 +38,7 @@ def test_json_there_and_back():
         ("steps", "9", "--steps must be a whole number, got '9'"),
         ("steps", 9.0, "--steps must be a whole number, got 9.0"),
         ("steps", True, "--steps must be a whole number, got True"),
-        ("preset", "adam", "--preset must be one of tutorial, article, upstream, got 'adam'"),
+        ("preset", "adam", "--preset must be one of tutorial, article, upstream, keras3, got 'adam'"),
         ("dataset", None, "--dataset must be a text, got None"),
         ("workdir", "", "--workdir must not be empty"),
         ("workdir", 3, "--workdir must be a text, got 3"),

@@ -1,0 +1,227 @@
+"""How good digits are: their distance to MNIST's test images, beside that of as many real images."""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcgan_jax.classifier import FEATURES, classify
+from dcgan_jax.data import load_dataset
+from dcgan_jax.metrics import (
+    class_score,
+    class_shares,
+    confident_share,
+    frechet_distance,
+    kernel_distance,
+    kl_to_uniform,
+    nearest_distances,
+    precision_recall,
+)
+from dcgan_jax.sampling import draw_noise, generate
+from dcgan_jax.state import GANState
+
+SAMPLES = 10_000  # as many as there are test images; a FID depends on the number
+FEWEST = FEATURES + 1  # with fewer the covariance of the features is singular
+MOST = 60_000  # as many as there are training images for the floor
+_BATCH = 500  # images drawn at a time
+_SHAPE = (28, 28, 1)
+
+
+class EvaluationError(ValueError):
+    """Images cannot be evaluated; the message is one line that says why."""
+
+
+class Scores(NamedTuple):
+    """What a set of images scores, in the features and by the answers of `dcgan_jax.classifier`.
+
+    Attributes:
+      fid: Frechet distance to the test images; lower is better. It falls with the number of images.
+      kid: kernel distance to the test images; lower is better, 0 on average for the same distribution.
+      precision: share of the images that lie among the test images.
+      recall: share of the test images that lie among the images.
+      mnist_score: 1 to 10; higher is better.
+      confident: share of images whose digit has a probability of at least 0.95.
+      digits: share of the images taken for 0, 1, ..., 9.
+      digit_kl: KL divergence of ``digits`` from the uniform histogram, in nats; 0 to ln 10 = 2.303.
+      missing_digits: the digits that no image is taken for.
+      nearest: mean Euclidean distance of an image to the nearest training image, in units of a white pixel.
+    """
+
+    fid: float
+    kid: float
+    precision: float
+    recall: float
+    mnist_score: float
+    confident: float
+    digits: list[float]
+    digit_kl: float
+    missing_digits: list[int]
+    nearest: float
+
+
+class Evaluation(NamedTuple):
+    """What `evaluate_images` returns.
+
+    Attributes:
+      samples: how many images were scored.
+      scores: theirs.
+      floor: those of as many training images, drawn at random: what real digits score. Only its ``nearest`` is of
+        test images, as training images are their own nearest; images much nearer than those are copies.
+    """
+
+    samples: int
+    scores: Scores
+    floor: Scores
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it: an object of numbers, lists and the objects ``scores`` and ``floor``."""
+        return {"samples": self.samples, "scores": self.scores._asdict(), "floor": self.floor._asdict()}
+
+
+def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation:
+    """Score images of digits from any source against MNIST's 10,000 test images.
+
+    Args:
+      images: [N, 28, 28, 1] or [N, 28, 28], white on black: uint8 in [0, 255], or floating point in [0, 1], which
+        is rounded to 8 bits as real images are. At least 129; 10,000 for figures that others can compare with.
+
+    Raises:
+      EvaluationError: if the images are too few, of another shape or type, out of range, not finite, or all the same.
+    """
+    images = _as_bytes(images)
+    logits, features = classify(images)
+    return Evaluation(len(images), _score(logits, features, _nearest(images)), _floor(len(images)))
+
+
+def evaluate(state: GANState, key: jax.Array, samples: int = SAMPLES) -> Evaluation:
+    """Score a generator's images of fresh noise, in inference mode; `averaged` for those of its average.
+
+    Args:
+      state: from training.
+      key: a PRNG key for the noise.
+      samples: how many images to draw.
+
+    Raises:
+      EvaluationError: as `evaluate_images`.
+    """
+    return evaluate_images(draw_many(state, key, samples))
+
+
+def draw_many(state: GANState, key: jax.Array, n: int) -> np.ndarray:
+    """``n`` images of fresh noise in inference mode, [n, H, W, C] in [0, 1], a few hundred at a time."""
+    noise = draw_noise(key, n, state.latent_size)
+    noise = jnp.pad(noise, ((0, -n % _BATCH), (0, 0)))  # one compiled program for every part
+    parts = [jax.device_get(generate(state, part)) for part in jnp.split(noise, len(noise) // _BATCH)]
+    return np.concatenate(parts)[:n]
+
+
+def table(evaluation: Evaluation) -> str:
+    """The scores and the floor side by side, a line each."""
+    ours, floor = evaluation.scores, evaluation.floor
+
+    def line(name: str, mine: str, real: str) -> str:
+        return f"{name:<42}{mine:>10}{real:>10}"
+
+    def share(value: float) -> str:
+        return f"{100 * value:.1f} %"
+
+    def missing(scores: Scores) -> str:
+        return " ".join(map(str, scores.missing_digits)) or "none"
+
+    lines = [
+        line("", "images", "floor"),
+        line("FID (lower is better)", f"{ours.fid:.3f}", f"{floor.fid:.3f}"),
+        line("KID x 1,000 (lower is better)", f"{1000 * ours.kid:.3f}", f"{1000 * floor.kid:.3f}"),
+        line("precision", share(ours.precision), share(floor.precision)),
+        line("recall", share(ours.recall), share(floor.recall)),
+        line("MNIST score (1 to 10)", f"{ours.mnist_score:.3f}", f"{floor.mnist_score:.3f}"),
+        line("confident (a digit's probability >= 0.95)", share(ours.confident), share(floor.confident)),
+        line("digits: KL to uniform", f"{ours.digit_kl:.4f}", f"{floor.digit_kl:.4f}"),
+        line("digits that are missing", missing(ours), missing(floor)),
+        line("distance to the nearest training image", f"{ours.nearest:.3f}", f"{floor.nearest:.3f}"),
+        *(line(f"share of {i}", share(ours.digits[i]), share(floor.digits[i])) for i in range(10)),
+    ]
+    return "\n".join(lines)
+
+
+def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
+    """uint8 [N, 28, 28, 1], checked."""
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.shape[1:] != _SHAPE:
+        raise EvaluationError(f"images of digits must be [N, 28, 28, 1] or [N, 28, 28], got {list(images.shape)}")
+    if len(images) < FEWEST:
+        raise EvaluationError(
+            f"at least {FEWEST} images are needed, one more than there are features, got {len(images)}"
+        )
+    if len(images) > MOST:
+        raise EvaluationError(f"at most {MOST:,} images can be scored, got {len(images):,}")
+    if images.dtype != np.uint8:
+        if not np.issubdtype(images.dtype, np.floating) and images.dtype != jnp.bfloat16:
+            raise EvaluationError(f"images must be uint8 or floating point in [0, 1], got {images.dtype}")
+        images = images.astype(np.float32)
+        if not np.isfinite(images).all():
+            raise EvaluationError(f"{(~np.isfinite(images)).sum():,} pixels are NaN or infinite")
+        images = np.rint(images * 255)
+        low, high = images.min() / 255, images.max() / 255
+        if low < 0 or high > 1:
+            raise EvaluationError(f"floating-point images must be in [0, 1], got values from {low:.3g} to {high:.3g}")
+        images = images.astype(np.uint8)
+    if (images == images[0]).all():
+        raise EvaluationError("all images are the same: there is nothing to score")
+    return images
+
+
+def _score(logits: np.ndarray, features: np.ndarray, nearest: float) -> Scores:
+    """In float64 and on the host's own device, which every machine has and which has float64."""
+    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        x, y, answers = (jnp.asarray(a, jnp.float64) for a in (features, _test_features(), logits))
+        precision, recall = precision_recall(y, x)
+        shares = class_shares(answers)
+        scores = Scores(
+            fid=float(frechet_distance(x, y)),
+            kid=float(kernel_distance(x, y)),
+            precision=float(precision),
+            recall=float(recall),
+            mnist_score=float(class_score(answers)),
+            confident=float(confident_share(answers)),
+            digits=[float(share) for share in shares],
+            digit_kl=float(kl_to_uniform(shares)),
+            missing_digits=[digit for digit, share in enumerate(shares) if share == 0],
+            nearest=nearest,
+        )
+    for name, value in scores._asdict().items():
+        if isinstance(value, float) and not math.isfinite(value):  # features beyond what float64 can square
+            raise EvaluationError(f"{name} is {value}")
+    return scores
+
+
+def _nearest(images: np.ndarray) -> float:
+    def flat(bytes_: np.ndarray) -> jax.Array:
+        return jnp.asarray(bytes_, jnp.float32).reshape(len(bytes_), -1) / 255
+
+    return float(nearest_distances(flat(images), flat(_real_images("train"))).mean())
+
+
+@functools.cache  # an evaluation every so many steps of a run needs it once
+def _floor(n: int) -> Scores:
+    def chosen(split: str) -> np.ndarray:
+        images = _real_images(split)
+        return images[np.random.default_rng(0).choice(len(images), min(n, len(images)), replace=False)]
+
+    logits, features = classify(chosen("train"))
+    return _score(logits, features, _nearest(chosen("test")))
+
+
+@functools.cache
+def _test_features() -> np.ndarray:
+    return classify(_real_images("test"))[1]
+
+
+@functools.cache
+def _real_images(split: str) -> np.ndarray:
+    return load_dataset(split=split)

@@ -1,0 +1,89 @@
+"""Looks on while a GAN trains, and tells once of each way in which it fails without a number going wrong."""
+
+from collections import deque
+
+import numpy as np
+
+from dcgan_jax.classifier import classify
+
+# For the discriminator to have won, its mean over so many steps. Healthy runs have it win for some tens of steps.
+_STEPS = 300
+_ACCURACY = 0.998
+_LOSS = 0.02  # nats; ln 2 = 0.693 cannot tell real from fake
+# For the generator to draw one thing only, on as many pictures one after the other, after the first strokes.
+_PICTURES = 2
+_FROM_STEP = 1_000
+_SPREAD = 0.25  # of the mean distance between two real images
+_DIGITS = 2  # of ten; sixteen random digits are eight different ones on average, at most two in 3 of 10^10 cases
+
+
+class Watchdog:
+    """Sees each step's losses and each picture of a run, from its start or from where it goes on.
+
+    Attributes:
+      healthy_until: the last step before the first sign of what is being watched or has been told of.
+    """
+
+    def __init__(self, step: int, reals: np.ndarray, digits: bool):
+        """Begin at ``step``; ``reals`` [N, H, W, C] in [0, 1] show how far real images are apart.
+
+        With ``digits`` the images are handwritten digits, and it is counted how many different ones there are.
+        """
+        self.healthy_until = step
+        self._losses: deque[tuple[float, float]] = deque(maxlen=_STEPS)
+        self._real_spread = spread(reals)
+        self._digits = digits
+        self._good_picture = step
+        self._bad_pictures = 0
+        self._told: set[str] = set()
+
+    def see_losses(self, step: int, losses: dict[str, float]) -> str | None:
+        """Take one step's metrics; a line to tell, if there is reason to and for the first time."""
+        self._losses.append((losses["d_accuracy"], losses["d_loss"]))
+        accuracy, loss = np.mean(self._losses, axis=0)
+        won = len(self._losses) == _STEPS and (accuracy >= _ACCURACY or loss <= _LOSS)
+        if not won:
+            if not self._told and not self._bad_pictures:
+                self.healthy_until = step
+            return None
+        self.healthy_until = min(self.healthy_until, step - _STEPS)
+        return self._tell(
+            "discriminator",
+            f"the discriminator has won: over the last {_STEPS} steps its accuracy was {accuracy:.3f} and its loss "
+            f"{loss:.4f}, which teaches the generator nothing. What people do: lower its learning rate (another "
+            "--preset), draw its fakes as the generator trains on them (--fakes training), or try another --seed",
+        )
+
+    def see_images(self, step: int, images: np.ndarray) -> str | None:
+        """Take a picture's images [N, H, W, C] in [0, 1]; a line to tell, as `see_losses`."""
+        if step < _FROM_STEP:
+            return None
+        share = spread(images) / self._real_spread
+        different = len(set(classify(images)[0].argmax(-1).tolist())) if self._digits else 10
+        if share >= _SPREAD and different > _DIGITS:
+            self._good_picture, self._bad_pictures = step, 0
+            return None
+        self._bad_pictures += 1
+        self.healthy_until = min(self.healthy_until, self._good_picture)
+        if self._bad_pictures < _PICTURES:
+            return None
+        what = f"{different} different digits among {len(images)} images, " if self._digits else ""
+        return self._tell(
+            "generator",
+            f"the generator draws little else than one image: {what}which are {share:.2f} times as far apart as real "
+            "ones. What people do: go back to an earlier checkpoint, lower the learning rates (another --preset), use "
+            "a larger batch, or try another --seed",
+        )
+
+    def _tell(self, what: str, line: str) -> str | None:
+        if what in self._told:
+            return None
+        self._told.add(what)
+        return line
+
+
+def spread(images: np.ndarray) -> float:
+    """The mean Euclidean distance between two different images of [N, H, W, C], N at least 2."""
+    flat = np.asarray(images, np.float64).reshape(len(images), -1)
+    distances = np.linalg.norm(flat[:, None] - flat[None], axis=-1)
+    return float(distances.sum() / (len(flat) * (len(flat) - 1)))

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from dcgan_jax import load_labels
+from dcgan_jax.checkpoint import checkpoint_steps
+from dcgan_jax.watchdog import Watchdog, spread
+
+HEALTHY = {"d_accuracy": 0.7, "d_loss": 0.6}
+WON = {"d_accuracy": 1.0, "d_loss": 0.05}
+CERTAIN = {"d_accuracy": 0.99, "d_loss": 0.001}
+
+
+@pytest.fixture
+def reals(mnist):
+    return mnist[:16] / 255
+
+
+@pytest.fixture
+def dog(reals):
+    return Watchdog(0, reals, digits=True)
+
+
+def told(dog, losses, steps):
+    """The steps at which something was told, and what."""
+    return {n: line for n in steps if (line := dog.see_losses(n, losses))}
+
+
+def test_spread_is_the_mean_distance_of_two_different_images():
+    images = np.zeros((3, 2, 2, 1))
+    images[1, 0, 0], images[2] = 1, 2
+    assert spread(images) == pytest.approx((1 + 4 + np.sqrt(13)) / 3)
+
+
+@pytest.mark.parametrize("losses", [WON, CERTAIN])
+def test_a_discriminator_that_has_won_for_long_is_told_once(dog, losses):
+    assert told(dog, HEALTHY, range(1, 401)) == {}
+    lines = told(dog, losses, range(401, 1500))
+    ((step, line),) = lines.items()
+    assert 690 <= step <= 700  # almost all of the last 300 steps
+    assert "the discriminator has won" in line
+    assert "--preset" in line
+    assert dog.healthy_until == step - 300
+
+
+def test_a_discriminator_that_wins_for_a_while_is_not_told_of(dog):
+    """As at the start of a healthy run."""
+    for start in range(0, 3000, 300):
+        assert told(dog, WON, range(start + 1, start + 250)) == {}
+        assert told(dog, HEALTHY, range(start + 250, start + 301)) == {}
+    assert dog.healthy_until == 3000
+
+
+@pytest.mark.parametrize("kind", ["one image", "one digit"])
+def test_a_generator_without_variety_is_told_once(dog, kind, reals, mnist):
+    same = reals[:1].repeat(16, axis=0) if kind == "one image" else mnist[load_labels() == 1][:16] / 255
+    for step in (500, 1000, 1500, 2000):
+        dog.see_losses(step, HEALTHY)
+        assert dog.see_images(step, reals) is None
+    assert dog.see_images(2500, same) is None  # one picture is no proof
+    dog.see_losses(2600, HEALTHY)
+    line = dog.see_images(3000, same)
+    assert line is not None
+    assert "1 different digits among 16 images" in line
+    assert dog.healthy_until == 2000
+    assert dog.see_images(3500, same) is None
+
+
+def test_pictures_before_the_first_strokes_and_single_ones_are_not_told_of(dog, reals):
+    same = reals[:1].repeat(16, axis=0)
+    assert [dog.see_images(step, same) for step in (0, 1, 2, 4, 500, 900)] == [None] * 6
+    for step in range(1000, 4000, 1000):
+        assert dog.see_images(step, same) is None
+        assert dog.see_images(step + 500, reals) is None
+    dog.see_losses(4000, HEALTHY)
+    assert dog.healthy_until == 4000
+
+
+def test_other_images_than_digits_are_not_read(reals):
+    dog = Watchdog(0, reals, digits=False)
+    same = reals[:1].repeat(16, axis=0)
+    dog.see_images(1000, same)
+    assert "digits" not in str(dog.see_images(1500, same))
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_run_that_collapses_is_warned_of_once_and_stops_if_asked(stop, run_python, tmp_path):
+    """With thresholds that any discriminator is beyond after its sixth step."""
+    out = run_python(
+        f"""
+        from dcgan_jax import cli, loop, watchdog
+        class Impatient(watchdog.Watchdog):
+            def see_losses(self, step, losses):
+                return super().see_losses(step, losses if step < 6 else {{"d_accuracy": 1.0, "d_loss": 0.0}})
+        watchdog._STEPS = 3
+        loop.Watchdog = Impatient
+        flags = ["--steps", "12", "--batch-size", "2", "--log-every", "1", "--checkpoint-every", "4"]
+        flags += ["--keep-checkpoints", "1", "--workdir", {str(tmp_path / "run")!r}]
+        print(cli.train_main(flags + {["--stop-on-collapse"] if stop else []}))
+        """
+    )
+    lines = out.splitlines()
+    assert len([line for line in lines if line.startswith("warning: at step 8 the discriminator has won")]) == 1
+    checkpoints = tmp_path / "run" / "checkpoints"
+    if stop:
+        assert lines[-1] == "4"
+        assert lines[-2].endswith(f"nothing of it saved; the last healthy checkpoint is {checkpoints / '4'}")
+        assert checkpoint_steps(checkpoints) == [4]
+    else:
+        assert lines[-1] == "0"
+        assert checkpoint_steps(checkpoints) == [12, 4]  # the last healthy one stays beside the newest
