@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 
 
-def _generator() -> keras.Model:
+def build_generator() -> keras.Model:
     model = keras.Sequential([keras.Input((100,)), layers.Dense(7 * 7 * 256)])
     model.add(layers.BatchNormalization(momentum=0.9))
     model.add(layers.Activation("relu"))
@@ -28,7 +28,7 @@ def _generator() -> keras.Model:
     return model
 
 
-def _discriminator() -> keras.Model:
+def build_discriminator() -> keras.Model:
     model = keras.Sequential([keras.Input((28, 28, 1))])
     for features, strides in [(64, 2), (128, 2), (256, 2), (512, 1)]:
         model.add(layers.Conv2D(features, 5, strides=strides, padding="same"))
@@ -43,7 +43,7 @@ def _discriminator() -> keras.Model:
 def prepare(images: np.ndarray) -> tuple[Callable[[], None], str]:
     """A function that does one whole step and waits for it, and the device's name."""
     keras.utils.set_random_seed(0)
-    generator, discriminator = _generator(), _discriminator()
+    generator, discriminator = build_generator(), build_discriminator()
     adversarial = keras.Sequential([keras.Input((100,)), generator, discriminator])
     for model in (discriminator, adversarial):
         schedule = keras.optimizers.schedules.InverseTimeDecay(1e-4, decay_steps=1, decay_rate=3e-8)

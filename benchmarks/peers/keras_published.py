@@ -1,0 +1,83 @@
+"""The tutorial's Keras program as published, in Keras 3, for as many steps as are asked for.
+
+    python -m benchmarks.peers.keras_published FOLDER --steps 1000 --batch-size 64 --draw-every 250
+
+The discriminator is never frozen: the adversarial model's update changes it too. The optimizers are those of the
+walkthrough (learning rate 1e-4, decay 3e-8), the backend is the one that ``KERAS_BACKEND`` names. Everything is
+saved to ``FOLDER/state.npz`` every 50 steps, and a program that was stopped goes on from there. Each
+``FOLDER/<step>.npy`` holds 10,000 images, ``FOLDER/metrics.jsonl`` a row each step since the last save.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the tutorial's
+
+import keras
+
+from benchmarks.peers.keras_tutorial import build_discriminator, build_generator
+from dcgan_jax import load_dataset
+
+_SAVE_EVERY = 50
+_SAMPLES = 10_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the tutorial's Keras program, unchanged.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--draw-every", type=int, default=250, help="steps between files of 10,000 images")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+
+    keras.utils.set_random_seed(args.seed)
+    generator, discriminator = build_generator(), build_discriminator()
+    adversarial = keras.Sequential([keras.Input((100,)), generator, discriminator])
+    for model in (discriminator, adversarial):
+        schedule = keras.optimizers.schedules.InverseTimeDecay(1e-4, decay_steps=1, decay_rate=3e-8)
+        model.compile(loss="binary_crossentropy", optimizer=keras.optimizers.RMSprop(schedule), metrics=["accuracy"])
+        model.optimizer.build(model.trainable_variables)
+    variables = [*adversarial.variables, *discriminator.optimizer.variables, *adversarial.optimizer.variables]
+
+    state, rows = args.folder / "state.npz", args.folder / "metrics.jsonl"
+    done, log = 0, []
+    if state.exists():
+        with np.load(state) as saved:
+            done = int(saved["step"])
+            for i, variable in enumerate(variables):
+                variable.assign(saved[str(i)])
+        log = [line for line in rows.read_text().splitlines() if json.loads(line)["step"] <= done]
+
+    data, n = load_dataset(), args.batch_size
+    labels = np.concatenate([np.ones((n, 1)), np.zeros((n, 1))]).astype(np.float32)
+    for step in range(done + 1, args.steps + 1):
+        random = np.random.default_rng([args.seed, step])  # of the step alone: it goes on as it would have
+        real = data[random.integers(0, len(data), n)].astype(np.float32) / 255
+        z, fresh = random.uniform(-1, 1, (2, n, 100)).astype(np.float32)
+        fake = generator.predict_on_batch(z)
+        d_loss, d_accuracy = discriminator.train_on_batch(np.concatenate([real, fake]), labels)
+        g_loss, g_accuracy = adversarial.train_on_batch(fresh, np.ones((n, 1), np.float32))
+        values = {"d_loss": d_loss, "d_accuracy": d_accuracy, "g_loss": g_loss, "g_accuracy": g_accuracy}
+        log.append(json.dumps({"step": step, **{k: float(v) for k, v in values.items()}}))
+        discriminator.reset_metrics()  # else they are means over all steps so far
+        adversarial.reset_metrics()
+        if step % args.draw_every == 0:
+            noise = np.random.default_rng(args.seed).uniform(-1, 1, (_SAMPLES, 100)).astype(np.float32)
+            images = generator.predict(noise, batch_size=250, verbose=0)
+            np.save(args.folder / f"{step}.npy", np.rint(images * 255).astype(np.uint8))
+        if step % _SAVE_EVERY == 0 or step == args.steps:
+            rows.write_text("\n".join(log) + "\n")
+            partial = args.folder / "partial.npz"
+            np.savez(partial, step=step, **{str(i): keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)})
+            os.replace(partial, state)
+            print(log[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""How good the digits get, setting by setting: runs one after the other, each scored by the same evaluator.
+
+    python -m benchmarks.quality                  # all runs that have no result yet; hours on a CPU
+    python -m benchmarks.quality --only keras3    # one of them
+    python -m benchmarks.quality --report         # tables and pictures from the results
+
+A program that was stopped, in any way, goes on where it was when it is started again: each run resumes from its
+checkpoint in ``runs/quality/<name>``, and a run whose result stands in ``benchmarks/results/quality`` is done.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.systems import machine
+
+_ROOT = Path(__file__).parent.parent
+RESULTS = _ROOT / "benchmarks" / "results" / "quality"
+PICTURES = _ROOT / "docs" / "images"
+
+
+class Setting(NamedTuple):
+    """One run: what it is, its flags beside the common ones, and how long it is."""
+
+    title: str
+    flags: tuple[str, ...] = ()
+    steps: int = 1000
+    program: str = "train"
+
+
+RUNS = {
+    "tutorial-0": Setting("tutorial, seed 0", ("--seed", "0")),
+    "training-fakes": Setting("tutorial, D's fakes in training mode", ("--fakes", "training")),
+    "keras": Setting("the Keras program itself", program="keras"),
+    "keras3": Setting("tutorial, epsilon inside the root", ("--preset", "keras3")),
+    "upstream": Setting("upstream", ("--preset", "upstream")),
+    "article": Setting("article", ("--preset", "article")),
+    "tutorial-1": Setting("tutorial, seed 1", ("--seed", "1")),
+    "tutorial-2": Setting("tutorial, seed 2", ("--seed", "2")),
+}
+_BATCH_SIZE = 64
+_EMA = 0.999
+_POINTS = 4  # of a run's curve
+
+
+def _train(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
+    """Train with ``train.py``, then score the last and the averaged weights at each point of the curve."""
+    from dcgan_jax import averaged, evaluate
+    from dcgan_jax.loop import restore_run
+
+    every = setting.steps // _POINTS
+    new = ["--batch-size", _BATCH_SIZE, "--ema", _EMA, "--checkpoint-every", every, "--keep-checkpoints", _POINTS + 1]
+    flags = ["--resume"] if (folder / "config.json").exists() else [*new, *setting.flags]
+    command = ["train.py", "--steps", setting.steps, "--workdir", folder, "--sample-every", every, *flags]
+    done = restore_run(folder).state.step if flags == ["--resume"] and any((folder / "checkpoints").glob("*")) else 0
+    if done < setting.steps:
+        subprocess.run([sys.executable, *map(str, command)], cwd=_ROOT, check=True)
+
+    curve, floor = [], None
+    for step in range(every, setting.steps + 1, every):
+        run = restore_run(folder, step)
+        for weights, state in (("last", run.state), ("average", averaged(run.state))):
+            result = evaluate(state, run.keys["evaluation"])
+            floor = result.floor._asdict()
+            curve.append({"step": step, "weights": weights, **result.scores._asdict()})
+            print(f"{name}, step {step}, {weights} weights: FID {result.scores.fid:.2f}", flush=True)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    flags = [str(flag) for flag in (*new, *setting.flags)]
+    return {"flags": flags, "curve": curve, "floor": floor, "losses": [row for row in rows if "d_loss" in row]}
+
+
+def _keras(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
+    """Train the Keras program, and score what it drew."""
+    from dcgan_jax import evaluate_images
+
+    every = setting.steps // _POINTS
+    flags = ["--steps", setting.steps, "--batch-size", _BATCH_SIZE, "--draw-every", every]
+    command = [sys.executable, "-m", "benchmarks.peers.keras_published", folder, *flags]
+    subprocess.run(list(map(str, command)), cwd=_ROOT, check=True)
+    curve, floor = [], None
+    for step in range(every, setting.steps + 1, every):
+        result = evaluate_images(np.load(folder / f"{step}.npy"))
+        floor = result.floor._asdict()
+        curve.append({"step": step, "weights": "last", **result.scores._asdict()})
+        print(f"{name}, step {step}: FID {result.scores.fid:.2f}", flush=True)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    every_tenth = [row for row in rows if row["step"] == 1 or row["step"] % 10 == 0]
+    return {"flags": [str(flag) for flag in flags], "curve": curve, "floor": floor, "losses": every_tenth}
+
+
+def _draw(name: str, setting: Setting, folder: Path) -> None:
+    """A hundred images of the last step, of averaged weights where there are any: the picture of the run."""
+    from dcgan_jax import averaged
+    from dcgan_jax.evaluation import draw_many
+    from dcgan_jax.images import save_grid
+    from dcgan_jax.loop import restore_run
+
+    if setting.program == "keras":
+        images = np.load(folder / f"{setting.steps}.npy")[:50]
+    else:
+        run = restore_run(folder, setting.steps)
+        images = draw_many(averaged(run.state), run.keys["fakes"], 50)
+    save_grid(PICTURES / f"quality-{name}.png", images, columns=10)
+
+
+def results() -> Iterator[tuple[str, Setting, dict[str, Any]]]:
+    """The runs that are done, in the order of `RUNS`."""
+    for name, setting in RUNS.items():
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            yield name, setting, json.loads(path.read_text())
+
+
+def table() -> str:
+    """A row for each run's end, the averaged weights in one of their own, and the floor."""
+    head = "| run | weights | FID | KID x 1,000 | precision | recall | MNIST score | digits: KL, missing | nearest |"
+    lines = [head, "|---|---|---|---|---|---|---|---|---|"]
+
+    def row(title: str, weights: str, s: dict[str, Any]) -> str:
+        missing = " ".join(map(str, s["missing_digits"])) or "none"
+        return (
+            f"| {title} | {weights} | {s['fid']:.2f} | {1000 * s['kid']:.2f} | {s['precision']:.3f} | "
+            f"{s['recall']:.3f} | {s['mnist_score']:.2f} | {s['digit_kl']:.3f}, {missing} | {s['nearest']:.2f} |"
+        )
+
+    floor = None
+    for _, setting, result in results():
+        floor = result["floor"]
+        lines += [row(setting.title, s["weights"], s) for s in result["curve"] if s["step"] == setting.steps]
+    if floor:
+        lines.append(row("real images (the floor)", "", floor))
+    return "\n".join(lines)
+
+
+def _report() -> None:
+    """Print the table, and draw the curves of FID and of the losses."""
+    import matplotlib  # pyright: ignore[reportMissingImports]  # extra: bench
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
+
+    print(table())
+    figure, (fid, d_loss, g_loss) = pyplot.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
+    for i, (_, setting, result) in enumerate(results()):
+        color = f"C{i}"
+        for weights, style in (("last", "-"), ("average", "--")):
+            points = [(s["step"], s["fid"]) for s in result["curve"] if s["weights"] == weights]
+            if points:
+                fid.plot(*zip(*points, strict=True), style, color=color, marker="o", markersize=3)
+        for axis, loss in ((d_loss, "d_loss"), (g_loss, "g_loss")):
+            values = np.array([[row["step"], row[loss]] for row in result["losses"]])
+            smooth = np.convolve(values[:, 1], np.ones(10) / 10, "valid")  # means over 100 steps
+            axis.plot(values[9:, 0], smooth, color=color, label=setting.title)
+    fid.set(xlabel="step", ylabel="FID", yscale="log", title="FID of 10,000 images (dashed: averaged weights)")
+    d_loss.set(xlabel="step", ylabel="nats", title="D's loss, mean of ten rows")
+    g_loss.set(xlabel="step", ylabel="nats", title="G's loss, mean of ten rows")
+    g_loss.legend(fontsize=8)
+    figure.savefig(PICTURES / "quality-curves.png", dpi=100)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Train and score, setting by setting.")
+    parser.add_argument(
+        "--only", choices=list(RUNS), nargs="+", default=list(RUNS), metavar="RUN", help=", ".join(RUNS)
+    )
+    parser.add_argument("--folder", type=Path, default=Path("runs") / "quality", help="where the runs are kept")
+    parser.add_argument("--report", action="store_true", help="only make tables and pictures of what is there")
+    args = parser.parse_args()
+    if args.report:
+        _report()
+        return 0
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for name in args.only:
+        path, setting = RESULTS / f"{name}.json", RUNS[name]
+        if path.exists():
+            continue
+        folder = (args.folder / name).absolute()
+        result = (_keras if setting.program == "keras" else _train)(name, setting, folder)
+        _draw(name, setting, folder)
+        path.write_text(json.dumps({"title": setting.title, "machine": machine(), **result}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
