@@ -229,11 +229,10 @@ def _restore(folder: Path, args: argparse.Namespace) -> tuple[Run, dict[str, Any
 
 def _read_images(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) and error.strerror else "it is not a whole .npy of numbers"
-        )
+        # Mapped, so that a header that promises more than the file holds costs no memory.
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # the parser of the header lets through whatever Python's tokenizer raises
+        reason = getattr(error, "strerror", None) or "it is not a whole .npy of numbers"
         raise ConfigError(f"cannot read {path}: {reason}") from error
 
 
