@@ -249,11 +249,11 @@ def _conv2d_bilinear(x: jax.Array, kernel: jax.Array, stride: int, algorithm: _B
     k, _, _, c_out = kernel.shape
     m, r = algorithm.output.shape
     x, tiles_h = _transform_tiles(x, 1, k, stride, algorithm)  # [r, B, tiles_h, W, in]
-    x, tiles_w = _transform_tiles(x, 3, k, stride, algorithm)  # [r of columns, r of rows, B, tiles_h, tiles_w, in]
-    kernels = np.einsum("rt,su->srtu", algorithm.kernel, algorithm.kernel).reshape(r * r, k * k)
+    x, tiles_w = _transform_tiles(x, 3, k, stride, algorithm)  # [r of rows, r of columns, B, tiles_h, tiles_w, in]
+    kernels = np.einsum("rt,su->rstu", algorithm.kernel, algorithm.kernel).reshape(r * r, k * k)
     kernels = jnp.asarray(kernels, kernel.dtype) @ kernel.reshape(k * k, c_in * c_out)
     products = jnp.matmul(x.reshape(r * r, -1, c_in), kernels.reshape(r * r, c_in, c_out))
-    outputs = np.einsum("ar,bs->absr", algorithm.output, algorithm.output).reshape(m * m, r * r)
+    outputs = np.einsum("ar,bs->abrs", algorithm.output, algorithm.output).reshape(m * m, r * r)
     outputs = jnp.asarray(outputs, x.dtype) @ products.reshape(r * r, -1)
     outputs = outputs.reshape(m, m, b, tiles_h, tiles_w, c_out).transpose(2, 3, 0, 4, 1, 5)
     outputs = outputs.reshape(b, tiles_h * m, tiles_w * m, c_out)
@@ -261,7 +261,11 @@ def _conv2d_bilinear(x: jax.Array, kernel: jax.Array, stride: int, algorithm: _B
 
 
 def _transform_tiles(x: jax.Array, axis: int, k: int, stride: int, algorithm: _Bilinear) -> tuple[jax.Array, int]:
-    """Cut one axis into tiles and transform their pixels: [..., size, ...] -> [r, ..., tiles, ...], tiles."""
+    """Cut one axis into tiles and transform their pixels: [..., B, .., size, ..] -> [..., r, B, .., tiles, ..], tiles.
+
+    The new axis stands right before B, so that what is flattened begins with B: were the batch sharded, XLA would
+    otherwise gather it. The leading axes are those of the transforms before.
+    """
     m, n = algorithm.output.shape[0], algorithm.input.shape[1]
     size = x.shape[axis]
     outputs, (before, _) = _same(size, k, stride)
@@ -272,8 +276,11 @@ def _transform_tiles(x: jax.Array, axis: int, k: int, stride: int, algorithm: _B
     widths[axis] = (before, max(0, (tiles - 1) * step + n - before - size))
     x = jnp.pad(x, widths)
     pixels = [lax.slice_in_dim(x, i, i + (tiles - 1) * step + 1, step, axis) for i in range(n)]
-    x = jnp.stack(pixels)  # [n, ..., tiles, ...]
-    return (jnp.asarray(algorithm.input, x.dtype) @ x.reshape(n, -1)).reshape(-1, *x.shape[1:]), tiles
+    leading = x.shape[:-4]
+    x = jnp.stack(pixels, axis=len(leading))  # [..., n, B, .., tiles, ..]
+    transform = jnp.broadcast_to(jnp.asarray(algorithm.input, x.dtype), (*leading, *algorithm.input.shape))
+    transformed = transform @ x.reshape(*leading, n, -1)
+    return transformed.reshape(*leading, -1, *x.shape[len(leading) + 1 :]), tiles
 
 
 def _conv2d_cells(x: jax.Array, kernel: jax.Array) -> jax.Array:

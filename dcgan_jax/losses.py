@@ -21,7 +21,7 @@ def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Ar
     real_logits, fake_logits = _float32(real_logits), _float32(fake_logits)
     real = optax.sigmoid_binary_cross_entropy(real_logits, jnp.ones_like(real_logits))
     fake = optax.sigmoid_binary_cross_entropy(fake_logits, jnp.zeros_like(fake_logits))
-    return jnp.concatenate([real, fake]).mean()
+    return _mean_of_both(real, fake)
 
 
 def generator_loss(fake_logits: jax.Array) -> jax.Array:
@@ -39,12 +39,17 @@ def generator_loss(fake_logits: jax.Array) -> jax.Array:
 
 def discriminator_accuracy(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """Share of images told right, at the threshold of Keras's binary accuracy: real if p > 0.5. In [0, 1]."""
-    return jnp.concatenate([real_logits > 0, fake_logits <= 0]).mean()
+    return _mean_of_both(real_logits > 0, fake_logits <= 0)
 
 
 def generator_accuracy(fake_logits: jax.Array) -> jax.Array:
     """Share of fakes that the discriminator takes for real. In [0, 1]."""
     return (fake_logits > 0).mean()
+
+
+def _mean_of_both(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """The mean over all elements, without moving any where they are sharded."""
+    return (real.sum() + fake.sum()) / (real.size + fake.size)
 
 
 def _float32(logits: jax.Array) -> jax.Array:

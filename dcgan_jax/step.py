@@ -62,11 +62,12 @@ def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tu
     else:
         fake = generate(state, z)  # [B, H, W, C]
     real = _to_unit_range(images, fake.shape)  # [B, H, W, C]
-    both = jnp.concatenate([real, fake])  # [2 B, H, W, C]
+    # Real, fake, real, fake, ...: where the batch is sharded, every device keeps what it has.
+    both = jnp.stack([real, fake], axis=1).reshape(-1, *real.shape[1:])  # [2 B, H, W, C]
 
     def loss(params):
         logits, batch_stats = state.discriminator.train(params, both, dropout_key)  # [2 B, 1]
-        real_logits, fake_logits = jnp.split(logits, 2)
+        real_logits, fake_logits = logits[0::2], logits[1::2]
         accuracy = discriminator_accuracy(real_logits, fake_logits)
         return discriminator_loss(real_logits, fake_logits), (accuracy, batch_stats)
 
