@@ -37,7 +37,8 @@ class Setting(NamedTuple):
 RUNS = {
     "tutorial-0": Setting("tutorial, seed 0", ("--seed", "0")),
     "training-fakes": Setting("tutorial, D's fakes in training mode", ("--fakes", "training")),
-    "keras": Setting("the Keras program itself", program="keras"),
+    "keras": Setting("the Keras program as in its repository", program="keras"),
+    "keras-tutorial": Setting("the Keras program of the walkthrough", ("--preset", "tutorial"), program="keras"),
     "keras3": Setting("tutorial, epsilon inside the root", ("--preset", "keras3")),
     "upstream": Setting("upstream", ("--preset", "upstream")),
     "article": Setting("article", ("--preset", "article")),
@@ -80,7 +81,7 @@ def _keras(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
     from dcgan_jax import evaluate_images
 
     every = setting.steps // _POINTS
-    flags = ["--steps", setting.steps, "--batch-size", _BATCH_SIZE, "--draw-every", every]
+    flags = ["--steps", setting.steps, "--batch-size", _BATCH_SIZE, "--draw-every", every, *setting.flags]
     command = [sys.executable, "-m", "benchmarks.peers.keras_published", folder, *flags]
     subprocess.run(list(map(str, command)), cwd=_ROOT, check=True)
     curve, floor = [], None
