@@ -10,6 +10,7 @@ checkpoint in ``runs/quality/<name>``, and a run whose result stands in ``benchm
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,14 +54,14 @@ _POINTS = 4  # of a run's curve
 def _train(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
     """Train with ``train.py``, then score the last and the averaged weights at each point of the curve."""
     from dcgan_jax import averaged, evaluate
+    from dcgan_jax.checkpoint import checkpoint_steps
     from dcgan_jax.loop import restore_run
 
     every = setting.steps // _POINTS
-    new = ["--batch-size", _BATCH_SIZE, "--ema", _EMA, "--checkpoint-every", every, "--keep-checkpoints", _POINTS + 1]
+    new = ["--batch-size", _BATCH_SIZE, "--ema", _EMA, "--checkpoint-every", every, "--keep-checkpoints", 1000]
     flags = ["--resume"] if (folder / "config.json").exists() else [*new, *setting.flags]
     command = ["train.py", "--steps", setting.steps, "--workdir", folder, "--sample-every", every, *flags]
-    done = restore_run(folder).state.step if flags == ["--resume"] and any((folder / "checkpoints").glob("*")) else 0
-    if done < setting.steps:
+    if setting.steps not in checkpoint_steps(folder / "checkpoints"):
         subprocess.run([sys.executable, *map(str, command)], cwd=_ROOT, check=True)
 
     curve, floor = [], None
@@ -184,7 +185,9 @@ def main() -> int:
         folder = (args.folder / name).absolute()
         result = (_keras if setting.program == "keras" else _train)(name, setting, folder)
         _draw(name, setting, folder)
-        path.write_text(json.dumps({"title": setting.title, "machine": machine(), **result}, indent=1) + "\n")
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({"title": setting.title, "machine": machine(), **result}, indent=1) + "\n")
+        os.replace(partial, path)
     return 0
 
 

@@ -137,6 +137,8 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
       DamagedCheckpointError: if a file is missing or is not as it was written.
       CheckpointError: if the checkpoint is of another format.
     """
+    if not path.is_dir():  # a newer one has taken its place meanwhile
+        raise CheckpointError(f"there is no checkpoint {path}")
     if not (path / _SUMS).exists() and not (path / "run.json").exists() and any(path.iterdir()):
         raise CheckpointError(f"the checkpoint {path} has format 0, and this version reads format {FORMAT}")
     for name, expected in _read_sums(path).items():
@@ -167,8 +169,6 @@ def restore_checkpoint(path: Path, like: GANState) -> Checkpoint:
     Raises:
       CheckpointError: if it is missing, damaged, of another format, or holds another structure.
     """
-    if not path.is_dir():
-        raise CheckpointError(f"there is no checkpoint {path}")
     description = verify_checkpoint(path)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
     try:

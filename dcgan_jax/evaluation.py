@@ -93,7 +93,9 @@ def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation:
     """
     images = _as_bytes(images)
     logits, features = classify(images)
-    return Evaluation(len(images), _score(logits, features, _nearest(images)), _floor(len(images)))
+    floor = _floor(len(images))
+    floor = floor._replace(digits=list(floor.digits), missing_digits=list(floor.missing_digits))  # it is cached
+    return Evaluation(len(images), _score(logits, features, _nearest(images)), floor)
 
 
 def evaluate(state: GANState, key: jax.Array, samples: int = SAMPLES) -> Evaluation:
@@ -107,6 +109,11 @@ def evaluate(state: GANState, key: jax.Array, samples: int = SAMPLES) -> Evaluat
     Raises:
       EvaluationError: as `evaluate_images`.
     """
+    if not FEWEST <= samples <= MOST:
+        raise EvaluationError(f"samples must be {FEWEST} to {MOST:,}, got {samples}")
+    drawn = jax.eval_shape(generate, state, jnp.zeros((1, state.latent_size)))
+    if drawn.shape[1:] != _SHAPE:
+        raise EvaluationError(f"only images of digits, {list(_SHAPE)}, can be scored, got {list(drawn.shape[1:])}")
     return evaluate_images(draw_many(state, key, samples))
 
 
@@ -163,22 +170,21 @@ def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
     if images.dtype != np.uint8:
         if not np.issubdtype(images.dtype, np.floating) and images.dtype != jnp.bfloat16:
             raise EvaluationError(f"images must be uint8 or floating point in [0, 1], got {images.dtype}")
-        images = images.astype(np.float32)
+        images = images.astype(np.float64)
         if not np.isfinite(images).all():
             raise EvaluationError(f"{(~np.isfinite(images)).sum():,} pixels are NaN or infinite")
-        images = np.rint(images * 255)
-        low, high = images.min() / 255, images.max() / 255
-        if low < 0 or high > 1:
+        low, high = float(images.min()), float(images.max())
+        if not -0.5 < low * 255 <= high * 255 < 255.5:
             raise EvaluationError(f"floating-point images must be in [0, 1], got values from {low:.3g} to {high:.3g}")
-        images = images.astype(np.uint8)
+        images = np.rint(images * 255).astype(np.uint8)
     if (images == images[0]).all():
         raise EvaluationError("all images are the same: there is nothing to score")
     return images
 
 
 def _score(logits: np.ndarray, features: np.ndarray, nearest: float) -> Scores:
-    """In float64 and on the host's own device, which every machine has and which has float64."""
-    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+    """In float64, on the host's own device where JAX has been left it: not every accelerator has float64."""
+    with jax.enable_x64(True), jax.default_device(_host()):
         x, y, answers = (jnp.asarray(a, jnp.float64) for a in (features, _test_features(), logits))
         precision, recall = precision_recall(y, x)
         shares = class_shares(answers)
@@ -200,11 +206,19 @@ def _score(logits: np.ndarray, features: np.ndarray, nearest: float) -> Scores:
     return scores
 
 
+def _host() -> Any:
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names others only
+        return jax.local_devices()[0]
+
+
 def _nearest(images: np.ndarray) -> float:
     def flat(bytes_: np.ndarray) -> jax.Array:
         return jnp.asarray(bytes_, jnp.float32).reshape(len(bytes_), -1) / 255
 
-    return float(nearest_distances(flat(images), flat(_real_images("train"))).mean())
+    with jax.default_matmul_precision("float32"):
+        return float(nearest_distances(flat(images), flat(_real_images("train"))).mean())
 
 
 @functools.cache  # an evaluation every so many steps of a run needs it once

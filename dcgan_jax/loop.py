@@ -30,6 +30,7 @@ from dcgan_jax.checkpoint import (
     verify_checkpoint,
     written_by,
 )
+from dcgan_jax.classifier import load_classifier
 from dcgan_jax.config import ConfigError, TrainConfig
 from dcgan_jax.data import load_dataset
 from dcgan_jax.evaluation import FEWEST, MOST, EvaluationError, evaluate
@@ -140,12 +141,16 @@ def check(config: TrainConfig, folder: Path, resume: bool) -> np.ndarray:
       RunFolderError: if the folder cannot be written.
       CheckpointError: if the run has checkpoints and none of them can be used.
       DatasetError: if the data cannot be had.
+      ClassifierError: if the weights of the digit classifier are damaged.
     """
     if resume:
         _check_resumable(config, folder)
     check_writable(folder)
     if config.eval_every is not None:
         check_evaluable(config, config.eval_samples, "--eval-samples")
+        load_dataset(split="test")
+    if config.dataset == "mnist":
+        load_classifier()
     images = load_dataset(config.dataset, data_dir=config.data_dir)
     if config.batch_size > len(images):
         raise ConfigError(
@@ -168,14 +173,19 @@ def _check_resumable(config: TrainConfig, folder: Path) -> None:
     done, _ = newest_intact(folder / "checkpoints")
     if done is not None:
         checkpoint = folder / "checkpoints" / str(done)
-        sources[f"the checkpoint {checkpoint}"] = verify_checkpoint(checkpoint)["settings"]
+        sources[f"the checkpoint {checkpoint}"] = verify_checkpoint(checkpoint).get("settings") or {}
     for source, saved in sources.items():
-        differing = [name for name in _FIXED if getattr(config, name) != saved.get(name)]
-        if differing:
-            told = ", ".join(f"{name} {saved.get(name)}, not {getattr(config, name)}" for name in differing)
-            raise ConfigError(f"{source} has {told}: leave that out, or start a new run")
+        _check_same(config, source, saved)
     if done is not None and done >= config.steps:
         raise ConfigError(f"the run in {folder} already has {done} steps: ask for more with --steps")
+
+
+def _check_same(config: TrainConfig, source: str, saved: dict[str, Any]) -> None:
+    """Raises: ConfigError if what decides on a run's numbers is not as it was saved."""
+    differing = [name for name in _FIXED if getattr(config, name) != saved.get(name)]
+    if differing:
+        told = ", ".join(f"{name} {saved.get(name)}, not {getattr(config, name)}" for name in differing)
+        raise ConfigError(f"{source} has {told}: leave that out, or start a new run")
 
 
 def summarize(state: GANState) -> str:
@@ -225,14 +235,18 @@ def restore_run(folder: Path, step: int | None = None) -> Run:
     config = read_config(folder)
     checkpoints = folder / "checkpoints"
     if step is None:
-        step, _ = newest_intact(checkpoints)
+        step, problems = newest_intact(checkpoints)
+        for problem in problems:
+            print(f"{problem}; falling back to step {step}", file=sys.stderr, flush=True)
     if step not in (steps := checkpoint_steps(checkpoints)):
         there = f"it has {', '.join(map(str, reversed(steps)))}" if steps else "it has none yet"
         raise CheckpointError(
             f"the run in {folder} has no checkpoint {'' if step is None else f'{step} '}to read: {there}"
         )
+    path = checkpoints / str(step)
+    _check_same(config, f"the checkpoint {path}", verify_checkpoint(path).get("settings") or {})
     state, keys = fresh_state(config)
-    saved = restore_checkpoint(checkpoints / str(step), state)
+    saved = restore_checkpoint(path, state)
     return Run(config, saved.state, {**keys, "run": saved.key})
 
 
@@ -314,7 +328,7 @@ def _train(config: TrainConfig, images: np.ndarray, folder: Path) -> Outcome:
         print(f"pictures and evaluations use the average of the generator's weights (--ema {config.ema})")
     reals = jax.device_get(draw_batch(dataset, keys["reals"], _GRID))
     watchdog = Watchdog(start or 0, reals / 255, digits=config.dataset == "mnist")
-    best = _best_evaluated(folder / "metrics.jsonl")
+    best = _best_evaluated(folder, config.eval_samples)
     collapsed = False
     began = time.perf_counter()
     pending: deque[Metrics] = deque()
@@ -365,31 +379,33 @@ def _train(config: TrainConfig, images: np.ndarray, folder: Path) -> Outcome:
                     rows.write(json.dumps(row) + "\n")
                     best = min(filter(None, (best, _fid(row))), default=None)
                     rows.flush()
-                os.fsync(rows.fileno())  # what a checkpoint stands for is on the disk before it
+                if step == config.steps:
+                    save_grid(folder / "fakes.png", jax.device_get(sample(drawn(state), keys["fakes"], _GRID)))
+                os.fsync(rows.fileno())  # what a checkpoint stands for is there before it
                 spare = {best[1]} if best else set()
-                if watchdog.healthy_until < step:
-                    spare.update(_healthy(checkpoints, watchdog)[:1])
+                # What the watchdog would name now, and what it could name if a sign that has begun is told later.
+                reaches = {watchdog.beyond_doubt, *([watchdog.healthy_until] if watchdog.healthy_until < step else [])}
+                spare.update(n for reach in reaches for n in _up_to(checkpoints, reach)[:1])
                 save_checkpoint(checkpoints, state, keys["run"], settings, config.keep_checkpoints, spare)
             reporter.advance(step)
             if stopping:
                 break
 
     if collapsed:
-        healthy = [str(checkpoints / str(n)) for n in _healthy(checkpoints, watchdog)]
+        healthy = [str(checkpoints / str(n)) for n in _up_to(checkpoints, watchdog.healthy_until)]
         told = f"the last healthy checkpoint is {healthy[0]}" if healthy else "no checkpoint from before it is left"
         print(f"stopped at step {step:,}, and nothing of it saved; {told}")
         return Outcome(state, folder, None, collapsed=True)
     if step == config.steps:
-        save_grid(folder / "fakes.png", jax.device_get(sample(drawn(state), keys["fakes"], _GRID)))
         print(f"done: {step:,} steps, {duration(time.perf_counter() - began)}; pictures in {samples}")
         return Outcome(state, folder, None)
     print(f"stopped and saved at step {step:,}: go on with --workdir {folder} --resume")
     return Outcome(state, folder, stopped())
 
 
-def _healthy(checkpoints: Path, watchdog: Watchdog) -> list[int]:
-    """The steps of the checkpoints from before the watchdog's first sign, the newest first."""
-    return [step for step in checkpoint_steps(checkpoints) if step <= watchdog.healthy_until]
+def _up_to(checkpoints: Path, last: int) -> list[int]:
+    """The steps of the checkpoints up to a step, the newest first."""
+    return [step for step in checkpoint_steps(checkpoints) if step <= last]
 
 
 def _evaluated(state: GANState, key: jax.Array, config: TrainConfig, reporter: Reporter) -> dict[str, Any]:
@@ -418,9 +434,15 @@ def _fid(row: dict[str, Any]) -> tuple[float, int] | None:
     return (evaluation["scores"]["fid"], row["step"]) if evaluation else None
 
 
-def _best_evaluated(metrics: Path) -> tuple[float, int] | None:
-    """The lowest FID among a run's rows so far, and its step."""
-    return min(filter(None, (_fid(json.loads(line)) for line in metrics.open())), default=None)
+def _best_evaluated(folder: Path, samples: int) -> tuple[float, int] | None:
+    """The lowest FID of so many images among a run's rows, and its step, if its checkpoint is there."""
+    kept, found = checkpoint_steps(folder / "checkpoints"), []
+    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # edited by hand
+            row = json.loads(line)
+            if row["evaluation"]["samples"] == samples and row["step"] in kept:
+                found.append((float(row["evaluation"]["scores"]["fid"]), int(row["step"])))
+    return min(found, default=None)
 
 
 def _read(unread: list[tuple[int, Metrics]], last: int) -> Iterator[tuple[int, dict[str, float]]]:

@@ -125,9 +125,9 @@ def drop_rows_after(path: Path, step: int) -> None:
     """Remove the metrics that lie past a step, whose steps will be done again, and a row half written."""
     kept = []
     for line in path.read_bytes().splitlines() if path.exists() else []:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # half a row, or edited by hand
             if json.loads(line)["step"] <= step:
-                kept.append(line.decode() + "\n")
+                kept.append(line.decode("utf-8-sig") + "\n")
     replace_text(path, "".join(kept))
 
 

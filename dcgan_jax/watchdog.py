@@ -22,6 +22,7 @@ class Watchdog:
 
     Attributes:
       healthy_until: the last step before the first sign of what is being watched or has been told of.
+      beyond_doubt: the last step that no sign to come can reach back to.
     """
 
     def __init__(self, step: int, reals: np.ndarray, digits: bool):
@@ -29,7 +30,7 @@ class Watchdog:
 
         With ``digits`` the images are handwritten digits, and it is counted how many different ones there are.
         """
-        self.healthy_until = step
+        self.healthy_until = self._step = step
         self._losses: deque[tuple[float, float]] = deque(maxlen=_STEPS)
         self._real_spread = spread(reals)
         self._digits = digits
@@ -37,8 +38,13 @@ class Watchdog:
         self._bad_pictures = 0
         self._told: set[str] = set()
 
+    @property
+    def beyond_doubt(self) -> int:
+        return min(self.healthy_until, self._good_picture, self._step - _STEPS)
+
     def see_losses(self, step: int, losses: dict[str, float]) -> str | None:
         """Take one step's metrics; a line to tell, if there is reason to and for the first time."""
+        self._step = step
         self._losses.append((losses["d_accuracy"], losses["d_loss"]))
         accuracy, loss = np.mean(self._losses, axis=0)
         won = len(self._losses) == _STEPS and (accuracy >= _ACCURACY or loss <= _LOSS)
@@ -56,16 +62,16 @@ class Watchdog:
 
     def see_images(self, step: int, images: np.ndarray) -> str | None:
         """Take a picture's images [N, H, W, C] in [0, 1]; a line to tell, as `see_losses`."""
-        if step < _FROM_STEP:
-            return None
         share = spread(images) / self._real_spread
         different = len(set(classify(images)[0].argmax(-1).tolist())) if self._digits else 10
         if share >= _SPREAD and different > _DIGITS:
             self._good_picture, self._bad_pictures = step, 0
             return None
+        if step < _FROM_STEP:
+            return None
         self._bad_pictures += 1
         self.healthy_until = min(self.healthy_until, self._good_picture)
-        if self._bad_pictures < _PICTURES:
+        if self._bad_pictures < _PICTURES or step - self._good_picture < _STEPS:
             return None
         what = f"{different} different digits among {len(images)} images, " if self._digits else ""
         return self._tell(

@@ -1,15 +1,17 @@
 import json
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import assert_same_bits, contents, one_line, rows
 
-from dcgan_jax import cli, evaluate_images, load_dataset, load_labels
+from dcgan_jax import cli, evaluate, evaluate_images, load_dataset, load_labels
 from dcgan_jax.checkpoint import checkpoint_steps
 from dcgan_jax.classifier import WEIGHTS, ClassifierError, classify, load_classifier
 from dcgan_jax.evaluation import EvaluationError, draw_many, table
-from dcgan_jax.loop import restore_run
+from dcgan_jax.loop import _best_evaluated, restore_run
+from dcgan_jax.run_folder import drop_rows_after
 from dcgan_jax.sampling import sample
 
 
@@ -64,7 +66,7 @@ def test_real_images_score_as_the_floor_does(real):
 
 
 def noise(n):
-    return np.random.default_rng(0).random((n, 28, 28, 1), np.float32)
+    return np.random.default_rng(0).random((n, 28, 28, 1))
 
 
 def test_noise_is_far_from_digits(real):
@@ -100,7 +102,8 @@ def test_bytes_and_floats_of_the_same_images_score_the_same(real):
         (noise(0), "at least 129 images are needed"),
         (np.zeros((60_001, 28, 28), np.uint8), "at most 60,000 images can be scored, got 60,001"),
         (np.where(np.arange(28)[:, None] == 5, np.nan, noise(200)), "5,600 pixels are NaN or infinite"),
-        (noise(200) * 255, r"must be in \[0, 1\], got values from 0 to 255"),
+        (noise(200) * 255, r"must be in \[0, 1\], got values from .* to 255"),
+        (noise(200) * 1e300, r"must be in \[0, 1\], got values from .* to 1e\+300"),
         (noise(200) * 2 - 1, r"must be in \[0, 1\], got values from -1 to 1"),
         (np.zeros((200, 28, 28), np.int64), r"uint8 or floating point in \[0, 1\], got int64"),
         (np.zeros((200, 28, 28), np.uint8), "all images are the same"),
@@ -116,6 +119,17 @@ def test_many_images_are_drawn_as_few_are(state, key):
     images = draw_many(state, key, 3)
     assert images.shape == (3, 28, 28, 1)
     np.testing.assert_allclose(images, sample(state, key, 3), atol=1e-5)  # sums in another order
+
+
+@pytest.mark.parametrize("samples", [-1, 0, 128, 60_001])
+def test_a_number_of_samples_out_of_range_is_told(samples, state, key):
+    with pytest.raises(EvaluationError, match=f"samples must be 129 to 60,000, got {samples}"):
+        evaluate(state, key, samples)
+
+
+def test_images_of_another_shape_are_told_before_they_are_drawn(small_state, key):
+    with pytest.raises(EvaluationError, match=r"\[28, 28, 1\], can be scored, got \[8, 8, 1\]"):
+        evaluate(small_state, key)
 
 
 def run(*argv):
@@ -250,6 +264,28 @@ def test_evaluate_and_sample_draw_with_the_average_where_there_is_one(evaluated,
     assert "average 0.9 weights" in capsys.readouterr().out
     assert run("sample", folder, "--weights", "last", "--out", tmp_path / "b.npy") == 0
     assert (np.load(tmp_path / "a.npy") != np.load(tmp_path / "b.npy")).any()
+
+
+def test_rows_edited_by_hand_neither_end_a_run_nor_count(evaluated, tmp_path, capsys):
+    folder = shutil.copytree(evaluated[0], tmp_path / "run")
+    before = (folder / "metrics.jsonl").read_text()
+    odd = ['{"step": 4, "evaluation": 7}', '{"step": 4, "evaluation": {"scores": {}}}', "[" * 100_000, '{"step": "x"}']
+    text = "\ufeff" + before + "\n".join(odd)
+    (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+    drop_rows_after(folder / "metrics.jsonl", 9)
+    best = _best_evaluated(folder, 129)
+    assert best is not None
+    assert best[1] in checkpoint_steps(folder / "checkpoints")
+    assert _best_evaluated(folder, 150) is None  # scores of another number of images are others
+    assert (folder / "metrics.jsonl").read_text().startswith(before)
+
+
+def test_a_run_whose_settings_are_not_its_checkpoints_is_told(evaluated, tmp_path, capsys):
+    folder = shutil.copytree(evaluated[0], tmp_path / "run")
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace('"ema": 0.9', '"ema": 0.5'))
+    assert run("evaluate", folder, "--samples", 129) == 2
+    assert "has ema 0.9, not 0.5" in one_line(capsys)
 
 
 def test_images_that_cannot_be_scored_do_not_end_a_run(run_python, tmp_path):

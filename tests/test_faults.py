@@ -76,8 +76,7 @@ def survive(command, whole, cwd, kills, seed):
         resume = ["--resume"] if (folder / "config.json").exists() else ["--steps", 11, *FLAGS]
         code, _, err = run(command, "--workdir", folder, *resume, cwd=cwd)
         assert code == 0, err
-    assert_same_checkpoints(folder / "checkpoints" / "11", whole / "checkpoints" / "11")
-    assert rows(folder) == rows(whole)
+    assert_same_run(folder, whole)
     return inside_a_save
 
 

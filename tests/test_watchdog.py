@@ -65,6 +65,25 @@ def test_a_generator_without_variety_is_told_once(dog, kind, reals, mnist):
     assert dog.see_images(3500, same) is None
 
 
+def test_two_pictures_soon_after_a_good_one_are_no_proof(dog, reals):
+    """As `--sample-every 1` has them: pictures of almost the same generator."""
+    same = reals[:1].repeat(16, axis=0)
+    dog.see_images(2000, reals)
+    assert [dog.see_images(step, same) for step in range(2001, 2300)] == [None] * 299
+    assert dog.see_images(2300, same) is not None
+
+
+def test_what_no_sign_to_come_can_reach_is_known(dog, reals):
+    """A win of the discriminator is told 300 steps after it began: a checkpoint from before must still be there."""
+    dog.see_images(400, reals)  # a good picture counts, however early
+    told(dog, HEALTHY, range(1, 1001))
+    assert dog.beyond_doubt == 400
+    dog.see_images(1000, reals)
+    assert dog.beyond_doubt == 700
+    ((step, _),) = told(dog, CERTAIN, range(1001, 1400)).items()
+    assert dog.healthy_until == step - 300 >= 700
+
+
 def test_pictures_before_the_first_strokes_and_single_ones_are_not_told_of(dog, reals):
     same = reals[:1].repeat(16, axis=0)
     assert [dog.see_images(step, same) for step in (0, 1, 2, 4, 500, 900)] == [None] * 6
@@ -104,7 +123,7 @@ def test_a_run_that_collapses_is_warned_of_once_and_stops_if_asked(stop, run_pyt
     if stop:
         assert lines[-1] == "4"
         assert lines[-2].endswith(f"nothing of it saved; the last healthy checkpoint is {checkpoints / '4'}")
-        assert checkpoint_steps(checkpoints) == [4]
+        assert checkpoint_steps(checkpoints) == [4, 0]
     else:
         assert lines[-1] == "0"
-        assert checkpoint_steps(checkpoints) == [12, 4]  # the last healthy one stays beside the newest
+        assert checkpoint_steps(checkpoints) == [12, 4, 0]  # the last healthy one, and the last beyond doubt

@@ -76,7 +76,9 @@ def main() -> None:
             images = generator.predict(noise, batch_size=250, verbose=0)
             np.save(args.folder / f"{step}.npy", np.rint(images * 255).astype(np.uint8))
         if step % _SAVE_EVERY == 0 or step == args.steps:
-            rows.write_text("\n".join(log) + "\n")
+            partial = args.folder / "partial.jsonl"
+            partial.write_text("\n".join(log) + "\n")
+            os.replace(partial, rows)
             partial = args.folder / "partial.npz"
             np.savez(partial, step=step, **{str(i): keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)})
             os.replace(partial, state)

@@ -95,7 +95,8 @@ def classify(images: np.ndarray, variables: dict[str, Any] | None = None) -> tup
         batch = images[start : start + _BATCH]
         n = len(batch)
         padded = np.concatenate([batch, np.zeros((_BATCH - n, *batch.shape[1:]), batch.dtype)])  # one compiled program
-        each = jax.device_get(_apply(variables, padded))
+        with jax.default_matmul_precision("float32"):  # else TPUs and newer GPUs round to 8 or 10 bits
+            each = jax.device_get(_apply(variables, padded))
         logits.append(each[0][:n])
         features.append(each[1][:n])
     return np.concatenate(logits), np.concatenate(features)

@@ -104,7 +104,8 @@ def write_weights(path: Path, variables: dict[str, Any]) -> str:
     """Write the parameters as an ``.npz`` of arrays named by their place; the file's SHA-256."""
     leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
     arrays = {jax.tree_util.keystr(at, simple=True, separator="/"): np.asarray(leaf) for at, leaf in leaves}
-    np.savez(path, allow_pickle=False, **arrays)
+    with path.open("wb") as file:  # by name, NumPy would add a suffix
+        np.savez(file, allow_pickle=False, **arrays)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -112,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="the .npz to write (default: the package's own)")
     path = parser.parse_args().weights
+    path.touch()  # better now than after the training
     test = load_dataset(split="test"), load_labels(split="test")
     variables = train(load_dataset(), load_labels(), test)
     digest = write_weights(path, variables)
