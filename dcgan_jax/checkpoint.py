@@ -2,7 +2,7 @@
 
     checkpoints/500/
       state/        parameters, batch statistics, optimizer slots and the step, by Orbax
-      run.json      the format's version, the settings, the run's key, and what wrote it
+      run.json      the format's version, the settings, the run's key, what the watchdog saw, and what wrote it
       SHA256SUMS    the digest of each file above; ``sha256sum -c SHA256SUMS`` checks them by hand
 
 A checkpoint is written as ``500.partial``, flushed to the disk, and renamed when it is whole. Orbax reads
@@ -44,12 +44,14 @@ class Checkpoint(NamedTuple):
       state: the state, its step included.
       key: the run's key.
       settings: as given to `save_checkpoint`.
+      watchdog: likewise.
       written_by: versions of packages, the kind of device, and threads.
     """
 
     state: GANState
     key: jax.Array
     settings: dict[str, Any]
+    watchdog: dict[str, Any]
     written_by: dict[str, Any]
 
 
@@ -60,6 +62,7 @@ def save_checkpoint(
     settings: dict[str, Any],
     keep: int = 3,
     spare: Collection[int] = (),
+    watchdog: dict[str, Any] | None = None,
 ) -> None:
     """Write ``folder/<step>``, and keep the newest ``keep`` checkpoints and those at the steps to ``spare``.
 
@@ -70,6 +73,7 @@ def save_checkpoint(
       settings: the run's, as JSON can hold them.
       keep: how many checkpoints to keep, this one included.
       spare: steps whose checkpoints are kept beside these.
+      watchdog: what it has seen, as JSON can hold it.
 
     Raises:
       CheckpointError: if it cannot be written whole. Earlier checkpoints are then as they were.
@@ -80,6 +84,7 @@ def save_checkpoint(
         "format": FORMAT,
         "step": step,
         "settings": settings,
+        "watchdog": watchdog or {},
         "key": {"impl": str(jax.random.key_impl(key)), "data": jax.random.key_data(key).tolist()},
         "written_by": written_by(),
     }
@@ -178,7 +183,8 @@ def restore_checkpoint(path: Path, like: GANState) -> Checkpoint:
     try:
         data = jax.numpy.asarray(description["key"]["data"], jax.numpy.uint32)
         key = jax.random.wrap_key_data(data, impl=description["key"]["impl"])
-        return Checkpoint(state, key, dict(description["settings"]), dict(description["written_by"]))
+        watchdog = dict(description.get("watchdog", {}))  # a later part of the format: without it, it begins afresh
+        return Checkpoint(state, key, dict(description["settings"]), watchdog, dict(description["written_by"]))
     except (KeyError, TypeError, ValueError) as error:  # written by another program, with digests that fit
         raise CheckpointError(f"cannot read the checkpoint {path}: its run.json is incomplete") from error
 

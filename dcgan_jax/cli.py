@@ -62,13 +62,14 @@ def _train_parser(prog: str | None) -> argparse.ArgumentParser:
         if field.default is not None:
             text += f" (default: {field.default})"
         flag, kind = "--" + field.name.replace("_", "-"), field.metadata["kind"]
+        parse = _or_none(kind) if field.default is None and kind is not str else kind
         # Absent flags stay absent: a run that goes on takes them from its own settings.
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS)
             continue
         parser.add_argument(
             flag,
-            type=kind,
+            type=parse,
             metavar="N" if kind is int else field.name.upper().replace("_", "-"),
             help=text,
             default=argparse.SUPPRESS,
@@ -85,6 +86,16 @@ def _train_parser(prog: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, say what would run, write nothing")
     return parser
+
+
+def _or_none(kind: type) -> Callable[[str], Any]:
+    """``none`` takes a setting back when a run goes on."""
+
+    def parse(text: str) -> Any:
+        return None if text == "none" else kind(text)
+
+    parse.__name__ = kind.__name__  # argparse puts it into its messages
+    return parse
 
 
 def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -156,6 +167,7 @@ def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) ->
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    _check_printable(args.source)
     source = Path(args.source)
     if source.suffix == ".npy":
         for flag in ("checkpoint", "weights", "samples"):
@@ -189,6 +201,7 @@ def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 
 
 def _sample(args: argparse.Namespace) -> None:
+    _check_printable(args.source, args.out)
     out = Path(args.out)
     if out.suffix not in (".png", ".npy"):
         raise ConfigError(f"--out must end in .png or .npy, got {out}")
@@ -205,6 +218,13 @@ def _sample(args: argparse.Namespace) -> None:
     else:
         np.save(out, np.rint(images * 255).astype(np.uint8))
     print(f"{args.samples:,} images of {args.source} at step {about['step']:,}, {about['weights']} weights, in {out}")
+
+
+def _check_printable(*names: str) -> None:
+    """Raises: ConfigError for a name that could not be printed when the work is done."""
+    for name in names:
+        if not name.isprintable():
+            raise ConfigError(f"file names must be printable text, got {name!r}")
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -292,9 +292,10 @@ def _train(config: TrainConfig, images: np.ndarray, folder: Path) -> Outcome:
     start, problems = newest_intact(checkpoints)
     for problem in problems:
         print(f"{problem}; falling back to step {start}", file=sys.stderr, flush=True)
+    memory = {}
     if start is not None:
         saved = restore_checkpoint(checkpoints / str(start), state)
-        state, keys["run"] = saved.state, saved.key
+        state, keys["run"], memory = saved.state, saved.key, saved.watchdog
         set_aside(checkpoints, start)
         changed = [
             f"{k} {was}, now {now}" for k, now in written_by().items() if (was := saved.written_by.get(k)) != now
@@ -327,7 +328,7 @@ def _train(config: TrainConfig, images: np.ndarray, folder: Path) -> Outcome:
     if config.ema is not None:
         print(f"pictures and evaluations use the average of the generator's weights (--ema {config.ema})")
     reals = jax.device_get(draw_batch(dataset, keys["reals"], _GRID))
-    watchdog = Watchdog(start or 0, reals / 255, digits=config.dataset == "mnist")
+    watchdog = Watchdog(start or 0, reals / 255, digits=config.dataset == "mnist", memory=memory)
     best = _best_evaluated(folder, config.eval_samples)
     collapsed = False
     began = time.perf_counter()
@@ -386,14 +387,19 @@ def _train(config: TrainConfig, images: np.ndarray, folder: Path) -> Outcome:
                 # What the watchdog would name now, and what it could name if a sign that has begun is told later.
                 reaches = {watchdog.beyond_doubt, *([watchdog.healthy_until] if watchdog.healthy_until < step else [])}
                 spare.update(n for reach in reaches for n in _up_to(checkpoints, reach)[:1])
-                save_checkpoint(checkpoints, state, keys["run"], settings, config.keep_checkpoints, spare)
+                keep, seen = config.keep_checkpoints, watchdog.memory
+                save_checkpoint(checkpoints, state, keys["run"], settings, keep, spare, seen)
             reporter.advance(step)
             if stopping:
                 break
 
     if collapsed:
         healthy = [str(checkpoints / str(n)) for n in _up_to(checkpoints, watchdog.healthy_until)]
-        told = f"the last healthy checkpoint is {healthy[0]}" if healthy else "no checkpoint from before it is left"
+        told = (
+            f"the last healthy checkpoint is {healthy[0]} (evaluate and sample: --checkpoint STEP)"
+            if healthy
+            else "no checkpoint from before it is left"
+        )
         print(f"stopped at step {step:,}, and nothing of it saved; {told}")
         return Outcome(state, folder, None, collapsed=True)
     if step == config.steps:

@@ -1,6 +1,7 @@
 """Looks on while a GAN trains, and tells once of each way in which it fails without a number going wrong."""
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from dcgan_jax.classifier import classify
 
 # For the discriminator to have won, its mean over so many steps. Healthy runs have it win for some tens of steps.
 _STEPS = 300
+_BLOCK = 30  # steps whose mean is kept in one, so that a checkpoint holds a few numbers
 _ACCURACY = 0.998
 _LOSS = 0.02  # nats; ln 2 = 0.693 cannot tell real from fake
 # For the generator to draw one thing only, on as many pictures one after the other, after the first strokes.
@@ -25,18 +27,36 @@ class Watchdog:
       beyond_doubt: the last step that no sign to come can reach back to.
     """
 
-    def __init__(self, step: int, reals: np.ndarray, digits: bool):
+    def __init__(self, step: int, reals: np.ndarray, digits: bool, memory: dict[str, Any] | None = None):
         """Begin at ``step``; ``reals`` [N, H, W, C] in [0, 1] show how far real images are apart.
 
-        With ``digits`` the images are handwritten digits, and it is counted how many different ones there are.
+        With ``digits`` the images are handwritten digits, and it is counted how many different ones there are. With
+        the `memory` of another, all goes on as if it had never been interrupted, and what was told is told again.
         """
-        self.healthy_until = self._step = step
-        self._losses: deque[tuple[float, float]] = deque(maxlen=_STEPS)
+        memory = memory or {}
+        self._step = step
         self._real_spread = spread(reals)
         self._digits = digits
-        self._good_picture = step
-        self._bad_pictures = 0
         self._told: set[str] = set()
+        self._collapsed: bool = memory.get("collapsed", False)
+        self.healthy_until: int = memory.get("healthy_until", step)
+        self._good_picture: int = memory.get("good_picture", step)
+        self._bad_pictures: int = memory.get("bad_pictures", 0)
+        # Accuracy and loss: means of whole blocks, and the sums of the steps since.
+        self._blocks: deque[list[float]] = deque(memory.get("blocks", []), maxlen=max(_STEPS // _BLOCK, 1))
+        self._sums: list[float] = list(memory.get("sums", [0, 0.0, 0.0]))
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """All that was seen, as JSON can hold it."""
+        return {
+            "healthy_until": self.healthy_until,
+            "good_picture": self._good_picture,
+            "bad_pictures": self._bad_pictures,
+            "collapsed": self._collapsed,
+            "blocks": list(self._blocks),
+            "sums": list(self._sums),
+        }
 
     @property
     def beyond_doubt(self) -> int:
@@ -45,12 +65,16 @@ class Watchdog:
     def see_losses(self, step: int, losses: dict[str, float]) -> str | None:
         """Take one step's metrics; a line to tell, if there is reason to and for the first time."""
         self._step = step
-        self._losses.append((losses["d_accuracy"], losses["d_loss"]))
-        accuracy, loss = np.mean(self._losses, axis=0)
-        won = len(self._losses) == _STEPS and (accuracy >= _ACCURACY or loss <= _LOSS)
-        if not won:
-            if not self._told and not self._bad_pictures:
-                self.healthy_until = step
+        if not self._collapsed and not self._bad_pictures:
+            self.healthy_until = step
+        count, accuracy, loss = self._sums
+        self._sums = [count + 1, accuracy + losses["d_accuracy"], loss + losses["d_loss"]]
+        if self._sums[0] < _BLOCK:
+            return None
+        self._blocks.append([total / _BLOCK for total in self._sums[1:]])
+        self._sums = [0, 0.0, 0.0]
+        accuracy, loss = np.mean(self._blocks, axis=0)
+        if len(self._blocks) < _STEPS // _BLOCK or (accuracy < _ACCURACY and loss > _LOSS):
             return None
         self.healthy_until = min(self.healthy_until, step - _STEPS)
         return self._tell(
@@ -82,6 +106,7 @@ class Watchdog:
         )
 
     def _tell(self, what: str, line: str) -> str | None:
+        self._collapsed = True
         if what in self._told:
             return None
         self._told.add(what)

@@ -173,6 +173,7 @@ def test_evaluate_tells_what_it_cannot_use_in_one_line(finished, tmp_path, capsy
         ([tmp_path / "text.npy"], "it is not a whole .npy of numbers"),
         ([tmp_path / "objects.npy"], "it is not a whole .npy of numbers"),
         ([tmp_path / "text.npy", "--samples", 200], "--samples is for runs"),
+        (["caf\udce9.npy"], "file names must be printable text, got 'caf\\udce9.npy'"),
     ]:
         try:
             assert run("evaluate", *argv) == 2
@@ -195,7 +196,13 @@ def test_sample_draws_a_picture_or_an_array(finished, tmp_path, capsys):
     assert (np.load(tmp_path / "other.npy") != images).any()
     assert run("sample", folder, "--out", tmp_path / "grid.png") == 0
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
-    for flags in (["--out", tmp_path / "five.npy"], ["--out", "x.jpg"], ["--samples", 0], ["--seed", -1]):
+    for flags in (
+        ["--out", tmp_path / "five.npy"],
+        ["--out", "x.jpg"],
+        ["--samples", 0],
+        ["--seed", -1],
+        ["--out", "\udce9.png"],
+    ):
         capsys.readouterr()
         assert run("sample", folder, *flags) == 2
         assert capsys.readouterr().err.count("\n") == 1
@@ -264,6 +271,34 @@ def test_evaluate_and_sample_draw_with_the_average_where_there_is_one(evaluated,
     assert "average 0.9 weights" in capsys.readouterr().out
     assert run("sample", folder, "--weights", "last", "--out", tmp_path / "b.npy") == 0
     assert (np.load(tmp_path / "a.npy") != np.load(tmp_path / "b.npy")).any()
+
+
+def test_the_checkpoint_of_the_best_evaluation_is_kept_whenever_the_run_was_interrupted(run_python, tmp_path):
+    """Evaluations at steps 3, 6 and 9 that score 1, 3 and 2."""
+    run_python(
+        f"""
+        from dcgan_jax import cli, loop
+        from dcgan_jax.evaluation import Evaluation, Scores
+        def score(state, key, samples):
+            fid = {{3: 1.0, 6: 3.0, 9: 2.0}}[int(state.step)]
+            scores = Scores(fid, *[0.0] * 5, [0.1] * 10, 0.0, [], 0.0)
+            return Evaluation(samples, scores, scores)
+        loop.evaluate = score
+        flags = "--batch-size 2 --checkpoint-every 2 --keep-checkpoints 1 --eval-every 3".split()
+        for stops in ([10], [3, 10], [4, 7, 10], [9, 10]):
+            folder = ["--workdir", f"{tmp_path}/" + "-".join(map(str, stops))]
+            for i, stop in enumerate(stops):
+                assert cli.train_main([*folder, "--steps", str(stop), *(["--resume"] if i else flags)]) == 0
+        # Switched off, no more of them are made, and the best one's stays.
+        folder = ["--workdir", "{tmp_path}/off"]
+        assert cli.train_main([*folder, "--steps", "4", *flags]) == 0
+        assert cli.train_main([*folder, "--steps", "8", "--resume", "--eval-every", "none"]) == 0
+        """
+    )
+    for name in ("10", "3-10", "4-7-10", "9-10"):
+        assert checkpoint_steps(tmp_path / name / "checkpoints") == [10, 3], name
+    assert checkpoint_steps(tmp_path / "off" / "checkpoints") == [8, 3]
+    assert [row["step"] for row in rows(tmp_path / "off") if "evaluation" in row] == [3]
 
 
 def test_rows_edited_by_hand_neither_end_a_run_nor_count(evaluated, tmp_path, capsys):

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,7 @@ def test_a_discriminator_that_has_won_for_long_is_told_once(dog, losses):
     assert told(dog, HEALTHY, range(1, 401)) == {}
     lines = told(dog, losses, range(401, 1500))
     ((step, line),) = lines.items()
-    assert 690 <= step <= 700  # almost all of the last 300 steps
+    assert 690 <= step <= 720  # almost all of the last 300 steps, looked at every 30
     assert "the discriminator has won" in line
     assert "--preset" in line
     assert dog.healthy_until == step - 300
@@ -101,6 +103,36 @@ def test_other_images_than_digits_are_not_read(reals):
     assert "digits" not in str(dog.see_images(1500, same))
 
 
+@pytest.mark.parametrize("interrupted", [700, 899, 1000, 1310, 2250, 2600])
+def test_a_run_that_goes_on_is_watched_as_if_it_had_not_been_interrupted(interrupted, reals):
+    """Seventeen steps into a block, in the middle of a win, between two bad pictures, after each was told."""
+    same = reals[:1].repeat(16, axis=0)
+
+    def watch(steps, dog):
+        lines = {}
+        for n in steps:
+            said = [dog.see_losses(n, WON if 900 <= n < 1400 else HEALTHY)]
+            if n % 250 == 0:
+                said.append(dog.see_images(n, reals if n < 2000 else same))
+            if any(said):
+                lines[n] = next(filter(None, said))
+        return lines
+
+    undisturbed = Watchdog(0, reals, digits=True)
+    expected = watch(range(1, 3001), undisturbed)
+    first = Watchdog(0, reals, digits=True)
+    lines = watch(range(1, interrupted + 1), first)
+    second = Watchdog(interrupted, reals, digits=True, memory=json.loads(json.dumps(first.memory)))
+    again = watch(range(interrupted + 1, 3001), second)
+    assert len(expected) == 2
+    # What has been told is told again, as long as it lasts; nothing is told at other steps.
+    assert {**again, **lines}.keys() >= expected.keys()
+    assert {step: line for step, line in again.items() if step in expected} == {
+        step: line for step, line in expected.items() if step > interrupted
+    }
+    assert second.memory == undisturbed.memory
+
+
 @pytest.mark.parametrize("stop", [True, False])
 def test_a_run_that_collapses_is_warned_of_once_and_stops_if_asked(stop, run_python, tmp_path):
     """With thresholds that any discriminator is beyond after its sixth step."""
@@ -110,7 +142,7 @@ def test_a_run_that_collapses_is_warned_of_once_and_stops_if_asked(stop, run_pyt
         class Impatient(watchdog.Watchdog):
             def see_losses(self, step, losses):
                 return super().see_losses(step, losses if step < 6 else {{"d_accuracy": 1.0, "d_loss": 0.0}})
-        watchdog._STEPS = 3
+        watchdog._STEPS, watchdog._BLOCK = 3, 1
         loop.Watchdog = Impatient
         flags = ["--steps", "12", "--batch-size", "2", "--log-every", "1", "--checkpoint-every", "4"]
         flags += ["--keep-checkpoints", "1", "--workdir", {str(tmp_path / "run")!r}]
@@ -122,8 +154,31 @@ def test_a_run_that_collapses_is_warned_of_once_and_stops_if_asked(stop, run_pyt
     checkpoints = tmp_path / "run" / "checkpoints"
     if stop:
         assert lines[-1] == "4"
-        assert lines[-2].endswith(f"nothing of it saved; the last healthy checkpoint is {checkpoints / '4'}")
+        healthy = f"the last healthy checkpoint is {checkpoints / '4'} (evaluate and sample: --checkpoint STEP)"
+        assert lines[-2].endswith(f"nothing of it saved; {healthy}")
         assert checkpoint_steps(checkpoints) == [4, 0]
     else:
         assert lines[-1] == "0"
         assert checkpoint_steps(checkpoints) == [12, 4, 0]  # the last healthy one, and the last beyond doubt
+
+
+def test_a_collapse_between_two_calls_to_the_device_ends_a_run_and_a_resumed_one_again(run_python, tmp_path):
+    """Three steps a call, a collapse seen in pictures, and a run that goes on without being stopped."""
+    out = run_python(
+        f"""
+        from dcgan_jax import cli, watchdog
+        watchdog._STEPS, watchdog._BLOCK, watchdog._FROM_STEP, watchdog._SPREAD = 3, 1, 4, 100
+        common = ["--workdir", {str(tmp_path / "run")!r}]
+        flags = ["--batch-size", "2", "--sample-every", "2", "--checkpoint-every", "5", "--steps-per-call", "3"]
+        print(cli.train_main([*common, *flags, "--steps", "12", "--stop-on-collapse"]))
+        print(cli.train_main([*common, "--resume"]))
+        print(cli.train_main([*common, "--resume", "--no-stop-on-collapse"]))
+        """
+    )
+    codes = [line for line in out.splitlines() if line.isdecimal()]
+    assert codes == ["4", "4", "0"]
+    stopped = [line for line in out.splitlines() if line.startswith("stopped at step")]
+    assert [line.split(",")[0] for line in stopped] == ["stopped at step 6"] * 2  # the second bad picture
+    assert "going on from step 5" in out
+    assert out.count("warning: at step 6 the generator draws little else than one image") == 3
+    assert checkpoint_steps(tmp_path / "run" / "checkpoints")[0] == 12
