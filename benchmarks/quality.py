@@ -45,6 +45,7 @@ RUNS = {
     "article": Setting("article", ("--preset", "article")),
     "tutorial-1": Setting("tutorial, seed 1", ("--seed", "1")),
     "tutorial-2": Setting("tutorial, seed 2", ("--seed", "2")),
+    "article-long": Setting("article, 3,000 steps", ("--preset", "article"), steps=3000),
 }
 _BATCH_SIZE = 64
 _EMA = 0.999
@@ -55,7 +56,7 @@ def _train(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
     """Train with ``train.py``, then score the last and the averaged weights at each point of the curve."""
     from dcgan_jax import averaged, evaluate
     from dcgan_jax.checkpoint import checkpoint_steps
-    from dcgan_jax.loop import restore_run
+    from dcgan_jax.run import restore_run
 
     every = setting.steps // _POINTS
     new = ["--batch-size", _BATCH_SIZE, "--ema", _EMA, "--checkpoint-every", every, "--keep-checkpoints", 1000]
@@ -96,18 +97,20 @@ def _keras(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
     return {"flags": [str(flag) for flag in flags], "curve": curve, "floor": floor, "losses": every_tenth}
 
 
-def _draw(name: str, setting: Setting, folder: Path) -> None:
-    """A hundred images of the last step, of averaged weights where there are any: the picture of the run."""
+def _draw(name: str, setting: Setting, folder: Path, curve: list[dict[str, Any]]) -> None:
+    """Fifty images of the last step, by those weights that have the lower FID: the picture of the run."""
     from dcgan_jax import averaged
     from dcgan_jax.evaluation import draw_many
     from dcgan_jax.images import save_grid
-    from dcgan_jax.loop import restore_run
+    from dcgan_jax.run import restore_run
 
     if setting.program == "keras":
         images = np.load(folder / f"{setting.steps}.npy")[:50]
     else:
         run = restore_run(folder, setting.steps)
-        images = draw_many(averaged(run.state), run.keys["fakes"], 50)
+        best = min((row for row in curve if row["step"] == setting.steps), key=lambda row: row["fid"])
+        state = averaged(run.state) if best["weights"] == "average" else run.state
+        images = draw_many(state, run.keys["fakes"], 50)
     save_grid(PICTURES / f"quality-{name}.png", images, columns=10)
 
 
@@ -184,7 +187,7 @@ def main() -> int:
             continue
         folder = (args.folder / name).absolute()
         result = (_keras if setting.program == "keras" else _train)(name, setting, folder)
-        _draw(name, setting, folder)
+        _draw(name, setting, folder, result["curve"])
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"title": setting.title, "machine": machine(), **result}, indent=1) + "\n")
         os.replace(partial, path)
