@@ -3,28 +3,37 @@
 from dcgan_jax.config import TrainConfig
 from dcgan_jax.data import load_dataset, load_labels
 from dcgan_jax.evaluation import evaluate, evaluate_images
-from dcgan_jax.keras_weights import discriminator_from_keras, generator_from_keras
+from dcgan_jax.keras_weights import (
+    discriminator_from_keras,
+    discriminator_to_keras,
+    generator_from_keras,
+    generator_to_keras,
+)
 from dcgan_jax.loop import train
-from dcgan_jax.losses import discriminator_loss, generator_loss
+from dcgan_jax.losses import Losses, discriminator_loss, generator_loss
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset, rmsprop
 from dcgan_jax.sampling import generate, sample
-from dcgan_jax.state import GANState, averaged, init_state
+from dcgan_jax.state import GANState, NetworkState, averaged, init_state
 from dcgan_jax.step import discriminator_step, generator_step, train_step
 
 __all__ = [
     "Discriminator",
     "GANState",
     "Generator",
+    "Losses",
+    "NetworkState",
     "TrainConfig",
     "averaged",
     "discriminator_from_keras",
+    "discriminator_to_keras",
     "discriminator_loss",
     "discriminator_step",
     "evaluate",
     "evaluate_images",
     "generate",
     "generator_from_keras",
+    "generator_to_keras",
     "generator_loss",
     "generator_step",
     "init_state",

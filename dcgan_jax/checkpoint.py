@@ -63,17 +63,19 @@ def save_checkpoint(
     keep: int = 3,
     spare: Collection[int] = (),
     watchdog: dict[str, Any] | None = None,
+    devices: int = 1,
 ) -> None:
     """Write ``folder/<step>``, and keep the newest ``keep`` checkpoints and those at the steps to ``spare``.
 
     Args:
       folder: the run's ``checkpoints``; it is made if need be.
-      state: what to save; its ``step`` gives the name.
+      state: what to save; its ``step`` gives the name. In a job of several processes the first alone saves.
       key: the run's PRNG key.
       settings: the run's, as JSON can hold them.
       keep: how many checkpoints to keep, this one included.
       spare: steps whose checkpoints are kept beside these.
       watchdog: what it has seen, as JSON can hold it.
+      devices: how many share the run's batches.
 
     Raises:
       CheckpointError: if it cannot be written whole. Earlier checkpoints are then as they were.
@@ -86,13 +88,13 @@ def save_checkpoint(
         "settings": settings,
         "watchdog": watchdog or {},
         "key": {"impl": str(jax.random.key_impl(key)), "data": jax.random.key_data(key).tolist()},
-        "written_by": written_by(),
+        "written_by": written_by(devices),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove(partial)
         partial.mkdir()
-        _orbax().save(str((partial / "state").absolute()), state)
+        _save_tree(partial / "state", state)
         (partial / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         _seal(partial)
         if final.exists():
@@ -177,7 +179,7 @@ def restore_checkpoint(path: Path, like: GANState) -> Checkpoint:
     description = verify_checkpoint(path)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
     try:
-        state = _orbax().load(str((path / "state").absolute()), abstract)
+        state = _load_tree(path / "state", abstract)
     except Exception as error:  # Orbax raises whatever its storage layers raise
         raise CheckpointError(f"cannot read the checkpoint {path} ({_reason(error)})") from error
     try:
@@ -206,8 +208,8 @@ def clear_leftovers(folder: Path) -> None:
         _remove(path)
 
 
-def written_by() -> dict[str, Any]:
-    """What a run's bits depend on beside its settings: versions, the kind of device, threads."""
+def written_by(devices: int) -> dict[str, Any]:
+    """What a run's bits depend on beside its settings: versions, the kind of device, how many, threads."""
     versions = {}
     for name in _PACKAGES:
         try:
@@ -219,16 +221,39 @@ def written_by() -> dict[str, Any]:
         **versions,
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
+        "devices": devices,
         "threads": int(os.environ.get("PJRT_NPROC") or affinity or 1),
     }
 
 
-def _orbax() -> Any:
-    from orbax.checkpoint import v1  # imported when used: it takes about a second
+def _save_tree(path: Path, tree: Any) -> None:
+    _quiet()
+    if jax.process_count() == 1:
+        from orbax.checkpoint import v1  # imported when used: it takes about a second
 
-    # It tells of every file it writes, and of an error at length before it raises it.
+        v1.save(str(path.absolute()), tree)
+        return
+    import orbax.checkpoint as ocp
+
+    # The newer interface would have every process of a job save; with this one the first does it alone.
+    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+        checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(jax.device_get(tree)))
+
+
+def _load_tree(path: Path, like: Any) -> Any:
+    _quiet()
+    from orbax.checkpoint import v1
+
+    alone = v1.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+    with v1.Context(multiprocessing_options=alone):
+        return v1.load(str(path.absolute()), like)
+
+
+def _quiet() -> None:
+    """Orbax tells of every file it writes, and of an error at length before it raises it."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    return v1
 
 
 def _seal(path: Path) -> None:

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,23 +18,37 @@ import platformdirs
 from dcgan_jax.checkpoint import CheckpointError
 from dcgan_jax.classifier import ClassifierError
 from dcgan_jax.config import ConfigError, TrainConfig
-from dcgan_jax.data import DatasetError
+from dcgan_jax.data import DatasetError, load_dataset
+from dcgan_jax.devices import BrokenJobError, DevicesError, FirstProcessError, from_first, is_first, join_job
 from dcgan_jax.evaluation import MOST, SAMPLES, EvaluationError, draw_many, evaluate, evaluate_images, table
-from dcgan_jax.images import save_grid
-from dcgan_jax.loop import (
-    NotFiniteError,
-    Run,
-    check,
-    check_evaluable,
-    fresh_state,
-    restore_run,
-    summarize,
-    train,
+from dcgan_jax.export import (
+    FORMATS,
+    NETWORKS,
+    SUFFIXES,
+    ExportError,
+    export_keras,
+    export_onnx,
+    export_safetensors,
+    export_stablehlo,
+    import_weights,
 )
-from dcgan_jax.run_folder import RunFolderError, choose_folder, read_config
+from dcgan_jax.images import save_grid
+from dcgan_jax.loop import NotFiniteError, draw_batch, train
+from dcgan_jax.records import GRID, Records
+from dcgan_jax.run import Run, check, check_evaluable, fresh_state, restore_run, summarize
+from dcgan_jax.run_folder import RunFolderError, choose_folder, hold, read_config
 from dcgan_jax.state import averaged
 
-_USER_ERRORS = (ConfigError, DatasetError, RunFolderError, CheckpointError, ClassifierError, EvaluationError)
+_USER_ERRORS = (
+    ConfigError,
+    DatasetError,
+    RunFolderError,
+    CheckpointError,
+    ClassifierError,
+    EvaluationError,
+    DevicesError,
+    ExportError,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,6 +70,52 @@ def _train_parser(prog: str | None) -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.RawTextHelpFormatter,
     )
+    _add_settings(parser)
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --workdir, or with the newest under runs/",
+    )
+    parser.add_argument(
+        "--no-compilation-cache",
+        action="store_true",
+        help="compile afresh, and leave the user's cache folder alone",
+    )
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="be one process of a job of several: of SLURM, Open MPI, Kubernetes, a TPU pod, or as\n"
+        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check everything, say what would run, write nothing")
+    return parser
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _settings(given: dict[str, Any], resume: bool) -> TrainConfig:
+    """The flags given; where a run goes on, over its own settings."""
+    config = TrainConfig(**given)
+    if not resume:
+        return config
+    folder = choose_folder(config.workdir, resume)
+    return dataclasses.replace(read_config(folder), **{**given, "workdir": str(folder)})
+
+
+def _or_none(kind: type, none: str) -> Callable[[str], Any]:
+    """A word takes a setting back when a run goes on."""
+
+    def parse(text: str) -> Any:
+        return None if text == none else kind(text)
+
+    parse.__name__ = kind.__name__  # argparse puts it into its messages
+    return parse
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """A flag for each field of `TrainConfig`."""
     for field in dataclasses.fields(TrainConfig):
         text = field.metadata["help"]
         if field.metadata["choices"]:
@@ -62,7 +123,7 @@ def _train_parser(prog: str | None) -> argparse.ArgumentParser:
         if field.default is not None:
             text += f" (default: {field.default})"
         flag, kind = "--" + field.name.replace("_", "-"), field.metadata["kind"]
-        parse = _or_none(kind) if field.default is None and kind is not str else kind
+        parse = _or_none(kind, field.metadata["none"]) if field.default is None and kind is not str else kind
         # Absent flags stay absent: a run that goes on takes them from its own settings.
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS)
@@ -74,28 +135,6 @@ def _train_parser(prog: str | None) -> argparse.ArgumentParser:
             help=text,
             default=argparse.SUPPRESS,
         )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the run in --workdir, or with the newest under runs/",
-    )
-    parser.add_argument(
-        "--no-compilation-cache",
-        action="store_true",
-        help="compile afresh, and leave the user's cache folder alone",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="check everything, say what would run, write nothing")
-    return parser
-
-
-def _or_none(kind: type) -> Callable[[str], Any]:
-    """``none`` takes a setting back when a run goes on."""
-
-    def parse(text: str) -> Any:
-        return None if text == "none" else kind(text)
-
-    parse.__name__ = kind.__name__  # argparse puts it into its messages
-    return parse
 
 
 def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -110,14 +149,16 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     if not given.pop("no_compilation_cache") and not dry_run:
         _keep_compiled_programs()
     try:
-        config = TrainConfig(**given)
-        if resume:
-            folder = choose_folder(config.workdir, resume)
-            config = dataclasses.replace(read_config(folder), **{**given, "workdir": str(folder)})
+        if given.pop("distributed"):
+            join_job()
+        config = TrainConfig(**from_first(lambda: dataclasses.asdict(_settings(given, resume))))
         if dry_run:
-            _describe(config, resume)
+            if is_first():
+                _describe(config, resume)
             return 0
         outcome = train(config, resume=resume)
+    except FirstProcessError:
+        return 2
     except _USER_ERRORS as error:
         _tell(error)
         return 2
@@ -126,6 +167,15 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
         return 3
     except OSError as error:  # a full disk, a folder taken away
         _tell(f"{error}: what was saved before is in the run folder, go on with --resume")
+        return 2
+    except BrokenJobError as error:
+        _tell(
+            f"the job is broken ({_first_line(error)}): what was saved before is in the run folder, go on with --resume"
+        )
+        sys.stdout.flush()
+        os._exit(2)  # at a regular end JAX would wait minutes for the other processes, which wait for this one
+    except jax.errors.JaxRuntimeError as error:  # a device's memory is full
+        _tell(f"the device gave up ({_first_line(error)}): what was saved before is in the run folder")
         return 2
     except KeyboardInterrupt:  # before the first step, or a second time
         print("interrupted; nothing was saved since the last checkpoint", file=sys.stderr)
@@ -220,6 +270,78 @@ def _sample(args: argparse.Namespace) -> None:
     print(f"{args.samples:,} images of {args.source} at step {about['step']:,}, {about['weights']} weights, in {out}")
 
 
+def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Write a run's networks for other programs; the exit code, 0 or 2."""
+    parser = _Parser(prog=prog, description="Write a run's networks in a format of other programs, for inference.")
+    parser.add_argument("source", metavar="RUN", help="a run folder")
+    parser.add_argument("--format", required=True, choices=FORMATS)
+    parser.add_argument(
+        "--network", choices=NETWORKS, default="generator", help="which one (default: generator; safetensors has both)"
+    )
+    _add_run_arguments(parser)
+    parser.add_argument("--out", metavar="FILE", help="(default: generator.onnx and the like)")
+    args = parser.parse_args(argv)
+    return _reporting(lambda: _export(args))
+
+
+def _export(args: argparse.Namespace) -> None:
+    suffix = SUFFIXES[args.format]
+    out = Path(args.out or (f"gan{suffix}" if args.format == "safetensors" else f"{args.network}{suffix}"))
+    _check_printable(args.source, str(out))
+    if not out.name.endswith(suffix):
+        raise ConfigError(f"--out must end in {suffix} for --format {args.format}, got {out}")
+    if out.exists():
+        raise ConfigError(f"{out} is there already: choose another --out")
+    run, about = _restore(Path(args.source), args)
+    match args.format:
+        case "stablehlo":
+            export_stablehlo(out, run.state, args.network)
+        case "safetensors":
+            export_safetensors(out, run.state, {**about, "settings": dataclasses.asdict(run.config)})
+        case "keras":
+            export_keras(out, run.state, args.network)
+        case "onnx":
+            export_onnx(out, run.state, args.network)
+    what = "generator and discriminator" if args.format == "safetensors" else args.network
+    print(f"{what} of {args.source} at step {about['step']:,}, {about['weights']} weights, in {out}")
+
+
+def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Begin a run with weights from elsewhere; the exit code, 0 or 2."""
+    parser = _Parser(
+        prog=prog,
+        description="Begin a run with weights from elsewhere: to draw with, to evaluate, or to train on with --resume.",
+        allow_abbrev=False,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument(
+        "weights",
+        nargs="+",
+        metavar="FILE",
+        help="a .safetensors of both networks, or .weights.h5 of Keras:\nthe generator's, and then the discriminator's",
+    )
+    _add_settings(parser)
+    given = vars(parser.parse_args(argv))
+    return _reporting(lambda: _import(given.pop("weights"), TrainConfig(**given)))
+
+
+def _import(weights: list[str], config: TrainConfig) -> None:
+    _check_printable(*weights)
+    if len(weights) > (1 if weights[0].endswith(".safetensors") else len(NETWORKS)):
+        raise ConfigError(f"one .safetensors or up to two .weights.h5 make a run, got {' '.join(weights)}")
+    folder = choose_folder(config.workdir, resume=False)
+    check(config, folder, resume=False)
+    state, keys = fresh_state(config)
+    for path, network in zip(weights, NETWORKS, strict=False):
+        state = import_weights(Path(path), state, network)
+    config = dataclasses.replace(config, workdir=str(folder))
+    with hold(folder, resume=False):
+        reals = np.asarray(draw_batch(jax.numpy.asarray(load_dataset(config.dataset)), keys["reals"], GRID))
+        with Records(config, keys, reals, 0, {}) as records:
+            records.begin(state)
+    print(f"{folder} begins with {', '.join(weights)}: train on with --workdir {folder} --resume")
+
+
 def _check_printable(*names: str) -> None:
     """Raises: ConfigError for a name that could not be printed when the work is done."""
     for name in names:
@@ -276,7 +398,13 @@ def _reporting(work: Callable[[], None]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """``python -m dcgan_jax COMMAND``; the exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    commands = {"train": train_main, "sample": sample_main, "evaluate": evaluate_main}
+    commands = {
+        "train": train_main,
+        "sample": sample_main,
+        "evaluate": evaluate_main,
+        "export": export_main,
+        "import": import_main,
+    }
     parser = _Parser(prog="python -m dcgan_jax", description="The Keras tutorial's DCGAN in JAX.")
     parser.add_argument("command", choices=commands, help="what to do; COMMAND --help lists its flags")
     command = parser.parse_args(argv[:1]).command

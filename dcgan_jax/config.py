@@ -16,10 +16,10 @@ class ConfigError(ValueError):
     """A setting cannot be used; the message is one line that says which, its value and what to do."""
 
 
-def _field(default: Any, help: str, choices: tuple[str, ...] = (), kind: type = str) -> Any:
-    """``kind`` is for fields that may be None; others are of their default's type."""
+def _field(default: Any, help: str, choices: tuple[str, ...] = (), kind: type = str, none: str = "none") -> Any:
+    """``kind`` is for fields that may be None; others are of their default's type. ``none`` is its name as a flag."""
     kind = kind if default is None else type(default)
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "kind": kind})
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "kind": kind, "none": none})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +52,10 @@ class TrainConfig:
         None, "steps between evaluations, each with a checkpoint; the best one's is kept (default: none)", kind=int
     )
     eval_samples: int = _field(10_000, "images that an evaluation draws")
+    devices: int | None = _field(None, "devices that share each batch (default: all)", kind=int, none="all")
     stop_on_collapse: bool = _field(False, "stop when the watchdog sees the run collapse")
     steps_per_call: int | None = _field(
-        None, "steps that the device does in one go (default: 1 on a CPU, 25 elsewhere)", kind=int
+        None, "steps that the devices do in one go (default: 1 on a CPU, 25 elsewhere)", kind=int
     )
 
     def __post_init__(self) -> None:

@@ -10,6 +10,10 @@ from jax.typing import ArrayLike
 
 from dcgan_jax.models import Discriminator, Generator
 
+# In Keras's order.
+_GENERATOR = ("dense", "norm_0", "conv_1", "norm_1", "conv_2", "norm_2", "conv_3", "norm_3", "conv_4")
+_DISCRIMINATOR = ("conv_1", "conv_2", "conv_3", "conv_4", "dense")
+
 
 def generator_from_keras(weights: Sequence[ArrayLike]) -> dict[str, Any]:
     """Variables of a `Generator` from ``keras_model.get_weights()`` of the tutorial's generator.
@@ -25,9 +29,8 @@ def generator_from_keras(weights: Sequence[ArrayLike]) -> dict[str, Any]:
     Raises:
       ValueError: if the number of arrays or a shape is not the tutorial's.
     """
-    layers = ["dense", "norm_0", "conv_1", "norm_1", "conv_2", "norm_2", "conv_3", "norm_3", "conv_4"]
     latent = np.shape(weights[0])[0] if len(weights) and np.ndim(weights[0]) else 0
-    return _from_keras(weights, layers, jax.eval_shape(Generator().init, jax.random.key(0), jnp.zeros((1, latent))))
+    return _from_keras(weights, _GENERATOR, jax.eval_shape(Generator().init, jax.random.key(0), jnp.zeros((1, latent))))
 
 
 def discriminator_from_keras(weights: Sequence[ArrayLike]) -> dict[str, Any]:
@@ -42,22 +45,42 @@ def discriminator_from_keras(weights: Sequence[ArrayLike]) -> dict[str, Any]:
     Raises:
       ValueError: if the number of arrays or a shape is not the tutorial's.
     """
-    layers = ["conv_1", "conv_2", "conv_3", "conv_4", "dense"]
     images = jnp.zeros((1, *Generator().image_shape))
-    return _from_keras(weights, layers, jax.eval_shape(Discriminator().init, jax.random.key(0), images))
+    return _from_keras(weights, _DISCRIMINATOR, jax.eval_shape(Discriminator().init, jax.random.key(0), images))
 
 
-def _from_keras(weights: Sequence[ArrayLike], layers: list[str], like: dict[str, Any]) -> dict[str, Any]:
-    slots = [
+def generator_to_keras(variables: dict[str, Any]) -> list[np.ndarray]:
+    """What `generator_from_keras` takes, for ``keras_model.set_weights``; variables: those of a `Generator`."""
+    arrays = []
+    for collection, layer, name in _slots(_GENERATOR):
+        array = np.asarray(variables[collection][layer][name])
+        arrays.append(_turned(array) if layer.startswith("conv") and name == "kernel" else array)
+    return arrays
+
+
+def discriminator_to_keras(variables: dict[str, Any]) -> list[np.ndarray]:
+    """What `discriminator_from_keras` takes, for ``keras_model.set_weights``; variables: those of a `Discriminator`."""
+    return [np.asarray(variables[collection][layer][name]) for collection, layer, name in _slots(_DISCRIMINATOR)]
+
+
+def _slots(layers: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Collection, layer and name of each array, in Keras's order."""
+    norm = (("params", "scale"), ("params", "bias"), ("batch_stats", "mean"), ("batch_stats", "var"))
+    other = (("params", "kernel"), ("params", "bias"))
+    return [
         (collection, layer, name)
         for layer in layers
-        for collection, names in (
-            (("params", ("scale", "bias")), ("batch_stats", ("mean", "var")))
-            if layer.startswith("norm")
-            else (("params", ("kernel", "bias")),)
-        )
-        for name in names
+        for collection, name in (norm if layer.startswith("norm") else other)
     ]
+
+
+def _turned(kernel: np.ndarray) -> np.ndarray:
+    """[5, 5, in, out] <-> [5, 5, out, in], by half a turn: a transposed convolution of stride 1 is a convolution."""
+    return np.ascontiguousarray(kernel[::-1, ::-1].swapaxes(2, 3))
+
+
+def _from_keras(weights: Sequence[ArrayLike], layers: Sequence[str], like: dict[str, Any]) -> dict[str, Any]:
+    slots = _slots(layers)
     if len(weights) != len(slots):
         raise ValueError(f"{len(slots)} arrays are expected, as of get_weights(), got {len(weights)}")
     transposed = "batch_stats" in like  # the generator's convolutions are Conv2DTranspose in Keras
@@ -65,8 +88,7 @@ def _from_keras(weights: Sequence[ArrayLike], layers: list[str], like: dict[str,
     for i, ((collection, layer, name), weight) in enumerate(zip(slots, weights, strict=True)):
         array = np.asarray(weight)
         if transposed and layer.startswith("conv") and name == "kernel" and array.ndim == 4:
-            # [5, 5, out, in], and turned by half a turn: a transposed convolution of stride 1 is a convolution.
-            array = array[::-1, ::-1].swapaxes(2, 3)
+            array = _turned(array)
         expected = like[collection][layer][name].shape
         if array.shape != expected:
             raise ValueError(f"array {i} ({layer} {name}) must become {expected}, got shape {np.shape(weight)}")

@@ -91,13 +91,14 @@ _FIVE_TAPS_STRIDE_2 = _two_outputs_of_five_taps_stride_2()
 _FIVE_TAPS_ON_FOUR = _four_outputs_of_five_taps_on_four_pixels()
 
 
-def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, plain: bool = False) -> jax.Array:
     """Convolve with zero padding as TensorFlow's and Keras's 'same' places it.
 
     Args:
       x: images, [B, H, W, in].
       kernel: [k, k, in, out], k odd.
       stride: step between outputs along both axes, in pixels.
+      plain: compute with XLA's convolution on every platform.
 
     Returns:
       [B, ceil(H / stride), ceil(W / stride), out].
@@ -106,6 +107,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
       ValueError: if the shapes do not fit together.
     """
     _check_shapes(x, kernel)
+    if plain:
+        return _conv2d_xla(x, kernel, stride)
     return lax.platform_dependent(
         x,
         kernel,
@@ -114,7 +117,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     )
 
 
-def upsample_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def upsample_conv2d(x: jax.Array, kernel: jax.Array, plain: bool = False) -> jax.Array:
     """Upsample by 2 with nearest neighbours, then `conv2d` with stride 1, without the large image.
 
     Along one axis, output pixel 2p + a (a is 0 or 1) reads the upsampled image at 2p + a + t - r for
@@ -126,6 +129,7 @@ def upsample_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Args:
       x: images, [B, H, W, in].
       kernel: [k, k, in, out], k odd.
+      plain: as `conv2d`'s.
 
     Returns:
       [B, 2 H, 2 W, out].
@@ -140,7 +144,7 @@ def upsample_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     phases = jnp.asarray(phases, kernel.dtype)
     small = jnp.einsum("aut,bvs,tsio->uviabo", phases, phases, kernel)  # [m, m, in, 2, 2, out]
     small = small.reshape(m, m, c_in, 4 * c_out)
-    return _interleave(conv2d(x, small), c_out)  # [B, H, W, 4 out] -> [B, 2 H, 2 W, out]
+    return _interleave(conv2d(x, small, plain=plain), c_out)  # [B, H, W, 4 out] -> [B, 2 H, 2 W, out]
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:

@@ -3,9 +3,24 @@
 Logits of fewer bits are taken to float32 first.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
+
+
+class Losses(NamedTuple):
+    """What the two networks minimise.
+
+    Attributes:
+      discriminator: ``(real_logits [B, 1], fake_logits [B, 1]) -> scalar``.
+      generator: ``(fake_logits [B, 1]) -> scalar``.
+    """
+
+    discriminator: Callable[[jax.Array, jax.Array], jax.Array]
+    generator: Callable[[jax.Array], jax.Array]
 
 
 def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
@@ -35,6 +50,9 @@ def generator_loss(fake_logits: jax.Array) -> jax.Array:
     """
     fake_logits = _float32(fake_logits)
     return optax.sigmoid_binary_cross_entropy(fake_logits, jnp.ones_like(fake_logits)).mean()
+
+
+CROSS_ENTROPY = Losses(discriminator_loss, generator_loss)  # the tutorial's
 
 
 def discriminator_accuracy(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:

@@ -36,6 +36,7 @@ class Conv(nn.Module):
     stride: int = 1
     upsample: bool = False
     dtype: DTypeLike | None = None
+    plain: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -43,7 +44,7 @@ class Conv(nn.Module):
         kernel = self.param("kernel", _KERNEL_INIT, shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        x = upsample_conv2d(x, kernel) if self.upsample else conv2d(x, kernel, self.stride)
+        x = upsample_conv2d(x, kernel, self.plain) if self.upsample else conv2d(x, kernel, self.stride, self.plain)
         return x + bias
 
 
@@ -59,6 +60,7 @@ class Generator(nn.Module):
       dropout_rate: of the dropout after the dense layer.
       dtype: what the layers compute in, that of their inputs if None. Parameters, statistics and the
         images are float32 all the same.
+      plain: compute with XLA's own convolutions on every platform, as converters to other formats need it.
 
     Raises:
       ValueError: if the height or the width is not a multiple of 4.
@@ -67,6 +69,7 @@ class Generator(nn.Module):
     image_shape: tuple[int, int, int] = (28, 28, 1)
     dropout_rate: float = 0.4
     dtype: DTypeLike | None = None
+    plain: bool = False
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
@@ -80,7 +83,7 @@ class Generator(nn.Module):
             return nn.relu(norm(x))
 
         def conv(name: str, features: int, upsample: bool = False) -> Conv:
-            return Conv(features, upsample=upsample, dtype=self.dtype, name=name)
+            return Conv(features, upsample=upsample, dtype=self.dtype, plain=self.plain, name=name)
 
         units = height // 4 * (width // 4) * 256
         x = nn.Dense(units, dtype=self.dtype, kernel_init=_KERNEL_INIT, name="dense")(z)
@@ -104,16 +107,19 @@ class Discriminator(nn.Module):
     Attributes:
       dropout_rate: of the dropout after each convolution.
       dtype: what the layers compute in, that of their inputs if None. Parameters are float32 all the same.
+      plain: as the generator's.
     """
 
     dropout_rate: float = 0.4
     dtype: DTypeLike | None = None
+    plain: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         x = images
         for i, (features, stride) in enumerate([(64, 2), (128, 2), (256, 2), (512, 1)], start=1):
-            x = nn.leaky_relu(Conv(features, stride, dtype=self.dtype, name=f"conv_{i}")(x), negative_slope=0.2)
+            conv = Conv(features, stride, dtype=self.dtype, plain=self.plain, name=f"conv_{i}")
+            x = nn.leaky_relu(conv(x), negative_slope=0.2)
             if train:
                 x = dropout(x, self.dropout_rate, self.make_rng("dropout"))
             # [B, 14, 14, 64], [B, 7, 7, 128], [B, 4, 4, 256], [B, 4, 4, 512]

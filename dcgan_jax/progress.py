@@ -22,10 +22,8 @@ class Reporter:
 
             self._bar = tqdm(total=config.steps, initial=start, unit="step", dynamic_ncols=True)
 
-    def __enter__(self) -> "Reporter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.close()
 

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from dcgan_jax.sharding import as_the_noise, automatic
 from dcgan_jax.state import GANState
 
 
@@ -14,6 +15,7 @@ def draw_noise(key: jax.Array, n: int, latent_size: int) -> jax.Array:
 
 
 @jax.jit
+@automatic(as_the_noise)
 def generate(state: GANState, z: jax.Array) -> jax.Array:
     """The generator's images of ``z`` [B, latent_size]: [B, H, W, C] in [0, 1].
 

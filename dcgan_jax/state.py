@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset
 
@@ -100,6 +101,7 @@ class GANState(struct.PyTreeNode):
       ema: the moving average of the generator, or None; `averaged` puts it in the generator's place.
       fakes: the mode in which the generator draws for the discriminator's update: ``inference`` as in the
         tutorial, or ``training`` as for its own update. Static.
+      losses: what the two minimise. Static.
     """
 
     step: jax.Array
@@ -108,6 +110,7 @@ class GANState(struct.PyTreeNode):
     latent_size: int = struct.field(pytree_node=False)
     ema: Average | None = None
     fakes: str = struct.field(pytree_node=False, default="inference")
+    losses: Losses = struct.field(pytree_node=False, default=CROSS_ENTROPY)
 
 
 def init_state(
@@ -120,6 +123,7 @@ def init_state(
     latent_size: int = 100,
     ema: float | None = None,
     fakes: str = "inference",
+    losses: Losses = CROSS_ENTROPY,
 ) -> GANState:
     """A fresh state; the images' shape is that of the generator's output.
 
@@ -133,6 +137,7 @@ def init_state(
       latent_size: dimensions of the noise; the tutorial's 100.
       ema: keep a moving average of the generator with this decay, in [0, 1); None keeps none.
       fakes: the mode in which the generator draws for the discriminator's update, ``inference`` or ``training``.
+      losses: what the two networks minimise; the tutorial's cross-entropies if left out.
 
     Raises:
       ValueError: if ``ema`` or ``fakes`` is none of these.
@@ -162,6 +167,7 @@ def init_state(
         ema=average,
         latent_size=latent_size,
         fakes=fakes,
+        losses=losses,
     )
 
 

@@ -5,24 +5,22 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from dcgan_jax.losses import (
-    discriminator_accuracy,
-    discriminator_loss,
-    generator_accuracy,
-    generator_loss,
-)
+from dcgan_jax.losses import discriminator_accuracy, generator_accuracy
 from dcgan_jax.sampling import draw_noise, generate
+from dcgan_jax.sharding import as_the_state, automatic, spread_like
 from dcgan_jax.state import GANState
 
 Metrics = dict[str, jax.Array]
 
 
 @jax.jit
+@automatic(as_the_state)
 def train_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANState, Metrics]:
     """One step of both networks: `discriminator_step`, then `generator_step` with as many fakes.
 
     Pure and jit-compiled; it donates nothing, and works under the caller's ``jit``, ``vmap``, ``lax.scan``
-    and sharding. The same inputs give the same bits.
+    and sharding. The same inputs give the same bits. Images that are spread over devices stay where they are, and the
+    fakes are spread as they are: the batch's means and statistics are those of the whole batch.
 
     Args:
       state: from `init_state`.
@@ -39,11 +37,12 @@ def train_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANS
     """
     discriminator_key, generator_key = jax.random.split(key)
     state, d_metrics = discriminator_step(state, images, discriminator_key)
-    state, g_metrics = generator_step(state, generator_key, images.shape[0])
+    state, g_metrics = generator_step(state, generator_key, images.shape[0], like=images)
     return state.replace(step=state.step + 1), {**d_metrics, **g_metrics}
 
 
 @jax.jit
+@automatic(as_the_state)
 def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANState, Metrics]:
     """Update the discriminator alone, on the real images and as many fakes in one batch.
 
@@ -56,7 +55,7 @@ def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tu
       The state with a new discriminator, and ``d_loss`` and ``d_accuracy`` before the update.
     """
     noise_key, dropout_key, generator_key = jax.random.split(key, 3)
-    z = draw_noise(noise_key, images.shape[0], state.latent_size)  # [B, latent]
+    z = spread_like(draw_noise(noise_key, images.shape[0], state.latent_size), images)  # [B, latent]
     if state.fakes == "training":
         fake, _ = state.generator.train(state.generator.params, z, generator_key)  # [B, H, W, C]
     else:
@@ -69,7 +68,7 @@ def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tu
         logits, batch_stats = state.discriminator.train(params, both, dropout_key)  # [2 B, 1]
         real_logits, fake_logits = logits[0::2], logits[1::2]
         accuracy = discriminator_accuracy(real_logits, fake_logits)
-        return discriminator_loss(real_logits, fake_logits), (accuracy, batch_stats)
+        return state.losses.discriminator(real_logits, fake_logits), (accuracy, batch_stats)
 
     (d_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(state.discriminator.params)
     discriminator = state.discriminator.update(grads, batch_stats)
@@ -77,7 +76,10 @@ def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tu
 
 
 @functools.partial(jax.jit, static_argnames="batch_size")
-def generator_step(state: GANState, key: jax.Array, batch_size: int) -> tuple[GANState, Metrics]:
+@automatic(as_the_state)
+def generator_step(
+    state: GANState, key: jax.Array, batch_size: int, like: jax.Array | None = None
+) -> tuple[GANState, Metrics]:
     """Update the generator alone, on ``batch_size`` fresh fakes that the discriminator should take for real.
 
     Both networks are in training mode. The gradient stops at the discriminator's parameters: it passes
@@ -87,6 +89,7 @@ def generator_step(state: GANState, key: jax.Array, batch_size: int) -> tuple[GA
       state: from `init_state`.
       key: a PRNG key.
       batch_size: how many fakes.
+      like: an array [batch_size, ...]; the fakes are spread over devices as it is. Its values do not matter.
 
     Returns:
       The state with a new generator (and a new average of it, if one is kept), and ``g_loss`` and
@@ -94,12 +97,14 @@ def generator_step(state: GANState, key: jax.Array, batch_size: int) -> tuple[GA
     """
     noise_key, generator_key, discriminator_key = jax.random.split(key, 3)
     z = draw_noise(noise_key, batch_size, state.latent_size)  # [B, latent]
+    if like is not None:
+        z = spread_like(z, like)
     frozen = jax.lax.stop_gradient(state.discriminator.params)
 
     def loss(params):
         fake, batch_stats = state.generator.train(params, z, generator_key)  # [B, H, W, C]
         logits, _ = state.discriminator.train(frozen, fake, discriminator_key)  # [B, 1]
-        return generator_loss(logits), (generator_accuracy(logits), batch_stats)
+        return state.losses.generator(logits), (generator_accuracy(logits), batch_stats)
 
     (g_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(state.generator.params)
     generator = state.generator.update(grads, batch_stats)

@@ -165,14 +165,14 @@ def test_a_signal_in_the_middle_of_a_step_still_saves_what_it_says(run_python, t
     out = run_python(
         f"""
         import signal
-        from dcgan_jax import TrainConfig, loop
+        from dcgan_jax import TrainConfig, loop, records
         from dcgan_jax.checkpoint import newest_intact
-        draw = loop.save_grid
+        draw = records.save_grid
         def draw_and_interrupt(path, images):
             draw(path, images)
             if path.name == "2.png":
                 signal.raise_signal(signal.SIGINT)
-        loop.save_grid = draw_and_interrupt
+        records.save_grid = draw_and_interrupt
         outcome = loop.train(TrainConfig(steps=9, batch_size=2, workdir={str(tmp_path / "run")!r}))
         print(outcome.stopped_by.name, int(outcome.state.step), newest_intact(outcome.folder / "checkpoints")[0])
         """

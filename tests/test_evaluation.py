@@ -10,7 +10,8 @@ from dcgan_jax import cli, evaluate, evaluate_images, load_dataset, load_labels
 from dcgan_jax.checkpoint import checkpoint_steps
 from dcgan_jax.classifier import WEIGHTS, ClassifierError, classify, load_classifier
 from dcgan_jax.evaluation import EvaluationError, draw_many, table
-from dcgan_jax.loop import _best_evaluated, restore_run
+from dcgan_jax.records import _best_evaluated
+from dcgan_jax.run import restore_run
 from dcgan_jax.run_folder import drop_rows_after
 from dcgan_jax.sampling import sample
 
@@ -277,13 +278,13 @@ def test_the_checkpoint_of_the_best_evaluation_is_kept_whenever_the_run_was_inte
     """Evaluations at steps 3, 6 and 9 that score 1, 3 and 2."""
     run_python(
         f"""
-        from dcgan_jax import cli, loop
+        from dcgan_jax import cli, records
         from dcgan_jax.evaluation import Evaluation, Scores
         def score(state, key, samples):
             fid = {{3: 1.0, 6: 3.0, 9: 2.0}}[int(state.step)]
             scores = Scores(fid, *[0.0] * 5, [0.1] * 10, 0.0, [], 0.0)
             return Evaluation(samples, scores, scores)
-        loop.evaluate = score
+        records.evaluate = score
         flags = "--batch-size 2 --checkpoint-every 2 --keep-checkpoints 1 --eval-every 3".split()
         for stops in ([10], [3, 10], [4, 7, 10], [9, 10]):
             folder = ["--workdir", f"{tmp_path}/" + "-".join(map(str, stops))]

@@ -193,9 +193,9 @@ def test_a_second_signal_ends_at_once(inherited, run_python, tmp_path):
     out = run_python(
         f"""
         import signal
-        from dcgan_jax import cli, loop
+        from dcgan_jax import cli, records
         signal.signal(signal.SIGINT, signal.{inherited})
-        draw = loop.save_grid
+        draw = records.save_grid
         def draw_and_interrupt(path, images):
             draw(path, images)
             if path.name == "2.png":
@@ -203,7 +203,7 @@ def test_a_second_signal_ends_at_once(inherited, run_python, tmp_path):
                 print("noted", flush=True)
                 signal.raise_signal(signal.SIGINT)
                 print("never", flush=True)
-        loop.save_grid = draw_and_interrupt
+        records.save_grid = draw_and_interrupt
         print(cli.train_main(["--steps", "9", "--batch-size", "2", "--workdir", {str(tmp_path / "run")!r}]))
         """
     )

@@ -97,7 +97,7 @@ def workplace(tmp_path, monkeypatch):
 
 def _check_only(config, resume):
     """A dry run without its tables of layers, which take most of its time and depend on no input."""
-    from dcgan_jax.loop import check
+    from dcgan_jax.run import check
     from dcgan_jax.run_folder import choose_folder
 
     check(config, choose_folder(config.workdir, resume), resume)

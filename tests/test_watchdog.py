@@ -138,12 +138,12 @@ def test_a_run_that_collapses_is_warned_of_once_and_stops_if_asked(stop, run_pyt
     """With thresholds that any discriminator is beyond after its sixth step."""
     out = run_python(
         f"""
-        from dcgan_jax import cli, loop, watchdog
+        from dcgan_jax import cli, records, watchdog
         class Impatient(watchdog.Watchdog):
             def see_losses(self, step, losses):
                 return super().see_losses(step, losses if step < 6 else {{"d_accuracy": 1.0, "d_loss": 0.0}})
         watchdog._STEPS, watchdog._BLOCK = 3, 1
-        loop.Watchdog = Impatient
+        records.Watchdog = Impatient
         flags = ["--steps", "12", "--batch-size", "2", "--log-every", "1", "--checkpoint-every", "4"]
         flags += ["--keep-checkpoints", "1", "--workdir", {str(tmp_path / "run")!r}]
         print(cli.train_main(flags + {["--stop-on-collapse"] if stop else []}))

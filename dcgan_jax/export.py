@@ -1,0 +1,243 @@
+"""A run's networks in the formats of other programs, and back."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcgan_jax.keras_weights import (
+    discriminator_from_keras,
+    discriminator_to_keras,
+    generator_from_keras,
+    generator_to_keras,
+)
+from dcgan_jax.sampling import generate
+from dcgan_jax.state import GANState, NetworkState
+
+FORMATS = ("stablehlo", "safetensors", "keras", "onnx")
+NETWORKS = ("generator", "discriminator")
+SUFFIXES = {"stablehlo": ".stablehlo", "safetensors": ".safetensors", "keras": ".weights.h5", "onnx": ".onnx"}
+_PLATFORMS = ("cpu", "cuda", "tpu")
+_COLLECTIONS = ("params", "batch_stats")
+
+
+class ExportError(ValueError):
+    """Networks cannot be written or read; the message is one line that says why."""
+
+
+def export_stablehlo(path: Path, state: GANState, network: str = "generator") -> None:
+    """A program for CPU, CUDA and TPU in one file, that needs JAX alone: noise to images, or images to logits.
+
+    In inference mode, its parameters within, for any batch size::
+
+        from jax import export
+        images = export.deserialize(open(path, "rb").read()).call(z)  # z [B, latent] -> [B, H, W, C] in [0, 1]
+
+    Args:
+      path: the file.
+      state: of whatever modules.
+      network: ``generator`` or ``discriminator``.
+    """
+    from jax import export
+
+    (batch,) = export.symbolic_shape("b")
+    x = jax.ShapeDtypeStruct((batch, *_input_shape(state, network)), jnp.float32)
+    program = export.export(jax.jit(_half(state, network).infer), platforms=_PLATFORMS)(x)
+    _write(path, lambda partial: partial.write_bytes(program.serialize()))
+
+
+def export_onnx(path: Path, state: GANState, network: str = "generator") -> None:
+    """An ONNX model in inference mode, for any batch size; input and output as in `export_stablehlo`.
+
+    Raises:
+      ExportError: if the package jax2onnx is not installed.
+    """
+    try:
+        from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]  # extra: export
+    except ImportError as error:
+        raise ExportError("--format onnx needs the package jax2onnx: pip install 'dcgan-jax[export]'") from error
+    half = _half(state, network)
+    if hasattr(half.module, "plain"):  # what is fast on a CPU here is not what it is there
+        half = half.replace(module=half.module.clone(plain=True))
+    x = ("B", *_input_shape(state, network))
+    _write(path, lambda partial: to_onnx(half.infer, [x], return_mode="file", output_path=str(partial)))
+
+
+def export_safetensors(path: Path, state: GANState, about: dict[str, Any]) -> None:
+    """The parameters and moving statistics of both networks, as ``generator/params/conv_1/kernel`` and the like.
+
+    Args:
+      path: the file.
+      state: of whatever modules.
+      about: goes into the file's metadata, as JSON under ``dcgan-jax``.
+
+    Raises:
+      ExportError: if the package safetensors is not installed.
+    """
+    save_file = _safetensors().save_file
+    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in _named(state).items()}
+    _write(path, lambda partial: save_file(tensors, partial, metadata={"dcgan-jax": json.dumps(about)}))
+
+
+def export_keras(path: Path, state: GANState, network: str = "generator") -> None:
+    """Weights that a Keras model of the tutorial's layers loads with ``model.load_weights(path)``.
+
+    Raises:
+      ExportError: if the package keras is not installed, or the networks are not the tutorial's.
+    """
+    half, convert = _half(state, network), {"generator": generator_to_keras, "discriminator": discriminator_to_keras}
+    model = _keras_model(network)
+    try:
+        model.set_weights(convert[network]({"params": half.params, "batch_stats": half.batch_stats}))
+    except (KeyError, ValueError) as error:
+        raise ExportError(f"only the tutorial's networks can be written for Keras ({error})") from error
+    _write(path, lambda partial: model.save_weights(partial))
+
+
+def import_weights(path: Path, state: GANState, network: str = "generator") -> GANState:
+    """The state with the weights that `export_safetensors` or `export_keras` wrote, or the same programs elsewhere.
+
+    Args:
+      path: a ``.safetensors`` of both networks, or a ``.weights.h5`` of one.
+      state: of the same modules. Its optimizers and its step stay as they are; an average begins anew.
+      network: whose weights a ``.weights.h5`` holds.
+
+    Raises:
+      ExportError: if the file cannot be read, or holds other arrays.
+    """
+    if path.name.endswith(".safetensors"):
+        halves = _read_safetensors(path, state)
+    elif path.name.endswith(".weights.h5"):
+        halves = {network: _read_keras(path, network)}
+    else:
+        raise ExportError(f"weights are read from .safetensors and .weights.h5, got {path}")
+    for name, variables in halves.items():
+        half = _half(state, name).replace(
+            params=variables["params"], batch_stats=variables.get("batch_stats", _half(state, name).batch_stats)
+        )
+        state = state.replace(**{name: half})
+    if state.ema is not None:
+        g = state.generator
+        state = state.replace(
+            ema=state.ema.replace(
+                count=jnp.zeros_like(state.ema.count),
+                params=jax.tree.map(jnp.copy, g.params),
+                batch_stats=jax.tree.map(jnp.copy, g.batch_stats),
+            )
+        )
+    return state
+
+
+def _half(state: GANState, network: str) -> NetworkState:
+    return state.generator if network == "generator" else state.discriminator
+
+
+def _input_shape(state: GANState, network: str) -> tuple[int, ...]:
+    if network == "generator":
+        return (state.latent_size,)
+    return jax.eval_shape(generate, state, jnp.zeros((1, state.latent_size))).shape[1:]
+
+
+def _named(state: GANState) -> dict[str, Any]:
+    """Each parameter and statistic under its place."""
+    leaves = {}
+    for network in NETWORKS:
+        half = _half(state, network)
+        for collection in _COLLECTIONS:
+            for at, leaf in jax.tree_util.tree_leaves_with_path(getattr(half, collection)):
+                leaves[f"{network}/{collection}/{jax.tree_util.keystr(at, simple=True, separator='/')}"] = leaf
+    return leaves
+
+
+def _read_safetensors(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
+    try:
+        tensors = _safetensors().load_file(path)
+    except ExportError:
+        raise
+    except Exception as error:  # whatever its parser makes of a damaged file
+        raise ExportError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
+    expected = _named(state)
+    if set(tensors) != set(expected):
+        missing, other = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+        raise ExportError(f"{path} holds other arrays than these networks: missing {missing[:3]}, unknown {other[:3]}")
+    for name, leaf in expected.items():
+        if tensors[name].shape != leaf.shape:
+            raise ExportError(f"{path}: {name} must have shape {leaf.shape}, got {tensors[name].shape}")
+    halves: dict[str, dict[str, Any]] = {}
+    for network in NETWORKS:
+        for collection in _COLLECTIONS:
+            tree = getattr(_half(state, network), collection)
+            halves.setdefault(network, {})[collection] = jax.tree_util.tree_map_with_path(
+                lambda at, leaf, start=f"{network}/{collection}/": jnp.asarray(
+                    tensors[start + jax.tree_util.keystr(at, simple=True, separator="/")], leaf.dtype
+                ),
+                tree,
+            )
+    return halves
+
+
+def _read_keras(path: Path, network: str) -> dict[str, Any]:
+    convert = {"generator": generator_from_keras, "discriminator": discriminator_from_keras}[network]
+    model = _keras_model(network)
+    if not path.is_file():
+        raise ExportError(f"cannot read {path} (No such file or directory)")
+    try:
+        model.load_weights(path)
+    except Exception as error:  # whatever Keras and h5py make of another model's file, or of a damaged one
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise ExportError(f"{path} does not hold the weights of the tutorial's {network} ({reason})") from error
+    return convert(model.get_weights())
+
+
+def _keras_model(network: str) -> Any:
+    """The tutorial's model in Keras, which names the weights by the order of the layers."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")  # before Keras is first imported; another one will do as well
+    try:
+        import keras  # pyright: ignore[reportMissingImports]  # extra: export
+    except ImportError as error:
+        raise ExportError("this needs the package keras: pip install 'dcgan-jax[export]'") from error
+    layers = keras.layers
+    if network == "discriminator":
+        model = keras.Sequential([keras.Input((28, 28, 1))])
+        for features, strides in ((64, 2), (128, 2), (256, 2), (512, 1)):
+            model.add(layers.Conv2D(features, 5, strides=strides, padding="same"))
+            model.add(layers.LeakyReLU(negative_slope=0.2))
+            model.add(layers.Dropout(0.4))
+        for layer in (layers.Flatten(), layers.Dense(1), layers.Activation("sigmoid")):
+            model.add(layer)
+        return model
+    model = keras.Sequential([keras.Input((100,)), layers.Dense(7 * 7 * 256), layers.BatchNormalization(momentum=0.9)])
+    for layer in (layers.Activation("relu"), layers.Reshape((7, 7, 256)), layers.Dropout(0.4)):
+        model.add(layer)
+    for features, upsample in ((128, True), (64, True), (32, False)):
+        if upsample:
+            model.add(layers.UpSampling2D())
+        model.add(layers.Conv2DTranspose(features, 5, padding="same"))
+        model.add(layers.BatchNormalization(momentum=0.9))
+        model.add(layers.Activation("relu"))
+    model.add(layers.Conv2DTranspose(1, 5, padding="same"))
+    model.add(layers.Activation("sigmoid"))
+    return model
+
+
+def _safetensors() -> Any:
+    try:
+        from safetensors import numpy  # extra: export
+    except ImportError as error:
+        raise ExportError("this needs the package safetensors: pip install 'dcgan-jax[export]'") from error
+    return numpy
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file in one move."""
+    partial = path.with_name(f"partial-{path.name}")  # with its suffix, which some writers insist on
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,152 @@
+"""The examples as they are, on networks that are quick to compile where the tutorial's are not what they are about."""
+
+import functools
+import importlib.util
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT, assert_close, assert_same_bits
+
+from dcgan_jax import init_state, train_step
+
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+
+
+def example(name):
+    """The module of an example."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """An example whose `init_state` makes small networks."""
+    own = example("own_modules")
+    modules = {"generator": own.MyGenerator(), "discriminator": own.MyDiscriminator(), "latent_size": 8}
+
+    def load(name):
+        module = example(name)
+        monkeypatch.setattr(module, "init_state", functools.partial(init_state, **modules))
+        return module
+
+    return load
+
+
+def test_scan_does_the_steps_one_by_one(small):
+    module = small("scan")
+    state, metrics = module.main(steps=3, batch_size=4)
+    assert state.step == 3
+    assert metrics["d_loss"].shape == (3,)
+
+    key = jax.random.key(0)
+    images = module.load_dataset()
+    images = images[jax.random.permutation(key, len(images))[:12]].reshape(3, 4, 28, 28, 1)
+    one_by_one = module.init_state(key)
+    for batch, step_key in zip(images, jax.random.split(key, 3), strict=True):
+        one_by_one, last = train_step(one_by_one, batch, step_key)
+    assert_close(metrics["d_loss"][-1], last["d_loss"], 1e-3)  # RMSprop multiplies what rounding has made different
+
+
+def test_several_d_steps_moves_d_five_times_and_g_once(small):
+    state = small("several_d_steps").main(steps=2, batch_size=4)
+    assert state.discriminator.opt_state.count == 10
+    assert state.generator.opt_state.count == 2
+    assert state.step == 2
+
+
+def test_own_modules_learns_with_the_hinge_loss(capsys):
+    module = example("own_modules")
+    state = module.main(steps=101, batch_size=32)
+    losses = [float(line.split("D's loss ")[1].split(",")[0]) for line in capsys.readouterr().out.splitlines()]
+    assert losses[-1] < losses[0] / 2
+    # Spectral norm in training mode: the layer's largest singular value is 1.
+    d = state.discriminator
+    scale = d.batch_stats["SpectralNorm_0"]["Dense_0/kernel/sigma"]
+    assert scale == pytest.approx(np.linalg.norm(d.params["Dense_0"]["kernel"], 2), rel=0.1)
+
+
+def test_gradient_accumulation_moves_once_in_four_calls(small):
+    module = small("gradient_accumulation")
+    before, after = module.main(steps=0, batch_size=4), module.main(steps=1, batch_size=4)
+    assert after.step == 4
+    assert after.generator.opt_state.gradient_step == 1
+    assert after.generator.opt_state.inner_opt_state.count == 1
+    moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), before.generator.params, after.generator.params)
+    # RMSprop's first update, and no other; parameters near 1 are rounded to 2^-24.
+    assert max(jax.tree.leaves(moved)) <= 10**0.5 * 1e-4 + 2**-23
+
+
+def test_iterator_prefetches_all_batches_in_order(small):
+    module = small("iterator")
+    batches = [np.full((2, 3), i) for i in range(5)]
+    assert [int(batch[0, 0]) for batch in module.prefetched(iter(batches))] == [0, 1, 2, 3, 4]
+    first, second = next(module.shifted_digits(4)), next(module.shifted_digits(4))
+    assert (first == second).all()
+    assert (first.shape, first.dtype) == ((4, 28, 28, 1), np.uint8)
+    assert module.main(steps=2, batch_size=4).step == 2
+
+
+def test_freeze_leaves_two_layers_as_they_were():
+    module = example("freeze")
+    first, last = module.main(steps=1, batch_size=2)
+    for name in ("conv_1", "conv_2"):
+        assert_same_bits(first.discriminator.params[name], last.discriminator.params[name])
+    for name in ("conv_3", "conv_4", "dense"):
+        assert (first.discriminator.params[name]["kernel"] != last.discriminator.params[name]["kernel"]).any()
+
+
+def test_latent_finds_noise_that_draws_nearly_the_image(finished, tmp_path):
+    module = example("latent")
+    errors = module.main(finished[0], images=2, steps=5, out=tmp_path / "pairs.png")
+    assert errors[-1] < errors[0]
+    assert (tmp_path / "pairs.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_population_trains_eight_gans_as_one(monkeypatch):
+    module = example("population")
+    means = SimpleNamespace(evaluate=lambda images: SimpleNamespace(scores=SimpleNamespace(fid=float(images.mean()))))
+    monkeypatch.setattr(module, "evaluate_images", means.evaluate)  # the evaluation itself is tested elsewhere
+    population, fids = module.main(steps=3, batch_size=8, samples=150)
+    assert len(fids) == len(set(fids)) == 8
+    rates = population.generator.opt_state.hyperparams["learning_rate"]
+    assert rates.shape == (8,)
+    # The third member is the GAN that trains alone.
+    keys, data = jax.random.split(jax.random.key(0), 8), module.load_dataset()
+    alone = module.member(keys[2], rates[2])
+    for i in range(3):
+        batch_key, *step_keys = jax.random.split(jax.random.fold_in(jax.random.key(1), i), 9)
+        images = data[jax.random.randint(batch_key, (8,), 0, len(data))]
+        alone, _ = train_step(alone, images, step_keys[2])
+    third = jax.tree.map(lambda leaf: leaf[2], population)
+    assert_close(third.discriminator.params, alone.discriminator.params, 1e-2)
+    assert third.step == alone.step == 3
+
+
+def test_every_example_is_a_page_and_is_tested_and_named_in_the_readme():
+    source, readme = (ROOT / "tests" / "test_examples.py").read_text(), (ROOT / "README.md").read_text()
+    for name in EXAMPLES:
+        assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) <= 110, name
+        assert f'example("{name}")' in source or f'small("{name}")' in source, name
+        assert f"examples/{name}.py" in readme, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_runs_as_a_command(name, finished, tmp_path):
+    flags = {
+        "population": ["--steps", 20, "--samples", 150],
+        "latent": [finished[0], "--images", 2, "--steps", 3],
+        "own_modules": ["--steps", 20],
+    }
+    given = flags.get(name, ["--steps", 2, "--batch-size", 4])
+    command = [sys.executable, ROOT / "examples" / f"{name}.py", *map(str, given)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
