@@ -37,7 +37,11 @@ def missing_packages(system: System) -> list[str]:
 class Worker:
     """A system running in a process of its own, idle until asked."""
 
-    def __init__(self, system: System, batch_size: int):
+    device: str
+    first_step: float
+
+    def __init__(self, system: System, batch_size: int, wait: bool = True):
+        """Start it and, unless processes that wait for each other are started, wait for its first step."""
         # Compiled afresh, whatever the user's settings: the first step's time is reported.
         environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
         self._process = subprocess.Popen(
@@ -48,23 +52,32 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
         )
-        first = self._answer()
-        self.device: str = first["device"]
-        self.first_step: float = first["first_step"]
+        if wait:
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Until its first step is done."""
+        first = self.receive()
+        self.device, self.first_step = first["device"], first["first_step"]
 
     def ask(self, request: str) -> dict[str, Any]:
         """One request of `benchmarks.worker`, and its answer."""
+        self.send(request)
+        return self.receive()
+
+    def send(self, request: str) -> None:
+        """Only the request."""
         assert self._process.stdin
         self._process.stdin.write(request + "\n")
         self._process.stdin.flush()
-        return self._answer()
 
     def close(self) -> None:
         """End the process and wait for it."""
         self._process.kill()
         self._process.wait()
 
-    def _answer(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
+        """The answer to a request that was sent."""
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:

@@ -2,11 +2,15 @@ import json
 import subprocess
 import sys
 
+import jax
 import pytest
 from conftest import ROOT
 
+from dcgan_jax import init_state
+
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
+from benchmarks.scaling import REDUCED_BYTES, model_table, predict  # noqa: E402
 from benchmarks.step_time import main, minimum_multiply_adds, table  # noqa: E402
 
 
@@ -57,3 +61,18 @@ def test_the_benchmark_runs(tmp_path):
     assert table(result) + "\n" == done.stdout
     assert len(result["systems"]["dcgan-jax"]["seconds_per_step"]["all"]) == 2
     assert 0 < result["share_of_gemm_peak"]["median"] < 1
+
+
+def test_the_model_of_scaling_is_its_formula_and_its_documented_table():
+    """By hand: 64 devices, 4,096 images, at 1 TFLOP/s, 1 GB/s and a microsecond."""
+    compute, exchange = predict(4096, 64, 1e12, 1e9, 1e-6)
+    assert compute == pytest.approx(64 * 2.48e9 / 1e12)
+    assert exchange == pytest.approx(2 * 63 / 64 * 4 * (2_368_705 + 4_311_553) / 1e9 + 10 * 6e-6)
+    assert predict(256, 1, 1e12, 1e9, 1e-6)[1] == 0
+    assert model_table() in (ROOT / "docs" / "scaling.md").read_text()
+
+
+def test_the_exchanged_bytes_are_those_of_all_parameters():
+    shapes = jax.eval_shape(lambda: init_state(jax.random.key(0)))
+    params = (shapes.generator.params, shapes.discriminator.params)
+    assert sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)) == REDUCED_BYTES

@@ -1,0 +1,162 @@
+"""What sharing a batch costs: the same global batch on one device, on several that one CPU plays, in several processes.
+
+    python -m benchmarks.scaling --batch-size 64
+    python -m benchmarks.scaling --model            # what a step would cost on up to 4,096 devices; measures nothing
+
+All have the same cores, so nothing can become faster: what is measured is the overhead of sharing, in turn within
+rounds as in `benchmarks.step_time`.
+"""
+
+import argparse
+import json
+import math
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.systems import OURS, System, Worker, machine, summary
+
+_SETTLE_SECONDS = 0.3
+_DEVICES = (2, 4, 8)
+_PROCESSES = (2, 4)
+
+
+# Of a step where convolutions are plain, as on GPU and TPU: the multiply-adds that its program has, zeros of padding
+# included, the gradients of both networks in float32, and about as many all-reduces as the compiled program has.
+MULTIPLY_ADDS = 1_240_000_000  # per example
+REDUCED_BYTES = 4 * (2_368_705 + 4_311_553)
+ALL_REDUCES = 10
+_FLOPS, _BANDWIDTH, _LATENCY = 20e12, 25e9, 20e-6
+
+
+def predict(batch_size: int, devices: int, flops: float, bandwidth: float, latency: float) -> tuple[float, float]:
+    """Seconds of a step that is computing, and that is exchanging gradients: a ring for bytes, a tree for latency."""
+    compute = math.ceil(batch_size / devices) * 2 * MULTIPLY_ADDS / flops
+    if devices == 1:
+        return compute, 0.0
+    ring = 2 * (devices - 1) / devices * REDUCED_BYTES / bandwidth
+    return compute, ring + ALL_REDUCES * latency * math.log2(devices)
+
+
+def model_table(flops: float = _FLOPS, bandwidth: float = _BANDWIDTH, latency: float = _LATENCY) -> str:
+    """Milliseconds per step by global batch and devices, and the share of them that is computing."""
+    counts = (1, 8, 64, 512, 4096)
+    lines = [
+        f"{flops / 1e12:g} TFLOP/s, {bandwidth / 1e9:g} GB/s and {1e6 * latency:g} us a hop for each device:",
+        "",
+        "| global batch | " + " | ".join(f"{n:,} device{'s' if n > 1 else ''}" for n in counts) + " |",
+        "|---|" + "---|" * len(counts),
+    ]
+    for batch_size in (256, 4096, 65_536, 1_048_576):
+        cells = []
+        for n in counts:
+            compute, exchange = predict(batch_size, n, flops, bandwidth, latency)
+            share = compute / (compute + exchange)
+            total = compute + exchange
+            took = f"{total:.1f} s" if total >= 1 else f"{1e3 * total:.0f} ms"
+            cells.append(f"{took}, {share:.0%}" if n <= batch_size else "-")
+        lines.append(f"| {batch_size:,} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def systems() -> dict[str, list[System]]:
+    """Each way to share a batch: the processes that do it together."""
+
+    def sharded(**environment: object) -> System:
+        return System("this_project_sharded", (), tuple((k, str(v)) for k, v in environment.items()))
+
+    ways = {"one device": [OURS]}
+    for n in _DEVICES:
+        ways[f"{n} devices"] = [sharded(XLA_FLAGS=f"--xla_force_host_platform_device_count={n}", JAX_PLATFORMS="cpu")]
+    for n in _PROCESSES:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        job = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": n, "JAX_PLATFORMS": "cpu"}
+        ways[f"{n} processes"] = [sharded(**job, JAX_PROCESS_ID=i) for i in range(n)]
+    return ways
+
+
+def measure(batch_size: int, rounds: int) -> dict[str, Any]:
+    """Seconds per step of each way, and how many times the one device's in the same round."""
+    seconds: dict[str, list[float]] = {}
+    workers: dict[str, list[Worker]] = {}
+    try:
+        for name, processes in systems().items():
+            print(f"{name}: starting and compiling", file=sys.stderr, flush=True)
+            workers[name] = [Worker(system, batch_size, wait=False) for system in processes]
+            for worker in workers[name]:
+                worker.wait_until_ready()
+            seconds[name] = []
+        for i in range(rounds + 1):  # the first warms up
+            for name, together in workers.items():
+                time.sleep(_SETTLE_SECONDS)
+                for worker in together:
+                    worker.send("step")
+                took = max(worker.receive()["seconds"] for worker in together)
+                if i:
+                    seconds[name].append(took)
+    finally:
+        for together in workers.values():
+            for worker in together:
+                worker.close()
+    one = seconds["one device"]
+    return {
+        "machine": machine(),
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "ways": {
+            name: {
+                "seconds_per_step": {**summary(times), "all": times},
+                "times_one_device": summary([a / b for a, b in zip(times, one, strict=True)]),
+            }
+            for name, times in seconds.items()
+        },
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as a Markdown table."""
+    lines = [
+        f"Global batch {result['batch_size']}, {result['machine']['processor']}, {result['machine']['cores']} cores:",
+        "",
+        "| shared by | seconds per step, median (range) | times one device's, median (range) |",
+        "|---|---|---|",
+    ]
+    for name, way in result["ways"].items():
+        step, ratio = way["seconds_per_step"], way["times_one_device"]
+        lines.append(
+            f"| {name} | {step['median']:.3g} ({step['min']:.3g}-{step['max']:.3g}) | "
+            f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f}) |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Time the step on a batch that devices or processes share.")
+    parser.add_argument("--batch-size", type=int, default=64, help="a multiple of 8")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--model", action="store_true", help="print the model's table")
+    parser.add_argument("--flops", type=float, default=_FLOPS, help="of a device, for the model")
+    parser.add_argument("--bandwidth", type=float, default=_BANDWIDTH, help="bytes per second and device")
+    parser.add_argument("--latency", type=float, default=_LATENCY, help="seconds from one device to another")
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
+    args = parser.parse_args()
+    if args.model:
+        print(model_table(args.flops, args.bandwidth, args.latency))
+        return 0
+    if args.batch_size < 8 or args.batch_size % 8:
+        parser.error(f"--batch-size must be a multiple of 8, got {args.batch_size}")
+    if args.rounds < 1:
+        parser.error(f"--rounds must be at least 1, got {args.rounds}")
+    result = measure(args.batch_size, args.rounds)
+    print(table(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
