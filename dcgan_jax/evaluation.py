@@ -18,6 +18,7 @@ from dcgan_jax.metrics import (
     kernel_distance,
     kl_to_uniform,
     nearest_distances,
+    neighbour_radii,
     precision_recall,
 )
 from dcgan_jax.sampling import draw_noise, generate
@@ -186,7 +187,7 @@ def _score(logits: np.ndarray, features: np.ndarray, nearest: float) -> Scores:
     """In float64, on the host's own device where JAX has been left it: not every accelerator has float64."""
     with jax.enable_x64(True), jax.default_device(_host()):
         x, y, answers = (jnp.asarray(a, jnp.float64) for a in (features, _test_features(), logits))
-        precision, recall = precision_recall(y, x)
+        precision, recall = precision_recall(y, x, jnp.asarray(_test_radii()))
         shares = class_shares(answers)
         scores = Scores(
             fid=float(frechet_distance(x, y)),
@@ -234,6 +235,12 @@ def _floor(n: int) -> Scores:
 @functools.cache
 def _test_features() -> np.ndarray:
     return classify(_real_images("test"))[1]
+
+
+@functools.cache
+def _test_radii() -> np.ndarray:
+    """In float64, as `_score` is."""
+    return np.asarray(neighbour_radii(jnp.asarray(_test_features(), jnp.float64)))
 
 
 @functools.cache

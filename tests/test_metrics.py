@@ -102,6 +102,7 @@ def test_precision_and_recall_are_those_of_scikit_learns_neighbours(features):
 
     real, fake = features
     precision, recall = metrics.precision_recall(real, fake)
+    assert metrics.precision_recall(real, fake, metrics.neighbour_radii(real)) == (precision, recall)
     np.testing.assert_allclose([precision, recall], [inside(fake, real), inside(real, fake)], rtol=TOLERANCE)
 
 

@@ -71,7 +71,7 @@ def test_two_pictures_soon_after_a_good_one_are_no_proof(dog, reals):
     """As `--sample-every 1` has them: pictures of almost the same generator."""
     same = reals[:1].repeat(16, axis=0)
     dog.see_images(2000, reals)
-    assert [dog.see_images(step, same) for step in range(2001, 2300)] == [None] * 299
+    assert [dog.see_images(step, same) for step in range(2001, 2300, 23)] == [None] * 13
     assert dog.see_images(2300, same) is not None
 
 
