@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,11 +16,19 @@ import jax
 import numpy as np
 import platformdirs
 
-from dcgan_jax.checkpoint import CheckpointError
+from dcgan_jax.checkpoint import CheckpointError, save_checkpoint
 from dcgan_jax.classifier import ClassifierError
 from dcgan_jax.config import ConfigError, TrainConfig
-from dcgan_jax.data import DatasetError, load_dataset
-from dcgan_jax.devices import BrokenJobError, DevicesError, FirstProcessError, from_first, is_first, join_job
+from dcgan_jax.data import DatasetError
+from dcgan_jax.devices import (
+    BrokenJobError,
+    DevicesError,
+    FirstProcessError,
+    check_devices,
+    from_first,
+    is_first,
+    join_job,
+)
 from dcgan_jax.evaluation import MOST, SAMPLES, EvaluationError, draw_many, evaluate, evaluate_images, table
 from dcgan_jax.export import (
     FORMATS,
@@ -151,6 +160,7 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     try:
         if given.pop("distributed"):
             join_job()
+        check_devices()
         config = TrainConfig(**from_first(lambda: dataclasses.asdict(_settings(given, resume))))
         if dry_run:
             if is_first():
@@ -327,16 +337,22 @@ def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 
 def _import(weights: list[str], config: TrainConfig) -> None:
     _check_printable(*weights)
-    if len(weights) > (1 if weights[0].endswith(".safetensors") else len(NETWORKS)):
+    if len(weights) > len(NETWORKS) or (len(weights) > 1 and any(name.endswith(".safetensors") for name in weights)):
         raise ConfigError(f"one .safetensors or up to two .weights.h5 make a run, got {' '.join(weights)}")
     folder = choose_folder(config.workdir, resume=False)
-    check(config, folder, resume=False)
+    images = check(config, folder, resume=False)
     state, keys = fresh_state(config)
     for path, network in zip(weights, NETWORKS, strict=False):
         state = import_weights(Path(path), state, network)
     config = dataclasses.replace(config, workdir=str(folder))
     with hold(folder, resume=False):
-        reals = np.asarray(draw_batch(jax.numpy.asarray(load_dataset(config.dataset)), keys["reals"], GRID))
+        # Before the folder holds a run: one that was cut off here must not go on from other weights.
+        try:
+            save_checkpoint(folder / "checkpoints", state, keys["run"], dataclasses.asdict(config))
+        except BaseException:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            raise
+        reals = np.asarray(draw_batch(jax.numpy.asarray(images), keys["reals"], GRID))
         with Records(config, keys, reals, 0, {}) as records:
             records.begin(state)
     print(f"{folder} begins with {', '.join(weights)}: train on with --workdir {folder} --resume")
@@ -382,12 +398,16 @@ def _reporting(work: Callable[[], None]) -> int:
     """Do it, with compiled programs kept and every error told in one line; the exit code."""
     _keep_compiled_programs()
     try:
+        check_devices()
         work()
     except _USER_ERRORS as error:
         _tell(error)
         return 2
     except OSError as error:
         _tell(error)
+        return 2
+    except jax.errors.JaxRuntimeError as error:  # a device's memory is full
+        _tell(f"the device gave up ({_first_line(error)})")
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -48,6 +48,14 @@ def join_job() -> None:
         raise DevicesError(f"--distributed finds no job to join ({reason}): set {', '.join(_VARIABLES)}") from error
 
 
+def check_devices() -> None:
+    """Raises: DevicesError if JAX finds no device, or not the kind that ``JAX_PLATFORMS`` names."""
+    try:
+        jax.devices()
+    except Exception as error:  # of whatever the backends raise
+        raise DevicesError(f"JAX finds no device ({(str(error).splitlines() or [''])[0][:200]})") from error
+
+
 def is_first() -> bool:
     """Whether this is the process that reads and writes files; always so in a job of one."""
     return jax.process_index() == 0
@@ -96,7 +104,7 @@ def from_first(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if is_first():
         try:
             text = json.dumps(work()).encode()
-        except Exception as raised:
+        except BaseException as raised:  # Ctrl-C too: the others wait
             error = raised
     length = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if error else len(text))))
     if error:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def export_stablehlo(path: Path, state: GANState, network: str = "generator") ->
     (batch,) = export.symbolic_shape("b")
     x = jax.ShapeDtypeStruct((batch, *_input_shape(state, network)), jnp.float32)
     program = export.export(jax.jit(_half(state, network).infer), platforms=_PLATFORMS)(x)
-    _write(path, lambda partial: partial.write_bytes(program.serialize()))
+    _write(path, lambda file: file.write_bytes(program.serialize()))
 
 
 def export_onnx(path: Path, state: GANState, network: str = "generator") -> None:
@@ -65,7 +66,7 @@ def export_onnx(path: Path, state: GANState, network: str = "generator") -> None
     if hasattr(half.module, "plain"):  # what is fast on a CPU here is not what it is there
         half = half.replace(module=half.module.clone(plain=True))
     x = ("B", *_input_shape(state, network))
-    _write(path, lambda partial: to_onnx(half.infer, [x], return_mode="file", output_path=str(partial)))
+    _write(path, lambda file: file.write_bytes(to_onnx(half.infer, [x]).SerializeToString()))
 
 
 def export_safetensors(path: Path, state: GANState, about: dict[str, Any]) -> None:
@@ -79,9 +80,9 @@ def export_safetensors(path: Path, state: GANState, about: dict[str, Any]) -> No
     Raises:
       ExportError: if the package safetensors is not installed.
     """
-    save_file = _safetensors().save_file
-    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in _named(state).items()}
-    _write(path, lambda partial: save_file(tensors, partial, metadata={"dcgan-jax": json.dumps(about)}))
+    save = _safetensors().save
+    tensors = {name: np.asarray(leaf, order="C") for name, leaf in _named(state).items()}
+    _write(path, lambda file: file.write_bytes(save(tensors, metadata={"dcgan-jax": json.dumps(about)})))
 
 
 def export_keras(path: Path, state: GANState, network: str = "generator") -> None:
@@ -96,7 +97,7 @@ def export_keras(path: Path, state: GANState, network: str = "generator") -> Non
         model.set_weights(convert[network]({"params": half.params, "batch_stats": half.batch_stats}))
     except (KeyError, ValueError) as error:
         raise ExportError(f"only the tutorial's networks can be written for Keras ({error})") from error
-    _write(path, lambda partial: model.save_weights(partial))
+    _write(path, model.save_weights)
 
 
 def import_weights(path: Path, state: GANState, network: str = "generator") -> GANState:
@@ -108,7 +109,7 @@ def import_weights(path: Path, state: GANState, network: str = "generator") -> G
       network: whose weights a ``.weights.h5`` holds.
 
     Raises:
-      ExportError: if the file cannot be read, or holds other arrays.
+      ExportError: if the file cannot be read, or holds other arrays or numbers that are not finite.
     """
     if path.name.endswith(".safetensors"):
         halves = _read_safetensors(path, state)
@@ -116,6 +117,10 @@ def import_weights(path: Path, state: GANState, network: str = "generator") -> G
         halves = {network: _read_keras(path, network)}
     else:
         raise ExportError(f"weights are read from .safetensors and .weights.h5, got {path}")
+    for at, leaf in jax.tree_util.tree_leaves_with_path(halves):
+        if not np.isfinite(leaf).all():
+            name = jax.tree_util.keystr(at, simple=True, separator="/")
+            raise ExportError(f"{path}: {name} has numbers that are NaN or infinite")
     for name, variables in halves.items():
         half = _half(state, name).replace(
             params=variables["params"], batch_stats=variables.get("batch_stats", _half(state, name).batch_stats)
@@ -189,8 +194,8 @@ def _read_keras(path: Path, network: str) -> dict[str, Any]:
     try:
         model.load_weights(path)
     except Exception as error:  # whatever Keras and h5py make of another model's file, or of a damaged one
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise ExportError(f"{path} does not hold the weights of the tutorial's {network} ({reason})") from error
+        reason = f"{path} does not hold the weights of the tutorial's {network} ({_first_line(error)})"
+        raise ExportError(reason) from error
     return convert(model.get_weights())
 
 
@@ -200,7 +205,9 @@ def _keras_model(network: str) -> Any:
     try:
         import keras  # pyright: ignore[reportMissingImports]  # extra: export
     except ImportError as error:
-        raise ExportError("this needs the package keras: pip install 'dcgan-jax[export]'") from error
+        raise ExportError(f"this needs the package keras ({error}): pip install 'dcgan-jax[export]'") from error
+    except Exception as error:  # a KERAS_BACKEND that there is not
+        raise ExportError(f"Keras cannot be used ({_first_line(error)})") from error
     layers = keras.layers
     if network == "discriminator":
         model = keras.Sequential([keras.Input((28, 28, 1))])
@@ -234,10 +241,21 @@ def _safetensors() -> Any:
 
 
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file in one move."""
-    partial = path.with_name(f"partial-{path.name}")  # with its suffix, which some writers insist on
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write a file in one move, from a folder beside it where it has its own name, which some writers insist on.
+
+    Raises:
+      OSError: if the folder cannot be written.
+      ExportError: if the writer fails.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".dcgan-jax-") as folder:
+        try:
+            write(Path(folder) / path.name)
+        except OSError:
+            raise
+        except Exception as error:  # whatever the libraries of the formats raise
+            raise ExportError(f"cannot write {path} ({_first_line(error)})") from error
+        os.replace(Path(folder) / path.name, path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

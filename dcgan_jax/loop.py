@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from dcgan_jax.checkpoint import (
-    CheckpointError,
     checkpoint_steps,
     clear_leftovers,
     newest_intact,
@@ -30,6 +29,7 @@ from dcgan_jax.config import TrainConfig
 from dcgan_jax.data import load_dataset
 from dcgan_jax.devices import (
     BrokenJobError,
+    FirstProcessError,
     arrays_from_first,
     data_mesh,
     from_first,
@@ -147,12 +147,14 @@ def train(config: TrainConfig, *, resume: bool = False) -> Outcome:
             found.append(_restore(config, folder))
             return dataclasses.asdict(dataclasses.replace(config, workdir=str(folder)))
 
-        agreed = TrainConfig(**from_first(claim))
+        agreed = TrainConfig(**from_first(claim))  # an error here is one that all know of
         try:
             return _train(agreed, *(found.pop() if found else (*_beginning(agreed), {})))
-        except (CheckpointError, OSError, jax.errors.JaxRuntimeError) as error:
+        except (NotFiniteError, FirstProcessError):  # on all processes
+            raise
+        except BaseException as error:
             if jax.process_count() > 1:
-                raise BrokenJobError(str(error)) from error
+                raise BrokenJobError(str(error) or type(error).__name__) from error
             raise
 
 
@@ -221,9 +223,10 @@ def _train(config: TrainConfig, state: GANState, key: jax.Array, memory: dict[st
         if is_first():
             reals = jax.device_get(draw_batch(own(dataset), keys["reals"], GRID))
             records = until_the_end.enter_context(Records(config, keys, reals, step, memory))
-            if not checkpoint_steps(folder / "checkpoints"):
+            new = not checkpoint_steps(folder / "checkpoints")
+            if new:
                 records.begin(state)
-            _announce(config, start, mesh)
+            _announce(config, None if new else start, mesh)
         stopped = until_the_end.enter_context(_signals())
         calls = 0
         while step < config.steps:
@@ -249,10 +252,12 @@ def _train(config: TrainConfig, state: GANState, key: jax.Array, memory: dict[st
             drawing = _is_sampled(step, config)
             logging = any(is_logged(n, config) for n in range(before + 1, step + 1))
             if saving or logging:
-                rows = list(_read(unread, step))
-                unread.clear()
+                rows = _read(unread, step)
                 if records:
                     records.losses(rows, last=step if last else None)
+                else:
+                    deque(rows, maxlen=0)  # it raises what the first process's raises
+                unread.clear()
             if drawing and records:
                 records.picture(state)
             if config.stop_on_collapse and (saving or logging or drawing):
@@ -281,9 +286,9 @@ def _train(config: TrainConfig, state: GANState, key: jax.Array, memory: dict[st
         return Outcome(own(state), folder, None if collapsed or step == config.steps else by, collapsed)
 
 
-def _announce(config: TrainConfig, start: int, mesh: Mesh) -> None:
+def _announce(config: TrainConfig, start: int | None, mesh: Mesh) -> None:
     """What will be done, before it takes long."""
-    if start:
+    if start is not None:
         print(f"going on from step {start:,} in {config.workdir}")
     else:
         print(f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {config.workdir}")

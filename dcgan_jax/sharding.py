@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.shard_alike import shard_alike
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -38,7 +39,7 @@ def automatic(outputs: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             given = signature.bind(*args, **kwargs).arguments
-            static = {name: value for name, value in given.items() if isinstance(value, int)}
+            static = {name: value for name, value in given.items() if isinstance(value, int | np.integer)}
             arrays = {name: value for name, value in given.items() if name not in static}
             layouts = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, arrays)
             meshes = [layout.mesh for layout in jax.tree.leaves(layouts) if layout.mesh.explicit_axes]
@@ -57,8 +58,10 @@ def automatic(outputs: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
 
 
 def as_the_state(mesh: Any, layouts: dict[str, Any]) -> tuple[Any, NamedSharding]:
-    """Of a step: the new state is laid out as the old one, the metrics are on every device."""
-    return layouts["state"], NamedSharding(mesh, PartitionSpec())
+    """Of a step: the new state is laid out as the old one, on every device if that was on none; so are the metrics."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    state = jax.tree.map(lambda layout: layout if layout.mesh.axis_names else everywhere, layouts["state"])
+    return state, everywhere
 
 
 def as_the_noise(mesh: Any, layouts: dict[str, Any]) -> NamedSharding:

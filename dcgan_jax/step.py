@@ -94,10 +94,15 @@ def generator_step(
     Returns:
       The state with a new generator (and a new average of it, if one is kept), and ``g_loss`` and
       ``g_accuracy`` before the update.
+
+    Raises:
+      ValueError: if ``like`` has another number of rows.
     """
     noise_key, generator_key, discriminator_key = jax.random.split(key, 3)
     z = draw_noise(noise_key, batch_size, state.latent_size)  # [B, latent]
     if like is not None:
+        if like.shape[0] != batch_size:
+            raise ValueError(f"like must have batch_size = {batch_size} rows, got {like.shape[0]}")
         z = spread_like(z, like)
     frozen = jax.lax.stop_gradient(state.discriminator.params)
 

@@ -1,9 +1,9 @@
-"""A batch that does not fit: gradients of four small ones are averaged before either network moves.
+"""A batch that does not fit: each network moves once in four steps, along the mean of four small ones' gradients.
 
     python examples/gradient_accumulation.py --steps 5 --batch-size 16
 
 `optax.MultiSteps` does it inside the optimizer, so the step is unchanged. Batch normalisation and D's accuracy are
-those of each small batch.
+those of each small batch; G's last gradient of four is against the discriminator that has just moved.
 """
 
 import argparse

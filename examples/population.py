@@ -18,6 +18,7 @@ import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from dcgan_jax import GANState, NetworkState, evaluate_images, init_state, load_dataset, rmsprop, sample, train_step
+from dcgan_jax.evaluation import EvaluationError
 
 
 class SmallGenerator(nn.Module):
@@ -59,7 +60,20 @@ def member(key: jax.Array, learning_rate: jax.Array) -> GANState:
     return state.replace(generator=at_rate(state.generator), discriminator=at_rate(state.discriminator))
 
 
+def score(images: np.ndarray) -> float:
+    """NaN for a member that has failed: the others still count."""
+    try:
+        return evaluate_images(images).scores.fid
+    except EvaluationError:
+        return float("nan")
+
+
 def main(steps: int, batch_size: int, samples: int, out: Path | None = None) -> tuple[GANState, list[float]]:
+    if out:  # before the work
+        import matplotlib  # the extra `bench`
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
     rates = jnp.geomspace(1e-5, 3e-2, 8)
     keys = jax.random.split(jax.random.key(0), len(rates))
     population = jax.vmap(member)(keys, rates)
@@ -78,15 +92,10 @@ def main(steps: int, batch_size: int, samples: int, out: Path | None = None) -> 
     for i in range(steps):
         population = jax.block_until_ready(step(population, i))
     drawn = jax.vmap(lambda state: sample(state, jax.random.key(2), samples))(population)
-    fids = [evaluate_images(images).scores.fid for images in np.asarray(drawn)]
+    fids = [score(images) for images in np.asarray(drawn)]
     for rate, fid in zip(rates, fids, strict=True):
         print(f"learning rate {rate:.1e}: FID {fid:.1f}")
     if out:
-        import matplotlib  # the extra `bench`
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
         figure, axis = pyplot.subplots(layout="constrained")
         axis.loglog(rates, fids, marker="o")
         axis.set(xlabel="learning rate", ylabel="FID", title=f"Eight GANs after {steps:,} steps, trained as one")

@@ -1,6 +1,7 @@
 """Batches that several devices share: eight that are one CPU in truth, and processes that are real."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -60,15 +61,15 @@ def test_eight_devices_do_the_ten_steps_that_one_does(run_python):
     # Gradients, statistics and metrics are summed over the devices; nothing of the batch leaves the device it is on.
     assert {kind for _, kind in collectives} == {"all-reduce"}
     assert 5 <= len(collectives) <= 20
-    assert not any("f64[8," in shapes or "u8[" in shapes for shapes, _ in collectives)
+    assert not any(f"f64[{n}," in shapes or "u8[" in shapes for shapes, _ in collectives for n in (8, 16))
 
 
 @pytest.fixture
-def job(command, tmp_path):
+def job(command, wheel, tmp_path):
     """Start a job of so many processes on this machine, as a cluster would; all are killed at the end."""
     started = []
 
-    def start(count, *flags, folder):
+    def start(count, *flags, folder, path=None):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -76,6 +77,8 @@ def job(command, tmp_path):
         flags = ("--distributed", "--workdir", folder, *flags)
         for i in range(count):
             environment = {**variables, "JAX_PROCESS_ID": str(i)}
+            if path:  # before the package's own
+                environment["PYTHONPATH"] = os.pathsep.join([str(path), str(wheel)])
             with (tmp_path / f"{folder.name}-{i}.txt").open("w") as told:
                 process = command(*flags, cwd=tmp_path, environment=environment, stdout=told, stderr=subprocess.STDOUT)
             started.append(process)
@@ -171,15 +174,44 @@ def test_a_first_process_that_cannot_begin_ends_the_others(job, tmp_path):
     [
         (["--devices", 2], "--devices must be at most 1, those of this machine, got 2"),
         (["--devices", 0], "--devices must be between 1 and"),
-        (["--distributed"], "--distributed finds no job to join"),
     ],
 )
-def test_devices_that_cannot_be_had_are_told(flags, message, tmp_path, capsys, monkeypatch):
-    for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
-        monkeypatch.delenv(name, raising=False)
+def test_devices_that_cannot_be_had_are_told(flags, message, tmp_path, capsys):
     assert cli.train_main([*map(str, flags), "--workdir", str(tmp_path / "run")]) == 2
     assert message in one_line(capsys)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_job_that_nobody_describes_and_a_device_that_there_is_not_are_told(command, tmp_path):
+    for flags, environment, message in (
+        (["--distributed"], {}, "--distributed finds no job to join (coordinator_address should be defined"),
+        (["--dry-run"], {"JAX_PLATFORMS": "nonsense"}, "JAX finds no device (Unable to initialize backend 'nonsense'"),
+    ):
+        process = command(
+            *flags, "--workdir", tmp_path / "run", cwd=tmp_path, environment=environment, stderr=subprocess.PIPE
+        )
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 2
+        assert err.startswith(f"error: {message}")
+        assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_error_on_another_process_ends_the_job_at_once(job, tmp_path):
+    """The second process has no data set; nobody waits for the minutes that JAX would."""
+    folder = tmp_path / "run"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nif os.environ.get('JAX_PROCESS_ID') == '1':\n"
+        "    import dcgan_jax.data as d, dcgan_jax.loop as l\n"
+        "    def fail(*a, **k): raise d.DatasetError('no data here')\n"
+        "    l.load_dataset = fail\n"
+    )
+    began = time.monotonic()
+    processes = job(2, "--steps", 5, "--batch-size", 2, folder=folder, path=tmp_path)
+    assert processes[1].wait(timeout=120) == 2
+    assert processes[0].wait(timeout=120) != 0
+    assert time.monotonic() - began < 150
+    assert "error: the job is broken (no data here)" in (tmp_path / "run-1.txt").read_text()
 
 
 def test_a_batch_that_the_devices_cannot_share_is_told_and_fewer_devices_train_it(run_python, tmp_path):
@@ -225,6 +257,11 @@ def test_the_step_runs_on_explicit_axes_in_shard_map_and_under_checkpoint(run_py
         assert many.generator.params["Dense_0"]["kernel"].sharding.is_fully_replicated
         assert_close(others["d_loss"], metrics["d_loss"], 1e-5)
         assert_close(others["g_loss"], metrics["g_loss"], 1e-5)
+        # A state that is on no mesh yet.
+        many, others = train_step(state, jax.device_put(images, split), key)
+        assert many.generator.params["Dense_0"]["kernel"].sharding.is_fully_replicated
+        assert_close(others["d_loss"], metrics["d_loss"], 1e-5)
+        alone, _ = generator_step(state, key, np.int64(16), like=jax.device_put(images, split))
         alone, _ = generator_step(jax.device_put(state, everywhere), key, 16, like=jax.device_put(images, split))
         assert_close(alone.generator.batch_stats, generator_step(state, key, 16)[0].generator.batch_stats, 1e-5)
         z = np.zeros((16, 5), np.float32)

@@ -24,7 +24,15 @@ from dcgan_jax import (
     generator_to_keras,
     init_state,
 )
-from dcgan_jax.export import ExportError, export_keras, export_onnx, export_stablehlo, import_weights
+from dcgan_jax.checkpoint import CheckpointError
+from dcgan_jax.export import (
+    ExportError,
+    export_keras,
+    export_onnx,
+    export_safetensors,
+    export_stablehlo,
+    import_weights,
+)
 from dcgan_jax.run import restore_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -147,6 +155,7 @@ def test_onnx_runs_in_onnxruntime_for_any_batch(trained, z, tmp_path):
     pytest.importorskip("jax2onnx")
     export_onnx(tmp_path / "g.onnx", trained, "generator")
     export_onnx(tmp_path / "d.onnx", trained, "discriminator")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d.onnx", "g.onnx"]  # weights and all
     generator, discriminator = (
         onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", providers=["CPUExecutionProvider"]) for name in "gd"
     )
@@ -181,6 +190,45 @@ def test_an_imported_average_begins_anew(trained, finished, tmp_path):
     assert_same_bits(state.ema.params, trained.generator.params)
 
 
+def test_weights_that_are_not_finite_are_refused(finished, tmp_path, capsys):
+    good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
+    assert run("export", finished[0], "--format", "safetensors", "--out", good) == 0
+    tensors = load_file(good)
+    tensors["generator/params/conv_2/bias"][3] = np.nan
+    save_file(tensors, bad)
+    capsys.readouterr()
+    assert run("import", bad, "--workdir", tmp_path / "run") == 2
+    assert "generator/params/conv_2/bias has numbers that are NaN or infinite" in one_line(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_states_with_scalars_come_back(tmp_path):
+    """Spectral norm keeps the largest singular value of each layer."""
+    from test_examples import example
+
+    own = example("own_modules")
+    modules = {"generator": own.MyGenerator(), "discriminator": own.MyDiscriminator()}
+    state, other = (init_state(jax.random.key(i), **modules) for i in range(2))
+    export_safetensors(tmp_path / "own.safetensors", state, {})
+    back = import_weights(tmp_path / "own.safetensors", other)
+    assert_same_bits(back.discriminator.batch_stats, state.discriminator.batch_stats)
+
+
+def test_an_import_that_cannot_save_leaves_no_run(finished, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "gan.safetensors"
+    assert run("export", finished[0], "--format", "safetensors", "--out", out) == 0
+    capsys.readouterr()
+
+    def full(*_, **__):
+        raise CheckpointError("no space left on the disk")
+
+    monkeypatch.setattr(cli, "save_checkpoint", full)
+    assert run("import", out, "--workdir", tmp_path / "run", "--batch-size", 2) == 2
+    assert "no space left" in one_line(capsys)
+    monkeypatch.undo()
+    assert run("import", out, "--workdir", tmp_path / "run", "--batch-size", 2) == 0
+
+
 def test_what_cannot_be_exported_or_imported_is_told_in_one_line(finished, tmp_path, capsys):
     folder, _ = finished
     (tmp_path / "there.onnx").touch()
@@ -199,6 +247,8 @@ def test_what_cannot_be_exported_or_imported_is_told_in_one_line(finished, tmp_p
         (["import", tmp_path / "text.weights.h5"], "does not hold the weights of the tutorial's generator"),
         (["import", tmp_path / "other.safetensors"], "holds other arrays than these networks"),
         (["import", tmp_path / "other.safetensors", tmp_path / "x.safetensors"], "one .safetensors or up to two"),
+        (["import", tmp_path / "g.weights.h5", tmp_path / "x.safetensors"], "one .safetensors or up to two"),
+        (["export", folder, "--format", "safetensors", "--out", tmp_path / "no" / "g.safetensors"], "No such file"),
         (["import", tmp_path / "other.safetensors", "--batch-size", 0], "--batch-size must be between"),
     ]:
         flags = ["--workdir", tmp_path / "run"] if argv[0] == "import" else []
