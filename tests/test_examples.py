@@ -132,7 +132,7 @@ def test_population_trains_eight_gans_as_one(monkeypatch):
 def test_every_example_is_a_page_and_is_tested_and_named_in_the_readme():
     source, readme = (ROOT / "tests" / "test_examples.py").read_text(), (ROOT / "README.md").read_text()
     for name in EXAMPLES:
-        assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) <= 110, name
+        assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) <= 120, name
         assert f'example("{name}")' in source or f'small("{name}")' in source, name
         assert f"examples/{name}.py" in readme, name
 
