@@ -124,13 +124,13 @@ def results() -> Iterator[tuple[str, Setting, dict[str, Any]]]:
 
 def table() -> str:
     """A row for each run's end, the averaged weights in one of their own, and the floor."""
-    head = "| run | weights | FID | KID x 1,000 | precision | recall | MNIST score | digits: KL, missing | nearest |"
+    head = "| run | weights | FID | KID | precision | recall | MNIST score | digits: KL, missing | nearest |"
     lines = [head, "|---|---|---|---|---|---|---|---|---|"]
 
     def row(title: str, weights: str, s: dict[str, Any]) -> str:
         missing = " ".join(map(str, s["missing_digits"])) or "none"
         return (
-            f"| {title} | {weights} | {s['fid']:.2f} | {1000 * s['kid']:.2f} | {s['precision']:.3f} | "
+            f"| {title} | {weights} | {s['fid']:.2f} | {s['kid']:.2f} | {s['precision']:.3f} | "
             f"{s['recall']:.3f} | {s['mnist_score']:.2f} | {s['digit_kl']:.3f}, {missing} | {s['nearest']:.2f} |"
         )
 

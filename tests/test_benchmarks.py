@@ -10,6 +10,7 @@ from dcgan_jax import init_state
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
+from benchmarks import quality  # noqa: E402
 from benchmarks.scaling import REDUCED_BYTES, model_table, predict  # noqa: E402
 from benchmarks.step_time import main, minimum_multiply_adds, table  # noqa: E402
 
@@ -49,6 +50,14 @@ def test_the_documented_tables_are_those_of_the_recorded_runs():
     for batch_size, pages in ((64, ["README.md", "docs/performance.md"]), (256, ["docs/performance.md"])):
         result = json.loads((ROOT / "benchmarks" / "results" / f"step_time_{batch_size}.json").read_text())
         assert all(table(result) in (ROOT / page).read_text() for page in pages)
+
+
+def test_the_documented_quality_is_that_of_the_recorded_runs():
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert quality.table() in page
+    for name, _, _ in quality.results():
+        assert f"images/quality-{name}.png" in page
+        assert (ROOT / "docs" / "images" / f"quality-{name}.png").exists()
 
 
 @pytest.mark.slow
