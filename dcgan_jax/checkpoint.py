@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from dcgan_jax.errors import first_line
 from dcgan_jax.state import GANState
 
 FORMAT = 1  # counts up when a checkpoint of the last version cannot be read as before
@@ -304,4 +305,4 @@ def _reason(error: Exception) -> str:
         return error.strerror
     if "RESOURCE_EXHAUSTED" in str(error):  # TensorStore's words for it run over several lines
         return "no space left on the disk"
-    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    return first_line(error)

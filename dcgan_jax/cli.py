@@ -29,6 +29,7 @@ from dcgan_jax.devices import (
     is_first,
     join_job,
 )
+from dcgan_jax.errors import first_line
 from dcgan_jax.evaluation import MOST, SAMPLES, EvaluationError, draw_many, evaluate, evaluate_images, table
 from dcgan_jax.export import (
     FORMATS,
@@ -98,10 +99,6 @@ def _train_parser(prog: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, say what would run, write nothing")
     return parser
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _settings(given: dict[str, Any], resume: bool) -> TrainConfig:
@@ -180,12 +177,12 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
         return 2
     except BrokenJobError as error:
         _tell(
-            f"the job is broken ({_first_line(error)}): what was saved before is in the run folder, go on with --resume"
+            f"the job is broken ({first_line(error)}): what was saved before is in the run folder, go on with --resume"
         )
         sys.stdout.flush()
         os._exit(2)  # at a regular end JAX would wait minutes for the other processes, which wait for this one
     except jax.errors.JaxRuntimeError as error:  # a device's memory is full
-        _tell(f"the device gave up ({_first_line(error)}): what was saved before is in the run folder")
+        _tell(f"the device gave up ({first_line(error)}): what was saved before is in the run folder")
         return 2
     except KeyboardInterrupt:  # before the first step, or a second time
         print("interrupted; nothing was saved since the last checkpoint", file=sys.stderr)
@@ -407,7 +404,7 @@ def _reporting(work: Callable[[], None]) -> int:
         _tell(error)
         return 2
     except jax.errors.JaxRuntimeError as error:  # a device's memory is full
-        _tell(f"the device gave up ({_first_line(error)})")
+        _tell(f"the device gave up ({first_line(error)})")
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -15,6 +15,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from dcgan_jax.errors import first_line
+
 AXIS = "data"  # of the mesh: the batch is split along it, all else is on every device
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
@@ -44,7 +46,7 @@ def join_job() -> None:
         count, index = (int(text) if (text := os.environ.get(name)) else None for name in _VARIABLES[1:])
         jax.distributed.initialize(num_processes=count, process_id=index)
     except Exception as error:  # of whatever the cluster's own tools raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DevicesError(f"--distributed finds no job to join ({reason}): set {', '.join(_VARIABLES)}") from error
 
 
@@ -53,7 +55,7 @@ def check_devices() -> None:
     try:
         jax.devices()
     except Exception as error:  # of whatever the backends raise
-        raise DevicesError(f"JAX finds no device ({(str(error).splitlines() or [''])[0][:200]})") from error
+        raise DevicesError(f"JAX finds no device ({first_line(error)})") from error
 
 
 def is_first() -> bool:

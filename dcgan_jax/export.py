@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.errors import first_line
 from dcgan_jax.keras_weights import (
     discriminator_from_keras,
     discriminator_to_keras,
@@ -81,7 +82,8 @@ def export_safetensors(path: Path, state: GANState, about: dict[str, Any]) -> No
       ExportError: if the package safetensors is not installed.
     """
     save = _safetensors().save
-    tensors = {name: np.asarray(leaf, order="C") for name, leaf in _named(state).items()}
+    leaves = jax.tree_util.tree_leaves_with_path(_trees(state))
+    tensors = {_name(at): np.asarray(leaf, order="C") for at, leaf in leaves}
     _write(path, lambda file: file.write_bytes(save(tensors, metadata={"dcgan-jax": json.dumps(about)})))
 
 
@@ -119,8 +121,7 @@ def import_weights(path: Path, state: GANState, network: str = "generator") -> G
         raise ExportError(f"weights are read from .safetensors and .weights.h5, got {path}")
     for at, leaf in jax.tree_util.tree_leaves_with_path(halves):
         if not np.isfinite(leaf).all():
-            name = jax.tree_util.keystr(at, simple=True, separator="/")
-            raise ExportError(f"{path}: {name} has numbers that are NaN or infinite")
+            raise ExportError(f"{path}: {_name(at)} has numbers that are NaN or infinite")
     for name, variables in halves.items():
         half = _half(state, name).replace(
             params=variables["params"], batch_stats=variables.get("batch_stats", _half(state, name).batch_stats)
@@ -148,15 +149,13 @@ def _input_shape(state: GANState, network: str) -> tuple[int, ...]:
     return jax.eval_shape(generate, state, jnp.zeros((1, state.latent_size))).shape[1:]
 
 
-def _named(state: GANState) -> dict[str, Any]:
-    """Each parameter and statistic under its place."""
-    leaves = {}
-    for network in NETWORKS:
-        half = _half(state, network)
-        for collection in _COLLECTIONS:
-            for at, leaf in jax.tree_util.tree_leaves_with_path(getattr(half, collection)):
-                leaves[f"{network}/{collection}/{jax.tree_util.keystr(at, simple=True, separator='/')}"] = leaf
-    return leaves
+def _trees(state: GANState) -> dict[str, dict[str, Any]]:
+    """Parameters and statistics of both networks, as one tree."""
+    return {n: {collection: getattr(_half(state, n), collection) for collection in _COLLECTIONS} for n in NETWORKS}
+
+
+def _name(at: Any) -> str:
+    return jax.tree_util.keystr(at, simple=True, separator="/")
 
 
 def _read_safetensors(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
@@ -166,24 +165,14 @@ def _read_safetensors(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
         raise
     except Exception as error:  # whatever its parser makes of a damaged file
         raise ExportError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
-    expected = _named(state)
+    expected = {_name(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(_trees(state))}
     if set(tensors) != set(expected):
         missing, other = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
         raise ExportError(f"{path} holds other arrays than these networks: missing {missing[:3]}, unknown {other[:3]}")
     for name, leaf in expected.items():
         if tensors[name].shape != leaf.shape:
             raise ExportError(f"{path}: {name} must have shape {leaf.shape}, got {tensors[name].shape}")
-    halves: dict[str, dict[str, Any]] = {}
-    for network in NETWORKS:
-        for collection in _COLLECTIONS:
-            tree = getattr(_half(state, network), collection)
-            halves.setdefault(network, {})[collection] = jax.tree_util.tree_map_with_path(
-                lambda at, leaf, start=f"{network}/{collection}/": jnp.asarray(
-                    tensors[start + jax.tree_util.keystr(at, simple=True, separator="/")], leaf.dtype
-                ),
-                tree,
-            )
-    return halves
+    return jax.tree_util.tree_map_with_path(lambda at, leaf: jnp.asarray(tensors[_name(at)], leaf.dtype), _trees(state))
 
 
 def _read_keras(path: Path, network: str) -> dict[str, Any]:
@@ -194,7 +183,7 @@ def _read_keras(path: Path, network: str) -> dict[str, Any]:
     try:
         model.load_weights(path)
     except Exception as error:  # whatever Keras and h5py make of another model's file, or of a damaged one
-        reason = f"{path} does not hold the weights of the tutorial's {network} ({_first_line(error)})"
+        reason = f"{path} does not hold the weights of the tutorial's {network} ({first_line(error)})"
         raise ExportError(reason) from error
     return convert(model.get_weights())
 
@@ -207,7 +196,7 @@ def _keras_model(network: str) -> Any:
     except ImportError as error:
         raise ExportError(f"this needs the package keras ({error}): pip install 'dcgan-jax[export]'") from error
     except Exception as error:  # a KERAS_BACKEND that there is not
-        raise ExportError(f"Keras cannot be used ({_first_line(error)})") from error
+        raise ExportError(f"Keras cannot be used ({first_line(error)})") from error
     layers = keras.layers
     if network == "discriminator":
         model = keras.Sequential([keras.Input((28, 28, 1))])
@@ -253,9 +242,5 @@ def _write(path: Path, write: Callable[[Path], Any]) -> None:
         except OSError:
             raise
         except Exception as error:  # whatever the libraries of the formats raise
-            raise ExportError(f"cannot write {path} ({_first_line(error)})") from error
+            raise ExportError(f"cannot write {path} ({first_line(error)})") from error
         os.replace(Path(folder) / path.name, path)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
