@@ -10,7 +10,7 @@ from dcgan_jax import init_state
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import quality  # noqa: E402
+from benchmarks import quality, scaling  # noqa: E402
 from benchmarks.scaling import REDUCED_BYTES, model_table, predict  # noqa: E402
 from benchmarks.step_time import main, minimum_multiply_adds, table  # noqa: E402
 
@@ -50,6 +50,12 @@ def test_the_documented_tables_are_those_of_the_recorded_runs():
     for batch_size, pages in ((64, ["README.md", "docs/performance.md"]), (256, ["docs/performance.md"])):
         result = json.loads((ROOT / "benchmarks" / "results" / f"step_time_{batch_size}.json").read_text())
         assert all(table(result) in (ROOT / page).read_text() for page in pages)
+
+
+def test_the_documented_overhead_of_sharing_is_that_of_the_recorded_run():
+    result = json.loads((ROOT / "benchmarks" / "results" / "scaling.json").read_text())
+    assert list(result["ways"]) == ["one device", "2 devices", "4 devices", "8 devices", "2 processes", "4 processes"]
+    assert scaling.table(result) in (ROOT / "docs" / "scaling.md").read_text()
 
 
 def test_the_documented_quality_is_that_of_the_recorded_runs():
