@@ -48,19 +48,25 @@ def test_eight_devices_do_the_ten_steps_that_one_does(run_python):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             if "params" in name or "batch_stats" in name:
                 gaps[name] = float(abs(np.asarray(x) - np.asarray(y)).max() / abs(np.asarray(x)).max())
-        program = train_step.lower(many, jax.device_put(images, sharding), key).compile().as_text()
-        collectives = re.findall(r"= (.*?) ((?:all|reduce|collective|ragged)-[a-z-]+?)(?:-start)?\\(", program)
-        print(json.dumps([loss_gaps, gaps, collectives]))
+        program = train_step.lower(many, jax.device_put(images, sharding), key).compile()
+        collectives = re.findall(
+            r"= (.*?) ((?:all|reduce|collective|ragged)-[a-z-]+?)(?:-start)?\\(", program.as_text()
+        )
+        alone = train_step.lower(one, images, key).compile()
+        work = program.cost_analysis()["flops"] / alone.cost_analysis()["flops"]
+        print(json.dumps([loss_gaps, gaps, collectives, work]))
         """,
         **EIGHT,
     )
-    loss_gaps, gaps, collectives = json.loads(out)
+    loss_gaps, gaps, collectives, work = json.loads(out)
     assert len(loss_gaps) == 20
     assert max(loss_gaps) < 1e-10
     assert {name: gap for name, gap in gaps.items() if gap > 1e-9}.keys() <= set(CANCELLED)
     # Gradients, statistics and metrics are summed over the devices; nothing of the batch leaves the device it is on.
     assert {kind for _, kind in collectives} == {"all-reduce"}
     assert 5 <= len(collectives) <= 20
+    # Each device draws its own fakes alone: if all drew all of them, that would be more than a half.
+    assert work < 1 / 3
     assert not any(f"f64[{n}," in shapes or "u8[" in shapes for shapes, _ in collectives for n in (8, 16))
 
 
