@@ -270,6 +270,8 @@ def _sample(args: argparse.Namespace) -> None:
         raise ConfigError(f"--seed must be between 0 and {2**31 - 1}, got {args.seed}")
     run, about = _restore(Path(args.source), args)
     images = draw_many(run.state, jax.random.key(args.seed, impl="threefry2x32"), args.samples)
+    if not np.isfinite(images).all():
+        raise ConfigError(f"the generator of {args.source} draws numbers that are NaN or infinite: nothing was written")
     if out.suffix == ".png":
         save_grid(out, images, columns=math.ceil(math.sqrt(args.samples)))
     else:

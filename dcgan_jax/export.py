@@ -1,6 +1,7 @@
 """A run's networks in the formats of other programs, and back."""
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -59,15 +60,23 @@ def export_onnx(path: Path, state: GANState, network: str = "generator") -> None
     Raises:
       ExportError: if the package jax2onnx is not installed.
     """
+    for name in ("jax2onnx", "onnx_ir"):  # they tell at length of plugins for packages that are not there
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]  # extra: export
     except ImportError as error:
         raise ExportError("--format onnx needs the package jax2onnx: pip install 'dcgan-jax[export]'") from error
     half = _half(state, network)
-    if hasattr(half.module, "plain"):  # what is fast on a CPU here is not what it is there
-        half = half.replace(module=half.module.clone(plain=True))
+    if hasattr(half.module, "plain"):  # what is fast on a CPU here is not what it is there, nor does bfloat16 run there
+        half = half.replace(module=half.module.clone(plain=True, dtype=jnp.float32))
     x = ("B", *_input_shape(state, network))
-    _write(path, lambda file: file.write_bytes(to_onnx(half.infer, [x]).SerializeToString()))
+
+    def write(file: Path) -> None:
+        model = to_onnx(half.infer, [x])
+        del model.graph.value_info[:]  # the shapes noted on the way are of another order of axes than the arrays
+        file.write_bytes(model.SerializeToString())
+
+    _write(path, write)
 
 
 def export_safetensors(path: Path, state: GANState, about: dict[str, Any]) -> None:
@@ -122,6 +131,8 @@ def import_weights(path: Path, state: GANState, network: str = "generator") -> G
     for at, leaf in jax.tree_util.tree_leaves_with_path(halves):
         if not np.isfinite(leaf).all():
             raise ExportError(f"{path}: {_name(at)} has numbers that are NaN or infinite")
+        if _name(at).endswith("/var") and (leaf < 0).any():
+            raise ExportError(f"{path}: {_name(at)} has variances below 0")
     for name, variables in halves.items():
         half = _half(state, name).replace(
             params=variables["params"], batch_stats=variables.get("batch_stats", _half(state, name).batch_stats)
@@ -172,7 +183,12 @@ def _read_safetensors(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
     for name, leaf in expected.items():
         if tensors[name].shape != leaf.shape:
             raise ExportError(f"{path}: {name} must have shape {leaf.shape}, got {tensors[name].shape}")
-    return jax.tree_util.tree_map_with_path(lambda at, leaf: jnp.asarray(tensors[_name(at)], leaf.dtype), _trees(state))
+        if not jnp.issubdtype(tensors[name].dtype, jnp.floating):
+            raise ExportError(f"{path}: {name} must be floating point, got {tensors[name].dtype}")
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is told as that
+        return jax.tree_util.tree_map_with_path(
+            lambda at, leaf: jnp.asarray(tensors[_name(at)].astype(leaf.dtype)), _trees(state)
+        )
 
 
 def _read_keras(path: Path, network: str) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def _train(config: TrainConfig, state: GANState, key: jax.Array, memory: dict[st
     state, dataset, key_data = replicate((state, images, key_data), mesh)
     run_key = jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))
     device = mesh.devices.flat[0]
-    capacity = config.steps_per_call or (1 if device.platform == "cpu" else _STEPS_PER_CALL)
+    capacity = min(config.steps_per_call or (1 if device.platform == "cpu" else _STEPS_PER_CALL), config.steps)
     # Calls are dispatched ahead of the devices, but never by more than two: a signal is soon obeyed. Where one CPU is
     # several devices not at all: they share its threads, and calls that wait for each other's could take them all.
     ahead = 0 if device.platform == "cpu" and mesh.size > 1 else 2

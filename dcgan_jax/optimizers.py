@@ -64,16 +64,22 @@ def rmsprop(
             updates = jax.tree.map(lambda g: jnp.clip(g, -bound, bound), updates)
         nu = jax.tree.map(lambda g, v: 0.9 * v + 0.1 * jnp.square(g), updates, state.nu)
         base = learning_rate(state.count) if callable(learning_rate) else learning_rate
-        lr = base / (1.0 + decay * state.count)
+        lr = base / (1.0 + decay * state.count.astype(jnp.result_type(float)))
 
         def step(g: jax.Array, v: jax.Array) -> jax.Array:
-            root = jnp.sqrt(v + eps) if eps_in_sqrt else jnp.sqrt(v) + eps
+            root = jnp.sqrt(v + eps) if eps_in_sqrt else _sqrt(v) + eps
             return jnp.asarray(-lr * g / root, g.dtype)
 
         count = jnp.asarray(optax.safe_increment(state.count))
         return jax.tree.map(step, updates, nu), RMSpropState(count, nu)
 
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _sqrt(v: jax.Array) -> jax.Array:
+    """The square root, whose derivative at 0 is 0 here: a gradient through several updates would be NaN otherwise."""
+    zero = v == 0
+    return jnp.where(zero, jnp.zeros_like(v), jnp.sqrt(jnp.where(zero, jnp.ones_like(v), v)))
 
 
 class Preset(NamedTuple):

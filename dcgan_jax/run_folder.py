@@ -109,7 +109,7 @@ def read_config(folder: Path) -> TrainConfig:
     try:
         text = (folder / "config.json").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"nothing to resume in {folder}: it holds no readable config.json") from error
+        raise RunFolderError(f"there is no run in {folder}: it holds no readable config.json") from error
     try:
         return TrainConfig.from_json(text)
     except ConfigError as error:

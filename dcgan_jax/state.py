@@ -49,9 +49,10 @@ class NetworkState(struct.PyTreeNode):
         )
         return output, updates.get("batch_stats", self.batch_stats)
 
-    def update(self, grads: Any, batch_stats: Any) -> "NetworkState":
-        """One update of the optimizer along ``grads``, with the new ``batch_stats``."""
-        updates, opt_state = self.tx.update(grads, self.opt_state, self.params)
+    def update(self, grads: Any, batch_stats: Any, loss: jax.Array) -> "NetworkState":
+        """One update of the optimizer along the ``grads`` of ``loss``, with the new ``batch_stats``."""
+        tx = optax.with_extra_args_support(self.tx)  # some transformations go by the loss, which Optax calls value
+        updates, opt_state = tx.update(grads, self.opt_state, self.params, value=loss)
         params = optax.apply_updates(self.params, updates)
         return self.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
 
@@ -79,7 +80,8 @@ class Average(struct.PyTreeNode):
         """The average with ``network`` as the newest term."""
         count = self.count + 1
         # The newest term's share, (1 - decay) / (1 - decay^t); expm1 keeps its digits while decay^t is near 1.
-        share = (1 - self.decay) / -jnp.expm1(count * math.log(self.decay)) if self.decay else 1.0
+        updates = count.astype(jnp.result_type(float))
+        share = (1 - self.decay) / -jnp.expm1(updates * math.log(self.decay)) if self.decay else 1.0
 
         def mix(mean: jax.Array, new: jax.Array) -> jax.Array:
             floating = jnp.issubdtype(new.dtype, jnp.floating)
@@ -184,7 +186,7 @@ def averaged(state: GANState) -> GANState:
 
 
 def _network(module: nn.Module, variables: Any, tx: optax.GradientTransformation) -> NetworkState:
-    params = variables["params"]
+    params = variables.get("params", {})
     return NetworkState(
         params=params,
         batch_stats=variables.get("batch_stats", {}),

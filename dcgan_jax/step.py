@@ -71,7 +71,7 @@ def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tu
         return state.losses.discriminator(real_logits, fake_logits), (accuracy, batch_stats)
 
     (d_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(state.discriminator.params)
-    discriminator = state.discriminator.update(grads, batch_stats)
+    discriminator = state.discriminator.update(grads, batch_stats, d_loss)
     return state.replace(discriminator=discriminator), {"d_loss": d_loss, "d_accuracy": accuracy}
 
 
@@ -83,7 +83,7 @@ def generator_step(
     """Update the generator alone, on ``batch_size`` fresh fakes that the discriminator should take for real.
 
     Both networks are in training mode. The gradient stops at the discriminator's parameters: it passes
-    through them to the generator, and they stay as they are.
+    through them to the generator, and they stay as they are. So does a gradient that a caller takes through a step.
 
     Args:
       state: from `init_state`.
@@ -112,7 +112,7 @@ def generator_step(
         return state.losses.generator(logits), (generator_accuracy(logits), batch_stats)
 
     (g_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(state.generator.params)
-    generator = state.generator.update(grads, batch_stats)
+    generator = state.generator.update(grads, batch_stats, g_loss)
     ema = None if state.ema is None else state.ema.update(generator)
     return state.replace(generator=generator, ema=ema), {"g_loss": g_loss, "g_accuracy": accuracy}
 

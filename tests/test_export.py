@@ -7,6 +7,7 @@ import textwrap
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
@@ -151,11 +152,14 @@ def test_to_keras_is_the_inverse_of_from_keras(key):
 
 @pytest.mark.filterwarnings("ignore")  # of the converter and of what it imports
 def test_onnx_runs_in_onnxruntime_for_any_batch(trained, z, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("jax2onnx")
+    import onnx
+    import onnxruntime
+
     export_onnx(tmp_path / "g.onnx", trained, "generator")
     export_onnx(tmp_path / "d.onnx", trained, "discriminator")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["d.onnx", "g.onnx"]  # weights and all
+    for name in "gd":
+        onnx.checker.check_model(onnx.load(tmp_path / f"{name}.onnx"), full_check=True)
     generator, discriminator = (
         onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", providers=["CPUExecutionProvider"]) for name in "gd"
     )
@@ -165,6 +169,25 @@ def test_onnx_runs_in_onnxruntime_for_any_batch(trained, z, tmp_path):
     np.testing.assert_allclose(one, images[:1], atol=TOLERANCE)
     (logits,) = discriminator.run(None, {discriminator.get_inputs()[0].name: images})
     np.testing.assert_allclose(logits, trained.discriminator.infer(images), atol=TOLERANCE)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_of_a_bfloat16_run_computes_in_float32(trained, z, tmp_path):
+    import onnxruntime
+
+    half = trained.generator.replace(module=Generator(dtype=jnp.bfloat16))
+    export_onnx(tmp_path / "g.onnx", trained.replace(generator=half), "generator")
+    session = onnxruntime.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
+    (images,) = session.run(None, {session.get_inputs()[0].name: z})
+    np.testing.assert_allclose(images, generate(trained, z), atol=TOLERANCE)
+
+
+def test_the_command_that_exports_onnx_tells_one_line(finished, tmp_path):
+    flags = ["--format", "onnx", "--out", tmp_path / "g.onnx"]
+    command = [sys.executable, "-m", "dcgan_jax", "export", finished[0], *flags]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
 def test_plain_networks_draw_the_same(trained, z):
@@ -190,15 +213,24 @@ def test_an_imported_average_begins_anew(trained, finished, tmp_path):
     assert_same_bits(state.ema.params, trained.generator.params)
 
 
-def test_weights_that_are_not_finite_are_refused(finished, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("params/conv_2/bias", lambda x: x * np.nan, "has numbers that are NaN or infinite"),
+        ("params/conv_2/bias", lambda x: np.full(x.shape, 1e300), "has numbers that are NaN or infinite"),
+        ("params/conv_2/bias", lambda x: x.astype(np.int32), "must be floating point, got int32"),
+        ("batch_stats/norm_0/var", lambda x: -x, "has variances below 0"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(name, spoil, message, finished, tmp_path, capsys):
     good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
     assert run("export", finished[0], "--format", "safetensors", "--out", good) == 0
     tensors = load_file(good)
-    tensors["generator/params/conv_2/bias"][3] = np.nan
+    tensors[f"generator/{name}"] = spoil(tensors[f"generator/{name}"])
     save_file(tensors, bad)
     capsys.readouterr()
     assert run("import", bad, "--workdir", tmp_path / "run") == 2
-    assert "generator/params/conv_2/bias has numbers that are NaN or infinite" in one_line(capsys)
+    assert f"generator/{name} {message}" in one_line(capsys)
     assert not (tmp_path / "run").exists()
 
 

@@ -57,6 +57,23 @@ def test_the_trajectory_is_keras_2s_formula(decay, clip):
     np.testing.assert_allclose(ours, np.stack(theirs), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("eps_in_sqrt", [False, True])
+def test_a_gradient_through_two_updates_is_the_formulas_where_gradients_are_zero_too(eps_in_sqrt):
+    """Units that have no gradient are many: rectifiers that are off, and what dropout leaves out."""
+
+    def after(rate):
+        tx, params = rmsprop(rate, eps_in_sqrt=eps_in_sqrt), jnp.ones(2)
+        opt_state = tx.init(params)
+        for _ in range(2):
+            updates, opt_state = tx.update(params * jnp.array([3.0, 0.0]), opt_state, params)  # of 1.5 x^2 and of 0
+            params = optax.apply_updates(params, updates)
+        return params.sum()
+
+    with jax.enable_x64(True):
+        slope, h = jax.grad(after)(1e-2), 1e-5
+        assert float(slope) == pytest.approx(float(after(1e-2 + h) - after(1e-2 - h)) / (2 * h), rel=1e-6)  # its error is h^2
+
+
 def test_where_epsilon_stands_matters_for_small_gradients():
     g = jnp.array([1e-5])
     outside, _ = rmsprop(1.0).update(g, rmsprop(1.0).init(g))

@@ -218,6 +218,25 @@ def test_own_optimizers_and_statistics_in_the_discriminator(small_images, key):
     assert jnp.isfinite(metrics["g_loss"])
 
 
+def test_an_optimizer_may_go_by_the_loss(small_images, key):
+    """The rate is halved at each step whose loss is not a tenth of the best, the first one's."""
+    tx = optax.chain(optax.sgd(0.0), optax.contrib.reduce_on_plateau(factor=0.5, patience=1, rtol=0.9))
+    modules = {"generator": SmallGenerator(), "discriminator": SmallDiscriminator(), "latent_size": 5}
+    state = init_state(key, **modules, generator_tx=tx, discriminator_tx=tx)
+    for _ in range(3):
+        state, _ = train_step(state, small_images, key)
+    for half in (state.generator, state.discriminator):
+        assert half.opt_state[1].scale == 0.25
+
+
+def test_types_are_promoted_nowhere_unasked(small_images, key):
+    modules = {"generator": SmallGenerator(), "discriminator": SmallDiscriminator(), "latent_size": 5}
+    with jax.numpy_dtype_promotion("strict"):
+        state = init_state(key, **modules, ema=0.9)
+        ours, _ = train_step(state, small_images, key)
+    assert_same_bits(ours, train_step(state, small_images, key)[0])
+
+
 def test_batches_and_states_may_be_sharded_over_devices(state, digits, key, run_python):
     """Two fake devices: the batch split between them, the state on both, the same losses."""
     out = run_python(

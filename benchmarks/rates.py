@@ -1,0 +1,103 @@
+"""Which learning rates: a short run for each pair, scored by `dcgan_jax.evaluation`.
+
+    python -m benchmarks.rates              # the pairs that have no result yet, minutes each on a CPU
+    python -m benchmarks.rates --report     # the table
+
+All else is the article's: decays of 6e-8 and 3e-8, gradients clipped to 1. A row is written when a pair is done, so a
+program that was stopped goes on with the next.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+RESULTS = Path(__file__).parent / "results" / "rates.json"
+_STEPS, _BATCH_SIZE, _EMA = 500, 64, 0.99
+
+
+class Pair(NamedTuple):
+    """Learning rates of the discriminator and the generator, and how the discriminator's fakes are drawn."""
+
+    discriminator: float
+    generator: float
+    fakes: str = "inference"
+
+
+PAIRS = (
+    Pair(8e-4, 4e-4),  # the article's
+    Pair(8e-4, 4e-4, "training"),
+    Pair(4e-4, 4e-4),
+    Pair(8e-4, 8e-4),
+    Pair(1.6e-3, 8e-4),
+)
+
+
+def measure(pair: Pair) -> dict[str, Any]:
+    """Train it, and score its last and its averaged weights."""
+    import jax
+
+    from dcgan_jax import averaged, evaluate, init_state, load_dataset, rmsprop
+    from dcgan_jax.loop import run_steps
+
+    init_key, run_key, evaluation_key = jax.random.split(jax.random.key(0), 3)
+    state = init_state(
+        init_key,
+        generator_tx=rmsprop(pair.generator, 3e-8, clip=1.0),
+        discriminator_tx=rmsprop(pair.discriminator, 6e-8, clip=1.0),
+        ema=_EMA,
+        fakes=pair.fakes,
+    )
+    dataset = jax.device_put(load_dataset())
+    for _ in range(_STEPS):
+        state, metrics = run_steps(state, dataset, run_key, 1, batch_size=_BATCH_SIZE, capacity=1)
+        jax.block_until_ready(metrics)
+    scores = {
+        weights: evaluate(each, evaluation_key).scores._asdict()
+        for weights, each in (("last", state), ("average", averaged(state)))
+    }
+    return {**pair._asdict(), **scores}
+
+
+def results() -> list[dict[str, Any]]:
+    """The rows that are done."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+
+
+def table() -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| D's rate | G's rate | D's fakes | FID, last weights | FID, average 0.99 | recall, last | recall, average |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in results():
+        last, average = row["last"], row["average"]
+        lines.append(
+            f"| {row['discriminator']:g} | {row['generator']:g} | {row['fakes']} | {last['fid']:.1f} | "
+            f"{average['fid']:.1f} | {last['recall']:.3f} | {average['recall']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Score short runs of several learning rates.")
+    parser.add_argument("--report", action="store_true", help="only print the table of what is there")
+    args = parser.parse_args()
+    if not args.report:
+        for pair in PAIRS:
+            done = results()
+            if any(row.items() >= pair._asdict().items() for row in done):
+                continue
+            row = measure(pair)
+            print(f"{pair}: FID {row['last']['fid']:.1f}, average {row['average']['fid']:.1f}", flush=True)
+            partial = RESULTS.with_suffix(".partial")
+            partial.write_text(json.dumps([*done, row], indent=1) + "\n")
+            os.replace(partial, RESULTS)
+    print(table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
