@@ -162,7 +162,14 @@ def _report() -> None:
             values = np.array([[row["step"], row[loss]] for row in result["losses"]])
             smooth = np.convolve(values[:, 1], np.ones(10) / 10, "valid")  # means over 100 steps
             axis.plot(values[9:, 0], smooth, color=color, label=setting.title)
-    fid.set(xlabel="step", ylabel="FID", yscale="log", title="FID of 10,000 images (dashed: averaged weights)")
+    fid.set(
+        xlabel="step",
+        ylabel="FID",
+        yscale="log",
+        yticks=(50, 100, 200, 400, 800),
+        yticklabels=(50, 100, 200, 400, 800),
+        title="FID of 10,000 images (dashed: averaged weights)",
+    )
     d_loss.set(xlabel="step", ylabel="nats", title="D's loss, mean of ten rows")
     g_loss.set(xlabel="step", ylabel="nats", title="G's loss, mean of ten rows")
     g_loss.legend(fontsize=8)
