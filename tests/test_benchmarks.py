@@ -10,7 +10,7 @@ from dcgan_jax import init_state
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import quality, scaling  # noqa: E402
+from benchmarks import quality, rates, scaling  # noqa: E402
 from benchmarks.scaling import REDUCED_BYTES, model_table, predict  # noqa: E402
 from benchmarks.step_time import main, minimum_multiply_adds, table  # noqa: E402
 
@@ -61,6 +61,7 @@ def test_the_documented_overhead_of_sharing_is_that_of_the_recorded_run():
 def test_the_documented_quality_is_that_of_the_recorded_runs():
     page = (ROOT / "docs" / "results.md").read_text()
     assert quality.table() in page
+    assert rates.table() in page
     for name, _, _ in quality.results():
         assert f"images/quality-{name}.png" in page
         assert (ROOT / "docs" / "images" / f"quality-{name}.png").exists()
