@@ -152,29 +152,27 @@ def _report() -> None:
     from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
 
     print(table())
-    figure, (fid, d_loss, g_loss) = pyplot.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
-    for i, (_, setting, result) in enumerate(results()):
-        color = f"C{i}"
-        for weights, style in (("last", "-"), ("average", "--")):
-            points = [(s["step"], s["fid"]) for s in result["curve"] if s["weights"] == weights]
-            if points:
-                fid.plot(*zip(*points, strict=True), style, color=color, marker="o", markersize=3)
-        for axis, loss in ((d_loss, "d_loss"), (g_loss, "g_loss")):
-            values = np.array([[row["step"], row[loss]] for row in result["losses"]])
-            smooth = np.convolve(values[:, 1], np.ones(10) / 10, "valid")  # means over 100 steps
-            axis.plot(values[9:, 0], smooth, color=color, label=setting.title)
-    fid.set(
-        xlabel="step",
-        ylabel="FID",
-        yscale="log",
-        yticks=(50, 100, 200, 400, 800),
-        yticklabels=(50, 100, 200, 400, 800),
-        title="FID of 10,000 images (dashed: averaged weights)",
-    )
-    d_loss.set(xlabel="step", ylabel="nats", title="D's loss, mean of ten rows")
-    g_loss.set(xlabel="step", ylabel="nats", title="G's loss, mean of ten rows")
-    g_loss.legend(fontsize=8)
-    figure.savefig(PICTURES / "quality-curves.png", dpi=100)
+    for name, long in (("quality-curves", False), ("quality-curves-long", True)):
+        figure, (fid, d_loss, g_loss) = pyplot.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
+        shown = [(setting, result) for _, setting, result in results() if (setting.steps > 1000) is long]
+        for i, (setting, result) in enumerate(shown):
+            color = f"C{i}"
+            for weights, style in (("last", "-"), ("average", "--")):
+                points = [(s["step"], s["fid"]) for s in result["curve"] if s["weights"] == weights]
+                if points:
+                    fid.plot(*zip(*points, strict=True), style, color=color, marker="o", markersize=3)
+            for axis, loss in ((d_loss, "d_loss"), (g_loss, "g_loss")):
+                values = np.array([[row["step"], row[loss]] for row in result["losses"]])
+                smooth = np.convolve(values[:, 1], np.ones(10) / 10, "valid")  # means over 100 steps
+                axis.plot(values[9:, 0], smooth, color=color, label=setting.title)
+        fid.set(xlabel="step", ylabel="FID", yscale="log", title="FID of 10,000 images (dashed: averaged weights)")
+        fid.set(yticks=(50, 100, 200, 400, 800), yticklabels=(50, 100, 200, 400, 800))
+        fid.minorticks_off()
+        d_loss.set(xlabel="step", ylabel="nats", title="D's loss, mean of ten rows")
+        g_loss.set(xlabel="step", ylabel="nats", title="G's loss, mean of ten rows")
+        g_loss.legend(fontsize=8)
+        figure.savefig(PICTURES / f"{name}.png", dpi=100)
+        pyplot.close(figure)
 
 
 def main() -> int:

@@ -142,7 +142,7 @@ def table(evaluation: Evaluation) -> str:
     lines = [
         line("", "images", "floor"),
         line("FID (lower is better)", f"{ours.fid:.3f}", f"{floor.fid:.3f}"),
-        line("KID x 1,000 (lower is better)", f"{1000 * ours.kid:.3f}", f"{1000 * floor.kid:.3f}"),
+        line("KID (lower is better)", f"{ours.kid:.3f}", f"{floor.kid:.3f}"),
         line("precision", share(ours.precision), share(floor.precision)),
         line("recall", share(ours.recall), share(floor.recall)),
         line("MNIST score (1 to 10)", f"{ours.mnist_score:.3f}", f"{floor.mnist_score:.3f}"),
