@@ -40,7 +40,6 @@ RUNS = {
     "tutorial-0": Setting("tutorial, seed 0", ("--seed", "0")),
     "training-fakes": Setting("tutorial, D's fakes in training mode", ("--fakes", "training")),
     "keras": Setting("the Keras program as in its repository", program="keras"),
-    "keras-tutorial": Setting("the Keras program of the walkthrough", ("--preset", "tutorial"), program="keras"),
     "keras3": Setting("tutorial, epsilon inside the root", ("--preset", "keras3")),
     "upstream": Setting("upstream", ("--preset", "upstream")),
     "article": Setting("article", ("--preset", "article")),
