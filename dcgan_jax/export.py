@@ -19,6 +19,7 @@ from dcgan_jax.keras_weights import (
     generator_from_keras,
     generator_to_keras,
 )
+from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.sampling import generate
 from dcgan_jax.state import GANState, NetworkState
 
@@ -67,7 +68,7 @@ def export_onnx(path: Path, state: GANState, network: str = "generator") -> None
     except ImportError as error:
         raise ExportError("--format onnx needs the package jax2onnx: pip install 'dcgan-jax[export]'") from error
     half = _half(state, network)
-    if hasattr(half.module, "plain"):  # what is fast on a CPU here is not what it is there, nor does bfloat16 run there
+    if isinstance(half.module, Generator | Discriminator):  # what is fast on a CPU here is not there, nor is bfloat16
         half = half.replace(module=half.module.clone(plain=True, dtype=jnp.float32))
     x = ("B", *_input_shape(state, network))
 

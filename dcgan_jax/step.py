@@ -83,7 +83,8 @@ def generator_step(
     """Update the generator alone, on ``batch_size`` fresh fakes that the discriminator should take for real.
 
     Both networks are in training mode. The gradient stops at the discriminator's parameters: it passes
-    through them to the generator, and they stay as they are. So does a gradient that a caller takes through a step.
+    through them to the generator, and they stay as they are. A gradient that a caller takes
+    through a whole step stops there too.
 
     Args:
       state: from `init_state`.
