@@ -237,29 +237,6 @@ def test_types_are_promoted_nowhere_unasked(small_images, key):
     assert_same_bits(ours, train_step(state, small_images, key)[0])
 
 
-def test_batches_and_states_may_be_sharded_over_devices(state, digits, key, run_python):
-    """Two fake devices: the batch split between them, the state on both, the same losses."""
-    out = run_python(
-        """
-        import jax, numpy as np
-        from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-        from dcgan_jax import init_state, load_dataset, train_step
-        mesh = Mesh(np.array(jax.devices()), ("data",))
-        images = jax.device_put(load_dataset()[:4], NamedSharding(mesh, P("data")))
-        state = jax.device_put(init_state(jax.random.key(1)), NamedSharding(mesh, P()))
-        state, metrics = train_step(state, images, jax.random.key(0))
-        devices = jax.tree.leaves(state.generator.params)[0].devices()
-        print(len(devices), float(metrics["d_loss"]), float(metrics["g_loss"]))
-        """,
-        XLA_FLAGS="--xla_force_host_platform_device_count=2",
-    )
-    devices, d_loss, g_loss = out.split()
-    _, metrics = train_step(state, digits, key)
-    assert devices == "2"
-    np.testing.assert_allclose(float(d_loss), metrics["d_loss"], rtol=METRIC_TOLERANCE)
-    np.testing.assert_allclose(float(g_loss), metrics["g_loss"], rtol=METRIC_TOLERANCE)
-
-
 def test_partial_application_makes_a_custom_schedule(small_state, small_images, key):
     """Five discriminator steps to one generator step, from the public halves."""
 
