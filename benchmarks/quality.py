@@ -144,34 +144,39 @@ def table() -> str:
 
 
 def _report() -> None:
-    """Print the table, and draw the curves of FID and of the losses."""
+    """Print the table, and draw the curves of the runs and of the long one."""
+    print(table())
+    runs = [(setting, result) for _, setting, result in results()]
+    _curves("quality-curves", [run for run in runs if run[0].steps <= 1000])
+    _curves("quality-curves-long", [run for run in runs if run[0].steps > 1000])
+
+
+def _curves(name: str, runs: list[tuple[Setting, dict[str, Any]]]) -> None:
+    """FID and losses by step, as one picture."""
     import matplotlib  # pyright: ignore[reportMissingImports]  # extra: bench
 
     matplotlib.use("Agg")
     from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
 
-    print(table())
-    for name, long in (("quality-curves", False), ("quality-curves-long", True)):
-        figure, (fid, d_loss, g_loss) = pyplot.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
-        shown = [(setting, result) for _, setting, result in results() if (setting.steps > 1000) is long]
-        for i, (setting, result) in enumerate(shown):
-            color = f"C{i}"
-            for weights, style in (("last", "-"), ("average", "--")):
-                points = [(s["step"], s["fid"]) for s in result["curve"] if s["weights"] == weights]
-                if points:
-                    fid.plot(*zip(*points, strict=True), style, color=color, marker="o", markersize=3)
-            for axis, loss in ((d_loss, "d_loss"), (g_loss, "g_loss")):
-                values = np.array([[row["step"], row[loss]] for row in result["losses"]])
-                smooth = np.convolve(values[:, 1], np.ones(10) / 10, "valid")  # means over 100 steps
-                axis.plot(values[9:, 0], smooth, color=color, label=setting.title)
-        fid.set(xlabel="step", ylabel="FID", yscale="log", title="FID of 10,000 images (dashed: averaged weights)")
-        fid.set(yticks=(50, 100, 200, 400, 800), yticklabels=(50, 100, 200, 400, 800))
-        fid.minorticks_off()
-        d_loss.set(xlabel="step", ylabel="nats", title="D's loss, mean of ten rows")
-        g_loss.set(xlabel="step", ylabel="nats", title="G's loss, mean of ten rows")
-        g_loss.legend(fontsize=8)
-        figure.savefig(PICTURES / f"{name}.png", dpi=100)
-        pyplot.close(figure)
+    figure, (fid, d_loss, g_loss) = pyplot.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
+    for i, (setting, result) in enumerate(runs):
+        color = f"C{i}"
+        for weights, style in (("last", "-"), ("average", "--")):
+            points = [(s["step"], s["fid"]) for s in result["curve"] if s["weights"] == weights]
+            if points:
+                fid.plot(*zip(*points, strict=True), style, color=color, marker="o", markersize=3)
+        for axis, loss in ((d_loss, "d_loss"), (g_loss, "g_loss")):
+            values = np.array([[row["step"], row[loss]] for row in result["losses"]])
+            smooth = np.convolve(values[:, 1], np.ones(10) / 10, "valid")  # means over 100 steps
+            axis.plot(values[9:, 0], smooth, color=color, label=setting.title)
+    fid.set(xlabel="step", ylabel="FID", yscale="log", title="FID of 10,000 images (dashed: averaged weights)")
+    fid.set(yticks=(50, 100, 200, 400, 800), yticklabels=(50, 100, 200, 400, 800))
+    fid.minorticks_off()
+    d_loss.set(xlabel="step", ylabel="nats", title="D's loss, mean of ten rows")
+    g_loss.set(xlabel="step", ylabel="nats", title="G's loss, mean of ten rows")
+    g_loss.legend(fontsize=8)
+    figure.savefig(PICTURES / f"{name}.png", dpi=100)
+    pyplot.close(figure)
 
 
 def main() -> int:
