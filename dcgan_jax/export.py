@@ -132,7 +132,7 @@ def import_weights(path: Path, state: GANState, network: str = "generator") -> G
     for at, leaf in jax.tree_util.tree_leaves_with_path(halves):
         if not np.isfinite(leaf).all():
             raise ExportError(f"{path}: {_name(at)} has numbers that are NaN or infinite")
-        if _name(at).endswith("/var") and (leaf < 0).any():
+        if "/batch_stats/" in _name(at) and _name(at).endswith("/var") and (leaf < 0).any():
             raise ExportError(f"{path}: {_name(at)} has variances below 0")
     for name, variables in halves.items():
         half = _half(state, name).replace(

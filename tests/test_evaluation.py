@@ -286,7 +286,7 @@ def test_the_checkpoint_of_the_best_evaluation_is_kept_whenever_the_run_was_inte
             return Evaluation(samples, scores, scores)
         records.evaluate = score
         flags = "--batch-size 2 --checkpoint-every 2 --keep-checkpoints 1 --eval-every 3".split()
-        for stops in ([3, 10], [4, 7, 10], [9, 10]):
+        for stops in ([10], [3, 10], [4, 7, 10], [9, 10]):
             folder = ["--workdir", f"{tmp_path}/" + "-".join(map(str, stops))]
             for i, stop in enumerate(stops):
                 assert cli.train_main([*folder, "--steps", str(stop), *(["--resume"] if i else flags)]) == 0
@@ -296,7 +296,7 @@ def test_the_checkpoint_of_the_best_evaluation_is_kept_whenever_the_run_was_inte
         assert cli.train_main([*folder, "--steps", "8", "--resume", "--eval-every", "none"]) == 0
         """
     )
-    for name in ("3-10", "4-7-10", "9-10"):
+    for name in ("10", "3-10", "4-7-10", "9-10"):
         assert checkpoint_steps(tmp_path / name / "checkpoints") == [10, 3], name
     assert checkpoint_steps(tmp_path / "off" / "checkpoints") == [8, 3]
     assert [row["step"] for row in rows(tmp_path / "off") if "evaluation" in row] == [3]
