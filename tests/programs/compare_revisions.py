@@ -1,0 +1,134 @@
+"""Check that this tree computes the same bits as an earlier revision of the repository.
+
+    python tests/programs/compare_revisions.py REVISION
+
+Three things are compared, on the JAX of the Python that runs this:
+
+- the StableHLO of ``train_step`` and of ``run_steps`` at capacities 1 and 25;
+- a run of 11 steps by REVISION, with the same run resumed from its step 8 by this tree, in one process;
+- the same in two processes.
+
+It takes some three minutes on two cores, and needs git. The exit code is 1 if anything differs.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+FLAGS = "--steps 11 --batch-size 2 --log-every 3 --sample-every 5 --checkpoint-every 4 --seed 3".split()
+
+
+def print_hashes() -> None:
+    """The hash of each program of the ``dcgan_jax`` that is imported, as JSON."""
+    import jax
+    import jax.numpy as jnp
+
+    from dcgan_jax import init_state, train_step
+
+    try:
+        from dcgan_jax.training.device_loop import run_steps
+    except ImportError:  # before the program had packages
+        from dcgan_jax.loop import run_steps  # pyright: ignore[reportMissingImports]
+
+    state, key = init_state(jax.random.key(0)), jax.random.key(1)
+    programs = {"train_step": train_step.lower(state, jnp.zeros((8, 28, 28, 1), jnp.uint8), key)}
+    dataset = jnp.zeros((100, 28, 28, 1), jnp.uint8)
+    for capacity in (1, 25):
+        lowered = run_steps.lower(state, dataset, key, 1, batch_size=8, capacity=capacity)
+        programs[f"run_steps, capacity {capacity}"] = lowered
+    print(json.dumps({k: hashlib.sha256(v.as_text().encode()).hexdigest() for k, v in programs.items()}))
+
+
+def python(tree: Path, *args: object, **environment: str) -> subprocess.Popen[str]:
+    """A Python process that imports ``dcgan_jax`` from ``tree``."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, args)],
+        env={**os.environ, "PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1", **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def hashes(tree: Path) -> dict[str, str]:
+    out, _ = python(tree, __file__, "--print-hashes").communicate()
+    return json.loads(out)
+
+
+def train(tree: Path, run_dir: Path, *flags: str, processes: int) -> None:
+    """Run ``train`` of a tree in one process, or in a job of several on this machine."""
+    command = ("-m", "dcgan_jax", "train", "--workdir", run_dir, *flags)
+    if processes == 1:
+        started = [python(tree, *command)]
+    else:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        job = {"JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(processes)}
+        started = [python(tree, *command, "--distributed", **job, JAX_PROCESS_ID=str(i)) for i in range(processes)]
+    for process in started:
+        process.communicate()
+        if process.returncode:
+            raise SystemExit(f"training in {run_dir} ended with exit code {process.returncode}")
+
+
+def differences(ours: Path, theirs: Path) -> list[str]:
+    """What differs in two run directories: metrics, samples, the bits of the last checkpoint."""
+    import jax
+    import numpy as np
+
+    from dcgan_jax import load_run
+
+    found = []
+    for path in [theirs / "metrics.jsonl", *sorted(theirs.rglob("*.png"))]:
+        name = path.relative_to(theirs)
+        if not (ours / name).exists() or (ours / name).read_bytes() != path.read_bytes():
+            found.append(str(name))
+    a, b = (jax.tree_util.tree_leaves_with_path(load_run(run_dir, 11).state) for run_dir in (ours, theirs))
+    for (at, x), (_, y) in zip(a, b, strict=True):
+        if np.asarray(x).tobytes() != np.asarray(y).tobytes():
+            found.append(jax.tree_util.keystr(at, simple=True, separator="/"))
+    return found
+
+
+def main(revision: str) -> int:
+    failed = False
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        before = folder / "before"
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", before, revision], cwd=ROOT, check=True)
+        try:
+            ours, theirs = hashes(ROOT), hashes(before)
+            for program in theirs:
+                same = ours[program] == theirs[program]
+                failed |= not same
+                print(f"{program}: {'the same program' if same else 'ANOTHER PROGRAM'} ({ours[program][:12]})", flush=True)
+            for processes in (1, 2):
+                whole, resumed = folder / f"whole-{processes}", folder / f"resumed-{processes}"
+                train(before, whole, *FLAGS, processes=processes)
+                shutil.copytree(whole, resumed)
+                shutil.rmtree(resumed / "checkpoints" / "11")
+                train(ROOT, resumed, "--resume", processes=processes)
+                found = differences(resumed, whole)
+                failed |= bool(found)
+                result = f"DIFFERS in {', '.join(found)}" if found else "the same bits"
+                print(f"resumed from step 8 in {processes} process(es): {result}", flush=True)
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", before], cwd=ROOT, check=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--print-hashes"]:
+        print_hashes()
+    elif len(sys.argv) == 2:
+        sys.path.insert(0, str(ROOT))
+        sys.exit(main(sys.argv[1]))
+    else:
+        sys.exit(__doc__)
