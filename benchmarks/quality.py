@@ -55,8 +55,8 @@ _POINTS = 4  # of a run's curve
 def _train(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
     """Train with ``train.py``, then score the last and the averaged weights at each point of the curve."""
     from dcgan_jax import averaged, evaluate
-    from dcgan_jax.checkpoint import checkpoint_steps
-    from dcgan_jax.run import restore_run
+    from dcgan_jax.training.checkpoint import checkpoint_steps
+    from dcgan_jax.training.run import restore_run
 
     every = setting.steps // _POINTS
     new = ["--batch-size", _BATCH_SIZE, "--ema", setting.ema, "--checkpoint-every", every, "--keep-checkpoints", 1000]
@@ -100,9 +100,9 @@ def _keras(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
 def _draw(name: str, setting: Setting, folder: Path, curve: list[dict[str, Any]]) -> None:
     """Fifty images of the last step, by those weights that have the lower FID: the picture of the run."""
     from dcgan_jax import averaged
-    from dcgan_jax.evaluation import draw_many
+    from dcgan_jax.evaluation.scoring import draw_many
     from dcgan_jax.images import save_grid
-    from dcgan_jax.run import restore_run
+    from dcgan_jax.training.run import restore_run
 
     if setting.program == "keras":
         images = np.load(folder / f"{setting.steps}.npy")[:50]

@@ -40,7 +40,7 @@ def measure(pair: Pair) -> dict[str, Any]:
     import jax
 
     from dcgan_jax import averaged, evaluate, init_state, load_dataset, rmsprop
-    from dcgan_jax.loop import run_steps
+    from dcgan_jax.training.loop import run_steps
 
     init_key, run_key, evaluation_key = jax.random.split(jax.random.key(0), 3)
     state = init_state(

@@ -1,15 +1,15 @@
 """The Keras tutorial's DCGAN on MNIST as pure, jit-compiled JAX functions."""
 
-from dcgan_jax.config import TrainConfig
+from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.data import load_dataset, load_labels
-from dcgan_jax.evaluation import evaluate, evaluate_images
-from dcgan_jax.keras_weights import (
+from dcgan_jax.evaluation.scoring import evaluate, evaluate_images
+from dcgan_jax.interop.keras import (
     discriminator_from_keras,
     discriminator_to_keras,
     generator_from_keras,
     generator_to_keras,
 )
-from dcgan_jax.loop import train
+from dcgan_jax.training.loop import train
 from dcgan_jax.losses import Losses, discriminator_loss, generator_loss
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset, rmsprop

@@ -16,7 +16,7 @@ import optax
 
 from dcgan_jax import GANState, generate, load_dataset
 from dcgan_jax.images import save_grid
-from dcgan_jax.run import restore_run
+from dcgan_jax.training.run import restore_run
 
 
 def find_noise(state: GANState, images: jax.Array, key: jax.Array, steps: int) -> tuple[jax.Array, jax.Array]:

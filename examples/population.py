@@ -18,7 +18,7 @@ import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from dcgan_jax import GANState, NetworkState, evaluate_images, init_state, load_dataset, rmsprop, sample, train_step
-from dcgan_jax.evaluation import EvaluationError
+from dcgan_jax.evaluation.scoring import EvaluationError
 
 
 class SmallGenerator(nn.Module):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dcgan_jax import init_state, load_dataset
-from dcgan_jax.checkpoint import restore_checkpoint
+from dcgan_jax.training.checkpoint import restore_checkpoint
 
 ROOT = Path(__file__).parent.parent
 FLAGS = [

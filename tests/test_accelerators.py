@@ -10,7 +10,7 @@ import pytest
 from jax import export
 
 from dcgan_jax import Discriminator, Generator, init_state, train_step
-from dcgan_jax.loop import run_steps
+from dcgan_jax.training.loop import run_steps
 
 PLATFORMS = pytest.mark.parametrize("platform", ["cuda", "tpu"])
 TENSORS = re.compile(r": \(tensor<([^>]*)>, tensor<([^>]*)>\) -> tensor<([^>]*)>")

@@ -9,7 +9,7 @@ import pytest
 from conftest import assert_same_bits
 
 from dcgan_jax import init_state, train_step
-from dcgan_jax.checkpoint import (
+from dcgan_jax.training.checkpoint import (
     FORMAT,
     CheckpointError,
     DamagedCheckpointError,
@@ -231,7 +231,7 @@ def test_a_save_that_fails_leaves_the_earlier_checkpoints(folder, trained, monke
         raise OSError(28, "No space left on device")
 
     before = files(folder)
-    monkeypatch.setattr("dcgan_jax.checkpoint._seal", full)
+    monkeypatch.setattr("dcgan_jax.training.checkpoint._seal", full)
     with pytest.raises(CheckpointError, match="cannot write the checkpoint .*/4 .No space left on device"):
         save_checkpoint(folder, trained.replace(step=trained.step * 4), jax.random.key(0), SETTINGS)
     assert files(folder) == before

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dcgan_jax import TrainConfig
 from dcgan_jax.cli import main, train_main
-from dcgan_jax.progress import duration, forecast
+from dcgan_jax.training.progress import duration, forecast
 
 LINE = re.compile(r"^(\d+): \[D loss: [\d.]+, acc: [\d.]+\]  \[A loss: [\d.]+, acc: [\d.]+\]$", re.MULTILINE)
 
@@ -166,7 +166,7 @@ def test_a_signal_in_the_middle_of_a_step_still_saves_what_it_says(run_python, t
         f"""
         import signal
         from dcgan_jax import TrainConfig, loop, records
-        from dcgan_jax.checkpoint import newest_intact
+        from dcgan_jax.training.checkpoint import newest_intact
         draw = records.save_grid
         def draw_and_interrupt(path, images):
             draw(path, images)

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from dcgan_jax import TrainConfig
-from dcgan_jax.config import ConfigError
+from dcgan_jax.training.config import ConfigError
 
 
 def test_the_defaults_are_the_tutorials():

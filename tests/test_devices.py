@@ -12,8 +12,8 @@ import pytest
 from conftest import FLAGS, one_line, rows
 
 from dcgan_jax import cli
-from dcgan_jax.checkpoint import checkpoint_steps
-from dcgan_jax.run import restore_run
+from dcgan_jax.training.checkpoint import checkpoint_steps
+from dcgan_jax.training.run import restore_run
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 # Batch normalisation takes these away again, so their gradients are rounding alone, and RMSprop makes as large a
@@ -29,7 +29,7 @@ def test_eight_devices_do_the_ten_steps_that_one_does(run_python):
         import jax, numpy as np
         jax.config.update("jax_enable_x64", True)
         from dcgan_jax import init_state, load_dataset, train_step
-        from dcgan_jax.devices import data_mesh, replicate, split
+        from dcgan_jax.training.distributed import data_mesh, replicate, split
 
         def float64(leaf):
             return leaf.astype("float64") if leaf.dtype == "float32" else leaf
@@ -78,7 +78,7 @@ def test_in_float32_descent_on_eight_devices_keeps_to_one_and_rmsprop_drifts(run
         import json
         import jax, numpy as np, optax
         from dcgan_jax import init_state, load_dataset, preset, train_step
-        from dcgan_jax.devices import data_mesh, replicate, split
+        from dcgan_jax.training.distributed import data_mesh, replicate, split
 
         mesh, data, n, gaps = data_mesh(), load_dataset(), 16, {}
         for name in ("descent", "keras3", "tutorial"):
@@ -246,7 +246,7 @@ def test_an_error_on_another_process_ends_the_job_at_once(job, tmp_path):
     folder = tmp_path / "run"
     (tmp_path / "sitecustomize.py").write_text(
         "import os\nif os.environ.get('JAX_PROCESS_ID') == '1':\n"
-        "    import dcgan_jax.data as d, dcgan_jax.loop as l\n"
+        "    import dcgan_jax.data as d, dcgan_jax.training.loop as l\n"
         "    def fail(*a, **k): raise d.DatasetError('no data here')\n"
         "    l.load_dataset = fail\n"
     )

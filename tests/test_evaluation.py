@@ -7,12 +7,12 @@ import pytest
 from conftest import assert_same_bits, contents, one_line, rows
 
 from dcgan_jax import cli, evaluate, evaluate_images, load_dataset, load_labels
-from dcgan_jax.checkpoint import checkpoint_steps
-from dcgan_jax.classifier import WEIGHTS, ClassifierError, classify, load_classifier
-from dcgan_jax.evaluation import EvaluationError, draw_many, table
-from dcgan_jax.records import _best_evaluated
-from dcgan_jax.run import restore_run
-from dcgan_jax.run_folder import drop_rows_after
+from dcgan_jax.training.checkpoint import checkpoint_steps
+from dcgan_jax.evaluation.classifier import WEIGHTS, ClassifierError, classify, load_classifier
+from dcgan_jax.evaluation.scoring import EvaluationError, draw_many, table
+from dcgan_jax.training.writer import _best_evaluated
+from dcgan_jax.training.run import restore_run
+from dcgan_jax.training.run_dir import drop_rows_after
 from dcgan_jax.sampling import sample
 
 
@@ -34,7 +34,7 @@ def test_the_classifiers_weights_are_small_and_damage_is_told(tmp_path, monkeypa
     damaged = bytearray(WEIGHTS.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     (tmp_path / "weights.npz").write_bytes(damaged)
-    monkeypatch.setattr("dcgan_jax.classifier.WEIGHTS", tmp_path / "weights.npz")
+    monkeypatch.setattr("dcgan_jax.evaluation.classifier.WEIGHTS", tmp_path / "weights.npz")
     with pytest.raises(ClassifierError, match="weights.npz is damaged"):
         load_classifier()
     (tmp_path / "weights.npz").unlink()
@@ -279,7 +279,7 @@ def test_the_checkpoint_of_the_best_evaluation_is_kept_whenever_the_run_was_inte
     run_python(
         f"""
         from dcgan_jax import cli, records
-        from dcgan_jax.evaluation import Evaluation, Scores
+        from dcgan_jax.evaluation.scoring import Evaluation, Scores
         def score(state, key, samples):
             fid = {{3: 1.0, 6: 3.0, 9: 2.0}}[int(state.step)]
             scores = Scores(fid, *[0.0] * 5, [0.1] * 10, 0.0, [], 0.0)

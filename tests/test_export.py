@@ -25,8 +25,8 @@ from dcgan_jax import (
     generator_to_keras,
     init_state,
 )
-from dcgan_jax.checkpoint import CheckpointError
-from dcgan_jax.export import (
+from dcgan_jax.training.checkpoint import CheckpointError
+from dcgan_jax.interop.weights import (
     ExportError,
     export_keras,
     export_onnx,
@@ -34,7 +34,7 @@ from dcgan_jax.export import (
     export_stablehlo,
     import_weights,
 )
-from dcgan_jax.run import restore_run
+from dcgan_jax.training.run import restore_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 

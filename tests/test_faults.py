@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import pytest
 from conftest import FLAGS, assert_same_checkpoints, contents, one_line, rows
 
-from dcgan_jax.checkpoint import checkpoint_steps, newest_intact
+from dcgan_jax.training.checkpoint import checkpoint_steps, newest_intact
 from dcgan_jax.cli import train_main
-from dcgan_jax.loop import NotFiniteError, _check_finite
+from dcgan_jax.training.loop import NotFiniteError, _check_finite
 
 
 @pytest.fixture
@@ -296,8 +296,8 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(command, finished
 
 
 def test_two_new_runs_at_the_same_moment_take_two_numbers(tmp_path, monkeypatch):
-    from dcgan_jax.loop import _claim_number
-    from dcgan_jax.run_folder import choose_folder
+    from dcgan_jax.training.loop import _claim_number
+    from dcgan_jax.training.run_dir import choose_folder
 
     monkeypatch.chdir(tmp_path)
     chosen = [choose_folder(None, resume=False) for _ in range(2)]
@@ -305,7 +305,7 @@ def test_two_new_runs_at_the_same_moment_take_two_numbers(tmp_path, monkeypatch)
 
 
 def test_a_folder_with_nothing_but_a_lock_is_taken(tmp_path):
-    from dcgan_jax.run_folder import RunFolderError, choose_folder, hold
+    from dcgan_jax.training.run_dir import RunFolderError, choose_folder, hold
 
     folder = tmp_path / "run"
     with hold(folder, resume=False), contextlib.suppress(RunFolderError):

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
 
 from dcgan_jax import TrainConfig
-from dcgan_jax.checkpoint import CheckpointError, newest_intact, restore_checkpoint
+from dcgan_jax.training.checkpoint import CheckpointError, newest_intact, restore_checkpoint
 from dcgan_jax.cli import main
-from dcgan_jax.config import ConfigError
+from dcgan_jax.training.config import ConfigError
 from dcgan_jax.data import DatasetError, _parse_idx
-from dcgan_jax.evaluation import _as_bytes
+from dcgan_jax.evaluation.scoring import _as_bytes
 
 SEED = 20261124
 pytestmark = pytest.mark.slow
@@ -97,8 +97,8 @@ def workplace(tmp_path, monkeypatch):
 
 def _check_only(config, resume):
     """A dry run without its tables of layers, which take most of its time and depend on no input."""
-    from dcgan_jax.run import check
-    from dcgan_jax.run_folder import choose_folder
+    from dcgan_jax.training.run import check
+    from dcgan_jax.training.run_dir import choose_folder
 
     check(config, choose_folder(config.workdir, resume), resume)
 
@@ -217,7 +217,7 @@ def test_arrays_of_images(fuzz, workplace, capsys, monkeypatch):
 def test_checkpoints(fuzz, small_state, tmp_path):
     import jax
 
-    from dcgan_jax.checkpoint import save_checkpoint
+    from dcgan_jax.training.checkpoint import save_checkpoint
 
     saved = tmp_path / "saved"
     for step in (1, 2):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dcgan_jax import load_labels
-from dcgan_jax.checkpoint import checkpoint_steps
-from dcgan_jax.watchdog import Watchdog, spread
+from dcgan_jax.training.checkpoint import checkpoint_steps
+from dcgan_jax.training.collapse import Watchdog, spread
 
 HEALTHY = {"d_accuracy": 0.7, "d_loss": 0.6}
 WON = {"d_accuracy": 1.0, "d_loss": 0.05}

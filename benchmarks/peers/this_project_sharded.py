@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from dcgan_jax import init_state, train_step
-from dcgan_jax.devices import data_mesh, join_job, replicate, split
+from dcgan_jax.training.distributed import data_mesh, join_job, replicate, split
 
 
 def prepare(images: np.ndarray) -> tuple[Callable[[], None], str]:

@@ -16,11 +16,11 @@ import jax
 import numpy as np
 import platformdirs
 
-from dcgan_jax.checkpoint import CheckpointError, save_checkpoint
-from dcgan_jax.classifier import ClassifierError
-from dcgan_jax.config import ConfigError, TrainConfig
+from dcgan_jax.training.checkpoint import CheckpointError, save_checkpoint
+from dcgan_jax.evaluation.classifier import ClassifierError
+from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.data import DatasetError
-from dcgan_jax.devices import (
+from dcgan_jax.training.distributed import (
     BrokenJobError,
     DevicesError,
     FirstProcessError,
@@ -30,8 +30,8 @@ from dcgan_jax.devices import (
     join_job,
 )
 from dcgan_jax.errors import first_line
-from dcgan_jax.evaluation import MOST, SAMPLES, EvaluationError, draw_many, evaluate, evaluate_images, table
-from dcgan_jax.export import (
+from dcgan_jax.evaluation.scoring import MOST, SAMPLES, EvaluationError, draw_many, evaluate, evaluate_images, table
+from dcgan_jax.interop.weights import (
     FORMATS,
     NETWORKS,
     SUFFIXES,
@@ -43,10 +43,10 @@ from dcgan_jax.export import (
     import_weights,
 )
 from dcgan_jax.images import save_grid
-from dcgan_jax.loop import NotFiniteError, draw_batch, train
-from dcgan_jax.records import GRID, Records
-from dcgan_jax.run import Run, check, check_evaluable, fresh_state, restore_run, summarize
-from dcgan_jax.run_folder import RunFolderError, choose_folder, hold, read_config
+from dcgan_jax.training.loop import NotFiniteError, draw_batch, train
+from dcgan_jax.training.writer import GRID, Records
+from dcgan_jax.training.run import Run, check, check_evaluable, fresh_state, restore_run, summarize
+from dcgan_jax.training.run_dir import RunFolderError, choose_folder, hold, read_config
 from dcgan_jax.state import averaged
 
 _USER_ERRORS = (

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcgan_jax.errors import first_line
-from dcgan_jax.keras_weights import (
+from dcgan_jax.interop.keras import (
     discriminator_from_keras,
     discriminator_to_keras,
     generator_from_keras,

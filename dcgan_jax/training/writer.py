@@ -11,17 +11,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from dcgan_jax.checkpoint import checkpoint_steps, save_checkpoint
-from dcgan_jax.config import TrainConfig
-from dcgan_jax.devices import data_mesh, own
-from dcgan_jax.evaluation import EvaluationError, evaluate
+from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
+from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.distributed import data_mesh, own
+from dcgan_jax.evaluation.scoring import EvaluationError, evaluate
 from dcgan_jax.images import save_grid
-from dcgan_jax.progress import Reporter
-from dcgan_jax.run import summarize
-from dcgan_jax.run_folder import drop_rows_after, write_config
+from dcgan_jax.training.progress import Reporter
+from dcgan_jax.training.run import summarize
+from dcgan_jax.training.run_dir import drop_rows_after, write_config
 from dcgan_jax.sampling import draw_noise, generate, sample
 from dcgan_jax.state import GANState, averaged
-from dcgan_jax.watchdog import Watchdog
+from dcgan_jax.training.collapse import Watchdog
 
 GRID = 16  # images in a 4x4 grid, the tutorial's
 

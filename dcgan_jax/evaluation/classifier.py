@@ -1,6 +1,6 @@
 """A small digit classifier, whose features the evaluation measures images in.
 
-Its weights are part of the package; ``python -m dcgan_jax.classifier.train`` makes them anew.
+Its weights are part of the package; ``python -m dcgan_jax.evaluation.train_classifier`` makes them anew.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What images are measured by: functions of features [N, D], of logits [N, 10] or of pixels, on the device.
 
-Pure JAX in whatever precision the arrays have; `dcgan_jax.evaluation` gives them float64, because most of these
+Pure JAX in whatever precision the arrays have; `dcgan_jax.evaluation.scoring` gives them float64, because most of these
 are small differences of large sums. Distances between all pairs are taken a few hundred rows at a time.
 """
 

@@ -1,6 +1,6 @@
 """Train the digit classifier on MNIST's 60,000 training images and write its weights.
 
-    python -m dcgan_jax.classifier.train [--weights FILE]
+    python -m dcgan_jax.evaluation.train_classifier [--weights FILE]
 
 The 10,000 test images are only counted at the end of each epoch: nothing is chosen by them.
 """
@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax.scipy.ndimage import map_coordinates
 
-from dcgan_jax.classifier import WEIGHTS, DigitClassifier, classify
+from dcgan_jax.evaluation.classifier import WEIGHTS, DigitClassifier, classify
 from dcgan_jax.data import load_dataset, load_labels
 
 EPOCHS = 20

@@ -3,7 +3,7 @@
 import sys
 import time
 
-from dcgan_jax.config import TrainConfig
+from dcgan_jax.training.config import TrainConfig
 
 _SLOW_SECONDS = 30 * 60  # a run longer than this is told how to get a first picture sooner
 

@@ -10,21 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.summary import tabulate
 
-from dcgan_jax.checkpoint import (
+from dcgan_jax.training.checkpoint import (
     CheckpointError,
     checkpoint_steps,
     newest_intact,
     restore_checkpoint,
     verify_checkpoint,
 )
-from dcgan_jax.classifier import load_classifier
-from dcgan_jax.config import ConfigError, TrainConfig
+from dcgan_jax.evaluation.classifier import load_classifier
+from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.data import load_dataset
-from dcgan_jax.devices import data_mesh
-from dcgan_jax.evaluation import FEWEST, MOST
+from dcgan_jax.training.distributed import data_mesh
+from dcgan_jax.evaluation.scoring import FEWEST, MOST
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset
-from dcgan_jax.run_folder import check_writable, read_config
+from dcgan_jax.training.run_dir import check_writable, read_config
 from dcgan_jax.sampling import generate
 from dcgan_jax.state import GANState, init_state
 

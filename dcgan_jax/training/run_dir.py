@@ -1,6 +1,6 @@
 """The folder that a run lives in: which one, by whom it is held, and the files of it that are not pictures.
 
-config.json    the settings                 checkpoints/   see `dcgan_jax.checkpoint`
+config.json    the settings                 checkpoints/   see `dcgan_jax.training.checkpoint`
 metrics.jsonl  a row each time of logging   samples/       pictures
 models.txt     both networks' layers        lock           who is at work here
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import portalocker
 
-from dcgan_jax.config import ConfigError, TrainConfig
+from dcgan_jax.training.config import ConfigError, TrainConfig
 
 _RUNS = Path("runs")
 _UNSTARTED = {"lock", "config.json.partial"}  # all that a run leaves that is killed before it has settings

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax.classifier import classify
+from dcgan_jax.evaluation.classifier import classify
 
 # For the discriminator to have won, its mean over so many steps. Healthy runs have it win for some tens of steps.
 _STEPS = 300

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax.classifier import FEATURES, classify
+from dcgan_jax.evaluation.classifier import FEATURES, classify
 from dcgan_jax.data import load_dataset
-from dcgan_jax.metrics import (
+from dcgan_jax.evaluation.metrics import (
     class_score,
     class_shares,
     confident_share,
@@ -36,7 +36,7 @@ class EvaluationError(ValueError):
 
 
 class Scores(NamedTuple):
-    """What a set of images scores, in the features and by the answers of `dcgan_jax.classifier`.
+    """What a set of images scores, in the features and by the answers of `dcgan_jax.evaluation.classifier`.
 
     Attributes:
       fid: Frechet distance to the test images; lower is better. It falls with the number of images.

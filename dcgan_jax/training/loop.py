@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from dcgan_jax.checkpoint import (
+from dcgan_jax.training.checkpoint import (
     checkpoint_steps,
     clear_leftovers,
     newest_intact,
@@ -25,9 +25,9 @@ from dcgan_jax.checkpoint import (
     set_aside,
     written_by,
 )
-from dcgan_jax.config import TrainConfig
+from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.data import load_dataset
-from dcgan_jax.devices import (
+from dcgan_jax.training.distributed import (
     BrokenJobError,
     FirstProcessError,
     arrays_from_first,
@@ -39,10 +39,10 @@ from dcgan_jax.devices import (
     replicate,
     split,
 )
-from dcgan_jax.progress import duration
-from dcgan_jax.records import GRID, Records, is_logged
-from dcgan_jax.run import check, fresh_state
-from dcgan_jax.run_folder import choose_folder, hold
+from dcgan_jax.training.progress import duration
+from dcgan_jax.training.writer import GRID, Records, is_logged
+from dcgan_jax.training.run import check, fresh_state
+from dcgan_jax.training.run_dir import choose_folder, hold
 from dcgan_jax.state import GANState
 from dcgan_jax.step import Metrics, train_step
 
