@@ -1,8 +1,8 @@
-"""``python -m dcgan_jax train``: as ``python train.py``, wherever the package is installed."""
+"""``python -m dcgan_jax COMMAND``: as ``dcgan-jax COMMAND``, wherever the package is installed."""
 
 import sys
 
 from dcgan_jax.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m dcgan_jax"))

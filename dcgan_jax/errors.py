@@ -1,6 +1,13 @@
-"""What other libraries raise, in one line."""
+"""What users are shown of errors: one line each."""
 
 
-def first_line(error: Exception) -> str:
+class UserError(ValueError):
+    """The base of every error that a user's input, files or devices cause.
+
+    The message is one line: what is wrong, the value, and what to do. The command line prints it and exits with code 2.
+    """
+
+
+def first_line(error: BaseException) -> str:
     """The first line of an error's message, at most 200 characters; its type's name if it has none."""
     return (str(error).splitlines() or [""])[0][:200] or type(error).__name__

@@ -1,9 +1,10 @@
 """Grids of images, as arrays and as PNG files."""
 
-import os
 from pathlib import Path
 
 import numpy as np
+
+from dcgan_jax.files import replace_file
 
 _GAP = 2  # pixels between the images of a grid
 _SCALE = 4  # screen pixels per image pixel: 28x28 digits are too small to look at
@@ -28,16 +29,16 @@ def image_grid(images: np.ndarray, columns: int = 4) -> np.ndarray:
 
 
 def save_grid(path: Path, images: np.ndarray, columns: int = 4) -> None:
-    """Write `image_grid` as a PNG, in one move: a reader never meets half a file.
+    """Write `image_grid` as a PNG; a reader never sees part of the file.
 
     Raises:
       ValueError: unless the images have 1 (grey) or 3 (RGB) channels.
+      OSError: if the directory cannot be written.
     """
     from PIL import Image  # imported when used: sampling without files does not need it
 
     grid = image_grid(images, columns)
     if grid.shape[-1] not in (1, 3):
         raise ValueError(f"a PNG needs 1 or 3 channels, got {grid.shape[-1]}")
-    partial = path.with_name(path.name + ".partial")
-    Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(partial, format="png")
-    os.replace(partial, path)
+    picture = Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid)
+    replace_file(path, lambda partial: picture.save(partial, format="png"))

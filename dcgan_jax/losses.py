@@ -1,6 +1,6 @@
-"""The two losses and the accuracy, on logits: above 0 the discriminator says real, at or below 0 fake.
+"""The two losses and the accuracies, on logits: above 0 the discriminator says real, at or below 0 fake.
 
-Logits of fewer bits are taken to float32 first.
+Logits of a narrower type are converted to float32 first.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Ar
       fake_logits: [B', 1]. Every image counts the same, real or fake.
 
     Returns:
-      A scalar, in nats, at least 0; ln 2 = 0.693 for a discriminator that cannot tell.
+      A scalar, in nats, at least 0; ln 2 = 0.693 for a discriminator at chance.
     """
     real_logits, fake_logits = _float32(real_logits), _float32(fake_logits)
     real = optax.sigmoid_binary_cross_entropy(real_logits, jnp.ones_like(real_logits))
@@ -56,12 +56,12 @@ CROSS_ENTROPY = Losses(discriminator_loss, generator_loss)  # the tutorial's
 
 
 def discriminator_accuracy(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """Share of images told right, at the threshold of Keras's binary accuracy: real if p > 0.5. In [0, 1]."""
+    """Share of images classified correctly, at the threshold of Keras's binary accuracy: real if p > 0.5. In [0, 1]."""
     return _mean_of_both(real_logits > 0, fake_logits <= 0)
 
 
 def generator_accuracy(fake_logits: jax.Array) -> jax.Array:
-    """Share of fakes that the discriminator takes for real. In [0, 1]."""
+    """Share of fakes that the discriminator classifies as real. In [0, 1]."""
     return (fake_logits > 0).mean()
 
 

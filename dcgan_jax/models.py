@@ -9,7 +9,7 @@ The architecture is that of R. Atienza's "GAN by Example using Keras on Tensorfl
         variables, z, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
 
 Parameters start as in Keras: kernels Glorot-uniform, biases zero. All kernels have the canonical 5x5 shape
-[5, 5, in, out], whichever way `dcgan_jax.layers` computes with them.
+[5, 5, in, out], whichever implementation computes the convolution.
 """
 
 import flax.linen as nn
@@ -20,7 +20,7 @@ from jax.typing import DTypeLike
 
 from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
 
-DTYPES = ("float32", "bfloat16")  # that the networks are meant to compute in
+DTYPES = ("float32", "bfloat16")  # what the networks may compute in
 
 _KERNEL_SIZE = 5  # the tutorial's, in every convolution
 _KERNEL_INIT = nn.initializers.glorot_uniform()
@@ -60,7 +60,7 @@ class Generator(nn.Module):
       dropout_rate: of the dropout after the dense layer.
       dtype: what the layers compute in, that of their inputs if None. Parameters, statistics and the
         images are float32 all the same.
-      plain: compute with XLA's own convolutions on every platform, as converters to other formats need it.
+      plain: compute with XLA's own convolutions on every platform, which converters to other formats need.
 
     Raises:
       ValueError: if the height or the width is not a multiple of 4.

@@ -1,4 +1,4 @@
-"""RMSprop as Keras defines it, as an Optax transformation, and the tutorial's settings it is run with."""
+"""RMSprop as Keras defines it, as an Optax transformation, and the tutorial's published settings."""
 
 import functools
 from typing import NamedTuple
@@ -36,14 +36,14 @@ def rmsprop(
         step  = -lr_t * g / sqrt(nu + eps)           Keras 3: eps_in_sqrt=True
 
     The two places of eps differ in effect: inside the root, eps = 1e-7 damps every gradient whose size is
-    below about 3e-4. Optax's own ``rmsprop`` has neither form by default.
+    below about 3e-4. Optax's own ``rmsprop`` has the second form by default (``eps_in_sqrt=True``), with eps = 1e-8.
 
     Args:
       learning_rate: a positive number, or an Optax schedule of the update's number.
       decay: per update, at least 0.
       clip: largest absolute value of a gradient element, above 0, or None.
       eps: keeps the division finite.
-      eps_in_sqrt: where eps stands.
+      eps_in_sqrt: whether eps is inside the square root.
 
     Returns:
       An `optax.GradientTransformation`. Numbers may be traced, as ``optax.inject_hyperparams`` does.
@@ -94,7 +94,7 @@ PRESETS = ("tutorial", "article", "upstream", "keras3")
 
 @functools.cache  # the same objects each time, so that two states of one preset share a compiled step
 def preset(name: str) -> Preset:
-    """The optimizers that one source of the tutorial publishes.
+    """The pair of optimizers that one source of the tutorial publishes.
 
     Args:
       name: ``tutorial``, what the walkthrough gives as the current code; ``article``, the article's own

@@ -1,4 +1,4 @@
-"""Arrays spread over devices: what the steps ask of the compiler, and nothing on one device."""
+"""How the steps shard their own arrays over devices; on one device none of it changes a bit."""
 
 import functools
 import inspect
@@ -11,26 +11,26 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 
-def spread_like(z: jax.Array, images: jax.Array) -> jax.Array:
-    """The noise ``z`` [B, latent], its rows on the devices that hold the rows of ``images`` [B, ...].
+def shard_like(z: jax.Array, images: jax.Array) -> jax.Array:
+    """Shard the noise ``z`` [B, latent] along its rows as ``images`` [B, ...] are sharded; its values stay.
 
-    Noise depends on no argument that is spread over devices, so without this every device would draw all of it, and
-    all fakes from it.
+    The noise depends on no sharded argument, so without this every device would draw all of it, and compute all fakes
+    from it.
     """
     pixel = images.reshape(images.shape[0], -1)[:, :1].astype(z.dtype)  # [B, 1]
-    # The sum has the layout of its terms, and the bits of z: no pixel is NaN or infinite any more, so this one is 0.
+    # The sum is sharded as its terms are, and has the bits of z: after nan_to_num the product is exactly 0.
     return z + 0 * jnp.nan_to_num(pixel)
 
 
-def automatic(outputs: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that leaves it to the compiler how a function's own arrays are laid out, on any mesh.
+def with_auto_axes(outputs: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator: inside the function an ``Explicit`` mesh has ``Auto`` axes, so that XLA chooses the shardings.
 
-    On a mesh whose axes are ``Explicit``, which `jax.make_mesh` makes by default, every operation would have to say how
-    its result is laid out. Inside the function such axes are ``Auto``; outside, its results have a layout again.
+    `jax.make_mesh` makes ``Explicit`` axes by default, on which every operation would have to name the sharding of its
+    result. The function's results have explicit shardings again.
 
     Args:
-      outputs: given the mesh and, under their names, the layouts of the arguments (a `NamedSharding` for each leaf),
-        those of the results. It is not called on other meshes.
+      outputs: ``(mesh, shardings of the arguments by name, a NamedSharding for each leaf) -> shardings of the
+        results``. It is called for ``Explicit`` meshes only.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,14 +41,14 @@ def automatic(outputs: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
             given = signature.bind(*args, **kwargs).arguments
             static = {name: value for name, value in given.items() if isinstance(value, int | np.integer)}
             arrays = {name: value for name, value in given.items() if name not in static}
-            layouts = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, arrays)
-            meshes = [layout.mesh for layout in jax.tree.leaves(layouts) if layout.mesh.explicit_axes]
+            shardings = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, arrays)
+            meshes = [each.mesh for each in jax.tree.leaves(shardings) if each.mesh.explicit_axes]
             if not meshes:
                 return function(**given)
             inside = jax.sharding.auto_axes(
                 lambda arrays: function(**arrays, **static),
                 axes=meshes[0].explicit_axes,
-                out_sharding=outputs(meshes[0], layouts),
+                out_sharding=outputs(meshes[0], shardings),
             )
             return inside(arrays)
 
@@ -57,13 +57,13 @@ def automatic(outputs: Callable[..., Any]) -> Callable[[Callable[..., Any]], Cal
     return decorate
 
 
-def as_the_state(mesh: Any, layouts: dict[str, Any]) -> tuple[Any, NamedSharding]:
-    """Of a step: the new state is laid out as the old one, on every device if that was on none; so are the metrics."""
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    state = jax.tree.map(lambda layout: layout if layout.mesh.axis_names else everywhere, layouts["state"])
-    return state, everywhere
+def state_shardings(mesh: Any, shardings: dict[str, Any]) -> tuple[Any, NamedSharding]:
+    """For a step: the new state is sharded as the old one, replicated if that was on no mesh; so are the metrics."""
+    replicated = NamedSharding(mesh, PartitionSpec())
+    state = jax.tree.map(lambda each: each if each.mesh.axis_names else replicated, shardings["state"])
+    return state, replicated
 
 
-def as_the_noise(mesh: Any, layouts: dict[str, Any]) -> NamedSharding:
-    """Of images: each on the device of its noise."""
-    return NamedSharding(mesh, PartitionSpec(*layouts["z"].spec[:1]))
+def image_sharding(mesh: Any, shardings: dict[str, Any]) -> NamedSharding:
+    """For `generate`: each image is on the device of its noise."""
+    return NamedSharding(mesh, PartitionSpec(*shardings["z"].spec[:1]))

@@ -13,11 +13,11 @@ from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset
 
-FAKES = ("inference", "training")  # modes in which the generator draws for the discriminator's update
+FAKES = ("inference", "training")  # the generator's modes for the fakes of the discriminator's update
 
 
 class NetworkState(struct.PyTreeNode):
-    """One network: its arrays, and the module and the optimizer they belong to.
+    """One network in training: parameters, statistics and optimizer state, with its module and optimizer.
 
     Attributes:
       params: the parameters, as ``module.init`` returns them.
@@ -51,18 +51,18 @@ class NetworkState(struct.PyTreeNode):
 
     def update(self, grads: Any, batch_stats: Any, loss: jax.Array) -> "NetworkState":
         """One update of the optimizer along the ``grads`` of ``loss``, with the new ``batch_stats``."""
-        tx = optax.with_extra_args_support(self.tx)  # some transformations go by the loss, which Optax calls value
+        tx = optax.with_extra_args_support(self.tx)  # some transformations use the loss, which Optax calls value
         updates, opt_state = tx.update(grads, self.opt_state, self.params, value=loss)
         params = optax.apply_updates(self.params, updates)
         return self.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
 
 
-class Average(struct.PyTreeNode):
+class EMA(struct.PyTreeNode):
     """An exponential moving average of a network's parameters and moving statistics.
 
-    After t updates with x_1 ... x_t it is sum_i decay^(t - i) x_i / sum_i decay^(t - i): what an average that
-    starts from zero becomes once its bias is divided out, as Adam does it (Kingma and Ba, arXiv:1412.6980). Before
-    the first update it is the network as it began.
+    After t updates with x_1 ... x_t it is sum_i decay^(t - i) x_i / sum_i decay^(t - i): an average from zero with
+    its bias divided out, as in Adam (Kingma and Ba, arXiv:1412.6980). Before the first update it is the initial
+    network.
 
     Attributes:
       count: updates so far, an int32 scalar.
@@ -76,7 +76,7 @@ class Average(struct.PyTreeNode):
     batch_stats: Any
     decay: float = struct.field(pytree_node=False)
 
-    def update(self, network: NetworkState) -> "Average":
+    def update(self, network: NetworkState) -> "EMA":
         """The average with ``network`` as the newest term."""
         count = self.count + 1
         # The newest term's share, (1 - decay) / (1 - decay^t); expm1 keeps its digits while decay^t is near 1.
@@ -97,20 +97,20 @@ class GANState(struct.PyTreeNode):
 
     Attributes:
       step: calls of ``train_step`` so far, an int32 scalar.
-      generator: the half that draws.
-      discriminator: the half that judges.
+      generator: the network from noise to images.
+      discriminator: the network from images to logits.
       latent_size: dimensions of the noise. Static.
       ema: the moving average of the generator, or None; `averaged` puts it in the generator's place.
-      fakes: the mode in which the generator draws for the discriminator's update: ``inference`` as in the
-        tutorial, or ``training`` as for its own update. Static.
-      losses: what the two minimise. Static.
+      fakes: the generator's mode for the fakes of the discriminator's update: ``inference`` as in the tutorial, or
+        ``training`` as for its own update. Static.
+      losses: what the two networks minimise. Static.
     """
 
     step: jax.Array
     generator: NetworkState
     discriminator: NetworkState
     latent_size: int = struct.field(pytree_node=False)
-    ema: Average | None = None
+    ema: EMA | None = None
     fakes: str = struct.field(pytree_node=False, default="inference")
     losses: Losses = struct.field(pytree_node=False, default=CROSS_ENTROPY)
 
@@ -138,7 +138,7 @@ def init_state(
       discriminator_tx: likewise.
       latent_size: dimensions of the noise; the tutorial's 100.
       ema: keep a moving average of the generator with this decay, in [0, 1); None keeps none.
-      fakes: the mode in which the generator draws for the discriminator's update, ``inference`` or ``training``.
+      fakes: the generator's mode for the fakes of the discriminator's update, ``inference`` or ``training``.
       losses: what the two networks minimise; the tutorial's cross-entropies if left out.
 
     Raises:
@@ -159,9 +159,9 @@ def init_state(
     d_variables = jax.jit(discriminator.init)(discriminator_key, jnp.zeros(images.shape, images.dtype))
     network = _network(generator, g_variables, generator_tx or tutorial.generator)
     average = None
-    if ema is not None:  # of copies: a caller who donates the state may not donate a buffer twice
+    if ema is not None:  # copies: a caller who donates the state may not donate a buffer twice
         params, batch_stats = jax.tree.map(jnp.copy, (network.params, network.batch_stats))
-        average = Average(jnp.zeros((), jnp.int32), params, batch_stats, ema)
+        average = EMA(jnp.zeros((), jnp.int32), params, batch_stats, ema)
     return GANState(
         step=jnp.zeros((), jnp.int32),
         generator=network,
@@ -174,13 +174,13 @@ def init_state(
 
 
 def averaged(state: GANState) -> GANState:
-    """The state with the average of its generator in the generator's place, to draw with and to evaluate.
+    """The state with the moving average of its generator in the generator's place, to sample from and to evaluate.
 
     Raises:
       ValueError: if the state keeps no average.
     """
     if state.ema is None:
-        raise ValueError("this state keeps no average: make it with init_state(key, ema=0.999)")
+        raise ValueError("this state keeps no moving average: create it with init_state(key, ema=0.999)")
     generator = state.generator.replace(params=state.ema.params, batch_stats=state.ema.batch_stats)
     return state.replace(generator=generator)
 

@@ -1,4 +1,4 @@
-"""One training step: the discriminator learns, then the generator against the updated discriminator."""
+"""One training step: update the discriminator, then the generator against the updated discriminator."""
 
 import functools
 
@@ -6,21 +6,21 @@ import jax
 import jax.numpy as jnp
 
 from dcgan_jax.losses import discriminator_accuracy, generator_accuracy
-from dcgan_jax.sampling import draw_noise, generate
-from dcgan_jax.sharding import as_the_state, automatic, spread_like
+from dcgan_jax.sampling import generate, sample_noise
+from dcgan_jax.sharding import shard_like, state_shardings, with_auto_axes
 from dcgan_jax.state import GANState
 
 Metrics = dict[str, jax.Array]
 
 
 @jax.jit
-@automatic(as_the_state)
+@with_auto_axes(state_shardings)
 def train_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANState, Metrics]:
     """One step of both networks: `discriminator_step`, then `generator_step` with as many fakes.
 
     Pure and jit-compiled; it donates nothing, and works under the caller's ``jit``, ``vmap``, ``lax.scan``
-    and sharding. The same inputs give the same bits. Images that are spread over devices stay where they are, and the
-    fakes are spread as they are: the batch's means and statistics are those of the whole batch.
+    and sharding. The same inputs give the same bits. Images that are sharded over devices stay so, and the fakes are
+    sharded as they are; losses and batch statistics are those of the whole batch.
 
     Args:
       state: from `init_state`.
@@ -42,11 +42,11 @@ def train_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANS
 
 
 @jax.jit
-@automatic(as_the_state)
+@with_auto_axes(state_shardings)
 def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANState, Metrics]:
     """Update the discriminator alone, on the real images and as many fakes in one batch.
 
-    The fakes carry no gradient. They are made in inference mode, as Keras's ``predict`` makes them, or with
+    The fakes carry no gradient. They are generated in inference mode, as Keras's ``predict`` does, or with
     ``state.fakes == "training"`` as for the generator's update; the moving statistics stay as they are.
 
     Args, raises: as `train_step`.
@@ -55,13 +55,13 @@ def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tu
       The state with a new discriminator, and ``d_loss`` and ``d_accuracy`` before the update.
     """
     noise_key, dropout_key, generator_key = jax.random.split(key, 3)
-    z = spread_like(draw_noise(noise_key, images.shape[0], state.latent_size), images)  # [B, latent]
+    z = shard_like(sample_noise(noise_key, images.shape[0], state.latent_size), images)  # [B, latent]
     if state.fakes == "training":
         fake, _ = state.generator.train(state.generator.params, z, generator_key)  # [B, H, W, C]
     else:
         fake = generate(state, z)  # [B, H, W, C]
     real = _to_unit_range(images, fake.shape)  # [B, H, W, C]
-    # Real, fake, real, fake, ...: where the batch is sharded, every device keeps what it has.
+    # Real, fake, real, fake, ...: where the batch is sharded, no image moves to another device.
     both = jnp.stack([real, fake], axis=1).reshape(-1, *real.shape[1:])  # [2 B, H, W, C]
 
     def loss(params):
@@ -76,35 +76,35 @@ def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tu
 
 
 @functools.partial(jax.jit, static_argnames="batch_size")
-@automatic(as_the_state)
+@with_auto_axes(state_shardings)
 def generator_step(
     state: GANState, key: jax.Array, batch_size: int, like: jax.Array | None = None
 ) -> tuple[GANState, Metrics]:
-    """Update the generator alone, on ``batch_size`` fresh fakes that the discriminator should take for real.
+    """Update the generator alone, so that the discriminator classifies ``batch_size`` fresh fakes as real.
 
-    Both networks are in training mode. The gradient stops at the discriminator's parameters: it passes
-    through them to the generator, and they stay as they are. A gradient that a caller takes
-    through a whole step stops there too.
+    Both networks are in training mode. The gradient flows through the discriminator to the generator and stops at the
+    discriminator's parameters, which stay as they are. A gradient that a caller takes through a whole step stops
+    there too.
 
     Args:
       state: from `init_state`.
       key: a PRNG key.
-      batch_size: how many fakes.
-      like: an array [batch_size, ...]; the fakes are spread over devices as it is. Its values do not matter.
+      batch_size: the number of fakes.
+      like: an array [batch_size, ...]; the fakes are sharded over devices as it is. Its values do not matter.
 
     Returns:
-      The state with a new generator (and a new average of it, if one is kept), and ``g_loss`` and
+      The state with a new generator (and a new moving average of it, if one is kept), and ``g_loss`` and
       ``g_accuracy`` before the update.
 
     Raises:
       ValueError: if ``like`` has another number of rows.
     """
     noise_key, generator_key, discriminator_key = jax.random.split(key, 3)
-    z = draw_noise(noise_key, batch_size, state.latent_size)  # [B, latent]
+    z = sample_noise(noise_key, batch_size, state.latent_size)  # [B, latent]
     if like is not None:
         if like.shape[0] != batch_size:
             raise ValueError(f"like must have batch_size = {batch_size} rows, got {like.shape[0]}")
-        z = spread_like(z, like)
+        z = shard_like(z, like)
     frozen = jax.lax.stop_gradient(state.discriminator.params)
 
     def loss(params):

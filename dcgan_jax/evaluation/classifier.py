@@ -1,9 +1,9 @@
-"""A small digit classifier, whose features the evaluation measures images in.
+"""A small digit classifier; images are scored in its features.
 
-Its weights are part of the package; ``python -m dcgan_jax.evaluation.train_classifier`` makes them anew.
+Its weights are part of the package; ``python -m dcgan_jax.evaluation.train_classifier`` trains them again.
 """
 
-import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.errors import UserError
+from dcgan_jax.files import read_verified
 from dcgan_jax.layers import conv2d, dropout
 
 FEATURES = 128
 WEIGHTS = Path(__file__).parent / "weights.npz"
 _SHA256 = "e979495a3cf325f732b221e3539aeb7e922b811438f2576c1e6954f3389c412c"
-_BATCH = 500  # images at a time: a few hundred megabytes
+_BATCH = 500  # images that are classified at a time: a few hundred megabytes
 
 
-class ClassifierError(ValueError):
-    """The classifier's weights cannot be used; the message is one line that says why and what to do."""
+class ClassifierError(UserError):
+    """The classifier's weights cannot be used."""
 
 
 class DigitClassifier(nn.Module):
@@ -47,29 +49,15 @@ class DigitClassifier(nn.Module):
         return nn.Dense(10, name="logits")(logits), x
 
 
-def load_classifier() -> dict[str, Any]:
+def load_classifier(path: Path = WEIGHTS) -> dict[str, Any]:
     """The trained variables of `DigitClassifier`, from inside the package.
 
     Raises:
-      ClassifierError: if the file is missing or is not the one this version was made with.
+      ClassifierError: if the file is missing or damaged.
     """
-    try:
-        content = WEIGHTS.read_bytes()
-    except OSError as error:
-        raise ClassifierError(f"cannot read {WEIGHTS} ({error.strerror}): reinstall dcgan-jax") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != _SHA256:
-        raise ClassifierError(
-            f"{WEIGHTS} is damaged or another one (SHA-256 {found[:12]}..., expected {_SHA256[:12]}...): "
-            "reinstall dcgan-jax"
-        )
-    return read_weights(WEIGHTS)
-
-
-def read_weights(path: Path) -> dict[str, Any]:
-    """Variables of `DigitClassifier` from an ``.npz`` of arrays; nothing in it is executed."""
+    content = read_verified(path, _SHA256, ClassifierError, "reinstall dcgan-jax")
     params: dict[str, Any] = {}
-    with np.load(path, allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         for name in arrays.files:
             *scope, leaf = name.split("/")
             inner = params

@@ -1,7 +1,7 @@
-"""What images are measured by: functions of features [N, D], of logits [N, 10] or of pixels, on the device.
+"""Metrics of images: functions of features [N, D], of logits [N, 10] or of pixels, on the device.
 
-Pure JAX in whatever precision the arrays have; `dcgan_jax.evaluation.scoring` gives them float64, because most of these
-are small differences of large sums. Distances between all pairs are taken a few hundred rows at a time.
+Pure JAX in the precision of the arrays; `dcgan_jax.evaluation.scoring` passes float64, because most of these are small
+differences of large sums. Distances between all pairs are computed a few hundred rows at a time.
 """
 
 import jax
@@ -37,7 +37,7 @@ def frechet_distance(x: jax.Array, y: jax.Array) -> jax.Array:
 def kernel_distance(x: jax.Array, y: jax.Array) -> jax.Array:
     """KID: the squared maximum mean discrepancy with the kernel (x . y / D + 1)^3; its mean is 0 if they agree.
 
-    The unbiased estimate over all pairs, where others average it over random subsets. It can be below 0.
+    The unbiased estimate over all pairs; other implementations average over random subsets. It can be below 0.
 
     Args, shapes: as `frechet_distance`.
 
@@ -76,14 +76,14 @@ def neighbour_radii(a: jax.Array) -> jax.Array:
 def precision_recall(
     real: jax.Array, fake: jax.Array, real_radii: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Precision, the share of fakes that lie where real images do; recall, the share of real images where fakes do.
+    """Precision, the share of fakes on the manifold of real images; recall, the share of real ones on that of fakes.
 
-    A point lies where a set does if it is as near to one of the set's points as that one's third neighbour.
+    A point lies on the manifold of a set if it is as near to one of the set's points as that one's third neighbour.
 
     Args:
       real: features [N, D], N at least 4.
       fake: features [M, D], M at least 4.
-      real_radii: `neighbour_radii` of ``real``, for a caller who has them already.
+      real_radii: `neighbour_radii` of ``real``; computed if None.
 
     Returns:
       Two numbers in [0, 1].
@@ -103,7 +103,7 @@ def precision_recall(
 def class_score(logits: jax.Array) -> jax.Array:
     """The Inception score with other classes: exp of the mean KL divergence of p(y | x) from p(y).
 
-    1 if all images get the same answer, the number of classes if each is certain and all are as frequent.
+    1 if all predictions are the same, the number of classes if each is certain and all classes are equally frequent.
 
     Args:
       logits: [N, classes].
@@ -117,7 +117,7 @@ def class_score(logits: jax.Array) -> jax.Array:
 
 
 def class_shares(logits: jax.Array) -> jax.Array:
-    """The share of images that each class is the most likely one of: [N, classes] -> [classes], of sum 1."""
+    """The share of images for which each class is the most likely: [N, classes] -> [classes], with sum 1."""
     return (logits.argmax(-1)[:, None] == jnp.arange(logits.shape[-1])).mean(0, dtype=logits.dtype)
 
 
@@ -137,7 +137,7 @@ def nearest_distances(images: jax.Array, others: jax.Array) -> jax.Array:
 
     def nearest(image: jax.Array) -> jax.Array:
         at = _squared_distances(image, others).argmin()
-        return jnp.linalg.norm(image - others[at])  # anew: the sum below loses the digits of small distances
+        return jnp.linalg.norm(image - others[at])  # again: the sum below loses the digits of small distances
 
     return lax.map(nearest, images, batch_size=_ROWS)
 

@@ -1,4 +1,4 @@
-"""How good digits are: their distance to MNIST's test images, beside that of as many real images."""
+"""Scores of images of digits against MNIST's test images, beside the scores of as many real images."""
 
 import functools
 import math
@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax.evaluation.classifier import FEATURES, classify
 from dcgan_jax.data import load_dataset
+from dcgan_jax.errors import UserError
+from dcgan_jax.evaluation.classifier import FEATURES, classify
 from dcgan_jax.evaluation.metrics import (
     class_score,
     class_shares,
@@ -21,33 +22,32 @@ from dcgan_jax.evaluation.metrics import (
     neighbour_radii,
     precision_recall,
 )
-from dcgan_jax.sampling import draw_noise, generate
+from dcgan_jax.sampling import generate, sample_in_batches
 from dcgan_jax.state import GANState
 
-SAMPLES = 10_000  # as many as there are test images; a FID depends on the number
-FEWEST = FEATURES + 1  # with fewer the covariance of the features is singular
-MOST = 60_000  # as many as there are training images for the floor
-_BATCH = 500  # images drawn at a time
+DEFAULT_SAMPLES = 10_000  # as many as there are test images; a FID depends on the number
+MIN_SAMPLES = FEATURES + 1  # with fewer the covariance of the features is singular
+MAX_SAMPLES = 60_000  # as many as there are training images for the floor
 _SHAPE = (28, 28, 1)
 
 
-class EvaluationError(ValueError):
-    """Images cannot be evaluated; the message is one line that says why."""
+class EvaluationError(UserError):
+    """Images cannot be scored."""
 
 
 class Scores(NamedTuple):
-    """What a set of images scores, in the features and by the answers of `dcgan_jax.evaluation.classifier`.
+    """The scores of a set of images, by the features and predictions of `dcgan_jax.evaluation.classifier`.
 
     Attributes:
       fid: Frechet distance to the test images; lower is better. It falls with the number of images.
       kid: kernel distance to the test images; lower is better, 0 on average for the same distribution.
-      precision: share of the images that lie among the test images.
-      recall: share of the test images that lie among the images.
+      precision: share of the images that lie on the manifold of the test images.
+      recall: share of the test images that lie on the manifold of the images.
       mnist_score: 1 to 10; higher is better.
-      confident: share of images whose digit has a probability of at least 0.95.
-      digits: share of the images taken for 0, 1, ..., 9.
+      confident: share of images whose predicted digit has a probability of at least 0.95.
+      digits: share of the images classified as 0, 1, ..., 9.
       digit_kl: KL divergence of ``digits`` from the uniform histogram, in nats; 0 to ln 10 = 2.303.
-      missing_digits: the digits that no image is taken for.
+      missing_digits: the digits that no image is classified as.
       nearest: mean Euclidean distance of an image to the nearest training image, in units of a white pixel.
     """
 
@@ -67,10 +67,10 @@ class Evaluation(NamedTuple):
     """What `evaluate_images` returns.
 
     Attributes:
-      samples: how many images were scored.
-      scores: theirs.
-      floor: those of as many training images, drawn at random: what real digits score. Only its ``nearest`` is of
-        test images, as training images are their own nearest; images much nearer than those are copies.
+      samples: the number of images.
+      scores: of the images.
+      floor: the scores of as many real digits: training images chosen at random. Only its ``nearest`` is of test
+        images, as training images are their own nearest; images much nearer than those are copies.
     """
 
     samples: int
@@ -78,7 +78,7 @@ class Evaluation(NamedTuple):
     floor: Scores
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON holds it: an object of numbers, lists and the objects ``scores`` and ``floor``."""
+        """A JSON object: ``samples``, and ``scores`` and ``floor`` as objects of numbers and lists."""
         return {"samples": self.samples, "scores": self.scores._asdict(), "floor": self.floor._asdict()}
 
 
@@ -94,39 +94,31 @@ def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation:
     """
     images = _as_bytes(images)
     logits, features = classify(images)
-    floor = _floor(len(images))
+    floor = _real_baseline(len(images))
     floor = floor._replace(digits=list(floor.digits), missing_digits=list(floor.missing_digits))  # it is cached
     return Evaluation(len(images), _score(logits, features, _nearest(images)), floor)
 
 
-def evaluate(state: GANState, key: jax.Array, samples: int = SAMPLES) -> Evaluation:
-    """Score a generator's images of fresh noise, in inference mode; `averaged` for those of its average.
+def evaluate(state: GANState, key: jax.Array, samples: int = DEFAULT_SAMPLES) -> Evaluation:
+    """Score a generator's images of fresh noise, in inference mode.
 
     Args:
-      state: from training.
+      state: from training; ``averaged(state)`` to score the moving average of the generator.
       key: a PRNG key for the noise.
-      samples: how many images to draw.
+      samples: the number of images to draw.
 
     Raises:
       EvaluationError: as `evaluate_images`.
     """
-    if not FEWEST <= samples <= MOST:
-        raise EvaluationError(f"samples must be {FEWEST} to {MOST:,}, got {samples}")
+    if not MIN_SAMPLES <= samples <= MAX_SAMPLES:
+        raise EvaluationError(f"samples must be {MIN_SAMPLES} to {MAX_SAMPLES:,}, got {samples}")
     drawn = jax.eval_shape(generate, state, jnp.zeros((1, state.latent_size)))
     if drawn.shape[1:] != _SHAPE:
         raise EvaluationError(f"only images of digits, {list(_SHAPE)}, can be scored, got {list(drawn.shape[1:])}")
-    return evaluate_images(draw_many(state, key, samples))
+    return evaluate_images(sample_in_batches(state, key, samples))
 
 
-def draw_many(state: GANState, key: jax.Array, n: int) -> np.ndarray:
-    """``n`` images of fresh noise in inference mode, [n, H, W, C] in [0, 1], a few hundred at a time."""
-    noise = draw_noise(key, n, state.latent_size)
-    noise = jnp.pad(noise, ((0, -n % _BATCH), (0, 0)))  # one compiled program for every part
-    parts = [jax.device_get(generate(state, part)) for part in jnp.split(noise, len(noise) // _BATCH)]
-    return np.concatenate(parts)[:n]
-
-
-def table(evaluation: Evaluation) -> str:
+def format_table(evaluation: Evaluation) -> str:
     """The scores and the floor side by side, a line each."""
     ours, floor = evaluation.scores, evaluation.floor
 
@@ -162,12 +154,12 @@ def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
         images = images[..., None]
     if images.shape[1:] != _SHAPE:
         raise EvaluationError(f"images of digits must be [N, 28, 28, 1] or [N, 28, 28], got {list(images.shape)}")
-    if len(images) < FEWEST:
+    if len(images) < MIN_SAMPLES:
         raise EvaluationError(
-            f"at least {FEWEST} images are needed, one more than there are features, got {len(images)}"
+            f"at least {MIN_SAMPLES} images are needed, one more than there are features, got {len(images)}"
         )
-    if len(images) > MOST:
-        raise EvaluationError(f"at most {MOST:,} images can be scored, got {len(images):,}")
+    if len(images) > MAX_SAMPLES:
+        raise EvaluationError(f"at most {MAX_SAMPLES:,} images can be scored, got {len(images):,}")
     if images.dtype != np.uint8:
         if not np.issubdtype(images.dtype, np.floating) and images.dtype != jnp.bfloat16:
             raise EvaluationError(f"images must be uint8 or floating point in [0, 1], got {images.dtype}")
@@ -184,33 +176,33 @@ def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
 
 
 def _score(logits: np.ndarray, features: np.ndarray, nearest: float) -> Scores:
-    """In float64, on the host's own device where JAX has been left it: not every accelerator has float64."""
-    with jax.enable_x64(True), jax.default_device(_host()):
-        x, y, answers = (jnp.asarray(a, jnp.float64) for a in (features, _test_features(), logits))
+    """Compute in float64, on the CPU where JAX may use it: not every accelerator has float64."""
+    with jax.enable_x64(True), jax.default_device(_cpu()):
+        x, y, predictions = (jnp.asarray(a, jnp.float64) for a in (features, _test_features(), logits))
         precision, recall = precision_recall(y, x, jnp.asarray(_test_radii()))
-        shares = class_shares(answers)
+        shares = class_shares(predictions)
         scores = Scores(
             fid=float(frechet_distance(x, y)),
             kid=float(kernel_distance(x, y)),
             precision=float(precision),
             recall=float(recall),
-            mnist_score=float(class_score(answers)),
-            confident=float(confident_share(answers)),
+            mnist_score=float(class_score(predictions)),
+            confident=float(confident_share(predictions)),
             digits=[float(share) for share in shares],
             digit_kl=float(kl_to_uniform(shares)),
             missing_digits=[digit for digit, share in enumerate(shares) if share == 0],
             nearest=nearest,
         )
     for name, value in scores._asdict().items():
-        if isinstance(value, float) and not math.isfinite(value):  # features beyond what float64 can square
+        if isinstance(value, float) and not math.isfinite(value):  # features whose squares overflow float64
             raise EvaluationError(f"{name} is {value}")
     return scores
 
 
-def _host() -> Any:
+def _cpu() -> Any:
     try:
         return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS names others only
+    except RuntimeError:  # JAX_PLATFORMS names other platforms only
         return jax.local_devices()[0]
 
 
@@ -222,8 +214,8 @@ def _nearest(images: np.ndarray) -> float:
         return float(nearest_distances(flat(images), flat(_real_images("train"))).mean())
 
 
-@functools.cache  # an evaluation every so many steps of a run needs it once
-def _floor(n: int) -> Scores:
+@functools.cache  # every evaluation of a run needs it
+def _real_baseline(n: int) -> Scores:
     def chosen(split: str) -> np.ndarray:
         images = _real_images(split)
         return images[np.random.default_rng(0).choice(len(images), min(n, len(images)), replace=False)]

@@ -18,8 +18,8 @@ import numpy as np
 import optax
 from jax.scipy.ndimage import map_coordinates
 
-from dcgan_jax.evaluation.classifier import WEIGHTS, DigitClassifier, classify
 from dcgan_jax.data import load_dataset, load_labels
+from dcgan_jax.evaluation.classifier import WEIGHTS, DigitClassifier, classify
 
 EPOCHS = 20
 BATCH_SIZE = 128

@@ -1,1 +1,26 @@
-"""Networks in the formats of other programs, and back."""
+"""Networks in the formats of other programs, and weights from them."""
+
+from dcgan_jax.interop.common import NETWORKS, WeightsError
+from dcgan_jax.interop.keras import (
+    discriminator_from_keras,
+    discriminator_to_keras,
+    export_keras,
+    generator_from_keras,
+    generator_to_keras,
+)
+from dcgan_jax.interop.programs import export_onnx, export_stablehlo
+from dcgan_jax.interop.weights import export_safetensors, import_weights
+
+__all__ = [
+    "NETWORKS",
+    "WeightsError",
+    "discriminator_from_keras",
+    "discriminator_to_keras",
+    "export_keras",
+    "export_onnx",
+    "export_safetensors",
+    "export_stablehlo",
+    "generator_from_keras",
+    "generator_to_keras",
+    "import_weights",
+]

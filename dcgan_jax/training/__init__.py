@@ -1,6 +1,7 @@
-"""Training as a program: runs, checkpoints, and what they leave on the disk."""
+"""Training as a program: runs, checkpoints, and everything that a run leaves on the disk."""
 
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.loop import train
+from dcgan_jax.training.run import Run, load_run
 
-__all__ = ["TrainConfig", "train"]
+__all__ = ["Run", "TrainConfig", "load_run", "train"]

@@ -1,12 +1,12 @@
-"""Checkpoints: the whole state of a run on disk, a folder for each step saved.
+"""Checkpoints: the whole state of a run on disk, a directory for each saved step.
 
     checkpoints/500/
       state/        parameters, batch statistics, optimizer slots and the step, by Orbax
-      run.json      the format's version, the settings, the run's key, what the watchdog saw, and what wrote it
+      run.json      the format's version, the config, the run's key, the collapse detector's state, the environment
       SHA256SUMS    the digest of each file above; ``sha256sum -c SHA256SUMS`` checks them by hand
 
-A checkpoint is written as ``500.partial``, flushed to the disk, and renamed when it is whole. Orbax reads
-damaged files without a word, so nothing is restored before every digest has been verified.
+A checkpoint is written as ``500.partial``, flushed to the disk, and renamed when it is complete. Orbax restores
+damaged files without an error, so every digest is verified before anything is restored.
 """
 
 import hashlib
@@ -15,27 +15,28 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from dcgan_jax.errors import first_line
+from dcgan_jax.errors import UserError, first_line
+from dcgan_jax.files import PARTIAL, flush
 from dcgan_jax.state import GANState
 
-FORMAT = 1  # counts up when a checkpoint of the last version cannot be read as before
+FORMAT = 1  # incremented when checkpoints of the last version can no longer be read
 _SUMS = "SHA256SUMS"
 _PACKAGES = ("dcgan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-class CheckpointError(ValueError):
-    """A checkpoint cannot be written or read; the message is one line that says which and why."""
+class CheckpointError(UserError):
+    """A checkpoint cannot be written or read."""
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A file of a checkpoint is not as it was written; the message names it."""
+    """A file of a checkpoint is missing or has another digest; the message names it."""
 
 
 class Checkpoint(NamedTuple):
@@ -44,52 +45,52 @@ class Checkpoint(NamedTuple):
     Attributes:
       state: the state, its step included.
       key: the run's key.
-      settings: as given to `save_checkpoint`.
-      watchdog: likewise.
-      written_by: versions of packages, the kind of device, and threads.
+      config: as passed to `save_checkpoint`; under ``settings`` in ``run.json``.
+      collapse: likewise; under ``watchdog``.
+      environment: `environment_info` when it was saved; under ``written_by``.
     """
 
     state: GANState
     key: jax.Array
-    settings: dict[str, Any]
-    watchdog: dict[str, Any]
-    written_by: dict[str, Any]
+    config: dict[str, Any]
+    collapse: dict[str, Any]
+    environment: dict[str, Any]
 
 
 def save_checkpoint(
     folder: Path,
     state: GANState,
     key: jax.Array,
-    settings: dict[str, Any],
+    config: dict[str, Any],
     keep: int = 3,
-    spare: Collection[int] = (),
-    watchdog: dict[str, Any] | None = None,
+    keep_steps: Collection[int] = (),
+    collapse: dict[str, Any] | None = None,
     devices: int = 1,
 ) -> None:
-    """Write ``folder/<step>``, and keep the newest ``keep`` checkpoints and those at the steps to ``spare``.
+    """Write ``folder/<step>``, then delete all but the newest ``keep`` checkpoints and those of ``keep_steps``.
 
     Args:
-      folder: the run's ``checkpoints``; it is made if need be.
-      state: what to save; its ``step`` gives the name. In a job of several processes the first alone saves.
+      folder: the run's ``checkpoints``; it is created if it does not exist.
+      state: what to save; its ``step`` gives the name. In a job of several processes the primary alone saves.
       key: the run's PRNG key.
-      settings: the run's, as JSON can hold them.
-      keep: how many checkpoints to keep, this one included.
-      spare: steps whose checkpoints are kept beside these.
-      watchdog: what it has seen, as JSON can hold it.
-      devices: how many share the run's batches.
+      config: the run's, as JSON can hold it.
+      keep: the number of newest checkpoints to keep, this one included.
+      keep_steps: steps whose checkpoints are kept as well.
+      collapse: the collapse detector's state, as JSON can hold it.
+      devices: the number of devices that share the run's batches.
 
     Raises:
-      CheckpointError: if it cannot be written whole. Earlier checkpoints are then as they were.
+      CheckpointError: if it cannot be written completely. Earlier checkpoints are then as they were.
     """
     step = int(state.step)
-    final, partial, old = folder / str(step), folder / f"{step}.partial", folder / f"{step}.old.partial"
+    final, partial, old = folder / str(step), folder / f"{step}{PARTIAL}", folder / f"{step}.old{PARTIAL}"
     description = {
         "format": FORMAT,
         "step": step,
-        "settings": settings,
-        "watchdog": watchdog or {},
+        "settings": config,
+        "watchdog": collapse or {},
         "key": {"impl": str(jax.random.key_impl(key)), "data": jax.random.key_data(key).tolist()},
-        "written_by": written_by(devices),
+        "written_by": environment_info(devices),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,32 +98,55 @@ def save_checkpoint(
         partial.mkdir()
         _save_tree(partial / "state", state)
         (partial / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        _seal(partial)
+        _write_digests(partial)
         if final.exists():
             os.rename(final, old)
         os.rename(partial, final)
-        _flush(folder)
+        flush(folder)
     except Exception as error:  # Orbax raises whatever its storage layers raise
         _remove(partial)
         raise CheckpointError(f"cannot write the checkpoint {final} ({_reason(error)})") from error
     _remove(old)
-    for each in (each for each in checkpoint_steps(folder)[keep:] if each not in spare):
-        dropped = folder / f"{each}.old.partial"  # never half a checkpoint under a checkpoint's name
-        os.rename(folder / str(each), dropped)
-        _remove(dropped)
+    for each in expired_steps(checkpoint_steps(folder), keep, keep_steps):
+        expired = folder / f"{each}.old{PARTIAL}"  # never part of a checkpoint under a checkpoint's name
+        os.rename(folder / str(each), expired)
+        _remove(expired)
+
+
+def expired_steps(steps: Sequence[int], keep: int, keep_steps: Collection[int]) -> list[int]:
+    """Those of ``steps``, the newest first, that are neither among the first ``keep`` nor in ``keep_steps``."""
+    return [step for step in steps[keep:] if step not in keep_steps]
+
+
+def steps_to_keep(
+    steps: Sequence[int], step: int, best: int | None, healthy_until: int, settled_until: int
+) -> set[int]:
+    """The checkpoints that a run keeps beside the newest when it saves ``step``.
+
+    Args:
+      steps: of the checkpoints so far.
+      step: the one that is saved.
+      best: the step of the best evaluation, if any.
+      healthy_until: the collapse detector's: if a collapse has begun, the last checkpoint up to here is kept.
+      settled_until: the collapse detector's: the last checkpoint up to here is kept, in case a collapse that is found
+        later began after it.
+    """
+    limits = {settled_until, healthy_until} if healthy_until < step else {settled_until}
+    healthy = {max((each for each in steps if each <= limit), default=None) for limit in limits}
+    return {each for each in (best, *healthy) if each is not None}
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
-    """The steps of all checkpoints in ``folder``, whole or damaged, the newest first."""
+    """The steps of all checkpoints in ``folder``, valid or damaged, the newest first."""
     entries = folder.iterdir() if folder.is_dir() else ()
     return sorted((int(p.name) for p in entries if p.name.isdecimal() and p.is_dir()), reverse=True)
 
 
-def newest_intact(folder: Path) -> tuple[int | None, list[str]]:
-    """The step of the newest checkpoint that is as it was written, and a line on each newer one that is not.
+def latest_valid_step(folder: Path) -> tuple[int | None, list[str]]:
+    """The step of the newest checkpoint whose digests are right, and a line on each newer one that is damaged.
 
     Raises:
-      CheckpointError: if there are checkpoints and none is intact, or the newest intact one is of another format.
+      CheckpointError: if there are checkpoints and none is valid, or the newest valid one is of another format.
     """
     problems: list[str] = []
     for step in checkpoint_steps(folder):
@@ -134,18 +158,18 @@ def newest_intact(folder: Path) -> tuple[int | None, list[str]]:
             return step, problems
     if problems:
         others = f" (as are {len(problems) - 1} others)" if len(problems) > 1 else ""
-        raise CheckpointError(f"no checkpoint in {folder} is intact: {problems[0]}{others}; nothing was changed")
+        raise CheckpointError(f"no checkpoint in {folder} is valid: {problems[0]}{others}; nothing was changed")
     return None, []
 
 
 def verify_checkpoint(path: Path) -> dict[str, Any]:
-    """Compare every file of a checkpoint with its digest; the content of its ``run.json``.
+    """Compare every file of a checkpoint with its digest, and return the content of its ``run.json``.
 
     Raises:
       DamagedCheckpointError: if a file is missing or is not as it was written.
       CheckpointError: if the checkpoint is of another format.
     """
-    if not path.is_dir():  # a newer one has taken its place meanwhile
+    if not path.is_dir():  # a running process may have replaced it by a newer one
         raise CheckpointError(f"there is no checkpoint {path}")
     if not (path / _SUMS).exists() and not (path / "run.json").exists() and any(path.iterdir()):
         raise CheckpointError(f"the checkpoint {path} has format 0, and this version reads format {FORMAT}")
@@ -160,7 +184,7 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
     try:
         description = json.loads((path / "run.json").read_text(encoding="utf-8"))
         version = description["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:  # sealed by another hand
+    except (OSError, ValueError, KeyError, TypeError) as error:  # another program wrote the digests
         raise DamagedCheckpointError(f"the checkpoint {path} is damaged: run.json names no format") from error
     if version != FORMAT:
         raise CheckpointError(f"the checkpoint {path} has format {version}, and this version reads format {FORMAT}")
@@ -168,7 +192,7 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def restore_checkpoint(path: Path, like: GANState) -> Checkpoint:
-    """Read ``path``, once it is verified.
+    """Verify the checkpoint ``path``, and restore it.
 
     Args:
       path: ``<folder>/<step>``.
@@ -186,36 +210,36 @@ def restore_checkpoint(path: Path, like: GANState) -> Checkpoint:
     try:
         data = jax.numpy.asarray(description["key"]["data"], jax.numpy.uint32)
         key = jax.random.wrap_key_data(data, impl=description["key"]["impl"])
-        watchdog = dict(description.get("watchdog", {}))  # a later part of the format: without it, it begins afresh
-        return Checkpoint(state, key, dict(description["settings"]), watchdog, dict(description["written_by"]))
-    except (KeyError, TypeError, ValueError) as error:  # written by another program, with digests that fit
+        collapse = dict(description.get("watchdog", {}))  # the first checkpoints of this format do not have it
+        return Checkpoint(state, key, dict(description["settings"]), collapse, dict(description["written_by"]))
+    except (KeyError, TypeError, ValueError) as error:  # written by another program, with matching digests
         raise CheckpointError(f"cannot read the checkpoint {path}: its run.json is incomplete") from error
 
 
-def set_aside(folder: Path, newer_than: int) -> None:
-    """Rename the checkpoints that lie past a step to ``<step>.damaged``: kept, and no longer counted."""
-    for step in checkpoint_steps(folder):
-        if step > newer_than:
-            name, n = f"{step}.damaged", 1
+def quarantine_after(folder: Path, step: int) -> None:
+    """Rename the checkpoints after ``step`` to ``<step>.damaged``: they stay on the disk and are no longer listed."""
+    for newer in checkpoint_steps(folder):
+        if newer > step:
+            name, n = f"{newer}.damaged", 1
             while (folder / name).exists():
                 n += 1
-                name = f"{step}.damaged.{n}"
-            os.rename(folder / str(step), folder / name)
+                name = f"{newer}.damaged.{n}"
+            os.rename(folder / str(newer), folder / name)
 
 
-def clear_leftovers(folder: Path) -> None:
-    """Remove what a save that was cut off left in ``folder``."""
-    for path in folder.glob("*.partial"):
+def remove_partial(folder: Path) -> None:
+    """Remove the ``.partial`` files and directories that an interrupted write left in ``folder``."""
+    for path in folder.glob("*" + PARTIAL):
         _remove(path)
 
 
-def written_by(devices: int) -> dict[str, Any]:
-    """What a run's bits depend on beside its settings: versions, the kind of device, how many, threads."""
+def environment_info(devices: int) -> dict[str, Any]:
+    """What a run's bits depend on beside its config: versions, kind and number of devices, threads."""
     versions = {}
     for name in _PACKAGES:
         try:
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # imported from a folder, not installed
+        except metadata.PackageNotFoundError:  # imported from a source tree, not installed
             versions[name] = None
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -236,7 +260,7 @@ def _save_tree(path: Path, tree: Any) -> None:
         return
     import orbax.checkpoint as ocp
 
-    # The newer interface would have every process of a job save; with this one the first does it alone.
+    # The newer interface makes every process of a job save; with this one the primary saves alone.
     alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
@@ -253,18 +277,18 @@ def _load_tree(path: Path, like: Any) -> Any:
 
 
 def _quiet() -> None:
-    """Orbax tells of every file it writes, and of an error at length before it raises it."""
+    """Orbax logs every file it writes, and each error at length before it raises it."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
-def _seal(path: Path) -> None:
-    """Flush every file of a checkpoint to the disk, then write their digests, and flush those."""
+def _write_digests(path: Path) -> None:
+    """Write the digest of every file of a checkpoint, and flush all of it to the disk."""
     files = sorted(p for p in path.rglob("*") if p.is_file())
     lines = "".join(f"{_digest(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
-    own = hashlib.sha256(lines.encode()).hexdigest()
-    (path / _SUMS).write_text(f"{lines}# {own}\n", encoding="utf-8")  # a comment to sha256sum
+    of_lines = hashlib.sha256(lines.encode()).hexdigest()
+    (path / _SUMS).write_text(f"{lines}# {of_lines}\n", encoding="utf-8")  # a comment to sha256sum
     for each in [*files, path / _SUMS, *(p for p in path.rglob("*") if p.is_dir()), path]:
-        _flush(each)
+        flush(each)
 
 
 def _read_sums(path: Path) -> dict[str, str]:
@@ -272,8 +296,8 @@ def _read_sums(path: Path) -> dict[str, str]:
         text = (path / _SUMS).read_bytes()
     except OSError as error:
         raise DamagedCheckpointError(f"the checkpoint {path} is damaged: {_SUMS} is missing") from error
-    lines, _, own = text.rpartition(b"# ")
-    if own != hashlib.sha256(lines).hexdigest().encode() + b"\n":
+    lines, _, of_lines = text.rpartition(b"# ")
+    if of_lines != hashlib.sha256(lines).hexdigest().encode() + b"\n":
         raise DamagedCheckpointError(f"the checkpoint {path} is damaged: {_SUMS} is not as it was written")
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines.decode().splitlines())}
 
@@ -281,16 +305,6 @@ def _read_sums(path: Path) -> dict[str, str]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():  # Windows flushes no folders
-        return
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
@@ -303,6 +317,6 @@ def _remove(path: Path) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if "RESOURCE_EXHAUSTED" in str(error):  # TensorStore's words for it run over several lines
+    if "RESOURCE_EXHAUSTED" in str(error):  # TensorStore's message has several lines
         return "no space left on the disk"
     return first_line(error)

@@ -1,5 +1,6 @@
-"""Looks on while a GAN trains, and tells once of each way in which it fails without a number going wrong."""
+"""Detects the two ways in which a GAN fails while every number stays finite, and describes each once."""
 
+import dataclasses
 from collections import deque
 from typing import Any
 
@@ -7,113 +8,142 @@ import numpy as np
 
 from dcgan_jax.evaluation.classifier import classify
 
-# For the discriminator to have won, its mean over so many steps. Healthy runs have it win for some tens of steps.
-_STEPS = 300
-_BLOCK = 30  # steps whose mean is kept in one, so that a checkpoint holds a few numbers
-_ACCURACY = 0.998
-_LOSS = 0.02  # nats; ln 2 = 0.693 cannot tell real from fake
-# For the generator to draw one thing only, on as many pictures one after the other, after the first strokes.
-_PICTURES = 2
-_FROM_STEP = 1_000
-_SPREAD = 0.25  # of the mean distance between two real images
-_DIGITS = 2  # of ten; sixteen random digits are eight different ones on average, at most two in 3 of 10^10 cases
 
-
-class Watchdog:
-    """Sees each step's losses and each picture of a run, from its start or from where it goes on.
+@dataclasses.dataclass(frozen=True)
+class CollapseThresholds:
+    """When a run counts as collapsed.
 
     Attributes:
-      healthy_until: the last step before the first sign of what is being watched or has been told of.
-      beyond_doubt: the last step that no sign to come can reach back to.
+      window: steps over whose mean the discriminator must have won. Healthy runs have it win for some tens of steps.
+      block: steps whose mean is kept as one, so that a checkpoint holds a few numbers.
+      accuracy: the discriminator has won from this mean accuracy on,
+      loss: or at or below this mean loss, in nats; ln 2 = 0.693 is the loss at chance.
+      grids: consecutive grids of samples without variety,
+      from_step: after this step; the first samples are all alike.
+      distance: the mean distance of two samples, as a share of that of two real images, that counts as no variety.
+      digits: or so many different digits of ten. Sixteen random digits are eight different ones on average, and at most
+        two in 3 of 10^10 cases.
     """
 
-    def __init__(self, step: int, reals: np.ndarray, digits: bool, memory: dict[str, Any] | None = None):
-        """Begin at ``step``; ``reals`` [N, H, W, C] in [0, 1] show how far real images are apart.
+    window: int = 300
+    block: int = 30
+    accuracy: float = 0.998
+    loss: float = 0.02
+    grids: int = 2
+    from_step: int = 1_000
+    distance: float = 0.25
+    digits: int = 2
 
-        With ``digits`` the images are handwritten digits, and it is counted how many different ones there are. With
-        the `memory` of another, all goes on as if it had never been interrupted, and what was told is told again.
+
+class CollapseDetector:
+    """Observes each step's losses and each grid of samples of a run, from its start or from where it resumes.
+
+    Attributes:
+      healthy_until: the last step before the first sign of what may become a collapse, or is one.
+      settled_until: the last step that no later detection can reach back to.
+    """
+
+    def __init__(
+        self,
+        step: int,
+        reals: np.ndarray,
+        digits: bool,
+        state: dict[str, Any] | None = None,
+        thresholds: CollapseThresholds | None = None,
+    ):
+        """Begin after ``step`` steps.
+
+        Args:
+          step: steps so far.
+          reals: real images [N, H, W, C] in [0, 1], for their mean distance.
+          digits: whether the images are handwritten digits, whose different classes are counted.
+          state: the `state_dict` of the detector before an interruption; what it has reported is reported again.
+          thresholds: the defaults if None.
         """
-        memory = memory or {}
+        state = state or {}
+        self._thresholds = thresholds or CollapseThresholds()
         self._step = step
-        self._real_spread = spread(reals)
+        self._real_distance = mean_distance(reals)
         self._digits = digits
-        self._told: set[str] = set()
-        self._collapsed: bool = memory.get("collapsed", False)
-        self.healthy_until: int = memory.get("healthy_until", step)
-        self._good_picture: int = memory.get("good_picture", step)
-        self._bad_pictures: int = memory.get("bad_pictures", 0)
-        # Accuracy and loss: means of whole blocks, and the sums of the steps since.
-        self._blocks: deque[list[float]] = deque(memory.get("blocks", []), maxlen=max(_STEPS // _BLOCK, 1))
-        self._sums: list[float] = list(memory.get("sums", [0, 0.0, 0.0]))
+        self._reported: set[str] = set()
+        self._collapsed: bool = state.get("collapsed", False)
+        self.healthy_until: int = state.get("healthy_until", step)
+        self._last_good: int = state.get("good_picture", step)
+        self._bad_grids: int = state.get("bad_pictures", 0)
+        # Accuracy and loss: means of complete blocks, and the count and sums of the steps since.
+        blocks = max(self._thresholds.window // self._thresholds.block, 1)
+        self._blocks: deque[list[float]] = deque(state.get("blocks", []), maxlen=blocks)
+        self._sums: list[float] = list(state.get("sums", [0, 0.0, 0.0]))
 
-    @property
-    def memory(self) -> dict[str, Any]:
-        """All that was seen, as JSON can hold it."""
+    def state_dict(self) -> dict[str, Any]:
+        """All that was observed, as JSON can hold it."""
         return {
             "healthy_until": self.healthy_until,
-            "good_picture": self._good_picture,
-            "bad_pictures": self._bad_pictures,
+            "good_picture": self._last_good,
+            "bad_pictures": self._bad_grids,
             "collapsed": self._collapsed,
             "blocks": list(self._blocks),
             "sums": list(self._sums),
         }
 
     @property
-    def beyond_doubt(self) -> int:
-        return min(self.healthy_until, self._good_picture, self._step - _STEPS)
+    def settled_until(self) -> int:
+        return min(self.healthy_until, self._last_good, self._step - self._thresholds.window)
 
-    def see_losses(self, step: int, losses: dict[str, float]) -> str | None:
-        """Take one step's metrics; a line to tell, if there is reason to and for the first time."""
+    def observe_losses(self, step: int, metrics: dict[str, float]) -> str | None:
+        """Take one step's metrics; a line that describes a collapse the first time it is detected."""
+        limits = self._thresholds
         self._step = step
-        if not self._collapsed and not self._bad_pictures:
+        if not self._collapsed and not self._bad_grids:
             self.healthy_until = step
         count, accuracy, loss = self._sums
-        self._sums = [count + 1, accuracy + losses["d_accuracy"], loss + losses["d_loss"]]
-        if self._sums[0] < _BLOCK:
+        self._sums = [count + 1, accuracy + metrics["d_accuracy"], loss + metrics["d_loss"]]
+        if self._sums[0] < limits.block:
             return None
-        self._blocks.append([total / _BLOCK for total in self._sums[1:]])
+        self._blocks.append([total / limits.block for total in self._sums[1:]])
         self._sums = [0, 0.0, 0.0]
         accuracy, loss = np.mean(self._blocks, axis=0)
-        if len(self._blocks) < _STEPS // _BLOCK or (accuracy < _ACCURACY and loss > _LOSS):
+        if len(self._blocks) < limits.window // limits.block or (accuracy < limits.accuracy and loss > limits.loss):
             return None
-        self.healthy_until = min(self.healthy_until, step - _STEPS)
-        return self._tell(
+        self.healthy_until = min(self.healthy_until, step - limits.window)
+        return self._report(
             "discriminator",
-            f"the discriminator has won: over the last {_STEPS} steps its accuracy was {accuracy:.3f} and its loss "
-            f"{loss:.4f}, which teaches the generator nothing. What people do: lower its learning rate (another "
-            "--preset), draw its fakes as the generator trains on them (--fakes training), or try another --seed",
+            f"the discriminator has won: over the last {limits.window} steps its accuracy was {accuracy:.3f} and its "
+            f"loss {loss:.4f}, which teaches the generator nothing. Remedies: a lower learning rate (another "
+            "--preset), fakes in training mode (--fakes training), or another --seed",
         )
 
-    def see_images(self, step: int, images: np.ndarray) -> str | None:
-        """Take a picture's images [N, H, W, C] in [0, 1]; a line to tell, as `see_losses`."""
-        share = spread(images) / self._real_spread
+    def observe_images(self, step: int, images: np.ndarray) -> str | None:
+        """Take a grid's images [N, H, W, C] in [0, 1]; a line as from `observe_losses`."""
+        limits = self._thresholds
+        share = mean_distance(images) / self._real_distance
         different = len(set(classify(images)[0].argmax(-1).tolist())) if self._digits else 10
-        if share >= _SPREAD and different > _DIGITS:
-            self._good_picture, self._bad_pictures = step, 0
+        if share >= limits.distance and different > limits.digits:
+            self._last_good, self._bad_grids = step, 0
             return None
-        if step < _FROM_STEP:
+        if step < limits.from_step:
             return None
-        self._bad_pictures += 1
-        self.healthy_until = min(self.healthy_until, self._good_picture)
-        if self._bad_pictures < _PICTURES or step - self._good_picture < _STEPS:
+        self._bad_grids += 1
+        self.healthy_until = min(self.healthy_until, self._last_good)
+        if self._bad_grids < limits.grids or step - self._last_good < limits.window:
             return None
         what = f"{different} different digits among {len(images)} images, " if self._digits else ""
-        return self._tell(
+        return self._report(
             "generator",
-            f"the generator draws little else than one image: {what}which are {share:.2f} times as far apart as real "
-            "ones. What people do: go back to an earlier checkpoint, lower the learning rates (another --preset), use "
-            "a larger batch, or try another --seed",
+            f"the generator has collapsed to few images: {what}whose mean distance is {share:.2f} times that of real "
+            "ones. Remedies: an earlier checkpoint, lower learning rates (another --preset), a larger batch, or "
+            "another --seed",
         )
 
-    def _tell(self, what: str, line: str) -> str | None:
+    def _report(self, what: str, line: str) -> str | None:
         self._collapsed = True
-        if what in self._told:
+        if what in self._reported:
             return None
-        self._told.add(what)
+        self._reported.add(what)
         return line
 
 
-def spread(images: np.ndarray) -> float:
+def mean_distance(images: np.ndarray) -> float:
     """The mean Euclidean distance between two different images of [N, H, W, C], N at least 2."""
     flat = np.asarray(images, np.float64).reshape(len(images), -1)
     distances = np.linalg.norm(flat[:, None] - flat[None], axis=-1)

@@ -1,61 +1,62 @@
-"""The settings of a training run: one frozen dataclass, its help text, and its JSON."""
+"""The config of a training run: one frozen dataclass, its help texts, and its JSON."""
 
 import dataclasses
 import json
 from typing import Any
 
 from dcgan_jax.data import DATASETS
+from dcgan_jax.errors import UserError
 from dcgan_jax.models import DTYPES
 from dcgan_jax.optimizers import PRESETS
 from dcgan_jax.state import FAKES
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
-class ConfigError(ValueError):
-    """A setting cannot be used; the message is one line that says which, its value and what to do."""
+class ConfigError(UserError):
+    """A field of the config, or a flag, cannot be used."""
 
 
 def _field(default: Any, help: str, choices: tuple[str, ...] = (), kind: type = str, none: str = "none") -> Any:
-    """``kind`` is for fields that may be None; others are of their default's type. ``none`` is its name as a flag."""
+    """A field with its flag's help; if it may be None, ``kind`` is its type and ``none`` the flag's word for None."""
     kind = kind if default is None else type(default)
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "kind": kind, "none": none})
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """What a run is made of. The defaults are the tutorial's.
+    """The config of a run. The defaults are the tutorial's.
 
     Raises:
       ConfigError: if a value is of the wrong type or out of range.
     """
 
-    steps: int = _field(10_000, "training steps in all")
-    batch_size: int = _field(256, "real images in a step; as many fakes join them")
-    seed: int = _field(0, "of the parameters, the noise, the dropout and the batches")
-    dataset: str = _field("mnist", "what to learn; mnist is built in, the others are downloaded once", DATASETS)
-    data_dir: str | None = _field(None, "where downloaded data sets are kept (default: ~/tensorflow_datasets)")
-    workdir: str | None = _field(None, "the run folder (default: the next number under runs/)")
-    preset: str = _field("tutorial", "optimizer settings, as one source of the tutorial has them", PRESETS)
+    steps: int = _field(10_000, "training steps in total")
+    batch_size: int = _field(256, "real images per step, and as many fakes")
+    seed: int = _field(0, "seed of the parameters, the noise, the dropout and the batches")
+    dataset: str = _field("mnist", "data set; mnist is built in, the others are downloaded once", DATASETS)
+    data_dir: str | None = _field(None, "directory of downloaded data sets (default: ~/tensorflow_datasets)")
+    workdir: str | None = _field(None, "run directory (default: the next number under runs/)")
+    preset: str = _field("tutorial", "optimizers, as one source of the tutorial has them", PRESETS)
     dtype: str = _field(
-        "float32", "what the networks compute in; parameters, statistics and losses stay float32", DTYPES
+        "float32", "dtype the networks compute in; parameters, statistics and losses stay float32", DTYPES
     )
     ema: float | None = _field(
-        None, "decay of a moving average of the generator, such as 0.999, that pictures are drawn with", kind=float
+        None, "decay of a moving average of the generator, such as 0.999, used for samples", kind=float
     )
-    fakes: str = _field("inference", "mode in which the generator draws for the discriminator's update", FAKES)
-    sample_every: int = _field(500, "steps between pictures of the same 16 noise vectors")
-    log_every: int = _field(10, "steps between lines of metrics")
+    fakes: str = _field("inference", "mode of the generator for the fakes of the discriminator's update", FAKES)
+    sample_every: int = _field(500, "steps between samples of the same 16 noise vectors")
+    log_every: int = _field(10, "steps between rows of metrics")
     checkpoint_every: int = _field(500, "steps between checkpoints")
-    keep_checkpoints: int = _field(3, "how many of the newest checkpoints are kept")
+    keep_checkpoints: int = _field(3, "number of the newest checkpoints that are kept")
     eval_every: int | None = _field(
-        None, "steps between evaluations, each with a checkpoint; the best one's is kept (default: none)", kind=int
+        None, "steps between evaluations, each with a checkpoint; the best one is kept (default: none)", kind=int
     )
-    eval_samples: int = _field(10_000, "images that an evaluation draws")
+    eval_samples: int = _field(10_000, "images per evaluation")
     devices: int | None = _field(None, "devices that share each batch (default: all)", kind=int, none="all")
-    stop_on_collapse: bool = _field(False, "stop when the watchdog sees the run collapse")
+    stop_on_collapse: bool = _field(False, "stop when the run has collapsed")
     steps_per_call: int | None = _field(
-        None, "steps that the devices do in one go (default: 1 on a CPU, 25 elsewhere)", kind=int
+        None, "steps per call to the devices (default: 1 on a CPU, 25 elsewhere)", kind=int
     )
 
     def __post_init__(self) -> None:
@@ -79,7 +80,7 @@ class TrainConfig:
                 raise ConfigError(f"{flag} must be printable text, got {value!r}")
 
     def to_json(self) -> str:
-        """The settings as a JSON object, indented."""
+        """The config as an indented JSON object."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
@@ -92,12 +93,12 @@ class TrainConfig:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"the settings are not JSON ({error})") from error
+            raise ConfigError(f"the config is not JSON ({error})") from error
         names = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or set(values) != names:
             given = set(values) if isinstance(values, dict) else set()
             raise ConfigError(
-                f"the settings do not have the expected fields "
+                f"the config does not have the expected fields "
                 f"(missing: {sorted(names - given)}, unknown: {sorted(given - names)})"
             )
         return cls(**values)

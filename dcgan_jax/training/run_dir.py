@@ -1,8 +1,8 @@
-"""The folder that a run lives in: which one, by whom it is held, and the files of it that are not pictures.
+"""The run directory: which one, its lock, and those of its files that are not images.
 
-config.json    the settings                 checkpoints/   see `dcgan_jax.training.checkpoint`
-metrics.jsonl  a row each time of logging   samples/       pictures
-models.txt     both networks' layers        lock           who is at work here
+config.json    the run's config             checkpoints/   see `dcgan_jax.training.checkpoint`
+metrics.jsonl  a row per logged step        samples/       grids of samples
+models.txt     both networks' layers        lock           the process that uses the directory
 """
 
 import contextlib
@@ -14,81 +14,92 @@ from pathlib import Path
 
 import portalocker
 
+from dcgan_jax.errors import UserError
+from dcgan_jax.files import PARTIAL, replace_file
 from dcgan_jax.training.config import ConfigError, TrainConfig
 
 _RUNS = Path("runs")
-_UNSTARTED = {"lock", "config.json.partial"}  # all that a run leaves that is killed before it has settings
+_UNSTARTED = {"lock", "config.json" + PARTIAL}  # all that a run leaves that is killed before it has a config
 
 
-class RunFolderError(ValueError):
-    """The run folder cannot be used; the message is one line that says why and what to do."""
+class RunDirError(UserError):
+    """The run directory cannot be used."""
 
 
-def choose_folder(workdir: str | None, resume: bool) -> Path:
-    """The folder of a new run or, with ``resume``, of one that can go on. Writes nothing.
+def resolve_run_dir(workdir: str | None, resume: bool) -> Path:
+    """The run directory of a new run or, with ``resume``, of one that can be resumed. Writes nothing.
 
     Args:
-      workdir: the folder; if None, the next number under ``runs``, or with ``resume`` the newest run there.
-      resume: whether to go on with a run.
+      workdir: the directory; if None, the next number under ``runs``, or with ``resume`` the newest run there.
+      resume: whether to resume a run.
 
     Raises:
-      RunFolderError: if a new run would meet files, or there is nothing to go on with.
+      RunDirError: if a new run would meet other files, or there is no run to resume.
     """
     numbered = [p for p in _RUNS.glob("*") if p.name.isdecimal()]
     if not resume:
         number = 1 + max((int(p.name) for p in numbered), default=0)
-        folder = Path(workdir) if workdir else _RUNS / f"{number:04d}"
-        if _holds_a_run(folder):
-            raise RunFolderError(f"{folder} already holds a run: add --resume to go on with it, or choose another")
+        run_dir = Path(workdir) if workdir else _RUNS / f"{number:04d}"
+        _check_no_run(run_dir)
         try:
-            usable = not folder.exists() or {p.name for p in folder.iterdir()} <= _UNSTARTED
-        except OSError:  # a file, or a folder that cannot be read
+            usable = not run_dir.exists() or {p.name for p in run_dir.iterdir()} <= _UNSTARTED
+        except OSError:  # a file, or a directory that cannot be read
             usable = False
         if not usable:
-            raise RunFolderError(f"{folder} is not an empty folder: choose another --workdir")
-        return folder
-    held = sorted((int(p.name), p) for p in numbered if _holds_a_run(p))
-    if not workdir and not held:
-        raise RunFolderError(f"nothing to resume in {_RUNS.absolute()}: name the run's folder with --workdir")
-    folder = Path(workdir) if workdir else held[-1][1]
-    if not _holds_a_run(folder):
-        raise RunFolderError(f"nothing to resume in {folder}: it holds no run; leave --resume out to start one")
-    return folder
+            raise RunDirError(f"{run_dir} is not an empty directory: choose another --workdir")
+        return run_dir
+    runs = sorted((int(p.name), p) for p in numbered if _is_run_dir(p))
+    if not workdir and not runs:
+        raise RunDirError(f"nothing to resume in {_RUNS.absolute()}: name the run directory with --workdir")
+    run_dir = Path(workdir) if workdir else runs[-1][1]
+    if not _is_run_dir(run_dir):
+        raise RunDirError(f"nothing to resume in {run_dir}: it holds no run; omit --resume to start one")
+    return run_dir
 
 
-def check_writable(folder: Path) -> None:
-    """Raises: RunFolderError if ``folder``, or the parent it would be made in, cannot be written. Writes nothing."""
-    parent = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+def claim_number(run_dir: Path) -> Path:
+    """Create a numbered run directory, or the next one if another process creates it at the same moment."""
+    while True:
+        try:
+            run_dir.mkdir(parents=True)
+        except FileExistsError:
+            run_dir = run_dir.with_name(f"{int(run_dir.name) + 1:04d}")
+        else:
+            return run_dir
+
+
+def check_writable(run_dir: Path) -> None:
+    """Raises: RunDirError if ``run_dir``, or its closest parent that exists, cannot be written. Writes nothing."""
+    parent = next(p for p in (run_dir.absolute(), *run_dir.absolute().parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise RunFolderError(f"cannot write the run folder {folder}: choose another --workdir, or make it writable")
+        raise RunDirError(f"cannot write the run directory {run_dir}: choose another --workdir, or make it writable")
 
 
 @contextlib.contextmanager
-def hold(folder: Path, resume: bool) -> Iterator[None]:
-    """Make ``folder`` if need be, and keep other processes out of it until the end.
+def lock_run_dir(run_dir: Path, resume: bool) -> Iterator[None]:
+    """Create ``run_dir`` if it does not exist, and keep other processes out of it within the context.
 
-    The operating system holds the lock for this process and lets it go when the process ends, however it
-    ends; the file only says whose it is.
+    The operating system holds the lock for this process and releases it when the process ends, however it ends; the
+    content of the file only names the process.
 
     Raises:
-      RunFolderError: if another process holds it, or it cannot be written.
+      RunDirError: if another process holds the lock, or the directory cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("ab+", buffering=0)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = (run_dir / "lock").open("ab+", buffering=0)
     except OSError as error:
-        raise RunFolderError(
-            f"cannot write the run folder {folder} ({error.strerror}): choose another --workdir, or make it writable"
-        ) from error
+        reason = f"cannot write the run directory {run_dir} ({error.strerror})"
+        raise RunDirError(f"{reason}: choose another --workdir, or make it writable") from error
     with file:
         try:
             portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
         except portalocker.LockException as error:
             file.seek(0)
             owner = file.readline().decode(errors="replace").strip() or "another process"
-            raise RunFolderError(f"{folder} is in use by {owner}: let it end, or choose another --workdir") from error
-        if not resume and _holds_a_run(folder):  # it began between the choice of the folder and now
-            raise RunFolderError(f"{folder} already holds a run: add --resume to go on with it, or choose another")
+            raise RunDirError(f"{run_dir} is in use by {owner}: wait for it, or choose another --workdir") from error
+        if not resume:  # a run may have started since the directory was resolved
+            _check_no_run(run_dir)
         with contextlib.suppress(OSError):  # on a full disk the name is missing; the lock is held all the same
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
@@ -99,44 +110,46 @@ def hold(folder: Path, resume: bool) -> Iterator[None]:
                 file.truncate(0)
 
 
-def read_config(folder: Path) -> TrainConfig:
-    """The settings of the run in a folder.
+def read_config(run_dir: Path) -> TrainConfig:
+    """The config of the run in a directory.
 
     Raises:
-      RunFolderError: if there is no run.
+      RunDirError: if there is no run.
       ConfigError: if its ``config.json`` cannot be used.
     """
     try:
-        text = (folder / "config.json").read_text(encoding="utf-8")
+        text = (run_dir / "config.json").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"there is no run in {folder}: it holds no readable config.json") from error
+        raise RunDirError(f"there is no run in {run_dir}: it holds no readable config.json") from error
     try:
         return TrainConfig.from_json(text)
     except ConfigError as error:
-        raise ConfigError(f"{folder / 'config.json'}: {error}") from error
+        raise ConfigError(f"{run_dir / 'config.json'}: {error}") from error
 
 
-def write_config(folder: Path, config: TrainConfig) -> None:
-    """Write the settings, in one move: from then on the folder holds a run."""
-    replace_text(folder / "config.json", config.to_json())
+def write_config(run_dir: Path, config: TrainConfig) -> None:
+    """Write the config at once: from then on the directory holds a run."""
+    _replace_text(run_dir / "config.json", config.to_json())
 
 
-def drop_rows_after(path: Path, step: int) -> None:
-    """Remove the metrics that lie past a step, whose steps will be done again, and a row half written."""
+def truncate_metrics(path: Path, step: int) -> None:
+    """Remove the rows of metrics after a step, whose steps are repeated, and a row that is only partly written."""
     kept = []
     for line in path.read_bytes().splitlines() if path.exists() else []:
-        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # half a row, or edited by hand
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # part of a row, or edited by hand
             if json.loads(line)["step"] <= step:
                 kept.append(line.decode("utf-8-sig") + "\n")
-    replace_text(path, "".join(kept))
+    _replace_text(path, "".join(kept))
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a file in one move: a reader never meets half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+def _replace_text(path: Path, text: str) -> None:
+    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def _holds_a_run(folder: Path) -> bool:
-    return (folder / "config.json").exists()
+def _is_run_dir(path: Path) -> bool:
+    return (path / "config.json").exists()
+
+
+def _check_no_run(run_dir: Path) -> None:
+    if _is_run_dir(run_dir):
+        raise RunDirError(f"{run_dir} already holds a run: add --resume to resume it, or choose another --workdir")

@@ -1,159 +1,201 @@
-"""What a run leaves in its folder as it goes, and what its user sees: rows, pictures, evaluations, checkpoints."""
+"""What a run writes and prints: metrics, samples, evaluations, checkpoints, warnings of a collapse."""
 
 import contextlib
 import dataclasses
 import json
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
-from dcgan_jax.training.config import TrainConfig
-from dcgan_jax.training.distributed import data_mesh, own
 from dcgan_jax.evaluation.scoring import EvaluationError, evaluate
 from dcgan_jax.images import save_grid
-from dcgan_jax.training.progress import Reporter
-from dcgan_jax.training.run import summarize
-from dcgan_jax.training.run_dir import drop_rows_after, write_config
-from dcgan_jax.sampling import draw_noise, generate, sample
+from dcgan_jax.sampling import generate, sample, sample_noise
 from dcgan_jax.state import GANState, averaged
-from dcgan_jax.training.collapse import Watchdog
+from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint, steps_to_keep
+from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
+from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.distributed import data_mesh, local_replica
+from dcgan_jax.training.progress import Reporter, format_duration
+from dcgan_jax.training.run_dir import truncate_metrics, write_config
+from dcgan_jax.training.schedule import is_logged
+from dcgan_jax.training.setup import model_summary
 
-GRID = 16  # images in a 4x4 grid, the tutorial's
+GRID = 16  # images in a grid of 4x4, the tutorial's
 
 
-class Records:
-    """Keeps the files of one run, and watches for its collapse. In a job of several processes the first has it alone.
+class RunWriter:
+    """Writes the files of one run and prints its progress; in a job of several processes the primary alone has one.
 
-    States are on all devices, as the steps leave them; what is drawn from them is drawn on one.
+    The states it is given are replicated over the devices; samples are drawn on one of them.
 
     Attributes:
       collapsed: whether the run should stop because it has collapsed.
+      reporter: prints to the terminal.
     """
 
     def __init__(
-        self, config: TrainConfig, keys: dict[str, jax.Array], reals: np.ndarray, step: int, memory: dict[str, Any]
+        self,
+        config: TrainConfig,
+        keys: dict[str, jax.Array],
+        reals: np.ndarray,
+        step: int,
+        collapse: dict[str, Any] | None = None,
+        thresholds: CollapseThresholds | None = None,
     ):
-        """Begin, or go on from ``step`` with the watchdog's ``memory``; ``reals`` are real images to show."""
+        """Begin after ``step`` steps.
+
+        Args:
+          config: the run's, with the run directory as ``workdir``.
+          keys: the run's, from `create_state`.
+          reals: real images, uint8 [N, H, W, C].
+          step: steps so far; rows of metrics after it are removed.
+          collapse: the state of the collapse detector, for a run that resumes.
+          thresholds: the collapse detector's.
+        """
         self.collapsed = False
         self._config, self._keys, self._reals = config, keys, reals
-        self._folder = Path(str(config.workdir))
-        self._checkpoints, self._samples = self._folder / "checkpoints", self._folder / "samples"
+        self._run_dir = Path(str(config.workdir))
+        self._checkpoints, self._samples = self._run_dir / "checkpoints", self._run_dir / "samples"
         self._samples.mkdir(exist_ok=True)
-        write_config(self._folder, config)
-        drop_rows_after(self._folder / "metrics.jsonl", step)
-        self._watchdog = Watchdog(step, reals / 255, digits=config.dataset == "mnist", memory=memory)
-        self._best = _best_evaluated(self._folder, config.eval_samples)
-        self._rows = (self._folder / "metrics.jsonl").open("a")
+        write_config(self._run_dir, config)
+        truncate_metrics(self._run_dir / "metrics.jsonl", step)
+        digits = config.dataset == "mnist"
+        self._detector = CollapseDetector(step, reals / 255, digits, collapse, thresholds)
+        self._best = _best_evaluation(self._run_dir, config.eval_samples)
+        self._rows = (self._run_dir / "metrics.jsonl").open("a")
+        self._began = time.perf_counter()
         self.reporter = Reporter(config, step)
 
-    def __enter__(self) -> "Records":
+    def __enter__(self) -> "RunWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._rows.close()
         self.reporter.close()
 
-    def begin(self, state: GANState) -> None:
-        """The files of a run's beginning."""
-        (self._folder / "models.txt").write_text(summarize(own(state)), encoding="utf-8")
-        save_grid(self._folder / "reals.png", self._reals)
-        save_grid(self._samples / "0.png", self._pictures(state))
-        self._checkpoint(state, spare=set())
+    def begin(self, state: GANState, mesh: Mesh) -> None:
+        """Write the first files of a new run, and print what will be done."""
+        config = self._config
+        new = not checkpoint_steps(self._checkpoints)
+        if new:
+            self.write_initial(state)
+            print(
+                f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {self._run_dir}"
+            )
+        else:
+            print(f"resuming from step {int(state.step):,} in {self._run_dir}")
+        devices = mesh.devices.flat[0].device_kind + (f", {mesh.size} devices" if mesh.size > 1 else "")
+        print(f"on {devices}; the first step compiles, which takes a while", flush=True)
+        if config.ema is not None:
+            print(f"samples and evaluations use the moving average of the generator (--ema {config.ema})")
 
-    def losses(self, steps: Iterable[tuple[int, dict[str, float]]], last: int | None) -> None:
-        """Each step's metrics: to the watchdog, and those that are due to the file and the user; ``last`` always."""
-        for step, row in steps:
-            self._tell(step, self._watchdog.see_losses(step, row))
+    def write_initial(self, state: GANState) -> None:
+        """The files of a new run: the layers, real images, the first samples and the first checkpoint."""
+        (self._run_dir / "models.txt").write_text(model_summary(local_replica(state)), encoding="utf-8")
+        save_grid(self._run_dir / "reals.png", self._reals)
+        save_grid(self._samples / "0.png", self._draw_grid(state))
+        self._save(state, keep_steps=set())
+
+    def write_metrics(self, rows: Iterable[tuple[int, dict[str, float]]], last: int | None) -> None:
+        """Pass each step's metrics to the collapse detector; write and print those that are due, and print ``last``."""
+        for step, row in rows:
+            self._warn(step, self._detector.observe_losses(step, row))
             if is_logged(step, self._config):
                 self._rows.write(json.dumps({"step": step, **row}) + "\n")
             if is_logged(step, self._config) or step == last:
                 self.reporter.log(step, row)
         self._rows.flush()
 
-    def picture(self, state: GANState) -> None:
-        """The grid of the same noise as ever."""
-        step, pictures = int(state.step), self._pictures(state)
-        save_grid(self._samples / f"{step}.png", pictures)
-        self._tell(step, self._watchdog.see_images(step, pictures))
+    def save_samples(self, state: GANState) -> None:
+        """A grid of samples of the run's fixed noise."""
+        step, images = int(state.step), self._draw_grid(state)
+        save_grid(self._samples / f"{step}.png", images)
+        self._warn(step, self._detector.observe_images(step, images))
 
-    def save(self, state: GANState, evaluating: bool) -> None:
-        """A checkpoint, and before it what it stands for: the rows, an evaluation, the last pictures."""
+    def save_checkpoint(self, state: GANState, evaluating: bool) -> None:
+        """A checkpoint, after what it stands for: an evaluation if it is due, the rows, the final samples."""
         step = int(state.step)
         if evaluating:
-            row = self._evaluated(state)
+            row = self._evaluate(state)
             self._rows.write(json.dumps(row) + "\n")
             self._best = min(filter(None, (self._best, _fid(row))), default=None)
         if step == self._config.steps:
-            save_grid(self._folder / "fakes.png", jax.device_get(sample(self._drawn(state), self._keys["fakes"], GRID)))
+            fakes = sample(self._sampling_state(state), self._keys["fakes"], GRID)
+            save_grid(self._run_dir / "fakes.png", jax.device_get(fakes))
         self._rows.flush()
         os.fsync(self._rows.fileno())
-        spare = {self._best[1]} if self._best else set()
-        # What the watchdog would name now, and what it could name if a sign that has begun is told later.
-        healthy, beyond_doubt = self._watchdog.healthy_until, self._watchdog.beyond_doubt
-        for reach in {beyond_doubt, healthy} if healthy < step else {beyond_doubt}:
-            spare.update(self._up_to(reach)[:1])
-        self._checkpoint(state, spare)
+        best, detector = self._best and self._best[1], self._detector
+        saved = checkpoint_steps(self._checkpoints)
+        self._save(state, steps_to_keep(saved, step, best, detector.healthy_until, detector.settled_until))
 
-    def last_healthy(self) -> Path | None:
-        """The newest checkpoint from before the first sign of a collapse."""
-        return next((self._checkpoints / str(step) for step in self._up_to(self._watchdog.healthy_until)), None)
+    def finish(self, step: int) -> None:
+        """Print how the run ended at ``step``."""
+        if self.collapsed:
+            healthy = self._steps_up_to(self._detector.healthy_until)
+            message = "no checkpoint from before it is left"
+            if healthy:
+                path = self._checkpoints / str(healthy[0])
+                message = f"the last healthy checkpoint is {path} (evaluate and sample: --checkpoint STEP)"
+            print(f"collapsed: stopped at step {step:,} without a checkpoint of it; {message}")
+        elif step == self._config.steps:
+            duration = format_duration(time.perf_counter() - self._began)
+            print(f"done: {step:,} steps, {duration}; samples in {self._samples}")
+        else:
+            print(f"stopped and saved at step {step:,}: resume with --workdir {self._run_dir} --resume")
 
-    def _pictures(self, state: GANState) -> np.ndarray:
-        return jax.device_get(generate(self._drawn(state), draw_noise(self._keys["grid"], GRID, state.latent_size)))
+    def _draw_grid(self, state: GANState) -> np.ndarray:
+        noise = sample_noise(self._keys["grid"], GRID, state.latent_size)
+        return jax.device_get(generate(self._sampling_state(state), noise))
 
-    def _drawn(self, state: GANState) -> GANState:
-        """The state on one device, with the generator that pictures are drawn and evaluations made with."""
-        return own(state) if state.ema is None else averaged(own(state))
+    def _sampling_state(self, state: GANState) -> GANState:
+        """The state on one device, with the generator that samples and evaluations use."""
+        return local_replica(state) if state.ema is None else averaged(local_replica(state))
 
-    def _checkpoint(self, state: GANState, spare: set[int]) -> None:
+    def _save(self, state: GANState, keep_steps: set[int]) -> None:
         save_checkpoint(
             self._checkpoints,
             state,
             self._keys["run"],
             dataclasses.asdict(self._config),
             self._config.keep_checkpoints,
-            spare,
-            watchdog=self._watchdog.memory,
+            keep_steps,
+            collapse=self._detector.state_dict(),
             devices=data_mesh(self._config.devices).size,
         )
 
-    def _up_to(self, last: int) -> list[int]:
+    def _steps_up_to(self, last: int) -> list[int]:
         """The steps of the checkpoints up to a step, the newest first."""
         return [step for step in checkpoint_steps(self._checkpoints) if step <= last]
 
-    def _tell(self, step: int, sign: str | None) -> None:
-        if sign:
-            self.reporter.tell(f"warning: at step {step:,} {sign}")
+    def _warn(self, step: int, collapse: str | None) -> None:
+        if collapse:
+            self.reporter.print(f"warning: at step {step:,} {collapse}")
             self.collapsed = self._config.stop_on_collapse
 
-    def _evaluated(self, state: GANState) -> dict[str, Any]:
-        """The row of an evaluation. Images that cannot be scored, all the same for one, do not end a run."""
+    def _evaluate(self, state: GANState) -> dict[str, Any]:
+        """The row of an evaluation. Images that cannot be scored, all the same for example, do not end a run."""
         row: dict[str, Any] = {"step": int(state.step), "weights": weights_name(self._config)}
         try:
-            evaluation = evaluate(self._drawn(state), self._keys["evaluation"], self._config.eval_samples)
+            evaluation = evaluate(self._sampling_state(state), self._keys["evaluation"], self._config.eval_samples)
         except EvaluationError as error:
-            self.reporter.tell(f"warning: at step {row['step']:,} nothing could be evaluated: {error}")
+            self.reporter.print(f"warning: the evaluation at step {row['step']:,} failed: {error}")
             return {**row, "evaluation": None}
         scores, floor = evaluation.scores, evaluation.floor
-        self.reporter.tell(
+        self.reporter.print(
             f"{row['step']}: FID {scores.fid:.2f} (real images: {floor.fid:.2f}), precision {scores.precision:.3f} "
             f"({floor.precision:.3f}), recall {scores.recall:.3f} ({floor.recall:.3f})"
         )
         return {**row, "evaluation": evaluation.to_json()}
 
 
-def is_logged(step: int, config: TrainConfig) -> bool:
-    """Whether a step's metrics are written."""
-    return step == 1 or step % config.log_every == 0
-
-
 def weights_name(config: TrainConfig) -> str:
-    """What pictures and evaluations of a run are drawn with."""
+    """Which weights samples and evaluations of a run use: ``last``, or ``average <decay>``."""
     return "last" if config.ema is None else f"average {config.ema}"
 
 
@@ -162,12 +204,12 @@ def _fid(row: dict[str, Any]) -> tuple[float, int] | None:
     return (evaluation["scores"]["fid"], row["step"]) if evaluation else None
 
 
-def _best_evaluated(folder: Path, samples: int) -> tuple[float, int] | None:
-    """The lowest FID of so many images among a run's rows, and its step, if its checkpoint is there."""
-    kept, found = checkpoint_steps(folder / "checkpoints"), []
-    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+def _best_evaluation(run_dir: Path, samples: int) -> tuple[float, int] | None:
+    """The lowest FID of ``samples`` images among a run's rows, and its step, if its checkpoint exists."""
+    saved, found = checkpoint_steps(run_dir / "checkpoints"), []
+    for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):  # edited by hand
             row = json.loads(line)
-            if row["evaluation"]["samples"] == samples and row["step"] in kept:
+            if row["evaluation"]["samples"] == samples and row["step"] in saved:
                 found.append((float(row["evaluation"]["scores"]["fid"]), int(row["step"])))
     return min(found, default=None)

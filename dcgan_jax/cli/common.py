@@ -1,0 +1,181 @@
+"""What the commands share: the parser, flags, and how errors become one line and an exit code."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import jax
+import platformdirs
+
+from dcgan_jax.errors import UserError, first_line
+from dcgan_jax.state import averaged
+from dcgan_jax.training.config import ConfigError, TrainConfig
+from dcgan_jax.training.distributed import JobFailedError, PrimaryProcessError, check_devices
+from dcgan_jax.training.finite import NotFiniteError
+from dcgan_jax.training.run import Run, load_run
+from dcgan_jax.training.writer import weights_name
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Argparse would print its whole usage first."""
+        print_error(f"{message} (--help lists the flags)")
+        self.exit(2)
+
+
+def print_error(error: object) -> None:
+    """One line on standard error, whatever line breaks a file's name or a flag's value contains."""
+    print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+
+
+def run_command(work: Callable[[], int | None], *, trains: bool = False) -> int:
+    """Do a command's work, and report every error as one line on standard error.
+
+    Args:
+      work: returns the exit code, 0 if None.
+      trains: whether the work saves checkpoints, so that an error can say what is left and how to resume.
+
+    Returns:
+      The exit code: that of ``work``; 2 for unusable input or a fault; 3 for a loss or parameter that is not finite;
+      130 after Ctrl-C.
+    """
+    remains = ": what was saved before is in the run directory, resume with --resume" if trains else ""
+    try:
+        return work() or 0
+    except PrimaryProcessError:  # reported by the primary process
+        return 2
+    except NotFiniteError as error:
+        print_error(error)
+        return 3
+    except JobFailedError as error:
+        print_error(f"the job failed ({first_line(error)}){remains}")
+        sys.stdout.flush()
+        os._exit(2)  # at a regular exit JAX would wait minutes for the other processes, which wait for this one
+    except UserError as error:
+        print_error(error)
+    except OSError as error:  # a full disk, a directory that was removed
+        print_error(f"{error}{remains}")
+    except jax.errors.JaxRuntimeError as error:  # a device's memory is full
+        print_error(f"the device failed ({first_line(error)}){remains}")
+    except KeyboardInterrupt:  # before the first step, or a second time
+        print("interrupted" + ("; nothing was saved since the last checkpoint" if trains else ""), file=sys.stderr)
+        return 130
+    return 2
+
+
+def run_inference_command(work: Callable[[], None]) -> int:
+    """`run_command` for a command on a run or a file, on any device, with compiled programs cached."""
+    enable_compilation_cache()
+
+    def checked() -> None:
+        check_devices()
+        work()
+
+    return run_command(checked)
+
+
+def enable_compilation_cache() -> None:
+    """Let JAX cache compiled programs in the user's cache directory, so that the next start need not compile.
+
+    ``JAX_COMPILATION_CACHE_DIR`` takes precedence. JAX keys each program by its own version, the program, the
+    device and XLA's flags; a directory that cannot be used costs a warning.
+    """
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
+        jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("dcgan-jax") / "xla"))
+    # By default programs that compile in less than a second are not cached: a start has some fifty of them.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each field of `TrainConfig`."""
+    for field in dataclasses.fields(TrainConfig):
+        text = field.metadata["help"]
+        if field.metadata["choices"]:
+            text += "\none of " + ", ".join(field.metadata["choices"])
+        if field.default is not None:
+            text += f" (default: {field.default})"
+        flag, kind = "--" + field.name.replace("_", "-"), field.metadata["kind"]
+        parse = _optional(kind, field.metadata["none"]) if field.default is None and kind is not str else kind
+        # Absent flags stay absent: a run that resumes takes them from its own config.
+        if kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS)
+            continue
+        parser.add_argument(
+            flag,
+            type=parse,
+            metavar="N" if kind is int else field.name.upper().replace("_", "-"),
+            help=text,
+            default=argparse.SUPPRESS,
+        )
+
+
+def _optional(kind: type, none: str) -> Callable[[str], Any]:
+    """A parser of ``kind`` for which the word ``none`` is None, so that a resumed run can unset the field."""
+
+    def parse(text: str) -> Any:
+        return None if text == none else kind(text)
+
+    parse.__name__ = kind.__name__  # argparse uses it in its messages
+    return parse
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose a run's checkpoint and weights."""
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="step of the checkpoint (default: the latest)")
+    parser.add_argument(
+        "--weights",
+        choices=("average", "last"),
+        help="the moving average that --ema kept, or the last weights (default: the average where there is one)",
+    )
+
+
+class LoadedRun(NamedTuple):
+    """A run to sample from.
+
+    Attributes:
+      run: with the chosen weights in the generator's place.
+      metadata: ``run``, ``step`` and ``weights``, as JSON holds them.
+      title: the same for people.
+    """
+
+    run: Run
+    metadata: dict[str, Any]
+    title: str
+
+
+def load_sampling_run(run_dir: Path, args: argparse.Namespace) -> LoadedRun:
+    """The run in a directory, by the flags of `add_run_flags`.
+
+    Raises:
+      UserError: as `load_run`; or if the average is requested and the run has none.
+    """
+    run = load_run(run_dir, args.checkpoint)
+    state, weights = run.state, "last"
+    if args.weights == "average" and state.ema is None:
+        raise ConfigError(f"the run in {run_dir} keeps no average: it was trained without --ema")
+    if state.ema is not None and args.weights != "last":
+        state, weights = averaged(state), weights_name(run.config)
+    metadata = {"run": str(run_dir), "step": int(state.step), "weights": weights}
+    title = f"{run_dir} at step {metadata['step']:,}, {weights} weights"
+    return LoadedRun(run._replace(state=state), metadata, title)
+
+
+def check_printable(*names: str) -> None:
+    """Raises: ConfigError for a file name that could not be printed when the work is done."""
+    for name in names:
+        if not name.isprintable():
+            raise ConfigError(f"file names must be printable text, got {name!r}")
+
+
+def check_new_file(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
+    """Raises: ConfigError unless ``--out`` has one of the suffixes and does not exist."""
+    if not path.name.endswith(suffixes):
+        raise ConfigError(f"--out must end in {' or '.join(suffixes)}{note}, got {path}")
+    if path.exists():
+        raise ConfigError(f"{path} already exists: choose another --out")

@@ -1,0 +1,52 @@
+"""``dcgan-jax export``: write a run's networks for other programs."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from dcgan_jax.cli.common import (
+    Parser,
+    add_run_flags,
+    check_new_file,
+    check_printable,
+    load_sampling_run,
+    run_inference_command,
+)
+from dcgan_jax.interop import NETWORKS, export_keras, export_onnx, export_safetensors, export_stablehlo
+
+_SUFFIXES = {"stablehlo": ".stablehlo", "safetensors": ".safetensors", "keras": ".weights.h5", "onnx": ".onnx"}
+
+
+def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Write a run's networks for other programs; the exit code, 0 or 2."""
+    parser = Parser(prog=prog, description="Write a run's networks in a format of other programs, for inference.")
+    parser.add_argument("source", metavar="RUN", help="a run directory")
+    parser.add_argument("--format", required=True, choices=list(_SUFFIXES))
+    parser.add_argument(
+        "--network", choices=NETWORKS, default="generator", help="which one (default: generator; safetensors has both)"
+    )
+    add_run_flags(parser)
+    parser.add_argument("--out", metavar="FILE", help="(default: generator.onnx and so on)")
+    args = parser.parse_args(argv)
+    return run_inference_command(lambda: _export(args))
+
+
+def _export(args: argparse.Namespace) -> None:
+    suffix = _SUFFIXES[args.format]
+    out = Path(args.out or (f"gan{suffix}" if args.format == "safetensors" else f"{args.network}{suffix}"))
+    check_printable(args.source, str(out))
+    check_new_file(out, (suffix,), f" for --format {args.format}")
+    loaded = load_sampling_run(Path(args.source), args)
+    run = loaded.run
+    match args.format:
+        case "stablehlo":
+            export_stablehlo(out, run.state, args.network)
+        case "safetensors":
+            export_safetensors(out, run.state, {**loaded.metadata, "settings": dataclasses.asdict(run.config)})
+        case "keras":
+            export_keras(out, run.state, args.network)
+        case "onnx":
+            export_onnx(out, run.state, args.network)
+    what = "generator and discriminator" if args.format == "safetensors" else args.network
+    print(f"{what} of {loaded.title}, in {out}")

@@ -1,0 +1,93 @@
+"""``dcgan-jax train``, and ``python train.py``: train a run, or resume one."""
+
+import argparse
+import dataclasses
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from dcgan_jax.cli.common import Parser, add_config_flags, enable_compilation_cache, run_command
+from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.distributed import (
+    broadcast_json,
+    check_devices,
+    init_distributed,
+    is_primary,
+    run_on_primary,
+)
+from dcgan_jax.training.loop import train
+from dcgan_jax.training.run_dir import read_config, resolve_run_dir
+from dcgan_jax.training.setup import create_state, model_summary, validate_run
+
+
+def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Train with these arguments (the process's if None).
+
+    Returns:
+      The exit code: 0 done, or saved after SIGTERM; 2 unusable input or a fault, reported in one line; 3 a loss or
+      parameter that is not finite; 4 stopped by --stop-on-collapse; 130 saved after Ctrl-C.
+    """
+    given = vars(_parser(prog).parse_args(argv))
+    resume, dry_run, distributed = given.pop("resume"), given.pop("dry_run"), given.pop("distributed")
+    if not given.pop("no_compilation_cache") and not dry_run:
+        enable_compilation_cache()
+    return run_command(lambda: _train(given, resume, dry_run, distributed), trains=True)
+
+
+def _parser(prog: str | None) -> argparse.ArgumentParser:
+    parser = Parser(
+        prog=prog,
+        description="Train the DCGAN of the Keras tutorial.",
+        allow_abbrev=False,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    add_config_flags(parser)
+    parser.add_argument(
+        "--resume", action="store_true", help="resume the run in --workdir, or the newest one under runs/"
+    )
+    parser.add_argument(
+        "--no-compilation-cache",
+        action="store_true",
+        help="compile again, and do not use the user's cache directory",
+    )
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="be one process of a job of several: of SLURM, Open MPI, Kubernetes, a TPU pod, or as\n"
+        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID describe it",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check everything, print what would run, write nothing")
+    return parser
+
+
+def _train(given: dict[str, Any], resume: bool, dry_run: bool, distributed: bool) -> int:
+    if distributed:
+        init_distributed()
+    check_devices()
+    config = run_on_primary(lambda: _config(given, resume))
+    config = TrainConfig(**broadcast_json(config and dataclasses.asdict(config)))
+    if dry_run:
+        if is_primary():
+            _dry_run(config, resume)
+        return 0
+    outcome = train(config, resume=resume)
+    if outcome.collapsed:
+        return 4
+    return 130 if outcome.stopped_by == signal.SIGINT else 0
+
+
+def _config(given: dict[str, Any], resume: bool) -> TrainConfig:
+    """The given flags; for a run that resumes, over its own config."""
+    config = TrainConfig(**given)
+    if not resume:
+        return config
+    run_dir = resolve_run_dir(config.workdir, resume)
+    return dataclasses.replace(read_config(run_dir), **{**given, "workdir": str(run_dir)})
+
+
+def _dry_run(config: TrainConfig, resume: bool) -> None:
+    run_dir = resolve_run_dir(config.workdir, resume)
+    images = validate_run(config, run_dir, resume)
+    print(model_summary(create_state(config)[0]))
+    print(dataclasses.replace(config, workdir=str(run_dir)).to_json(), end="")
+    print(f"{'would resume' if resume else 'would train'} in {run_dir}, on {len(images):,} images; nothing was written")

@@ -1,0 +1,91 @@
+"""Archives that TensorFlow Datasets knows, downloaded once, without TensorFlow."""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from dcgan_jax.data.common import DatasetError
+from dcgan_jax.errors import first_line
+from dcgan_jax.files import read_verified
+
+_CONNECT_SECONDS = 3.0  # TFDS itself retries for minutes
+
+
+def fetch_archive(name: str, filename: str, data_dir: str | Path | None) -> tuple[Path, bytes]:
+    """An archive of a data set: its path and its verified bytes.
+
+    It is read from ``<data_dir>/downloads/manual``, where a user may have placed it, else from TFDS's downloads, else
+    downloaded.
+
+    Args:
+      name: the data set's name in TFDS.
+      filename: the archive's.
+      data_dir: TFDS's directory; ``TFDS_DATA_DIR`` or ``~/tensorflow_datasets`` if None.
+
+    Raises:
+      DatasetError: if it cannot be downloaded or is damaged.
+    """
+    import tensorflow_datasets as tfds  # imported when used: it takes most of a second
+
+    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()  # TFDS's
+    downloads = root / "downloads"
+    manual = downloads / "manual"
+    url_infos: dict[str, Any] = tfds.builder_cls(name).url_infos or {}
+    url, info = next((url, info) for url, info in url_infos.items() if url.endswith("/" + filename))
+
+    placed = manual / filename
+    if placed.exists():
+        remedy = f"replace it by {url}, or use another --data-dir for an archive of another data set"
+        return placed, read_verified(placed, info.checksum, DatasetError, remedy)
+
+    _make_directory(downloads)
+    manager = tfds.download.DownloadManager(
+        download_dir=downloads, manual_dir=manual, url_infos=url_infos, dataset_name=name
+    )
+    downloaded = [*downloads.glob("*"), *downloads.glob(f"{name}/**/*")]
+    if not any(path.is_file() and path.stat().st_size == info.size for path in downloaded):
+        reason = _unreachable(url)
+        if reason:
+            raise DatasetError(
+                f"cannot download {url} ({reason}): connect to the network, or place {filename} "
+                f"({info.size:,} bytes) in {manual}, or use mnist, which needs no network"
+            )
+    try:
+        path = Path(manager.download(url))
+    except Exception as error:  # the manager lets through what requests, promise and the file system raise
+        raise DatasetError(
+            f"cannot download {url} ({first_line(error)}): try again, or place {filename} in {manual}"
+        ) from error
+    return path, read_verified(path, info.checksum, DatasetError, "delete it, and it will be downloaded again")
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"cannot write the data directory {path} ({error.strerror}): choose another --data-dir"
+        ) from error
+
+
+def _unreachable(url: str) -> str | None:
+    """Why the server does not send the file, or None if it does, within `_CONNECT_SECONDS`.
+
+    A thread, because a name lookup has no time limit.
+    """
+    import requests
+
+    reason: list[str | None] = [f"no answer within {_CONNECT_SECONDS:.0f} s"]
+
+    def request() -> None:
+        try:
+            with requests.get(url, stream=True, timeout=_CONNECT_SECONDS) as response:
+                reason[0] = None if response.ok else f"the server answered {response.status_code}"
+        except requests.RequestException as error:
+            reason[0] = type(error).__name__
+
+    thread = threading.Thread(target=request, daemon=True)
+    thread.start()
+    thread.join(_CONNECT_SECONDS)
+    return reason[0]

@@ -1,0 +1,64 @@
+"""Files that are replaced whole, and files that are read only as they were published."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from dcgan_jax.errors import UserError
+
+PARTIAL = ".partial"  # the suffix of what is being written; a process that was killed leaves it behind
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Create or replace a file so that no reader, and no crash, ever sees part of it.
+
+    Args:
+      path: the file.
+      write: writes the whole content to the path it is given, ``<name>.partial`` beside ``path``. It is then flushed to
+        the disk and renamed.
+
+    Raises:
+      OSError: if the directory cannot be written; ``path`` is then as it was. So is it if ``write`` raises.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        write(partial)
+        flush(partial)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def flush(path: Path) -> None:
+    """Flush a file's content, or a directory's entries, to the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows flushes no directories
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_verified(path: Path, sha256: str, error: type[UserError], remedy: str) -> bytes:
+    """The bytes of a file whose SHA-256 digest is known.
+
+    Args:
+      path: the file.
+      sha256: the digest, in hexadecimal.
+      error: the class of error to raise.
+      remedy: what the user should do, the end of the error's message.
+
+    Raises:
+      error: if the file cannot be read, or has another digest.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as failure:
+        raise error(f"cannot read {path} ({failure.strerror}): {remedy}") from failure
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise error(f"{path} is damaged or another file (SHA-256 {found[:12]}..., expected {sha256[:12]}...): {remedy}")
+    return content

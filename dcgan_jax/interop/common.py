@@ -1,0 +1,42 @@
+"""What exporting and importing share: the two networks by name, and their arrays by name."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dcgan_jax.errors import UserError
+from dcgan_jax.sampling import generate
+from dcgan_jax.state import GANState, NetworkState
+
+NETWORKS = ("generator", "discriminator")
+_COLLECTIONS = ("params", "batch_stats")
+
+
+class WeightsError(UserError):
+    """Networks or weights cannot be exported or imported."""
+
+
+def network_state(state: GANState, network: str) -> NetworkState:
+    """The ``generator`` or the ``discriminator`` of a state."""
+    return state.generator if network == "generator" else state.discriminator
+
+
+def input_shape(state: GANState, network: str) -> tuple[int, ...]:
+    """The shape of a network's input without the batch: [latent], or [H, W, C]."""
+    if network == "generator":
+        return (state.latent_size,)
+    return jax.eval_shape(generate, state, jnp.zeros((1, state.latent_size))).shape[1:]
+
+
+def network_variables(state: GANState) -> dict[str, dict[str, Any]]:
+    """The parameters and moving statistics of both networks as one tree: ``generator/params/conv_1/kernel``."""
+    return {
+        network: {collection: getattr(network_state(state, network), collection) for collection in _COLLECTIONS}
+        for network in NETWORKS
+    }
+
+
+def leaf_name(path: Any) -> str:
+    """A leaf's path in a tree, as ``generator/params/conv_1/kernel``."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")

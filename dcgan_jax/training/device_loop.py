@@ -1,0 +1,127 @@
+"""Steps on the devices: batches, calls of one or many steps, and their metrics."""
+
+import functools
+from collections import deque
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from dcgan_jax.state import GANState
+from dcgan_jax.step import Metrics, train_step
+from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.distributed import batch_sharding
+from dcgan_jax.training.finite import check_finite_metrics
+
+_STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is obeyed within a second or so
+
+
+def sample_batch(dataset: jax.Array, key: jax.Array, batch_size: int) -> jax.Array:
+    """A batch drawn uniformly with replacement: [N, H, W, C] -> [batch_size, H, W, C], on the data's device."""
+    return dataset[jax.random.randint(key, (batch_size,), 0, dataset.shape[0])]
+
+
+@functools.partial(jax.jit, static_argnames=("batch_size", "capacity", "sharding"), donate_argnames="state")
+def run_steps(
+    state: GANState,
+    dataset: jax.Array,
+    key: jax.Array,
+    steps: jax.Array | int,
+    *,
+    batch_size: int,
+    capacity: int,
+    sharding: NamedSharding | None = None,
+) -> tuple[GANState, Metrics]:
+    """The run's next ``steps`` steps in one call to the devices. ``state`` is donated: its buffers are reused.
+
+    Batch, noise and dropout are functions of the run's key and of each step's number, not of the call.
+
+    Args:
+      state: from `init_state`.
+      dataset: all real images, [N, H, W, C], on the device.
+      key: the run's.
+      steps: at most ``capacity``. It is not static: one compiled program serves every number of steps.
+      batch_size: images per step.
+      capacity: the most steps per call; 1 leaves the loop out of the program.
+      sharding: of the batch, over devices that each hold ``state`` and ``dataset``.
+
+    Returns:
+      The new state, and for each metric an array [capacity] of which the first ``steps`` are valid.
+    """
+
+    def step(state: GANState) -> tuple[GANState, Metrics]:
+        batch_key, step_key = jax.random.split(jax.random.fold_in(key, state.step))
+        images = sample_batch(dataset, batch_key, batch_size)
+        if sharding is not None:
+            images = jax.lax.with_sharding_constraint(images, sharding)
+        return train_step(state, images, step_key)
+
+    if capacity == 1:
+        state, metrics = step(state)
+        return state, jax.tree.map(lambda value: value[None], metrics)
+
+    def body(i: jax.Array, carry: tuple[GANState, Metrics]) -> tuple[GANState, Metrics]:
+        state, metrics = step(carry[0])
+        return state, jax.tree.map(lambda values, value: values.at[i].set(value), carry[1], metrics)
+
+    metrics = jax.tree.map(lambda m: jnp.zeros((capacity,), m.dtype), jax.eval_shape(step, state)[1])
+    return jax.lax.fori_loop(0, steps, body, (state, metrics))
+
+
+class StepRunner:
+    """Dispatches a run's steps to the devices, a bounded number of calls ahead of them, and fetches the metrics.
+
+    Attributes:
+      calls: calls to the devices so far.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: jax.Array, key: jax.Array, mesh: Mesh, step: int):
+        """Begin after ``step`` steps; ``dataset`` and ``key`` are replicated over ``mesh``."""
+        on_cpu = mesh.devices.flat[0].platform == "cpu"
+        self.calls = 0
+        self._config, self._dataset, self._key, self._sharding = config, dataset, key, batch_sharding(mesh)
+        self._step = step
+        self._capacity = min(config.steps_per_call or (1 if on_cpu else _STEPS_PER_CALL), config.steps)
+        # At most two calls are dispatched ahead of the devices, so that a signal is soon obeyed. None where one CPU is
+        # several devices: they share its threads, and calls that wait for each other's could occupy all of them.
+        self._ahead = 0 if on_cpu and mesh.size > 1 else 2
+        self._pending: deque[Metrics] = deque()
+        self._unread: list[tuple[int, Metrics]] = []  # the steps before each call since the last fetch, and its metrics
+
+    def advance(self, state: GANState, stop: int) -> tuple[GANState, int, int]:
+        """Dispatch the next call, which ends at step ``stop`` at the latest.
+
+        Returns:
+          The new state, and the number of steps before and after the call.
+        """
+        before, self._step = self._step, min(self._step + self._capacity, stop)
+        state, metrics = run_steps(
+            state,
+            self._dataset,
+            self._key,
+            self._step - before,
+            batch_size=self._config.batch_size,
+            capacity=self._capacity,
+            sharding=self._sharding,
+        )
+        self.calls += 1
+        self._unread.append((before, metrics))
+        self._pending.append(metrics)
+        if len(self._pending) > self._ahead:
+            jax.block_until_ready(self._pending.popleft())
+        return state, before, self._step
+
+    def fetch_metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Each step's metrics since the last fetch, with the step's number, transferred from the device at once.
+
+        Raises:
+          NotFiniteError: at the first metric that is not finite, after the rows before it.
+        """
+        unread, self._unread = self._unread, []
+        ends = [before for before, _ in unread[1:]] + [self._step]
+        for (before, values), end in zip(jax.device_get(unread), ends, strict=True):
+            for i in range(end - before):
+                row = {name: float(each[i]) for name, each in values.items()}
+                check_finite_metrics(before + i + 1, row)
+                yield before + i + 1, row

@@ -1,0 +1,39 @@
+"""Losses and parameters that are NaN or infinite end a run before they are saved."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from dcgan_jax.state import GANState
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss or a parameter is NaN or infinite; the message is one line that names it and the step."""
+
+
+def check_finite_metrics(step: int, metrics: dict[str, float]) -> None:
+    """Raises: NotFiniteError if a metric of a step is not finite."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise NotFiniteError(_message(f"{name} is {value}", step))
+
+
+def check_finite(state: GANState, step: int) -> None:
+    """Raises: NotFiniteError if a parameter, statistic or optimizer slot is not finite."""
+    for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_are_finite(state))):
+        if not finite:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise NotFiniteError(_message(f"{name} is not finite", step))
+
+
+@jax.jit
+def _are_finite(state: GANState) -> GANState:
+    return jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), state)
+
+
+def _message(what: str, step: int) -> str:
+    return (
+        f"{what} at step {step}: stopped; the checkpoints are from before it, and --resume would repeat the same "
+        "steps, so try another --preset or --seed"
+    )

@@ -1,0 +1,124 @@
+"""What a run is built from: its checked config, its first state and keys, and the table of its layers."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.linen.summary import tabulate
+
+from dcgan_jax.data import load_dataset
+from dcgan_jax.evaluation.classifier import load_classifier
+from dcgan_jax.evaluation.scoring import MAX_SAMPLES, MIN_SAMPLES
+from dcgan_jax.models import Discriminator, Generator
+from dcgan_jax.optimizers import preset
+from dcgan_jax.sampling import generate
+from dcgan_jax.state import GANState, init_state
+from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
+from dcgan_jax.training.config import ConfigError, TrainConfig
+from dcgan_jax.training.distributed import data_mesh
+from dcgan_jax.training.run_dir import check_writable, read_config
+
+# These fields decide what a run computes: a resumed run must have them unchanged.
+_IMMUTABLE = ("batch_size", "seed", "dataset", "preset", "dtype", "ema", "fakes")
+
+
+def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> np.ndarray:
+    """Check that a run can start or resume, and load its data. Writes nothing.
+
+    Returns:
+      The images, uint8 [N, H, W, C].
+
+    Raises:
+      ConfigError: if the batch is larger than the data or cannot be split evenly, or a resumed run has another config
+        or no steps left.
+      DevicesError: if there are fewer devices than requested.
+      RunDirError: if the run directory cannot be written.
+      CheckpointError: if the run has checkpoints and none of them can be used.
+      DatasetError: if the data cannot be loaded.
+      ClassifierError: if the weights of the digit classifier are damaged.
+    """
+    if resume:
+        _validate_resume(config, run_dir)
+    check_writable(run_dir)
+    if config.eval_every is not None:
+        validate_evaluation(config, config.eval_samples, "--eval-samples")
+        load_dataset(split="test")
+    if config.dataset == "mnist":
+        load_classifier()
+    devices = data_mesh(config.devices).size
+    if config.batch_size % devices:
+        raise ConfigError(
+            f"--batch-size must be a multiple of {devices}, the devices that share it, got {config.batch_size}: choose "
+            "another, or fewer --devices"
+        )
+    images = load_dataset(config.dataset, data_dir=config.data_dir)
+    if config.batch_size > len(images):
+        raise ConfigError(
+            f"--batch-size must be at most {len(images)}, the images of {config.dataset}, got {config.batch_size}"
+        )
+    return images
+
+
+def validate_evaluation(config: TrainConfig, samples: int, flag: str) -> None:
+    """Raises: ConfigError if the run's images are not digits, or ``samples`` of them cannot be scored."""
+    if config.dataset != "mnist":
+        raise ConfigError(f"only mnist can be evaluated, by a classifier of its digits; the run is on {config.dataset}")
+    if not MIN_SAMPLES <= samples <= MAX_SAMPLES:
+        raise ConfigError(f"{flag} must be {MIN_SAMPLES} to {MAX_SAMPLES}, got {samples}")
+
+
+def _validate_resume(config: TrainConfig, run_dir: Path) -> None:
+    """The config agrees with the run's own and with that of its latest checkpoint, and steps are left."""
+    validate_same(config, f"the run in {run_dir}", dataclasses.asdict(read_config(run_dir)))
+    done, _ = latest_valid_step(run_dir / "checkpoints")
+    if done is None:
+        return
+    checkpoint = run_dir / "checkpoints" / str(done)
+    validate_same(config, f"the checkpoint {checkpoint}", verify_checkpoint(checkpoint).get("settings") or {})
+    if done >= config.steps:
+        raise ConfigError(f"the run in {run_dir} already has {done} steps: ask for more with --steps")
+
+
+def validate_same(config: TrainConfig, source: str, saved: dict[str, Any]) -> None:
+    """Raises: ConfigError if a field that decides what a run computes differs from the ``saved`` config."""
+    differing = [name for name in _IMMUTABLE if getattr(config, name) != saved.get(name)]
+    if differing:
+        values = ", ".join(f"{name} {saved.get(name)}, not {getattr(config, name)}" for name in differing)
+        raise ConfigError(f"{source} has {values}: omit that flag, or start a new run")
+
+
+def create_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
+    """The run's first state, and its keys.
+
+    ``run`` is for the steps; ``grid``, ``reals`` and ``fakes`` for grids of images; ``evaluation`` for its noise.
+    """
+    # The implementation is named so that a run does not depend on JAX's default.
+    seed_key = jax.random.key(config.seed, impl="threefry2x32")
+    names = ("init", "run", "grid", "reals", "fakes", "evaluation")
+    keys: dict[str, jax.Array] = dict(zip(names, jax.random.split(seed_key, len(names)), strict=True))
+    optimizers = preset(config.preset)
+    dtype = jnp.dtype(config.dtype)
+    state = init_state(
+        keys.pop("init"),
+        generator=Generator(dtype=dtype),
+        discriminator=Discriminator(dtype=dtype),
+        generator_tx=optimizers.generator,
+        discriminator_tx=optimizers.discriminator,
+        ema=config.ema,
+        fakes=config.fakes,
+    )
+    return state, keys
+
+
+def model_summary(state: GANState) -> str:
+    """Tables of both networks' layers: shapes and parameter counts."""
+    z = jnp.zeros((1, state.latent_size))
+    images = jax.eval_shape(generate, state, z)
+    tables = []
+    for module, x in ((state.generator.module, z), (state.discriminator.module, images)):
+        table = tabulate(module, jax.random.key(0), console_kwargs={"width": 120, "force_terminal": False})
+        tables.append(table(jnp.zeros(x.shape, x.dtype)))
+    return "".join(tables)
