@@ -1,54 +1,41 @@
-import json
+"""Fixtures, and the compilation cache that all processes of a test session share."""
+
 import os
 import shutil
 import subprocess
 import sys
-import textwrap
+import tempfile
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is first imported
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-import numpy as np
-import pytest
+# Every program is compiled once a session, whichever process needs it first: this one, pytest-xdist's workers, which
+# inherit the variables, or the commands under test. The folder is laid out as a user's cache directory.
+_OWNER = "DCGAN_JAX_TEST_CACHE" not in os.environ
+CACHE_HOME = Path(os.environ.setdefault("DCGAN_JAX_TEST_CACHE", tempfile.mkdtemp(prefix="dcgan-jax-test-")))
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE_HOME / "dcgan-jax" / "xla")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
-from dcgan_jax import init_state, load_dataset
-from dcgan_jax.training.checkpoint import restore_checkpoint
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from helpers import FLAGS, ROOT, finish, small_gan  # noqa: E402
 
-ROOT = Path(__file__).parent.parent
-FLAGS = [
-    "--batch-size",
-    "2",
-    "--log-every",
-    "3",
-    "--sample-every",
-    "5",
-    "--checkpoint-every",
-    "4",
-    "--seed",
-    "3",
-]
+from dcgan_jax import init_state, load_dataset  # noqa: E402
 
 
-class SmallGenerator(nn.Module):
-    """A user's own generator: one dense layer, batch norm, dropout, 8x8 images."""
-
-    @nn.compact
-    def __call__(self, z, train=False):
-        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(64)(z))
-        x = nn.Dropout(0.1, deterministic=not train)(nn.relu(x))
-        return nn.sigmoid(nn.Dense(64)(x)).reshape(-1, 8, 8, 1)
+def pytest_unconfigure():
+    """Remove the cache at the end of the session."""
+    if _OWNER:
+        shutil.rmtree(CACHE_HOME, ignore_errors=True)
 
 
-class SmallDiscriminator(nn.Module):
-    """A user's own discriminator: two dense layers and dropout."""
-
-    @nn.compact
-    def __call__(self, images, train=False):
-        x = nn.leaky_relu(nn.Dense(32)(images.reshape(images.shape[0], -1)))
-        return nn.Dense(1)(nn.Dropout(0.1, deterministic=not train)(x))
+@pytest.fixture(autouse=True, scope="module")
+def free_memory():
+    """Compiled programs and their constants are freed after each file; the cache has them."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture
@@ -75,8 +62,8 @@ def state():
 
 @pytest.fixture(scope="session")
 def small_state():
-    """A GAN of a user's own modules, quick to compile."""
-    return init_state(jax.random.key(1), generator=SmallGenerator(), discriminator=SmallDiscriminator(), latent_size=5)
+    """A GAN of a user's own modules, untrained, quick to compile."""
+    return small_gan(jax.random.key(1))
 
 
 @pytest.fixture(scope="session")
@@ -84,50 +71,10 @@ def small_images():
     return jnp.asarray(np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8))
 
 
-def assert_same_bits(a, b):
-    """Both trees have the same structure, and each leaf the same type, shape and bytes."""
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        x, y = np.asarray(x), np.asarray(y)
-        assert (x.dtype, x.shape) == (y.dtype, y.shape)
-        assert x.tobytes() == y.tobytes()
-
-
-def assert_close(a, b, tolerance):
-    """Both trees agree to ``tolerance``, each leaf relative to its largest element."""
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        assert x.shape == y.shape
-        assert np.abs(x - y).max() <= tolerance * np.abs(y).max()
-
-
 @pytest.fixture(scope="session")
-def cache_home(tmp_path_factory):
-    """The user's cache folder: programs that one child process has compiled, the next one reads."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="session")
-def run_python(cache_home):
-    """Run a piece of Python in a process of its own, with these environment variables; its output."""
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(cache_home / "dcgan-jax" / "xla"),  # the command line's
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-
-    def run(code, **environment):
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code)],
-            env={**os.environ, **cache, **environment},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
+def cache_home():
+    """The user's cache directory of the commands under test."""
+    return CACHE_HOME
 
 
 @pytest.fixture(scope="session")
@@ -146,61 +93,32 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def command(wheel, cache_home):
-    """How to start ``python -m dcgan_jax train`` from the wheel: keyword arguments of `subprocess.Popen`."""
+def train_process(wheel, cache_home):
+    """Start ``python -m dcgan_jax train`` from the wheel; keyword arguments are those of `subprocess.Popen`."""
 
     def start(*flags, cwd, environment=(), **options):
+        inherited = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}  # a user has none
         return subprocess.Popen(
             [sys.executable, "-m", "dcgan_jax", "train", *map(str, flags)],
             cwd=cwd,
             env={
-                **os.environ,
+                **inherited,
                 "XDG_CACHE_HOME": str(cache_home),
                 "PYTHONPATH": str(wheel),
                 "PYTHONSAFEPATH": "1",
                 "PYTHONUNBUFFERED": "1",
                 **dict(environment),
             },
-            text=True,
-            **options,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
         )
 
     return start
 
 
 @pytest.fixture(scope="session")
-def finished(command, tmp_path_factory):
-    """A run of eleven steps under ``runs/``, and what it printed."""
+def finished(train_process, tmp_path_factory):
+    """A run of eleven steps under ``runs/``: its directory, and what it printed."""
     cwd = tmp_path_factory.mktemp("elsewhere")
-    process = command("--steps", 11, *FLAGS, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    code, out, err = finish(train_process("--steps", 11, *FLAGS, cwd=cwd))
+    assert code == 0, err
     return cwd / "runs" / "0001", out
-
-
-def rows(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def contents(folder):
-    return {
-        str(p.relative_to(folder)): p.read_bytes()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and "checkpoints" not in p.parts and p.name != "lock"
-    }
-
-
-def assert_same_checkpoints(ours, theirs):
-    """Two checkpoints of the tutorial's GAN hold the same bits."""
-    like = init_state(jax.random.key(0))
-    ours, theirs = restore_checkpoint(ours, like), restore_checkpoint(theirs, like)
-    assert_same_bits(ours.state, theirs.state)
-    assert (jax.random.key_data(ours.key) == jax.random.key_data(theirs.key)).all()
-
-
-def one_line(capsys):
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    return err

@@ -1,0 +1,150 @@
+"""Assertions, small networks and other functions that several tests use."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from dcgan_jax import cli, init_state
+from dcgan_jax.training.checkpoint import restore_checkpoint
+
+ROOT = Path(__file__).parent.parent
+PROGRAMS = Path(__file__).parent / "programs"
+# The flags of the short runs that most tests use, apart from --steps.
+FLAGS = "--batch-size 2 --log-every 3 --sample-every 5 --checkpoint-every 4 --seed 3".split()
+
+
+class SmallGenerator(nn.Module):
+    """A user's own generator: one dense layer, batch norm, dropout, 8x8 images."""
+
+    @nn.compact
+    def __call__(self, z, train=False):
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(64)(z))
+        x = nn.Dropout(0.1, deterministic=not train)(nn.relu(x))
+        return nn.sigmoid(nn.Dense(64)(x)).reshape(-1, 8, 8, 1)
+
+
+class SmallDiscriminator(nn.Module):
+    """A user's own discriminator: two dense layers and dropout."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = nn.leaky_relu(nn.Dense(32)(images.reshape(images.shape[0], -1)))
+        return nn.Dense(1)(nn.Dropout(0.1, deterministic=not train)(x))
+
+
+def small_gan(key, **options):
+    """A state of `SmallGenerator` and `SmallDiscriminator`, quick to compile."""
+    return init_state(key, generator=SmallGenerator(), discriminator=SmallDiscriminator(), latent_size=5, **options)
+
+
+def assert_same_bits(a, b):
+    """Both trees have the same structure, and each leaf the same type, shape and bytes."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        x, y = np.asarray(x), np.asarray(y)
+        assert (x.dtype, x.shape) == (y.dtype, y.shape)
+        assert x.tobytes() == y.tobytes()
+
+
+def assert_close(a, b, tolerance):
+    """Both trees agree to ``tolerance``, each leaf relative to its largest element."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        assert x.shape == y.shape
+        assert np.abs(x - y).max() <= tolerance * np.abs(y).max()
+
+
+def assert_same_checkpoints(ours, theirs):
+    """Two checkpoints of the tutorial's GAN hold the same bits."""
+    like = init_state(jax.random.key(0))
+    ours, theirs = restore_checkpoint(ours, like), restore_checkpoint(theirs, like)
+    assert_same_bits(ours.state, theirs.state)
+    assert (jax.random.key_data(ours.key) == jax.random.key_data(theirs.key)).all()
+
+
+def assert_same_run(run_dir, whole):
+    """The same rows, samples and last checkpoint; the columns of Flax's summary have no fixed order."""
+    ours, theirs = run_files(run_dir), run_files(whole)
+    assert set(ours) == set(theirs)
+    changed = {name for name in ours if ours[name] != theirs[name]}
+    assert changed <= {"models.txt", "config.json"}
+    assert metric_rows(run_dir) == metric_rows(whole)
+    assert_same_checkpoints(run_dir / "checkpoints" / "11", whole / "checkpoints" / "11")
+
+
+def metric_rows(run_dir):
+    """The rows of a run's metrics.jsonl."""
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def all_files(folder):
+    """Each file below a folder, by its relative path, with its content."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def run_files(run_dir):
+    """`all_files` of a run, but for its checkpoints and its lock."""
+    return {n: content for n, content in all_files(run_dir).items() if "checkpoints/" not in n and n != "lock"}
+
+
+def run_cli(*argv):
+    """Run ``dcgan-jax`` with these arguments in this process; the exit code."""
+    try:
+        return cli.main(list(map(str, argv)))
+    except SystemExit as done:  # argparse's own
+        return done.code
+
+
+def one_error_line(capsys):
+    """The one line on standard error that a command printed, and nothing else."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def finish(process, timeout=600):
+    """Wait for a process that prints no traceback: its exit code, standard output and standard error."""
+    out, err = process.communicate(timeout=timeout)
+    assert "Traceback" not in (err or "")
+    return process.returncode, out, err
+
+
+def wait_for_line(process, start):
+    """Read a process's standard output up to a line that begins with ``start``."""
+    for line in process.stdout:
+        if line.startswith(start):
+            return
+    raise AssertionError(f"the process ended without a line {start!r}")
+
+
+def wait_for(condition, seconds=600):
+    """Wait until a condition holds; the limit only catches a hang."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def run_program(name, *arguments, **options):
+    """Run one of ``tests/programs`` in a process of its own; its standard output."""
+    command = [sys.executable, PROGRAMS / name, *arguments]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def free_port():
+    """A TCP port of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
