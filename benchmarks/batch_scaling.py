@@ -4,13 +4,12 @@ python -m benchmarks.batch_scaling --batch-sizes 32 64 128 256 512
 """
 
 import argparse
-import json
 import statistics
 import sys
-from pathlib import Path
 from typing import Any
 
-from benchmarks.systems import OURS, Worker, machine, summary
+from benchmarks.common import add_json_flag, machine, markdown_table, seconds_cell, summary, write_json
+from benchmarks.systems import OURS, Worker
 
 
 def measure(batch_sizes: list[int], rounds: int) -> dict[str, Any]:
@@ -48,31 +47,32 @@ def measure(batch_sizes: list[int], rounds: int) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """The result as a Markdown table."""
-    lines = [
-        "| batch | seconds per step, median (range) | images per second | compile | peak memory |",
-        "|---|---|---|---|---|",
-    ]
-    for n, row in result["batch_sizes"].items():
-        step = row["seconds_per_step"]
-        lines.append(
-            f"| {n} | {step['median']:.3g} ({step['min']:.3g}-{step['max']:.3g}) | {row['images_per_second']:.0f} | "
-            f"{row['compile_seconds']:.1f} s | {row['peak_memory_mib'] / 1024:.2f} GiB |"
+    rows = [
+        (
+            n,
+            seconds_cell(row["seconds_per_step"]),
+            f"{row['images_per_second']:.0f}",
+            f"{row['compile_seconds']:.1f} s",
+            f"{row['peak_memory_mib'] / 1024:.2f} GiB",
         )
-    return "\n".join(lines)
+        for n, row in result["batch_sizes"].items()
+    ]
+    header = ("batch", "seconds per step, median (range)", "images per second", "compile", "peak memory")
+    return markdown_table(header, rows)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="How a step's time and memory grow with the batch.")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 64, 128, 256, 512])
     parser.add_argument("--rounds", type=int, default=7, help="turns of each batch size (default: 7)")
-    parser.add_argument("--json", type=Path, help="also write everything measured to this file")
+    add_json_flag(parser)
     args = parser.parse_args()
     if not all(1 <= n <= 60_000 for n in args.batch_sizes) or args.rounds < 1:
         parser.error("--batch-sizes must be between 1 and 60000, and --rounds at least 1")
     result = measure(sorted(set(args.batch_sizes)), args.rounds)
     print(table(result))
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(args.json, result)
     return 0
 
 

@@ -1,14 +1,13 @@
-"""What the training loop adds to the bare step, with logging, pictures and checkpoints on.
+"""What the training loop adds to the bare step, with logging, samples and checkpoints on.
 
     python -m benchmarks.loop_time --batch-size 64 --steps 200
 
-The loop of ``train.py`` is stopped every 20 steps, for as many bare steps of its own compiled program, on a
-state of their own and without anything between them: block by block both meet the same moments of a shared
-machine. Loop and bare steps run ahead of the device alike.
+The loop of ``train.py`` pauses every 20 steps, for as many bare steps of the same compiled program on a copy of the
+state, with nothing between them: block by block both see the same load of a shared machine. Both are dispatched
+ahead of the device.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -19,15 +18,16 @@ from unittest import mock
 
 import jax
 
-from benchmarks.systems import machine, summary
-from dcgan_jax import TrainConfig, loop
+from benchmarks.common import add_json_flag, machine, summary, write_json
+from dcgan_jax import TrainConfig, train
+from dcgan_jax.training import device_loop
 
 _BLOCK = 20
 
 
 def measure(config: TrainConfig) -> dict[str, Any]:
     """Seconds per step of each block of the loop, of the bare steps before it, and their ratios."""
-    run_steps = loop.run_steps
+    run_steps = device_loop.run_steps
     bare: list[float] = []
     in_loop: list[float] = []
     done, block_began = 0, 0.0
@@ -52,8 +52,8 @@ def measure(config: TrainConfig) -> dict[str, Any]:
         done += steps
         return run_steps(state, dataset, key, steps, **kwargs)
 
-    with mock.patch.object(loop, "run_steps", timed):
-        outcome = loop.train(config)
+    with mock.patch.object(device_loop, "run_steps", timed):
+        outcome = train(config)
         jax.block_until_ready(outcome.state)
     return {
         "machine": machine(),
@@ -70,7 +70,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What the training loop adds to the bare step.")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=200, help="of the loop, that are timed (default: 200)")
-    parser.add_argument("--json", type=Path, help="also write everything measured to this file")
+    add_json_flag(parser)
     args = parser.parse_args()
     if args.steps < _BLOCK or args.steps % _BLOCK:
         parser.error(f"--steps must be a multiple of {_BLOCK}")
@@ -91,7 +91,7 @@ def main() -> int:
         f"{result['added_by_block']['median']:.1%} in the median block"
     )
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(args.json, result)
     return 0
 
 

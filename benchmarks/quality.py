@@ -1,16 +1,15 @@
-"""How good the digits get, setting by setting: runs one after the other, each scored by the same evaluator.
+"""Quality of the digits, setting by setting: one run after the other, all scored by the same evaluator.
 
-    python -m benchmarks.quality                  # all runs that have no result yet; hours on a CPU
+    python -m benchmarks.quality                  # all runs without a result; hours on a CPU
     python -m benchmarks.quality --only keras3    # one of them
     python -m benchmarks.quality --report         # tables and pictures from the results
 
-A program that was stopped, in any way, goes on where it was when it is started again: each run resumes from its
-checkpoint in ``runs/quality/<name>``, and a run whose result stands in ``benchmarks/results/quality`` is done.
+An interrupted benchmark continues when it is started again: each run resumes from its checkpoint in
+``runs/quality/<name>``, and a run with a result in ``benchmarks/results/quality`` is done.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,15 +18,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.systems import machine
+from benchmarks import common
+from benchmarks.common import ROOT, machine, markdown_table, write_json
 
-_ROOT = Path(__file__).parent.parent
-RESULTS = _ROOT / "benchmarks" / "results" / "quality"
-PICTURES = _ROOT / "docs" / "images"
+RESULTS = common.RESULTS / "quality"
+PICTURES = ROOT / "docs" / "images"
 
 
 class Setting(NamedTuple):
-    """One run: what it is, its flags beside the common ones, how long it is, and the decay of its average."""
+    """One run: its title, its flags beside the common ones, its steps, its program, the decay of its moving average."""
 
     title: str
     flags: tuple[str, ...] = ()
@@ -54,20 +53,19 @@ _POINTS = 4  # of a run's curve
 
 def _train(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
     """Train with ``train.py``, then score the last and the averaged weights at each point of the curve."""
-    from dcgan_jax import averaged, evaluate
+    from dcgan_jax import averaged, evaluate, load_run
     from dcgan_jax.training.checkpoint import checkpoint_steps
-    from dcgan_jax.training.run import restore_run
 
     every = setting.steps // _POINTS
     new = ["--batch-size", _BATCH_SIZE, "--ema", setting.ema, "--checkpoint-every", every, "--keep-checkpoints", 1000]
     flags = ["--resume"] if (folder / "config.json").exists() else [*new, *setting.flags]
     command = ["train.py", "--steps", setting.steps, "--workdir", folder, "--sample-every", every, *flags]
     if setting.steps not in checkpoint_steps(folder / "checkpoints"):
-        subprocess.run([sys.executable, *map(str, command)], cwd=_ROOT, check=True)
+        subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True)
 
     curve, floor = [], None
     for step in range(every, setting.steps + 1, every):
-        run = restore_run(folder, step)
+        run = load_run(folder, step)
         for weights, state in (("last", run.state), ("average", averaged(run.state))):
             result = evaluate(state, run.keys["evaluation"])
             floor = result.floor._asdict()
@@ -79,13 +77,13 @@ def _train(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
 
 
 def _keras(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
-    """Train the Keras program, and score what it drew."""
+    """Train the Keras program, and score its images."""
     from dcgan_jax import evaluate_images
 
     every = setting.steps // _POINTS
     flags = ["--steps", setting.steps, "--batch-size", _BATCH_SIZE, "--draw-every", every, *setting.flags]
     command = [sys.executable, "-m", "benchmarks.peers.keras_published", folder, *flags]
-    subprocess.run(list(map(str, command)), cwd=_ROOT, check=True)
+    subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
     curve, floor = [], None
     for step in range(every, setting.steps + 1, every):
         result = evaluate_images(np.load(folder / f"{step}.npy"))
@@ -98,24 +96,22 @@ def _keras(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
 
 
 def _draw(name: str, setting: Setting, folder: Path, curve: list[dict[str, Any]]) -> None:
-    """Fifty images of the last step, by those weights that have the lower FID: the picture of the run."""
-    from dcgan_jax import averaged
-    from dcgan_jax.evaluation.scoring import draw_many
-    from dcgan_jax.images import save_grid
-    from dcgan_jax.training.run import restore_run
+    """The picture of a run: fifty images of its last step, with the weights that have the lower FID."""
+    from dcgan_jax import averaged, load_run, save_grid
+    from dcgan_jax.sampling import sample_in_batches
 
     if setting.program == "keras":
         images = np.load(folder / f"{setting.steps}.npy")[:50]
     else:
-        run = restore_run(folder, setting.steps)
+        run = load_run(folder, setting.steps)
         best = min((row for row in curve if row["step"] == setting.steps), key=lambda row: row["fid"])
         state = averaged(run.state) if best["weights"] == "average" else run.state
-        images = draw_many(state, run.keys["fakes"], 50)
+        images = sample_in_batches(state, run.keys["fakes"], 50)
     save_grid(PICTURES / f"quality-{name}.png", images, columns=10)
 
 
 def results() -> Iterator[tuple[str, Setting, dict[str, Any]]]:
-    """The runs that are done, in the order of `RUNS`."""
+    """The runs with a result, in the order of `RUNS`."""
     for name, setting in RUNS.items():
         path = RESULTS / f"{name}.json"
         if path.exists():
@@ -124,23 +120,21 @@ def results() -> Iterator[tuple[str, Setting, dict[str, Any]]]:
 
 def table() -> str:
     """A row for each run's end, the averaged weights in one of their own, and the floor."""
-    head = "| run | weights | FID | KID | precision | recall | MNIST score | digits: KL, missing | nearest |"
-    lines = [head, "|---|---|---|---|---|---|---|---|---|"]
 
-    def row(title: str, weights: str, s: dict[str, Any]) -> str:
+    def row(title: str, weights: str, s: dict[str, Any]) -> list[str]:
         missing = " ".join(map(str, s["missing_digits"])) or "none"
-        return (
-            f"| {title} | {weights} | {s['fid']:.2f} | {s['kid']:.2f} | {s['precision']:.3f} | "
-            f"{s['recall']:.3f} | {s['mnist_score']:.2f} | {s['digit_kl']:.3f}, {missing} | {s['nearest']:.2f} |"
-        )
+        two, three = (f"{s['fid']:.2f}", f"{s['kid']:.2f}"), (f"{s['precision']:.3f}", f"{s['recall']:.3f}")
+        digits = f"{s['digit_kl']:.3f}, {missing}"
+        return [title, weights, *two, *three, f"{s['mnist_score']:.2f}", digits, f"{s['nearest']:.2f}"]
 
-    floor = None
+    rows, floor = [], None
     for _, setting, result in results():
         floor = result["floor"]
-        lines += [row(setting.title, s["weights"], s) for s in result["curve"] if s["step"] == setting.steps]
+        rows += [row(setting.title, s["weights"], s) for s in result["curve"] if s["step"] == setting.steps]
     if floor:
-        lines.append(row("real images (the floor)", "", floor))
-    return "\n".join(lines)
+        rows.append(row("real images (the floor)", "", floor))
+    scores = ("FID", "KID", "precision", "recall", "MNIST score", "digits: KL, missing", "nearest")
+    return markdown_table(("run", "weights", *scores), rows)
 
 
 def _report() -> None:
@@ -184,8 +178,8 @@ def main() -> int:
     parser.add_argument(
         "--only", choices=list(RUNS), nargs="+", default=list(RUNS), metavar="RUN", help=", ".join(RUNS)
     )
-    parser.add_argument("--folder", type=Path, default=Path("runs") / "quality", help="where the runs are kept")
-    parser.add_argument("--report", action="store_true", help="only make tables and pictures of what is there")
+    parser.add_argument("--folder", type=Path, default=Path("runs") / "quality", help="directory of the runs")
+    parser.add_argument("--report", action="store_true", help="only make tables and pictures of the results")
     args = parser.parse_args()
     if args.report:
         _report()
@@ -198,9 +192,7 @@ def main() -> int:
         folder = (args.folder / name).absolute()
         result = (_keras if setting.program == "keras" else _train)(name, setting, folder)
         _draw(name, setting, folder, result["curve"])
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"title": setting.title, "machine": machine(), **result}, indent=1) + "\n")
-        os.replace(partial, path)
+        write_json(path, {"title": setting.title, "machine": machine(), **result})
     return 0
 
 

@@ -1,25 +1,26 @@
-"""Which learning rates: a short run for each pair, scored by `dcgan_jax.evaluation`.
+"""Learning rates: a short run for each pair, scored by `dcgan_jax.evaluation`.
 
-    python -m benchmarks.rates              # the pairs that have no result yet, minutes each on a CPU
+    python -m benchmarks.rates              # the pairs without a result, minutes each on a CPU
     python -m benchmarks.rates --report     # the table
 
-All else is the article's: decays of 6e-8 and 3e-8, gradients clipped to 1. A row is written when a pair is done, so a
-program that was stopped goes on with the next.
+All else is the article's: decays of 6e-8 and 3e-8, gradients clipped to 1. A row is written when a pair is done, so an
+interrupted benchmark continues with the next.
 """
 
 import argparse
 import json
-import os
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
-RESULTS = Path(__file__).parent / "results" / "rates.json"
+from benchmarks import common
+from benchmarks.common import markdown_table, write_json
+
+RESULTS = common.RESULTS / "rates.json"
 _STEPS, _BATCH_SIZE, _EMA = 500, 64, 0.99
 
 
 class Pair(NamedTuple):
-    """Learning rates of the discriminator and the generator, and how the discriminator's fakes are drawn."""
+    """Learning rates of the discriminator and the generator, and the mode of the discriminator's fakes."""
 
     discriminator: float
     generator: float
@@ -40,7 +41,7 @@ def measure(pair: Pair) -> dict[str, Any]:
     import jax
 
     from dcgan_jax import averaged, evaluate, init_state, load_dataset, rmsprop
-    from dcgan_jax.training.loop import run_steps
+    from dcgan_jax.training.device_loop import run_steps
 
     init_key, run_key, evaluation_key = jax.random.split(jax.random.key(0), 3)
     state = init_state(
@@ -62,28 +63,25 @@ def measure(pair: Pair) -> dict[str, Any]:
 
 
 def results() -> list[dict[str, Any]]:
-    """The rows that are done."""
+    """The rows so far."""
     return json.loads(RESULTS.read_text()) if RESULTS.exists() else []
 
 
 def table() -> str:
     """The rows as a Markdown table."""
-    lines = [
-        "| D's rate | G's rate | D's fakes | FID, last weights | FID, average 0.99 | recall, last | recall, average |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for row in results():
         last, average = row["last"], row["average"]
-        lines.append(
-            f"| {row['discriminator']:g} | {row['generator']:g} | {row['fakes']} | {last['fid']:.1f} | "
-            f"{average['fid']:.1f} | {last['recall']:.3f} | {average['recall']:.3f} |"
-        )
-    return "\n".join(lines)
+        fid, recall = (f"{last['fid']:.1f}", f"{average['fid']:.1f}"), (last["recall"], average["recall"])
+        rates = (f"{row['discriminator']:g}", f"{row['generator']:g}", row["fakes"])
+        rows.append((*rates, *fid, *(f"{value:.3f}" for value in recall)))
+    fid, recall = ("FID, last weights", "FID, average 0.99"), ("recall, last", "recall, average")
+    return markdown_table(("D's rate", "G's rate", "D's fakes", *fid, *recall), rows)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Score short runs of several learning rates.")
-    parser.add_argument("--report", action="store_true", help="only print the table of what is there")
+    parser.add_argument("--report", action="store_true", help="only print the table of the results")
     args = parser.parse_args()
     if not args.report:
         for pair in PAIRS:
@@ -92,9 +90,7 @@ def main() -> int:
                 continue
             row = measure(pair)
             print(f"{pair}: FID {row['last']['fid']:.1f}, average {row['average']['fid']:.1f}", flush=True)
-            partial = RESULTS.with_suffix(".partial")
-            partial.write_text(json.dumps([*done, row], indent=1) + "\n")
-            os.replace(partial, RESULTS)
+            write_json(RESULTS, [*done, row])
     print(table())
     return 0
 

@@ -1,22 +1,21 @@
-"""What sharing a batch costs: the same global batch on one device, on several that one CPU plays, in several processes.
+"""The overhead of sharing a batch: the same global batch on one device, on several simulated on one CPU, in processes.
 
     python -m benchmarks.scaling --batch-size 64
     python -m benchmarks.scaling --model            # what a step would cost on up to 4,096 devices; measures nothing
 
-All have the same cores, so nothing can become faster: what is measured is the overhead of sharing, in turn within
-rounds as in `benchmarks.step_time`.
+All have the same cores, so nothing can become faster: the overhead of sharing is measured, in turn within rounds as in
+`benchmarks.step_time`.
 """
 
 import argparse
-import json
 import math
 import socket
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from benchmarks.systems import OURS, System, Worker, machine, summary
+from benchmarks.common import add_json_flag, machine, markdown_table, ratio_cell, seconds_cell, summary, write_json
+from benchmarks.systems import OURS, System, Worker
 
 _SETTLE_SECONDS = 0.3
 _DEVICES = (2, 4, 8)
@@ -43,22 +42,18 @@ def predict(batch_size: int, devices: int, flops: float, bandwidth: float, laten
 def model_table(flops: float = _FLOPS, bandwidth: float = _BANDWIDTH, latency: float = _LATENCY) -> str:
     """Milliseconds per step by global batch and devices, and the share of them that is computing."""
     counts = (1, 8, 64, 512, 4096)
-    lines = [
-        f"{flops / 1e12:g} TFLOP/s, {bandwidth / 1e9:g} GB/s and {1e6 * latency:g} us a hop for each device:",
-        "",
-        "| global batch | " + " | ".join(f"{n:,} device{'s' if n > 1 else ''}" for n in counts) + " |",
-        "|---|" + "---|" * len(counts),
-    ]
+    header = ["global batch", *(f"{n:,} device{'s' if n > 1 else ''}" for n in counts)]
+    rows = []
     for batch_size in (256, 4096, 65_536, 1_048_576):
         cells = []
         for n in counts:
             compute, exchange = predict(batch_size, n, flops, bandwidth, latency)
-            share = compute / (compute + exchange)
             total = compute + exchange
-            took = f"{total:.1f} s" if total >= 1 else f"{1e3 * total:.0f} ms"
-            cells.append(f"{took}, {share:.0%}" if n <= batch_size else "-")
-        lines.append(f"| {batch_size:,} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            time = f"{total:.1f} s" if total >= 1 else f"{1e3 * total:.0f} ms"
+            cells.append(f"{time}, {compute / total:.0%}" if n <= batch_size else "-")
+        rows.append([f"{batch_size:,}", *cells])
+    device = f"{flops / 1e12:g} TFLOP/s, {bandwidth / 1e9:g} GB/s and {1e6 * latency:g} us a hop for each device:"
+    return f"{device}\n\n{markdown_table(header, rows)}"
 
 
 def systems() -> dict[str, list[System]]:
@@ -119,19 +114,13 @@ def measure(batch_size: int, rounds: int) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """The result as a Markdown table."""
-    lines = [
-        f"Global batch {result['batch_size']}, {result['machine']['processor']}, {result['machine']['cores']} cores:",
-        "",
-        "| shared by | seconds per step, median (range) | times one device's, median (range) |",
-        "|---|---|---|",
+    rows = [
+        (name, seconds_cell(way["seconds_per_step"]), ratio_cell(way["times_one_device"]))
+        for name, way in result["ways"].items()
     ]
-    for name, way in result["ways"].items():
-        step, ratio = way["seconds_per_step"], way["times_one_device"]
-        lines.append(
-            f"| {name} | {step['median']:.3g} ({step['min']:.3g}-{step['max']:.3g}) | "
-            f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f}) |"
-        )
-    return "\n".join(lines)
+    header = ("shared by", "seconds per step, median (range)", "times one device's, median (range)")
+    processor = f"{result['machine']['processor']}, {result['machine']['cores']} cores"
+    return f"Global batch {result['batch_size']}, {processor}:\n\n{markdown_table(header, rows)}"
 
 
 def main() -> int:
@@ -142,7 +131,7 @@ def main() -> int:
     parser.add_argument("--flops", type=float, default=_FLOPS, help="of a device, for the model")
     parser.add_argument("--bandwidth", type=float, default=_BANDWIDTH, help="bytes per second and device")
     parser.add_argument("--latency", type=float, default=_LATENCY, help="seconds from one device to another")
-    parser.add_argument("--json", type=Path, help="also write the result to this file")
+    add_json_flag(parser)
     args = parser.parse_args()
     if args.model:
         print(model_table(args.flops, args.bandwidth, args.latency))
@@ -154,7 +143,7 @@ def main() -> int:
     result = measure(args.batch_size, args.rounds)
     print(table(result))
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(args.json, result)
     return 0
 
 

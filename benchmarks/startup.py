@@ -1,14 +1,12 @@
-"""How long it takes until training begins: import, first start, second start.
+"""The time until training begins: import, first start, second start.
 
     python -m benchmarks.startup
 
-Each figure is that of a new process. The first start compiles into an empty cache folder, the second reads
-from it. The time to the first step runs from the command to the moment at which the first step is on the
-device; the time after it, to the first line of metrics.
+Each figure is of a new process. The first start compiles with an empty cache, the second reads from it. "Begins" is
+the time from the command to the dispatch of the first step, "done" that to the first line of metrics.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,26 +14,26 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.systems import machine, summary
+from benchmarks.common import ROOT, add_json_flag, machine, summary, write_json
 
-_ROOT = Path(__file__).parent.parent
 _REPORT = """
 import sys, time
-from dcgan_jax import cli, loop
-run_steps = loop.run_steps
+from dcgan_jax.cli import train_main
+from dcgan_jax.training import device_loop
+run_steps = device_loop.run_steps
 def timed(*args, **kwargs):
     out = run_steps(*args, **kwargs)
     print("first step", time.time(), flush=True)
     return out
-loop.run_steps = timed
-sys.exit(cli.train_main(sys.argv[1:]))
+device_loop.run_steps = timed
+sys.exit(train_main(sys.argv[1:]))
 """
 
 
 def import_seconds() -> float:
     """One import of the package in a new process, the interpreter's own start not counted."""
     code = "import time; t = time.perf_counter(); import dcgan_jax; print(time.perf_counter() - t)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
@@ -48,7 +46,7 @@ def start_seconds(cache_home: str, batch_size: int) -> tuple[float, float]:
         process = subprocess.Popen(
             [sys.executable, "-c", _REPORT, *flags],
             env={**environment, "XDG_CACHE_HOME": cache_home, "PYTHONUNBUFFERED": "1"},
-            cwd=_ROOT,
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -60,7 +58,7 @@ def start_seconds(cache_home: str, batch_size: int) -> tuple[float, float]:
             elif line.startswith("1: "):
                 finished = time.time() - began
         if process.wait():
-            raise RuntimeError("train.py failed; its words are above")
+            raise RuntimeError("train.py failed; its output is above")
     return dispatched, finished
 
 
@@ -68,7 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="How long it takes until training begins.")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5, help="imports and second starts (default: 5)")
-    parser.add_argument("--json", type=Path, help="also write everything measured to this file")
+    add_json_flag(parser)
     args = parser.parse_args()
     import_seconds()  # the first one reads the files from the disk
     imports = [import_seconds() for _ in range(args.rounds)]
@@ -93,7 +91,7 @@ def main() -> int:
         f"and is done after {done['median']:.1f} s"
     )
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(args.json, result)
     return 0
 
 

@@ -2,24 +2,22 @@
 
     python -m benchmarks.step_time --batch-size 64 --against torch keras-tensorflow keras-torch flax-plain
 
-Each system runs in a process of its own and idles while another has its turn, so all meet the same
-moments of a shared machine; the ratios are taken within a round. The same work for all: real MNIST images
-already in memory, float32, fakes in inference mode, the discriminator's update on real and fake, the
-generator's through a frozen discriminator, dropout on.
+Each system runs in a process of its own and idles while another is timed, so all see the same load of a shared
+machine; ratios are of the same round. All do the same work: real MNIST images already in memory, float32, fakes in
+inference mode, the discriminator's update on real and fake, the generator's through a frozen discriminator, dropout on.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from benchmarks.systems import OURS, PEERS, Worker, machine, missing_packages, summary
+from benchmarks.common import add_json_flag, machine, markdown_table, ratio_cell, seconds_cell, summary, write_json
+from benchmarks.systems import OURS, PEERS, Worker, missing_packages
 
 _SETTLE_SECONDS = 0.3  # thread pools of the last turn spin for a moment
-_LONG_STEP_SECONDS = 20.0  # a system this slow has its turn in the first two rounds only
+_LONG_STEP_SECONDS = 20.0  # a system this slow is timed in the first two rounds only
 
 
 def minimum_multiply_adds() -> int:
@@ -97,27 +95,25 @@ def measure(batch_size: int, against: list[str], rounds: int) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """The result as a Markdown table and a line on the matrix products."""
-    lines = [
-        f"Batch {result['batch_size']}, {result['machine']['processor']}, {result['machine']['cores']} cores:",
-        "",
-        "| system | seconds per step, median (range) | times ours, median (range) | compile | peak memory |",
-        "|---|---|---|---|---|",
-    ]
-    for name, system in result["systems"].items():
-        step, ratio = system["seconds_per_step"], system["times_ours"]
-        lines.append(
-            f"| {name} | {step['median']:.3g} ({step['min']:.3g}-{step['max']:.3g}) | "
-            f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f}) | "
-            f"{system['compile_seconds']:.1f} s | {system['peak_memory_mib'] / 1024:.2f} GiB |"
+    header = ("system", "seconds per step, median (range)", "times ours, median (range)", "compile", "peak memory")
+    rows = [
+        (
+            name,
+            seconds_cell(system["seconds_per_step"]),
+            ratio_cell(system["times_ours"]),
+            f"{system['compile_seconds']:.1f} s",
+            f"{system['peak_memory_mib'] / 1024:.2f} GiB",
         )
+        for name, system in result["systems"].items()
+    ]
     rate, peak, share = result["gflops"], result["gemm_gflops"], result["share_of_gemm_peak"]
-    lines += [
-        "",
+    return (
+        f"Batch {result['batch_size']}, {result['machine']['processor']}, {result['machine']['cores']} cores:\n\n"
+        f"{markdown_table(header, rows)}\n\n"
         f"dcgan-jax does its {minimum_multiply_adds() / 1e6:.0f} million multiply-adds per example at "
         f"{rate['median']:.0f} GFLOP/s: {share['median']:.0%} ({share['min']:.0%}-{share['max']:.0%}) of the "
-        f"{peak['median']:.0f} GFLOP/s of matrix products in the same rounds.",
-    ]
-    return "\n".join(lines)
+        f"{peak['median']:.0f} GFLOP/s of matrix products in the same rounds."
+    )
 
 
 def main() -> int:
@@ -125,7 +121,7 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--against", nargs="*", default=[], choices=list(PEERS), metavar="PEER", help=", ".join(PEERS))
     parser.add_argument("--rounds", type=int, default=10, help="turns of each system (default: 10)")
-    parser.add_argument("--json", type=Path, help="also write everything measured to this file")
+    add_json_flag(parser)
     args = parser.parse_args()
     if not 1 <= args.batch_size <= 60_000 or args.rounds < 1:
         parser.error("--batch-size must be between 1 and 60000, and --rounds at least 1")
@@ -135,7 +131,7 @@ def main() -> int:
     result = measure(args.batch_size, list(dict.fromkeys(args.against)), args.rounds)
     print(table(result))
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(args.json, result)
     return 0
 
 

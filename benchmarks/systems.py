@@ -1,19 +1,16 @@
-"""The systems that can be timed, and the parent's side of a worker."""
+"""The systems that can be timed, each in a process of its own."""
 
 import importlib.util
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 
 class System(NamedTuple):
-    """What to start, and what must be installed for it."""
+    """A module to start, with the packages and the environment that it needs."""
 
     module: str  # in benchmarks.peers
     packages: tuple[str, ...] = ()
@@ -41,8 +38,8 @@ class Worker:
     first_step: float
 
     def __init__(self, system: System, batch_size: int, wait: bool = True):
-        """Start it and, unless processes that wait for each other are started, wait for its first step."""
-        # Compiled afresh, whatever the user's settings: the first step's time is reported.
+        """Start it and, unless it waits for other processes of a job, wait for its first step."""
+        # Without the user's compilation cache: the time to compile is reported.
         environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", system.module, str(batch_size)],
@@ -81,29 +78,5 @@ class Worker:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a worker ended with exit code {self._process.wait()}; its words are above")
+            raise RuntimeError(f"a worker ended with exit code {self._process.wait()}; its output is above")
         return json.loads(line)
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on: processor, cores, versions."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    packages = ("jax", "jaxlib", "flax", "optax", "torch", "keras", "tensorflow", "tensorflow-cpu")
-    installed = {d.metadata["Name"].lower() for d in metadata.distributions()}
-    return {
-        "processor": model,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in packages if name in installed},
-    }
-
-
-def summary(values: list[float]) -> dict[str, float]:
-    """Median, minimum and maximum."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}

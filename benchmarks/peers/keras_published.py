@@ -4,8 +4,8 @@
 
 The discriminator is never frozen: the adversarial model's update changes it too. The optimizers are those of the
 last version in the tutorial's repository (``upstream``) or of the walkthrough (``tutorial``), as Keras 3 has them; the
-backend is the one that ``KERAS_BACKEND`` names. Everything is saved to ``FOLDER/state.npz`` every 50 steps, and a
-program that was stopped goes on from there. Each ``FOLDER/<step>.npy`` holds 10,000 images, ``FOLDER/metrics.jsonl`` a
+backend is the one that ``KERAS_BACKEND`` names. Everything is saved to ``FOLDER/state.npz`` every 50 steps, and an
+interrupted program resumes from there. Each ``FOLDER/<step>.npy`` holds 10,000 images, ``FOLDER/metrics.jsonl`` a
 row for each step.
 """
 
@@ -20,8 +20,8 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the tutorial's
 
 import keras
 
-from benchmarks.peers.keras_tutorial import build_discriminator, build_generator
 from dcgan_jax import load_dataset
+from dcgan_jax.interop.keras import keras_model
 
 _SAVE_EVERY = 50
 _SAMPLES = 10_000
@@ -41,7 +41,7 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
 
     keras.utils.set_random_seed(args.seed)
-    generator, discriminator = build_generator(), build_discriminator()
+    generator, discriminator = keras_model("generator"), keras_model("discriminator")
     adversarial = keras.Sequential([keras.Input((100,)), generator, discriminator])
     for model, (rate, decay) in zip((discriminator, adversarial), _OPTIMIZERS[args.preset], strict=True):
         schedule = keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
@@ -61,7 +61,9 @@ def main() -> None:
     data, n = load_dataset(), args.batch_size
     labels = np.concatenate([np.ones((n, 1)), np.zeros((n, 1))]).astype(np.float32)
     for step in range(done + 1, args.steps + 1):
-        random = np.random.default_rng([args.seed, step])  # of the step alone: it goes on as it would have
+        random = np.random.default_rng(
+            [args.seed, step]
+        )  # a function of the step, so that an interrupted run resumes to the same batches
         real = data[random.integers(0, len(data), n)].astype(np.float32) / 255
         z, fresh = random.uniform(-1, 1, (2, n, 100)).astype(np.float32)
         fake = generator.predict_on_batch(z)

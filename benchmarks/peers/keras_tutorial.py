@@ -8,42 +8,14 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-from keras import layers
 
-
-def build_generator() -> keras.Model:
-    model = keras.Sequential([keras.Input((100,)), layers.Dense(7 * 7 * 256)])
-    model.add(layers.BatchNormalization(momentum=0.9))
-    model.add(layers.Activation("relu"))
-    model.add(layers.Reshape((7, 7, 256)))
-    model.add(layers.Dropout(0.4))
-    for features, upsample in [(128, True), (64, True), (32, False)]:
-        if upsample:
-            model.add(layers.UpSampling2D())
-        model.add(layers.Conv2DTranspose(features, 5, padding="same"))
-        model.add(layers.BatchNormalization(momentum=0.9))
-        model.add(layers.Activation("relu"))
-    model.add(layers.Conv2DTranspose(1, 5, padding="same"))
-    model.add(layers.Activation("sigmoid"))
-    return model
-
-
-def build_discriminator() -> keras.Model:
-    model = keras.Sequential([keras.Input((28, 28, 1))])
-    for features, strides in [(64, 2), (128, 2), (256, 2), (512, 1)]:
-        model.add(layers.Conv2D(features, 5, strides=strides, padding="same"))
-        model.add(layers.LeakyReLU(negative_slope=0.2))
-        model.add(layers.Dropout(0.4))
-    model.add(layers.Flatten())
-    model.add(layers.Dense(1))
-    model.add(layers.Activation("sigmoid"))
-    return model
+from dcgan_jax.interop.keras import keras_model
 
 
 def prepare(images: np.ndarray) -> tuple[Callable[[], None], str]:
     """A function that does one whole step and waits for it, and the device's name."""
     keras.utils.set_random_seed(0)
-    generator, discriminator = build_generator(), build_discriminator()
+    generator, discriminator = keras_model("generator"), keras_model("discriminator")
     adversarial = keras.Sequential([keras.Input((100,)), generator, discriminator])
     for model in (discriminator, adversarial):
         schedule = keras.optimizers.schedules.InverseTimeDecay(1e-4, decay_steps=1, decay_rate=3e-8)

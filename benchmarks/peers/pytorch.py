@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-torch.set_flush_denormal(True)  # otherwise its CPU steps slow down two to three times as training goes on
+torch.set_flush_denormal(True)  # otherwise its CPU steps become two to three times slower in the course of training
 
 
 def _generator() -> nn.Sequential:

@@ -7,17 +7,17 @@ import jax
 import numpy as np
 
 from dcgan_jax import init_state, train_step
-from dcgan_jax.training.distributed import data_mesh, join_job, replicate, split
+from dcgan_jax.training.distributed import batch_sharding, data_mesh, init_distributed, replicate
 
 
 def prepare(images: np.ndarray) -> tuple[Callable[[], None], str]:
     """A function that does one whole step and waits for it, and the device's name."""
     if "JAX_NUM_PROCESSES" in os.environ:
-        join_job()
+        init_distributed()
     mesh = data_mesh()
     state = replicate(init_state(jax.random.key(0)), mesh)
     mine = np.array_split(images, jax.process_count())[jax.process_index()]
-    batch = jax.make_array_from_process_local_data(split(mesh), mine)
+    batch = jax.make_array_from_process_local_data(batch_sharding(mesh), mine)
     keys = iter(range(1, 1 << 30))
 
     def step() -> None:
