@@ -94,7 +94,7 @@ def measure(batch_size: int, against: list[str], rounds: int) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result as a Markdown table and a line on the matrix products."""
+    """A Markdown table, a row for each system."""
     header = ("system", "seconds per step, median (range)", "times ours, median (range)", "compile", "peak memory")
     rows = [
         (
@@ -106,10 +106,15 @@ def table(result: dict[str, Any]) -> str:
         )
         for name, system in result["systems"].items()
     ]
+    return markdown_table(header, rows)
+
+
+def report(result: dict[str, Any]) -> str:
+    """The table between a line on the machine and a line on its matrix products."""
     rate, peak, share = result["gflops"], result["gemm_gflops"], result["share_of_gemm_peak"]
     return (
         f"Batch {result['batch_size']}, {result['machine']['processor']}, {result['machine']['cores']} cores:\n\n"
-        f"{markdown_table(header, rows)}\n\n"
+        f"{table(result)}\n\n"
         f"dcgan-jax does its {minimum_multiply_adds() / 1e6:.0f} million multiply-adds per example at "
         f"{rate['median']:.0f} GFLOP/s: {share['median']:.0%} ({share['min']:.0%}-{share['max']:.0%}) of the "
         f"{peak['median']:.0f} GFLOP/s of matrix products in the same rounds."
@@ -129,7 +134,7 @@ def main() -> int:
     if missing:
         parser.error(f"{', '.join(missing)} not installed: pip install '.[bench]', or leave out the peers that need it")
     result = measure(args.batch_size, list(dict.fromkeys(args.against)), args.rounds)
-    print(table(result))
+    print(report(result))
     if args.json:
         write_json(args.json, result)
     return 0

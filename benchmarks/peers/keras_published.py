@@ -10,6 +10,7 @@ row for each step.
 """
 
 import argparse
+import functools
 import json
 import os
 from pathlib import Path
@@ -21,12 +22,18 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the tutorial's
 import keras
 
 from dcgan_jax import load_dataset
+from dcgan_jax.files import replace_file
 from dcgan_jax.interop.keras import keras_model
 
 _SAVE_EVERY = 50
 _SAMPLES = 10_000
 # Learning rate and decay of the discriminator and of the adversarial model.
 _OPTIMIZERS = {"upstream": ((2e-4, 6e-8), (1e-4, 3e-8)), "tutorial": ((1e-4, 3e-8), (1e-4, 3e-8))}
+
+
+def _save_arrays(path: Path, step: int, variables: list[keras.Variable]) -> None:
+    with path.open("wb") as file:  # with a path NumPy would append its suffix
+        np.savez(file, step=step, **{str(i): keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)})
 
 
 def main() -> None:
@@ -61,9 +68,8 @@ def main() -> None:
     data, n = load_dataset(), args.batch_size
     labels = np.concatenate([np.ones((n, 1)), np.zeros((n, 1))]).astype(np.float32)
     for step in range(done + 1, args.steps + 1):
-        random = np.random.default_rng(
-            [args.seed, step]
-        )  # a function of the step, so that an interrupted run resumes to the same batches
+        # A function of the step, so that an interrupted run resumes to the same batches.
+        random = np.random.default_rng([args.seed, step])
         real = data[random.integers(0, len(data), n)].astype(np.float32) / 255
         z, fresh = random.uniform(-1, 1, (2, n, 100)).astype(np.float32)
         fake = generator.predict_on_batch(z)
@@ -78,12 +84,8 @@ def main() -> None:
             images = generator.predict(noise, batch_size=250, verbose=0)
             np.save(args.folder / f"{step}.npy", np.rint(images * 255).astype(np.uint8))
         if step % _SAVE_EVERY == 0 or step == args.steps:
-            partial = args.folder / "partial.jsonl"
-            partial.write_text("\n".join(log) + "\n")
-            os.replace(partial, rows)
-            partial = args.folder / "partial.npz"
-            np.savez(partial, step=step, **{str(i): keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)})
-            os.replace(partial, state)
+            replace_file(rows, lambda partial: partial.write_text("\n".join(log) + "\n"))
+            replace_file(state, functools.partial(_save_arrays, step=step, variables=variables))
             print(log[-1], flush=True)
 
 
