@@ -1,3 +1,5 @@
+"""Checkpoints: what is saved comes back, damage is noticed and named, and old checkpoints are deleted."""
+
 import hashlib
 import json
 import os
@@ -5,30 +7,37 @@ import shutil
 import subprocess
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
-from conftest import assert_same_bits
+from helpers import all_files, assert_same_bits
 
-from dcgan_jax import init_state, train_step
+from dcgan_jax import init_state
 from dcgan_jax.training.checkpoint import (
     FORMAT,
     CheckpointError,
     DamagedCheckpointError,
     checkpoint_steps,
-    clear_leftovers,
-    newest_intact,
+    environment_info,
+    expired_steps,
+    latest_valid_step,
+    quarantine_after,
+    remove_partial,
     restore_checkpoint,
     save_checkpoint,
-    set_aside,
+    steps_to_keep,
     verify_checkpoint,
-    written_by,
 )
 
-SETTINGS = {"batch_size": 6, "workdir": "somewhere"}
+CONFIG = {"batch_size": 6, "workdir": "somewhere"}
 
 
 @pytest.fixture(scope="module")
-def trained(small_state, small_images):
-    return train_step(small_state, small_images, jax.random.key(0))[0]
+def trained(small_state):
+    """The state of step 1, each array of which has values that no initialisation gives."""
+    random = np.random.default_rng(0)
+    values = jax.tree.map(lambda leaf: jnp.asarray(random.standard_normal(leaf.shape), leaf.dtype), small_state)
+    return values.replace(step=jnp.int32(1))
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +45,13 @@ def saved(trained, tmp_path_factory):
     """Checkpoints of steps 1 and 2."""
     folder = tmp_path_factory.mktemp("saved")
     for step in (1, 2):
-        save_checkpoint(folder, trained.replace(step=trained.step * step), jax.random.key(7), SETTINGS)
+        save_checkpoint(folder, trained.replace(step=trained.step * step), jax.random.key(7), CONFIG)
     return folder
 
 
 @pytest.fixture
 def folder(saved, tmp_path):
     return shutil.copytree(saved, tmp_path / "checkpoints")
-
-
-def files(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def flip_one_bit(path):
@@ -67,55 +72,94 @@ def empty(path):
 DAMAGES = [flip_one_bit, truncate, empty, os.remove]
 
 
-def test_everything_comes_back_bit_by_bit(trained, small_state, folder):
+def test_checkpoint_restores_every_bit(trained, small_state, folder):
     assert checkpoint_steps(folder) == [2, 1]
     restored = restore_checkpoint(folder / "1", small_state)
     assert_same_bits(restored.state, trained)
     assert restored.state.step == 1
     assert jax.random.key_impl(restored.key) == jax.random.key_impl(jax.random.key(7))
     assert (jax.random.key_data(restored.key) == jax.random.key_data(jax.random.key(7))).all()
-    assert restored.settings == SETTINGS
-    assert restored.written_by == written_by(1)
-    assert restored.written_by["jax"] == jax.__version__
+    assert restored.config == CONFIG
+    assert restored.collapse == {}
+    assert restored.environment == environment_info(1)
+    assert restored.environment["jax"] == jax.__version__
 
 
-def test_another_prng_comes_back_as_itself(trained, small_state, tmp_path):
+def test_another_prng_is_restored(trained, small_state, tmp_path):
     key = jax.random.key(3, impl="rbg")
-    save_checkpoint(tmp_path, trained, key, SETTINGS)
+    save_checkpoint(tmp_path, trained, key, CONFIG)
     restored = restore_checkpoint(tmp_path / "1", small_state).key
     assert jax.random.bits(restored) == jax.random.bits(key)
 
 
-def test_the_newest_are_kept(trained, tmp_path):
+def test_newest_checkpoints_are_kept(trained, tmp_path):
     for step in (1, 5, 6, 20):
-        save_checkpoint(tmp_path, trained.replace(step=trained.step * step), jax.random.key(0), SETTINGS)
+        save_checkpoint(tmp_path, trained.replace(step=trained.step * step), jax.random.key(0), CONFIG)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["20", "5", "6"]
-    save_checkpoint(tmp_path, trained.replace(step=trained.step * 21), jax.random.key(0), SETTINGS, keep=1)
+    save_checkpoint(tmp_path, trained.replace(step=trained.step * 21), jax.random.key(0), CONFIG, keep=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["21"]
 
 
-def test_spared_checkpoints_are_kept_beside_the_newest(trained, tmp_path):
+def test_keep_steps_are_kept_beside_the_newest(trained, tmp_path):
     for step in (1, 5, 6, 20):
         saved = trained.replace(step=trained.step * step)
-        save_checkpoint(tmp_path, saved, jax.random.key(0), SETTINGS, keep=1, spare={5, 100})
+        save_checkpoint(tmp_path, saved, jax.random.key(0), CONFIG, keep=1, keep_steps={5, 100})
     assert checkpoint_steps(tmp_path) == [20, 5]
 
 
-def test_a_step_saved_again_takes_the_place_of_the_old(trained, small_state, tmp_path):
+@pytest.mark.parametrize(
+    ("steps", "keep", "keep_steps", "expired"),
+    [
+        ([], 3, (), []),
+        ([4], 1, (), []),
+        ([20, 6, 5], 3, (), []),
+        ([20, 6, 5, 1], 3, (), [1]),
+        ([20, 6, 5, 1], 1, (), [6, 5, 1]),
+        ([20, 6, 5, 1], 1, {5, 100}, [6, 1]),
+        ([20, 6, 5, 1], 1, [20, 6, 5, 1], []),
+        ([20, 6, 5, 1], 3, {20}, [1]),  # one of the newest is not counted twice
+        ([20, 6, 5, 1], 9, {1}, []),
+    ],
+)
+def test_expired_steps(steps, keep, keep_steps, expired):
+    assert expired_steps(steps, keep, keep_steps) == expired
+
+
+@pytest.mark.parametrize(
+    ("steps", "step", "best", "healthy_until", "settled_until", "kept"),
+    [
+        ([], 0, None, 0, -300, set()),  # the first checkpoint
+        ([0], 500, None, 500, 200, {0}),
+        ([1000, 500, 0], 1500, None, 1500, 1200, {1000}),  # healthy: the last one that is settled
+        ([1000, 500, 0], 1500, None, 1500, 1000, {1000}),  # up to that step and with it
+        ([1000, 500, 0], 1500, None, 1500, 999, {500}),
+        ([1000, 500, 0], 1500, None, 1400, 900, {1000, 500}),  # a sign of a collapse after step 1,400
+        ([1000, 500, 0], 1500, None, 700, 700, {500}),
+        ([1000, 500], 1500, None, 400, 100, set()),  # none from before it is left
+        ([1000, 500, 0], 1500, 0, 1500, 1200, {1000, 0}),  # and the best evaluation
+        ([1000, 500, 0], 1500, 1500, 1500, 1200, {1500, 1000}),
+        ([1000, 500, 0], 1500, 1000, 1400, 1200, {1000}),
+    ],
+)
+def test_steps_to_keep(steps, step, best, healthy_until, settled_until, kept):
+    assert steps_to_keep(steps, step, best, healthy_until, settled_until) == kept
+
+
+def test_step_saved_again_replaces_the_old_one(trained, small_state, tmp_path):
     for seed in (1, 2):
-        save_checkpoint(tmp_path, trained, jax.random.key(seed), SETTINGS)
+        save_checkpoint(tmp_path, trained, jax.random.key(seed), CONFIG)
     assert [p.name for p in tmp_path.iterdir()] == ["1"]
     restored = restore_checkpoint(tmp_path / "1", small_state).key
     assert (jax.random.key_data(restored) == jax.random.key_data(jax.random.key(2))).all()
 
 
-def test_where_there_is_none(tmp_path):
-    assert newest_intact(tmp_path / "nowhere") == (None, [])
-    assert newest_intact(tmp_path) == (None, [])
+def test_no_checkpoint_is_no_error(tmp_path):
+    assert latest_valid_step(tmp_path / "nowhere") == (None, [])
+    assert latest_valid_step(tmp_path) == (None, [])
 
 
-def test_every_damage_to_every_file_is_noticed_and_named(saved, small_state, tmp_path):
-    names = [name for name in files(saved / "2")]
+def test_damage_to_any_file_is_noticed_and_named(saved, small_state, tmp_path):
+    names = list(all_files(saved / "2"))
     assert {"run.json", "SHA256SUMS"} < set(names)
     assert len(names) > 5
     noticed = 0
@@ -128,31 +172,31 @@ def test_every_damage_to_every_file_is_noticed_and_named(saved, small_state, tmp
                 assert before == b""  # an empty file can only be deleted
                 shutil.rmtree(folder)
                 continue
-            damaged = files(folder)
+            damaged = all_files(folder)
             with pytest.raises(DamagedCheckpointError) as error:
                 restore_checkpoint(folder / "2", small_state)
             assert f"{folder / '2'} is damaged: {name} " in str(error.value)
             assert "\n" not in str(error.value)
-            step, problems = newest_intact(folder)
+            step, problems = latest_valid_step(folder)
             assert step == 1
             assert problems == [str(error.value)]
-            assert files(folder) == damaged
+            assert all_files(folder) == damaged
             noticed += 1
             shutil.rmtree(folder)
     print(f"{noticed} damages to {len(names)} files, each noticed and named")
 
 
-def test_when_none_is_intact_nothing_is_deleted(folder):
+def test_nothing_is_deleted_if_no_checkpoint_is_valid(folder):
     flip_one_bit(folder / "1" / "run.json")
     shutil.rmtree(folder / "2")
     (folder / "2").mkdir()
-    damaged = files(folder)
-    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is intact: .*/2 is damaged.* \(as are 1 others\)"):
-        newest_intact(folder)
-    assert files(folder) == damaged
+    damaged = all_files(folder)
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* is valid: .*/2 is damaged.* \(as are 1 others\)"):
+        latest_valid_step(folder)
+    assert all_files(folder) == damaged
 
 
-def test_the_digests_are_those_of_sha256sum(folder):
+def test_sha256sum_checks_the_digests(folder):
     if not shutil.which("sha256sum"):
         pytest.skip("no sha256sum here")
     check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
@@ -161,77 +205,86 @@ def test_the_digests_are_those_of_sha256sum(folder):
     assert subprocess.run(check, cwd=folder / "2", capture_output=True).returncode == 1
 
 
-def seal(checkpoint):
-    """Write the digests anew, as another version of the program would."""
-    names = [name for name in files(checkpoint) if name != "SHA256SUMS"]
+def write_digests(checkpoint):
+    """Write the digests again, as another version of the program would."""
+    names = [name for name in all_files(checkpoint) if name != "SHA256SUMS"]
     lines = "".join(f"{hashlib.sha256((checkpoint / n).read_bytes()).hexdigest()}  {n}\n" for n in names)
-    own = hashlib.sha256(lines.encode()).hexdigest()
-    (checkpoint / "SHA256SUMS").write_text(f"{lines}# {own}\n")
+    of_lines = hashlib.sha256(lines.encode()).hexdigest()
+    (checkpoint / "SHA256SUMS").write_text(f"{lines}# {of_lines}\n")
 
 
-def test_another_format_is_refused_with_both_versions(folder, small_state):
+def test_another_format_is_refused(folder, small_state):
+    """Both versions are named, and an older checkpoint is not taken instead: it is no damage."""
     description = json.loads((folder / "2" / "run.json").read_text())
     (folder / "2" / "run.json").write_text(json.dumps({**description, "format": FORMAT + 1}))
-    seal(folder / "2")
+    write_digests(folder / "2")
     newer = f"/2 has format {FORMAT + 1}, and this version reads format {FORMAT}"
     with pytest.raises(CheckpointError, match=newer):
         restore_checkpoint(folder / "2", small_state)
-    with pytest.raises(CheckpointError, match=newer):  # it is no damage: an older checkpoint is not taken instead
-        newest_intact(folder)
-    # Before formats were counted, a checkpoint was Orbax's folder alone.
+    with pytest.raises(CheckpointError, match=newer):
+        latest_valid_step(folder)
+    # Before formats were counted, a checkpoint was Orbax's directory alone.
     shutil.rmtree(folder / "2")
     shutil.copytree(folder / "1" / "state", folder / "2")
     with pytest.raises(CheckpointError, match=f"/2 has format 0, and this version reads format {FORMAT}"):
-        newest_intact(folder)
+        latest_valid_step(folder)
 
 
-def test_a_sealed_file_without_a_format_is_damage(folder):
+def test_run_json_without_format_is_damage(folder):
     (folder / "2" / "run.json").write_text("[]")
-    seal(folder / "2")
+    write_digests(folder / "2")
     with pytest.raises(DamagedCheckpointError, match="run.json names no format"):
         verify_checkpoint(folder / "2")
 
 
-def test_a_checkpoint_of_another_model_is_refused_in_one_line(folder):
+def test_checkpoint_of_another_model_is_refused(folder):
+    tutorial = jax.eval_shape(init_state, jax.random.key(0))
     with pytest.raises(CheckpointError) as error:
-        restore_checkpoint(folder / "1", init_state(jax.random.key(0)))
+        restore_checkpoint(folder / "1", tutorial)
     assert str(folder / "1") in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_checkpoint_is_named(small_state, tmp_path):
+def test_missing_checkpoint_is_named(small_state, tmp_path):
     with pytest.raises(CheckpointError, match=r"there is no checkpoint .*/4"):
         restore_checkpoint(tmp_path / "4", small_state)
 
 
-def test_the_newest_is_that_of_the_highest_step_whatever_the_clock_said(folder):
+def test_latest_is_the_highest_step_whatever_the_clock(folder):
     os.utime(folder / "1", (2**31, 2**31))
     os.utime(folder / "2", (0, 0))
-    assert newest_intact(folder) == (2, [])
+    assert latest_valid_step(folder) == (2, [])
 
 
-def test_damaged_checkpoints_are_set_aside_and_kept(folder):
+def test_damaged_checkpoints_are_quarantined(folder):
     flip_one_bit(folder / "2" / "run.json")
-    before = files(folder / "2")
+    before = all_files(folder / "2")
     (folder / "2.damaged").mkdir()
-    set_aside(folder, newer_than=1)
+    quarantine_after(folder, 1)
     assert checkpoint_steps(folder) == [1]
-    assert files(folder / "2.damaged.2") == before
+    assert all_files(folder / "2.damaged.2") == before
 
 
-def test_what_a_save_cut_off_has_left_is_cleared(folder):
+def test_interrupted_writes_are_removed(folder):
     (folder / "3.partial" / "state").mkdir(parents=True)
     (folder / "config.json.partial").write_text("{")
-    clear_leftovers(folder)
+    remove_partial(folder)
     assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
 
 
-def test_a_save_that_fails_leaves_the_earlier_checkpoints(folder, trained, monkeypatch):
-    def full(*_):
+def test_failed_save_leaves_earlier_checkpoints(folder, trained, monkeypatch):
+    def full(_):
         raise OSError(28, "No space left on device")
 
-    before = files(folder)
-    monkeypatch.setattr("dcgan_jax.training.checkpoint._seal", full)
+    before = all_files(folder)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(CheckpointError, match="cannot write the checkpoint .*/4 .No space left on device"):
-        save_checkpoint(folder, trained.replace(step=trained.step * 4), jax.random.key(0), SETTINGS)
-    assert files(folder) == before
+        save_checkpoint(folder, trained.replace(step=trained.step * 4), jax.random.key(0), CONFIG)
+    assert all_files(folder) == before
+
+
+def test_config_that_is_not_json_is_not_saved(folder, trained):
+    before = all_files(folder)
+    with pytest.raises(CheckpointError, match="cannot write the checkpoint .*/2 .*not JSON serializable"):
+        save_checkpoint(folder, trained.replace(step=trained.step * 2), jax.random.key(0), {"a": object()})
+    assert all_files(folder) == before
