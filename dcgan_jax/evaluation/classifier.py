@@ -20,6 +20,7 @@ FEATURES = 128
 WEIGHTS = Path(__file__).parent / "weights.npz"
 _SHA256 = "e979495a3cf325f732b221e3539aeb7e922b811438f2576c1e6954f3389c412c"
 _BATCH = 500  # images that are classified at a time: a few hundred megabytes
+_FEW = 16  # a grid of samples, classified without padding to a batch
 
 
 class ClassifierError(UserError):
@@ -78,11 +79,12 @@ def classify(images: np.ndarray, variables: dict[str, Any] | None = None) -> tup
       ClassifierError: if the package's weights cannot be used.
     """
     variables = load_classifier() if variables is None else variables
+    size = _FEW if len(images) <= _FEW else _BATCH  # padded to one of them: two compiled programs for any number
     logits, features = [], []
-    for start in range(0, len(images), _BATCH):
-        batch = images[start : start + _BATCH]
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
         n = len(batch)
-        padded = np.concatenate([batch, np.zeros((_BATCH - n, *batch.shape[1:]), batch.dtype)])  # one compiled program
+        padded = np.concatenate([batch, np.zeros((size - n, *batch.shape[1:]), batch.dtype)])
         with jax.default_matmul_precision("float32"):  # else TPUs and newer GPUs round to 8 or 10 bits
             each = jax.device_get(_apply(variables, padded))
         logits.append(each[0][:n])
