@@ -1,6 +1,6 @@
-"""Random input: either it works, or one clear line and exit code 2; no traceback, no byte changed of what was there.
+"""Random input: it works, or is one line and exit code 2; no traceback, and no byte of the files is changed.
 
-Each test prints the seed and how many inputs it tried; together they are more than 2,000.
+Each test prints the seed and the number of inputs; together they are more than 2,000.
 """
 
 import dataclasses
@@ -11,17 +11,18 @@ import struct
 import sys
 import zlib
 
+import jax
 import numpy as np
 import pytest
+from helpers import run_cli
 from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
 
 from dcgan_jax import TrainConfig
-from dcgan_jax.training.checkpoint import CheckpointError, newest_intact, restore_checkpoint
-from dcgan_jax.cli import main
+from dcgan_jax.data import DatasetError
+from dcgan_jax.data.idx import parse_idx
+from dcgan_jax.training.checkpoint import CheckpointError, latest_valid_step, restore_checkpoint, save_checkpoint
 from dcgan_jax.training.config import ConfigError
-from dcgan_jax.data import DatasetError, _parse_idx
-from dcgan_jax.evaluation.scoring import _as_bytes
 
 SEED = 20261124
 pytestmark = pytest.mark.slow
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def fuzz(capsys, request):
-    """A decorator: try so many inputs of a strategy, the same ones each time; say afterwards how many it were."""
+    """A decorator: try a number of inputs of a strategy, the same ones each time, and print how many they were."""
     tried = []
 
     def times(examples):
@@ -62,7 +63,7 @@ VALUES = st.one_of(
     st.sampled_from(["mnist", "tutorial", "article", "float32", "bfloat16", "runs", "..", "/proc/x", "a/b/c", "file"]),
     st.text(max_size=20).filter(lambda text: "\0" not in text),
 )
-# --data-dir and the data sets that are downloaded are other tests': there is no network here to answer quickly.
+# --data-dir and the data sets that are downloaded are left out: without a network each takes seconds to fail.
 ARGUMENTS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from([flag for flag in FLAGS if flag != "--data-dir"]), VALUES).map(list),
@@ -76,11 +77,8 @@ ARGUMENTS = st.lists(
 
 
 def run(arguments, capsys):
-    """Exit code and lines of the standard error."""
-    try:
-        code = main(arguments)
-    except SystemExit as exit_:
-        code = exit_.code
+    """Run ``dcgan-jax``: its exit code and the lines on standard error."""
+    code = run_cli(*arguments)
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
     return code, err.splitlines(keepends=True)
@@ -88,22 +86,15 @@ def run(arguments, capsys):
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    monkeypatch.setattr("dcgan_jax.cli._keep_compiled_programs", lambda: None)
-    monkeypatch.setattr("dcgan_jax.cli._describe", _check_only)
+    # A dry run without its table of layers, which takes most of its time and depends on no input.
+    monkeypatch.setattr("dcgan_jax.cli.train.create_state", lambda config: (None, {}))
+    monkeypatch.setattr("dcgan_jax.cli.train.model_summary", lambda state: "")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
     return tmp_path
 
 
-def _check_only(config, resume):
-    """A dry run without its tables of layers, which take most of its time and depend on no input."""
-    from dcgan_jax.training.run import check
-    from dcgan_jax.training.run_dir import choose_folder
-
-    check(config, choose_folder(config.workdir, resume), resume)
-
-
-def assert_told_or_done(code, lines):
+def assert_works_or_one_line(code, lines):
     assert code in (0, 2)
     if code == 2:
         assert len(lines) == 1, lines
@@ -117,7 +108,7 @@ def test_command_lines(fuzz, workplace, capsys):
     @fuzz(700)
     def check(arguments):
         assume("fashion_mnist" not in arguments and "kmnist" not in arguments)
-        assert_told_or_done(*run(["train", "--dry-run", *arguments], capsys))
+        assert_works_or_one_line(*run(["train", "--dry-run", *arguments], capsys))
         assert everything(workplace) == before
 
     check(arguments=ARGUMENTS)
@@ -130,7 +121,7 @@ JSON = st.recursive(
 )
 
 
-def test_settings(fuzz, finished, workplace, capsys):
+def test_config_files(fuzz, finished, workplace, capsys):
     folder = shutil.copytree(finished[0], workplace / "run")
     whole = json.loads((folder / "config.json").read_text())
 
@@ -144,7 +135,7 @@ def test_settings(fuzz, finished, workplace, capsys):
         except ConfigError as error:
             assert "\n" not in str(error)
         before = everything(workplace)
-        assert_told_or_done(*run(["train", "--dry-run", "--resume", "--workdir", "run", "--steps", "12"], capsys))
+        assert_works_or_one_line(*run(["train", "--dry-run", "--resume", "--workdir", "run", "--steps", "12"], capsys))
         assert everything(workplace) == before
 
     check(
@@ -173,7 +164,7 @@ def test_archives(fuzz, tmp_path):
             content[: len(header)] = header
         archive = bytes(content[:cut])
         try:
-            images = _parse_idx(gzip_of(archive) if inside else archive, tmp_path / "archive.gz", 3)
+            images = parse_idx(gzip_of(archive) if inside else archive, tmp_path / "archive.gz", 3)
         except DatasetError as error:
             assert "\n" not in str(error)
             assert "archive.gz" in str(error)
@@ -190,8 +181,8 @@ def test_archives(fuzz, tmp_path):
 
 
 def test_arrays_of_images(fuzz, workplace, capsys, monkeypatch):
-    """An ``.npy`` for ``evaluate``, damaged; the scores themselves, which take seconds, are another test's."""
-    monkeypatch.setattr("dcgan_jax.cli.evaluate_images", lambda images: sys.exit(0 if len(_as_bytes(images)) else 1))
+    """An ``.npy`` for ``evaluate``, damaged; what passes the checks is not scored, which takes seconds."""
+    monkeypatch.setattr("dcgan_jax.evaluation.scoring.classify", lambda images: sys.exit(0))
     np.save(workplace / "whole.npy", np.arange(130 * 784, dtype=np.uint8).reshape(130, 28, 28))
     whole = (workplace / "whole.npy").read_bytes()
 
@@ -204,7 +195,7 @@ def test_arrays_of_images(fuzz, workplace, capsys, monkeypatch):
             content[: len(header)] = header
         (workplace / "images.npy").write_bytes(content[:cut])
         before = everything(workplace)
-        assert_told_or_done(*run(["evaluate", "images.npy"], capsys))
+        assert_works_or_one_line(*run(["evaluate", "images.npy"], capsys))
         assert everything(workplace) == before
 
     check(
@@ -215,10 +206,6 @@ def test_arrays_of_images(fuzz, workplace, capsys, monkeypatch):
 
 
 def test_checkpoints(fuzz, small_state, tmp_path):
-    import jax
-
-    from dcgan_jax.training.checkpoint import save_checkpoint
-
     saved = tmp_path / "saved"
     for step in (1, 2):
         save_checkpoint(saved, small_state.replace(step=small_state.step + step), jax.random.key(0), {})
@@ -249,7 +236,7 @@ def test_checkpoints(fuzz, small_state, tmp_path):
                 damaged.add(int(name.split("/")[0]))
         before = everything(folder)
         try:
-            step, _ = newest_intact(folder)
+            step, _ = latest_valid_step(folder)
         except CheckpointError as error:
             assert "\n" not in str(error)
             assert damaged
