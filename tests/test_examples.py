@@ -1,4 +1,4 @@
-"""The examples as they are, on networks that are quick to compile where the tutorial's are not what they are about."""
+"""The examples as they are; with small networks where the tutorial's are not what they show."""
 
 import functools
 import importlib.util
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, assert_close, assert_same_bits
+from helpers import ROOT, assert_close, assert_same_bits
 
 from dcgan_jax import init_state, train_step
 
@@ -39,7 +39,7 @@ def small(monkeypatch):
     return load
 
 
-def test_scan_does_the_steps_one_by_one(small):
+def test_scan_equals_single_steps(small):
     module = small("scan")
     state, metrics = module.main(steps=3, batch_size=4)
     assert state.step == 3
@@ -54,14 +54,14 @@ def test_scan_does_the_steps_one_by_one(small):
     assert_close(metrics["d_loss"][-1], last["d_loss"], 1e-3)  # RMSprop multiplies what rounding has made different
 
 
-def test_several_d_steps_moves_d_five_times_and_g_once(small):
+def test_several_d_steps_per_g_step(small):
     state = small("several_d_steps").main(steps=2, batch_size=4)
     assert state.discriminator.opt_state.count == 10
     assert state.generator.opt_state.count == 2
     assert state.step == 2
 
 
-def test_own_modules_learns_with_the_hinge_loss(capsys):
+def test_own_modules_learn(capsys):
     module = example("own_modules")
     state = module.main(steps=101, batch_size=32)
     losses = [float(line.split("D's loss ")[1].split(",")[0]) for line in capsys.readouterr().out.splitlines()]
@@ -72,7 +72,7 @@ def test_own_modules_learns_with_the_hinge_loss(capsys):
     assert scale == pytest.approx(np.linalg.norm(d.params["Dense_0"]["kernel"], 2), rel=0.1)
 
 
-def test_gradient_accumulation_moves_once_in_four_calls(small):
+def test_gradient_accumulation_of_four(small):
     module = small("gradient_accumulation")
     before, after = module.main(steps=0, batch_size=4), module.main(steps=1, batch_size=4)
     assert after.step == 4
@@ -83,7 +83,7 @@ def test_gradient_accumulation_moves_once_in_four_calls(small):
     assert max(jax.tree.leaves(moved)) <= 10**0.5 * 1e-4 + 2**-23
 
 
-def test_iterator_prefetches_all_batches_in_order(small):
+def test_iterator_prefetches_in_order(small):
     module = small("iterator")
     batches = [np.full((2, 3), i) for i in range(5)]
     assert [int(batch[0, 0]) for batch in module.prefetched(iter(batches))] == [0, 1, 2, 3, 4]
@@ -93,7 +93,7 @@ def test_iterator_prefetches_all_batches_in_order(small):
     assert module.main(steps=2, batch_size=4).step == 2
 
 
-def test_freeze_leaves_two_layers_as_they_were():
+def test_frozen_layers_keep_their_bits():
     module = example("freeze")
     first, last = module.main(steps=1, batch_size=2)
     for name in ("conv_1", "conv_2"):
@@ -102,14 +102,14 @@ def test_freeze_leaves_two_layers_as_they_were():
         assert (first.discriminator.params[name]["kernel"] != last.discriminator.params[name]["kernel"]).any()
 
 
-def test_latent_finds_noise_that_draws_nearly_the_image(finished, tmp_path):
+def test_latent_reduces_the_error(finished, tmp_path):
     module = example("latent")
     errors = module.main(finished[0], images=2, steps=5, out=tmp_path / "pairs.png")
     assert errors[-1] < errors[0]
     assert (tmp_path / "pairs.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_population_trains_eight_gans_as_one(monkeypatch):
+def test_population_equals_single_gans(monkeypatch):
     module = example("population")
     means = SimpleNamespace(evaluate=lambda images: SimpleNamespace(scores=SimpleNamespace(fid=float(images.mean()))))
     monkeypatch.setattr(module, "evaluate_images", means.evaluate)  # the evaluation itself is tested elsewhere
@@ -129,7 +129,7 @@ def test_population_trains_eight_gans_as_one(monkeypatch):
     assert third.step == alone.step == 3
 
 
-def test_every_example_is_a_page_and_is_tested_and_named_in_the_readme():
+def test_every_example_is_short_tested_and_named():
     source, readme = (ROOT / "tests" / "test_examples.py").read_text(), (ROOT / "README.md").read_text()
     for name in EXAMPLES:
         assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) <= 120, name
@@ -139,7 +139,7 @@ def test_every_example_is_a_page_and_is_tested_and_named_in_the_readme():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_every_example_runs_as_a_command(name, finished, tmp_path):
+def test_example_runs_as_a_command(name, finished, tmp_path):
     flags = {
         "population": ["--steps", 20, "--samples", 150],
         "latent": [finished[0], "--images", 2, "--steps", 3],

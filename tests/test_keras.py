@@ -1,12 +1,10 @@
 """The models and whole training steps against Keras 3 itself, on its JAX backend."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_close
+from helpers import assert_close, run_program
 
 from dcgan_jax import (
     Discriminator,
@@ -18,7 +16,7 @@ from dcgan_jax import (
     rmsprop,
     train_step,
 )
-from dcgan_jax.sampling import draw_noise
+from dcgan_jax.sampling import sample_noise
 
 keras = pytest.importorskip("keras")
 L = keras.layers
@@ -72,7 +70,7 @@ def keras_discriminator(dropout_rate=0.4):
 
 
 def randomised(model, seed):
-    """The model's weights with no zero biases and no unit statistics, so that each of them counts."""
+    """The model's weights without zero biases and unit statistics, so that each of them matters."""
     rng = np.random.default_rng(seed)
     for variable in model.weights:
         value = np.asarray(variable.value)
@@ -81,10 +79,10 @@ def randomised(model, seed):
     return model.get_weights()
 
 
-def test_the_generator_is_keras_generator():
+def test_generator_equals_keras():
     model = keras_generator()
     variables = generator_from_keras(randomised(model, 0))
-    z = draw_noise(jax.random.key(0), 3, 100)
+    z = sample_noise(jax.random.key(0), 3, 100)
     ours = Generator().apply(variables, z)
     theirs = model(z, training=False)
     assert np.std(theirs) > 0.01
@@ -92,7 +90,7 @@ def test_the_generator_is_keras_generator():
     assert model.count_params() == sum(x.size for x in jax.tree.leaves(variables)) == 2_394_241
 
 
-def test_the_discriminator_is_keras_discriminator(digits):
+def test_discriminator_equals_keras(digits):
     model = keras_discriminator()
     variables = discriminator_from_keras(randomised(model, 1))
     images = digits / 255
@@ -103,7 +101,7 @@ def test_the_discriminator_is_keras_discriminator(digits):
     assert model.count_params() == sum(x.size for x in jax.tree.leaves(variables)) == 4_311_553
 
 
-def test_weights_of_another_model_are_refused():
+def test_other_weights_are_refused():
     weights = keras_generator().get_weights()
     with pytest.raises(ValueError, match="26 arrays are expected.*got 25"):
         generator_from_keras(weights[:-1])
@@ -114,16 +112,13 @@ def test_weights_of_another_model_are_refused():
         discriminator_from_keras(weights)
 
 
-def test_three_training_steps_are_those_of_keras_with_a_frozen_discriminator(run_python):
-    """In double precision: in single, a rectifier whose input is within rounding of zero is on in one program
-    and off in the other, and moves whole gradients.
+def test_three_steps_equal_keras():
+    """With Keras's discriminator frozen, in double precision.
+
+    In single precision a ReLU whose input is within rounding of zero is on in one program and off in the other, and
+    changes whole gradients.
     """
-    out = run_python(
-        "import test_keras; test_keras.compare_three_steps()",
-        JAX_ENABLE_X64="1",
-        PYTHONPATH=str(Path(__file__).parent),
-    )
-    assert out.strip() == "compared 3 steps"
+    assert run_program("compare_with_keras.py", JAX_ENABLE_X64="1").strip() == "compared 3 steps"
 
 
 def compare_three_steps():
@@ -163,8 +158,8 @@ def compare_three_steps():
         images, key = mnist[i * batch_size : (i + 1) * batch_size], jax.random.key(i)
         # The noise that train_step draws from its key: see there.
         d_key, g_key = jax.random.split(key)
-        d_noise = draw_noise(jax.random.split(d_key)[0], batch_size, 100)
-        g_noise = draw_noise(jax.random.split(g_key, 3)[0], batch_size, 100)
+        d_noise = sample_noise(jax.random.split(d_key)[0], batch_size, 100)
+        g_noise = sample_noise(jax.random.split(g_key, 3)[0], batch_size, 100)
 
         fakes = g.predict(np.asarray(d_noise), verbose=0)
         x = np.concatenate([images.astype(np.float32) / np.float32(255), fakes])
@@ -175,7 +170,7 @@ def compare_three_steps():
         d_weights = d.get_weights()
         a_loss, a_accuracy = adversarial.train_on_batch(np.asarray(g_noise), np.ones((batch_size, 1)))
         for before, after in zip(d_weights, d.get_weights(), strict=True):
-            np.testing.assert_array_equal(before, after)  # Keras's D is frozen indeed
+            np.testing.assert_array_equal(before, after)  # Keras's D is frozen
 
         state, metrics = train_step(state, jnp.asarray(images), key)
         np.testing.assert_allclose(metrics["d_loss"], d_loss, rtol=TOLERANCE)
