@@ -1,3 +1,5 @@
+"""The config of a run: its defaults, its JSON, and what it refuses."""
+
 import dataclasses
 import json
 
@@ -7,22 +9,22 @@ from dcgan_jax import TrainConfig
 from dcgan_jax.training.config import ConfigError
 
 
-def test_the_defaults_are_the_tutorials():
+def test_defaults_are_the_tutorials():
     config = TrainConfig()
     assert (config.steps, config.batch_size, config.sample_every) == (10_000, 256, 500)
     assert (config.dataset, config.preset) == ("mnist", "tutorial")
 
 
-def test_every_field_has_its_help_text():
+def test_every_field_has_a_help_text():
     assert all(field.metadata["help"] for field in dataclasses.fields(TrainConfig))
 
 
-def test_a_config_is_frozen():
+def test_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainConfig().steps = 5  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_json_there_and_back():
+def test_json_round_trip():
     config = TrainConfig(steps=7, workdir="somewhere", preset="article")
     assert TrainConfig.from_json(config.to_json()) == config
 
@@ -35,21 +37,21 @@ def test_json_there_and_back():
         ("seed", -1, "--seed must be between 0"),
         ("seed", 2**31, "--seed must be between 0"),
         ("log_every", 0, "--log-every must be between 1"),
-        ("steps", "9", "--steps must be a whole number, got '9'"),
-        ("steps", 9.0, "--steps must be a whole number, got 9.0"),
-        ("steps", True, "--steps must be a whole number, got True"),
+        ("steps", "9", "--steps must be an integer, got '9'"),
+        ("steps", 9.0, "--steps must be an integer, got 9.0"),
+        ("steps", True, "--steps must be an integer, got True"),
         ("preset", "adam", "--preset must be one of tutorial, article, upstream, keras3, got 'adam'"),
-        ("dataset", None, "--dataset must be a text, got None"),
+        ("dataset", None, "--dataset must be a string, got None"),
         ("workdir", "", "--workdir must not be empty"),
-        ("workdir", 3, "--workdir must be a text, got 3"),
+        ("workdir", 3, "--workdir must be a string, got 3"),
         ("workdir", "a\0b", "--workdir must be printable text, got 'a\\x00b'"),
         ("data_dir", "\ud800", "--data-dir must be printable text"),
         ("dtype", "float16", "--dtype must be one of float32, bfloat16, got 'float16'"),
         ("steps_per_call", 0, "--steps-per-call must be between 1 and"),
-        ("steps_per_call", "4", "--steps-per-call must be a whole number, got '4'"),
+        ("steps_per_call", "4", "--steps-per-call must be an integer, got '4'"),
     ],
 )
-def test_an_unusable_value_is_named_with_its_flag(field, value, message):
+def test_unusable_value_is_reported_with_its_flag(field, value, message):
     with pytest.raises(ConfigError) as error:
         TrainConfig(**{field: value})
     assert message in str(error.value)
@@ -64,7 +66,7 @@ def test_an_unusable_value_is_named_with_its_flag(field, value, message):
         ("[]", "missing"),
         ("{}", "missing: ['batch_size'"),
         (json.dumps({**dataclasses.asdict(TrainConfig()), "depth": 3}), "unknown: ['depth']"),
-        (json.dumps({**dataclasses.asdict(TrainConfig()), "steps": None}), "--steps must be a whole number"),
+        (json.dumps({**dataclasses.asdict(TrainConfig()), "steps": None}), "--steps must be an integer"),
     ],
 )
 def test_unusable_json_is_refused(text, message):
