@@ -1,15 +1,21 @@
+"""The embedded MNIST, the downloads of other data sets from a server in this process, and damaged archives."""
+
 import gzip
 import hashlib
 import http.server
+import shutil
 import socket
 import threading
 import time
 
 import numpy as np
 import pytest
+from helpers import run_program
 
-from dcgan_jax import data, load_dataset
+from dcgan_jax import load_dataset
 from dcgan_jax.data import DatasetError
+from dcgan_jax.data.idx import parse_idx
+from dcgan_jax.data.mnist import ARCHIVES, SHA256, read_archive
 
 
 def idx_archive(images):
@@ -17,40 +23,46 @@ def idx_archive(images):
     return gzip.compress(header + images.tobytes(), mtime=0)
 
 
-def test_mnist_is_inside_the_package():
+def test_mnist_is_part_of_the_package():
     train, test = load_dataset("mnist"), load_dataset("mnist", "test")
     assert (train.shape, test.shape) == ((60_000, 28, 28, 1), (10_000, 28, 28, 1))
     assert train.dtype == test.dtype == np.uint8
     assert (train.min(), train.max()) == (0, 255)
-    # The mean and deviation everyone normalises MNIST with.
+    # The mean and standard deviation that MNIST is usually normalised with.
     assert abs(train.mean() / 255 - 0.1307) < 1e-4
     assert abs(train.std() / 255 - 0.3081) < 1e-4
 
 
 def test_mnist_loads_in_under_a_second():
-    began = time.perf_counter()
-    load_dataset("mnist")
-    assert time.perf_counter() - began < 1
+    """The best of three times: another process may use the processor."""
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        load_dataset("mnist")
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 1
 
 
-def test_the_digests_are_those_that_tfds_records():
+def test_digests_are_those_of_tfds():
     import tensorflow_datasets as tfds
 
     recorded = {url.rsplit("/", 1)[-1]: info.checksum for url, info in tfds.builder_cls("mnist").url_infos.items()}
-    assert recorded == data._MNIST_SHA256
+    assert recorded == SHA256
 
 
-def test_a_damaged_archive_is_named(tmp_path, monkeypatch):
-    damaged = tmp_path / "mnist"
-    damaged.mkdir()
-    archive = bytearray((data.Path(data.__file__).parent / "mnist" / "t10k-images-idx3-ubyte.gz").read_bytes())
-    archive[100_000] ^= 1
-    (damaged / "t10k-images-idx3-ubyte.gz").write_bytes(archive)
-    monkeypatch.setattr(data, "__file__", str(tmp_path / "__init__.py"))
+def test_damaged_archive_is_reported(tmp_path):
+    name = "t10k-images-idx3-ubyte.gz"
+    shutil.copy(ARCHIVES / name, tmp_path / name)
+    path, archive = read_archive(name, tmp_path)
+    assert path == tmp_path / name
+    assert len(parse_idx(archive, path, 3)) == 10_000
+    damaged = bytearray(archive)
+    damaged[100_000] ^= 1
+    path.write_bytes(damaged)
     with pytest.raises(DatasetError, match=r"t10k-images-idx3-ubyte.gz is damaged.*reinstall dcgan-jax"):
-        load_dataset("mnist", "test")
-    with pytest.raises(DatasetError, match=r"cannot read the archive .*train-images"):
-        load_dataset("mnist", "train")
+        read_archive(name, tmp_path)
+    with pytest.raises(DatasetError, match=r"cannot read .*train-images.*reinstall dcgan-jax"):
+        read_archive("train-images-idx3-ubyte.gz", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +72,7 @@ def test_a_damaged_archive_is_named(tmp_path, monkeypatch):
         (("mnist", "validation"), "unknown split 'validation' of mnist: choose from train, test"),
     ],
 )
-def test_unknown_names_are_told_with_the_known_ones(arguments, message):
+def test_unknown_name_is_reported_with_the_known(arguments, message):
     with pytest.raises(DatasetError) as error:
         load_dataset(*arguments)
     assert str(error.value) == message
@@ -77,13 +89,13 @@ def test_unknown_names_are_told_with_the_known_ones(arguments, message):
         idx_archive(np.zeros((2, 3, 4), np.uint8))[:-9],
     ],
 )
-def test_what_is_not_an_idx_archive_of_images_is_refused(content, tmp_path):
+def test_other_archives_than_idx_are_refused(content, tmp_path):
     with pytest.raises(DatasetError, match="x.gz"):
-        data._parse_idx(content, tmp_path / "x.gz", 3)
+        parse_idx(content, tmp_path / "x.gz", 3)
 
 
 class Site(http.server.BaseHTTPRequestHandler):
-    """A web site with one archive, at an address that it pretends TFDS records."""
+    """A server of one archive."""
 
     content = idx_archive(np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8))
     status = 200
@@ -102,14 +114,14 @@ class Site(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site(monkeypatch):
-    """Serve KMNIST's archive from this machine, with the size and digest that TFDS then expects."""
+    """Serve an archive as KMNIST's; TFDS then has its address, size and digest."""
     import tensorflow_datasets as tfds
 
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     handler = type("Handler", (Site,), {})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/kmnist/train-images-idx3-ubyte.gz"
         digest = hashlib.sha256(Site.content).hexdigest()
@@ -124,16 +136,16 @@ def site(monkeypatch):
         thread.join()
 
 
-def test_a_download_happens_once(site, tmp_path):
+def test_archive_is_downloaded_once(site, tmp_path):
     first = load_dataset("kmnist", data_dir=tmp_path)
     assert first.shape == (7, 28, 28, 1)
-    asked = site.requests
-    assert asked > 0
+    requests = site.requests
+    assert requests > 0
     np.testing.assert_array_equal(load_dataset("kmnist", data_dir=tmp_path), first)
-    assert site.requests == asked
+    assert site.requests == requests
 
 
-def test_a_damaged_download_is_noticed_later(site, tmp_path):
+def test_damaged_download_is_reported(site, tmp_path):
     load_dataset("kmnist", data_dir=tmp_path)
     (archive,) = [p for p in tmp_path.rglob("*.gz") if p.is_file()]
     content = bytearray(archive.read_bytes())
@@ -143,13 +155,13 @@ def test_a_damaged_download_is_noticed_later(site, tmp_path):
         load_dataset("kmnist", data_dir=tmp_path)
 
 
-def test_a_server_with_other_content_is_not_believed(site, tmp_path):
+def test_download_of_other_content_is_refused(site, tmp_path):
     site.content = Site.content[:-1] + b"x"
     with pytest.raises(DatasetError, match="cannot download"):
         load_dataset("kmnist", data_dir=tmp_path)
 
 
-def test_a_server_that_refuses_is_told_at_once(site, tmp_path):
+def test_refusing_server_is_reported_at_once(site, tmp_path):
     site.status = 503
     began = time.perf_counter()
     with pytest.raises(DatasetError, match="the server answered 503"):
@@ -157,7 +169,7 @@ def test_a_server_that_refuses_is_told_at_once(site, tmp_path):
     assert time.perf_counter() - began < 5
 
 
-def test_an_archive_placed_by_hand_is_taken_and_checked(site, tmp_path):
+def test_archive_placed_by_hand_is_verified(site, tmp_path):
     manual = tmp_path / "downloads" / "manual"
     manual.mkdir(parents=True)
     by_hand = manual / "train-images-idx3-ubyte.gz"
@@ -165,17 +177,18 @@ def test_an_archive_placed_by_hand_is_taken_and_checked(site, tmp_path):
     assert load_dataset("kmnist", data_dir=tmp_path).shape == (7, 28, 28, 1)
     assert site.requests == 0
     by_hand.write_bytes(Site.content[:-1])
-    with pytest.raises(DatasetError, match=r"manual/train-images-idx3-ubyte.gz is damaged or another one"):
+    with pytest.raises(DatasetError, match=r"manual/train-images-idx3-ubyte.gz is damaged or another file"):
         load_dataset("kmnist", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
 @pytest.mark.parametrize("network", ["refusing", "silent"])
-def test_without_a_network_the_way_out_is_told_within_five_seconds(name, network, tmp_path, monkeypatch):
+def test_no_network_is_reported_within_5_seconds(name, network, tmp_path, monkeypatch):
+    """With what to do instead: place the archive by hand, or use MNIST."""
     with socket.socket() as proxy:
         proxy.bind(("127.0.0.1", 0))
         if network == "silent":
-            proxy.listen()  # connections are taken and never answered
+            proxy.listen()  # connections are accepted and never answered
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
         began = time.perf_counter()
         with pytest.raises(DatasetError) as error:
@@ -184,20 +197,11 @@ def test_without_a_network_the_way_out_is_told_within_five_seconds(name, network
     message = str(error.value)
     assert "train-images-idx3-ubyte.gz" in message
     assert str(tmp_path / "downloads" / "manual") in message
-    assert "mnist" in message
+    assert "or use mnist, which needs no network" in message
     assert "\n" not in message
 
 
-def test_tensorflow_is_not_imported(run_python, tmp_path):
-    out = run_python(
-        f"""
-        import sys
-        from dcgan_jax.data import DatasetError, load_dataset
-        try:
-            load_dataset("fashion_mnist", data_dir={str(tmp_path)!r})
-        except DatasetError:
-            print("told,", "tensorflow" in sys.modules)
-        """,
-        http_proxy="http://127.0.0.1:9",
-    )
-    assert out.strip() == "told, False"
+def test_tensorflow_is_not_imported(tmp_path):
+    """In a process of its own: another test's packages may have imported it."""
+    out = run_program("load_without_tensorflow.py", tmp_path, http_proxy="http://127.0.0.1:9")
+    assert out.strip() == "reported, False"
