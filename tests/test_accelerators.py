@@ -1,4 +1,4 @@
-"""What an accelerator is given to compile, read from the program itself: `jax.export` needs no such device."""
+"""The programs for accelerators, as StableHLO: `jax.export` lowers them without such a device."""
 
 import functools
 import math
@@ -10,7 +10,7 @@ import pytest
 from jax import export
 
 from dcgan_jax import Discriminator, Generator, init_state, train_step
-from dcgan_jax.training.loop import run_steps
+from dcgan_jax.training.device_loop import run_steps
 
 PLATFORMS = pytest.mark.parametrize("platform", ["cuda", "tpu"])
 TENSORS = re.compile(r": \(tensor<([^>]*)>, tensor<([^>]*)>\) -> tensor<([^>]*)>")
@@ -63,19 +63,21 @@ def multiply_adds(program):
 
 
 @PLATFORMS
-def test_a_step_has_plain_convolutions_and_none_on_an_upsampled_image(platform):
+def test_step_upsamples_inside_its_convolutions(platform):
+    """Plain convolutions only, and none of them on an upsampled image."""
     convolutions = [shapes for name, *shapes, _ in products(step_program(platform, 8)) if name == "convolution"]
     forward = [(image[1:3], kernel) for image, kernel, _ in convolutions if image[0] in (8, 16) and kernel[0] in (3, 5)]
     on_14_pixels = [kernel for size, kernel in forward if size == [14, 14]]
     assert [3, 3, 128, 256] in on_14_pixels  # the generator's second: 64 features in each of four phases
     assert [3, 3, 256, 512] in [kernel for size, kernel in forward if size == [7, 7]]
-    # Of the 5x5 kernels that meet 28x28 pixels none has the 128 or 256 channels that were upsampled.
+    # No 5x5 kernel on 28x28 pixels has the 128 or 256 channels that were upsampled.
     assert {kernel[2] for size, kernel in forward if size == [28, 28] and kernel[0] == 5} <= {1, 32, 64}
     assert len(convolutions) == 4 + 4 + 7 + 4 + 4 + 4 + 8  # fakes; D, its gradients; G, D; through D; G's gradients
 
 
 @PLATFORMS
-def test_a_step_takes_1240_million_multiply_adds_per_example(platform):
+def test_step_takes_1240_million_multiply_adds(platform):
+    """Per example, as counted by hand from the layers."""
     discriminator = [14 * 14 * 25 * 64, 7 * 7 * 25 * 64 * 128, 4 * 4 * 25 * 128 * 256, 4 * 4 * 25 * 256 * 512, 8192]
     upsampling = [7 * 7 * 9 * 256 * 512, 14 * 14 * 9 * 128 * 256]  # 3x3 on the small image, for four phases
     generator = [100 * 12544, *upsampling, 28 * 28 * 25 * 64 * 32, 28 * 28 * 25 * 32]
@@ -90,7 +92,8 @@ def test_a_step_takes_1240_million_multiply_adds_per_example(platform):
 
 
 @PLATFORMS
-def test_a_step_never_calls_the_host_and_holds_no_large_constant(platform):
+def test_step_calls_no_host_and_has_no_constants(platform):
+    """Nothing is called on the host, and no large array is a constant of the program."""
     state = jax.eval_shape(lambda: init_state(jax.random.key(0)))
     exported = export.export(run_steps, platforms=[platform])(
         state,
@@ -107,11 +110,12 @@ def test_a_step_never_calls_the_host_and_holds_no_large_constant(platform):
     assert "infeed" not in program
     assert "outfeed" not in program
     assert len(exported.mlir_module_serialized) < 1_000_000
-    assert program.count("stablehlo.while") >= 1  # many steps a call
+    assert program.count("stablehlo.while") >= 1  # many steps per call
 
 
 @PLATFORMS
-def test_in_bfloat16_every_product_of_images_is(platform):
+def test_bfloat16_step_multiplies_in_bfloat16(platform):
+    """Every convolution and matrix product of images."""
     for name, left, *_, line in products(step_program(platform, 8, jnp.bfloat16)):
         if left[0] in (8, 16):
             assert "bf16" in line, name

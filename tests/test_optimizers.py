@@ -1,11 +1,13 @@
+"""RMSprop against Keras and its formulas, and the presets against what was published."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import assert_close, assert_same_bits
+from helpers import assert_close, assert_same_bits, small_gan
 
-from dcgan_jax import init_state, preset, rmsprop, train_step
+from dcgan_jax import preset, rmsprop, train_step
 from dcgan_jax.optimizers import PRESETS
 
 UPDATES = 50
@@ -29,7 +31,7 @@ def trajectory(tx, start):
 
 
 @pytest.mark.parametrize(("decay", "clip"), [(0.0, None), (1e-2, 0.5)])
-def test_the_trajectory_is_keras_3s(decay, clip):
+def test_trajectory_is_that_of_keras_3(decay, clip):
     import keras
 
     start = np.linspace(-1, 1, 40, dtype=np.float32)
@@ -45,7 +47,7 @@ def test_the_trajectory_is_keras_3s(decay, clip):
 
 
 @pytest.mark.parametrize(("decay", "clip"), [(0.0, None), (1e-2, 0.5)])
-def test_the_trajectory_is_keras_2s_formula(decay, clip):
+def test_trajectory_is_keras_2s_formula(decay, clip):
     start = np.linspace(-1, 1, 40)
     p, nu, theirs = start.copy(), np.zeros(40), []
     for t, g in enumerate(gradients().astype(np.float64)):
@@ -58,8 +60,11 @@ def test_the_trajectory_is_keras_2s_formula(decay, clip):
 
 
 @pytest.mark.parametrize("eps_in_sqrt", [False, True])
-def test_a_gradient_through_two_updates_is_the_formulas_where_gradients_are_zero_too(eps_in_sqrt):
-    """Units that have no gradient are many: rectifiers that are off, and what dropout leaves out."""
+def test_gradient_through_updates_with_zeros(eps_in_sqrt):
+    """A derivative through two updates is that of the formula, also where gradients are 0.
+
+    Many units have no gradient: rectifiers that are off, and what dropout leaves out.
+    """
 
     def after(rate):
         tx, params = rmsprop(rate, eps_in_sqrt=eps_in_sqrt), jnp.ones(2)
@@ -75,7 +80,7 @@ def test_a_gradient_through_two_updates_is_the_formulas_where_gradients_are_zero
         assert slope == pytest.approx(difference, rel=1e-6)  # its error is h^2
 
 
-def test_where_epsilon_stands_matters_for_small_gradients():
+def test_place_of_epsilon_counts_for_small_gradients():
     g = jnp.array([1e-5])
     outside, _ = rmsprop(1.0).update(g, rmsprop(1.0).init(g))
     inside, _ = rmsprop(1.0, eps_in_sqrt=True).update(g, rmsprop(1.0).init(g))
@@ -83,7 +88,7 @@ def test_where_epsilon_stands_matters_for_small_gradients():
     np.testing.assert_allclose(inside, -1e-5 / (1e-11 + 1e-7) ** 0.5, rtol=1e-5)
 
 
-def test_a_schedule_is_a_learning_rate():
+def test_learning_rate_may_be_a_schedule():
     schedule = optax.piecewise_constant_schedule(1.0, {1: 0.1})
     g = jnp.ones(1)
     tx = rmsprop(schedule)
@@ -93,7 +98,7 @@ def test_a_schedule_is_a_learning_rate():
     np.testing.assert_allclose(second, -0.1 / 0.19**0.5, rtol=1e-5)
 
 
-def test_hyperparameters_can_be_injected_and_mapped_over():
+def test_hyperparameters_can_be_injected_and_vmapped():
     g = jnp.array([0.3, -2.0])
     tx = optax.inject_hyperparams(rmsprop)(learning_rate=1.0, decay=0.5, clip=1.0)
 
@@ -111,7 +116,7 @@ def test_hyperparameters_can_be_injected_and_mapped_over():
     ("name", "d_lr", "g_lr", "clip"),
     [("tutorial", 1e-4, 1e-4, None), ("article", 8e-4, 4e-4, 1.0), ("upstream", 2e-4, 1e-4, None)],
 )
-def test_presets_have_their_published_learning_rates_and_clips(name, d_lr, g_lr, clip):
+def test_presets_have_published_rates_and_clips(name, d_lr, g_lr, clip):
     for tx, lr in ((preset(name).discriminator, d_lr), (preset(name).generator, g_lr)):
         g = jnp.array([0.5, 3.0])
         updates, opt_state = tx.update(g, tx.init(g))
@@ -124,7 +129,7 @@ def test_presets_have_their_published_learning_rates_and_clips(name, d_lr, g_lr,
     ("name", "d_decay", "g_decay"),
     [("tutorial", 3e-8, 3e-8), ("article", 6e-8, 3e-8), ("upstream", 6e-8, 3e-8)],
 )
-def test_presets_have_their_published_decays(name, d_decay, g_decay):
+def test_presets_have_published_decays(name, d_decay, g_decay):
     for tx, decay in ((preset(name).discriminator, d_decay), (preset(name).generator, g_decay)):
         g = jnp.array([0.5])
         late = tx.init(g)._replace(count=jnp.int32(10**8))
@@ -132,26 +137,20 @@ def test_presets_have_their_published_decays(name, d_decay, g_decay):
         np.testing.assert_allclose(slowed, 1 / (1 + decay * 10**8), rtol=1e-5)
 
 
-def test_an_unknown_preset_is_refused():
+def test_unknown_preset_is_refused():
     with pytest.raises(ValueError, match="unknown preset 'adam': choose from tutorial, article, upstream, keras3"):
         preset("adam")
     assert PRESETS == ("tutorial", "article", "upstream", "keras3")
 
 
-def test_the_default_optimizers_are_the_tutorial_preset(small_state, small_images, key):
-    tutorial = init_state(
-        jax.random.key(1),
-        generator=small_state.generator.module,
-        discriminator=small_state.discriminator.module,
-        generator_tx=preset("tutorial").generator,
-        discriminator_tx=preset("tutorial").discriminator,
-        latent_size=5,
-    )
-    assert_same_bits(train_step(small_state, small_images, key), train_step(tutorial, small_images, key))
+def test_default_optimizers_are_the_tutorials(small_state, small_images, key):
+    tutorial = preset("tutorial")
+    state = small_gan(jax.random.key(1), generator_tx=tutorial.generator, discriminator_tx=tutorial.discriminator)
+    assert_same_bits(train_step(small_state, small_images, key), train_step(state, small_images, key))
 
 
-def test_the_keras3_preset_is_the_tutorials_with_epsilon_inside_the_root():
-    g = jnp.array([1e-4])  # of a size that tells both places apart
+def test_keras3_preset_has_epsilon_in_the_root():
+    g = jnp.array([1e-4])  # small enough for the two places of epsilon to differ
     for inside, outside in zip(preset("keras3"), preset("tutorial"), strict=True):
         step = -inside.update(g, inside.init(g))[0]
         np.testing.assert_allclose(step, 1e-4 * 1e-4 / np.sqrt(0.1 * 1e-8 + 1e-7), rtol=1e-6)
