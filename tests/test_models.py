@@ -1,12 +1,14 @@
+"""The two networks: their sizes, what they return, and both modes and precisions."""
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import assert_same_bits
+from helpers import assert_same_bits
 
 from dcgan_jax import Discriminator, Generator, generate, init_state, sample, train_step
-from dcgan_jax.sampling import draw_noise
+from dcgan_jax.sampling import sample_noise
 
 
 def size(tree):
@@ -31,52 +33,54 @@ def test_kernels_have_the_canonical_shape(state):
     assert state.generator.params["conv_1"]["kernel"].shape == (5, 5, 256, 128)
 
 
-def test_parameters_start_as_in_keras(state):
+def test_initial_parameters_are_as_in_keras(state):
     kernel = np.asarray(state.discriminator.params["conv_3"]["kernel"])
-    limit = (6 / (25 * 128 + 25 * 256)) ** 0.5  # Glorot and Bengio 2010, uniform
+    limit = (6 / (25 * 128 + 25 * 256)) ** 0.5  # uniform, Glorot and Bengio 2010
     assert 0.999 * limit < np.abs(kernel).max() <= limit
     assert abs(kernel.std() - limit / 3**0.5) < 0.01 * limit
     assert not np.any(state.discriminator.params["conv_3"]["bias"])
 
 
-def test_images_lie_between_zero_and_one(state, key):
-    images = sample(state, key, 3)
-    assert images.shape == (3, 28, 28, 1)
+def test_images_are_between_0_and_1(state, key):
+    images = sample(state, key, 4)
+    assert images.shape == (4, 28, 28, 1)
     assert images.dtype == jnp.float32
     assert 0 <= images.min() < images.max() <= 1
 
 
-def test_the_discriminator_returns_logits(state, key):
-    logits = jax.jit(state.discriminator.infer)(sample(state, key, 3))
-    assert logits.shape == (3, 1)
+def test_discriminator_returns_logits(state, key):
+    logits = jax.jit(state.discriminator.infer)(sample(state, key, 4))
+    assert logits.shape == (4, 1)
     assert jnp.isfinite(logits).all()
 
 
-def test_an_image_depends_on_its_own_noise_only(state, key):
-    z = draw_noise(key, 9, 100)
+def test_image_depends_on_its_own_noise_only(state, key):
+    z = sample_noise(key, 8, 100)
     together = generate(state, z)
     others = generate(state, z.at[1:].set(0.5))
     assert_same_bits(together[0], others[0])
-    # Alone it is computed by smaller matrix products, whose sums may be taken in another order.
+    # Alone it is computed by smaller matrix products, which may sum in another order.
     np.testing.assert_allclose(generate(state, z[:1])[0], together[0], rtol=0, atol=1e-6)
 
 
-def test_noise_is_uniform_between_minus_one_and_one(key):
-    z = np.asarray(draw_noise(key, 1000, 100))
+def test_noise_is_uniform_between_minus_1_and_1(key):
+    z = np.asarray(sample_noise(key, 1000, 100))
     assert -1 <= z.min() < -0.9999
     assert 0.9999 < z.max() < 1
     assert abs(z.mean()) < 5 * (1 / 3 / z.size) ** 0.5
 
 
-def test_training_mode_uses_dropout_and_updates_the_moving_statistics(key):
-    z = draw_noise(key, 4, 100)
-    variables = jax.jit(Generator().init)(key, z)
+def test_training_mode_drops_out_and_updates_stats(key):
+    """Two dropout keys give two images, and the moving statistics take a tenth of the batch's."""
+    z, generator = sample_noise(key, 4, 100), Generator(image_shape=(4, 4, 1))
+    variables = jax.jit(generator.init)(key, z)
 
+    @jax.jit
     def apply(dropout_key):
-        return Generator().apply(variables, z, train=True, rngs={"dropout": dropout_key}, mutable=["batch_stats"])
+        return generator.apply(variables, z, train=True, rngs={"dropout": dropout_key}, mutable=["batch_stats"])
 
-    images, updates = jax.jit(apply)(jax.random.key(1))
-    others, _ = jax.jit(apply)(jax.random.key(2))
+    images, updates = apply(jax.random.key(1))
+    others, _ = apply(jax.random.key(2))
     assert not np.allclose(images, others)
     hidden = z @ variables["params"]["dense"]["kernel"]
     np.testing.assert_allclose(
@@ -100,52 +104,50 @@ def test_other_image_shapes(image_shape, key):
 
 
 @pytest.mark.parametrize("image_shape", [(30, 28, 1), (28, 0, 1)], ids=str)
-def test_an_image_shape_that_cannot_be_upsampled_to_is_refused(image_shape, key):
+def test_image_shape_not_a_multiple_of_4_is_refused(image_shape, key):
     with pytest.raises(ValueError, match="multiples of 4"):
         Generator(image_shape=image_shape).init(key, jnp.zeros((1, 100)))
 
 
-def test_models_are_linen_modules_that_compare_by_value():
+def test_models_are_modules_and_compare_by_value():
     assert isinstance(Generator(), nn.Module)
     assert Generator() == Generator()
     assert hash(Discriminator()) == hash(Discriminator())
+
+
+@pytest.fixture
+def half():
+    """The tutorial's GAN computing in bfloat16, with the key of `state`."""
+    modules = {"generator": Generator(dtype=jnp.bfloat16), "discriminator": Discriminator(dtype=jnp.bfloat16)}
+    return init_state(jax.random.key(1), **modules)
 
 
 # Each layer rounds its input, its kernel and its output to 8 bits: in five layers fifteen roundings of 2^-9.
 BFLOAT16 = 15 * 2**-9
 
 
-def test_bfloat16_computes_the_same_to_its_precision(state, digits, key):
+def test_bfloat16_agrees_to_its_precision(state, digits, key):
     variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
-    z = draw_noise(key, 8, 100)
+    z = sample_noise(key, 8, 100)
     images = jax.jit(Generator(dtype=jnp.bfloat16).apply)(variables, z)
     assert images.dtype == jnp.float32
-    assert 0 < np.abs(images - generate(state, z)).max() < BFLOAT16  # another sum, and close to it
+    assert 0 < np.abs(images - generate(state, z)).max() < BFLOAT16  # other sums, and close to these
     x = digits.astype(jnp.float32) / 255
     logits = jax.jit(Discriminator(dtype=jnp.bfloat16).apply)({"params": state.discriminator.params}, x)
     exact = jax.jit(state.discriminator.infer)(x)
     assert 0 < np.abs(logits - exact).max() < BFLOAT16 * np.abs(exact).max()
 
 
-def test_a_step_in_bfloat16_keeps_parameters_statistics_and_losses_in_float32(state, digits, key):
-    half = init_state(
-        jax.random.key(1),
-        generator=Generator(dtype=jnp.bfloat16),
-        discriminator=Discriminator(dtype=jnp.bfloat16),
-    )
-    assert_same_bits(half.generator.params, state.generator.params)  # they start the same
+def test_bfloat16_step_keeps_its_state_in_float32(state, half, digits, key):
+    """Parameters, statistics, optimizer slots and losses."""
+    assert_same_bits(half.generator.params, state.generator.params)  # the same initial values
     new, metrics = jax.eval_shape(train_step, half, digits, key)
     assert {leaf.dtype for leaf in jax.tree.leaves(new)} == {jnp.dtype("float32"), jnp.dtype("int32")}
     assert {value.dtype for value in metrics.values()} == {jnp.dtype("float32")}
 
 
 @pytest.mark.slow
-def test_a_step_in_bfloat16_has_the_losses_of_a_step_in_float32(state, digits, key):
-    half = init_state(
-        jax.random.key(1),
-        generator=Generator(dtype=jnp.bfloat16),
-        discriminator=Discriminator(dtype=jnp.bfloat16),
-    )
+def test_bfloat16_step_has_the_losses_of_float32(state, half, digits, key):
     _, metrics = train_step(half, digits, key)
     _, exact = train_step(state, digits, key)
     assert abs(metrics["d_loss"] - exact["d_loss"]) < BFLOAT16
