@@ -1,6 +1,7 @@
 """Assertions, small networks and other functions that several tests use."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from dcgan_jax.training.checkpoint import restore_checkpoint
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(__file__).parent / "programs"
 # The flags of the short runs that most tests use, apart from --steps.
-FLAGS = "--batch-size 2 --log-every 3 --sample-every 5 --checkpoint-every 4 --seed 3".split()
+FLAGS = ["--batch-size", "2", "--log-every", "3", "--sample-every", "5", "--checkpoint-every", "4", "--seed", "3"]
 
 
 class SmallGenerator(nn.Module):
@@ -42,6 +43,11 @@ class SmallDiscriminator(nn.Module):
 def small_gan(key, **options):
     """A state of `SmallGenerator` and `SmallDiscriminator`, quick to compile."""
     return init_state(key, generator=SmallGenerator(), discriminator=SmallDiscriminator(), latent_size=5, **options)
+
+
+def quick_jit(function, **options):
+    """`jax.jit` without LLVM's optimisations, which takes a third of the time: for what does not depend on them."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}, **options)
 
 
 def assert_same_bits(a, b):
@@ -135,10 +141,15 @@ def wait_for(condition, seconds=600):
         time.sleep(0.1)
 
 
-def run_program(name, *arguments, **options):
-    """Run one of ``tests/programs`` in a process of its own; its standard output."""
-    command = [sys.executable, PROGRAMS / name, *arguments]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600, **options)
+def run_program(name, *arguments, **environment):
+    """Run one of ``tests/programs``, which may import this module, in a process of its own; its standard output."""
+    done = subprocess.run(
+        [sys.executable, PROGRAMS / name, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
