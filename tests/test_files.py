@@ -26,7 +26,7 @@ def test_replace_file_creates_and_replaces(tmp_path):
         assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_reader_sees_the_old_file_until_the_rename(tmp_path):
+def test_reader_sees_the_old_file_until_renamed(tmp_path):
     """While the new content is written, only the name with ``.partial`` holds part of it."""
     path = tmp_path / "grid.png"
     path.write_text("old")
@@ -124,7 +124,7 @@ def test_read_verified_refuses_other_content(damaged, tmp_path):
     )
 
 
-def test_read_verified_reports_what_cannot_be_read(tmp_path):
+def test_read_verified_reports_an_unreadable_file(tmp_path):
     for path, reason in ((tmp_path / "missing", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(FileError) as error:
             read_verified(path, "0" * 64, FileError, "reinstall")

@@ -107,7 +107,7 @@ def test_class_score_agrees_with_scipy():
     np.testing.assert_allclose(metrics.class_score(jnp.asarray(logits)), expected, rtol=TOLERANCE)
 
 
-def test_class_score_is_1_to_the_number_of_classes():
+def test_class_score_is_1_to_number_of_classes():
     certain = 1000 * jnp.eye(10)
     np.testing.assert_allclose(metrics.class_score(certain), 10, rtol=1e-12)
     np.testing.assert_allclose(metrics.class_score(certain[:1].repeat(10, axis=0)), 1, rtol=1e-12)
@@ -125,7 +125,7 @@ def test_class_shares_and_their_divergence():
     assert metrics.confident_share(logits) == 0.5
 
 
-def test_nearest_distances_agree_with_scikit_learn():
+def test_nearest_distance_agrees_with_scikit_learn():
     rng = np.random.default_rng(0)
     images, others = rng.random((700, 784)), rng.random((1300, 784))
     images[5] = others[7] + 1e-3 / 28  # 1e-3 away: |a|^2 - 2 ab + |b|^2 alone would lose it in float32

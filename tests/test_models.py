@@ -70,7 +70,7 @@ def test_noise_is_uniform_between_minus_1_and_1(key):
     assert abs(z.mean()) < 5 * (1 / 3 / z.size) ** 0.5
 
 
-def test_training_mode_drops_out_and_updates_stats(key):
+def test_training_mode_drops_out_and_keeps_stats(key):
     """Two dropout keys give two images, and the moving statistics take a tenth of the batch's."""
     z, generator = sample_noise(key, 4, 100), Generator(image_shape=(4, 4, 1))
     variables = jax.jit(generator.init)(key, z)
@@ -104,7 +104,7 @@ def test_other_image_shapes(image_shape, key):
 
 
 @pytest.mark.parametrize("image_shape", [(30, 28, 1), (28, 0, 1)], ids=str)
-def test_image_shape_not_a_multiple_of_4_is_refused(image_shape, key):
+def test_image_shape_must_be_multiples_of_4(image_shape, key):
     with pytest.raises(ValueError, match="multiples of 4"):
         Generator(image_shape=image_shape).init(key, jnp.zeros((1, 100)))
 

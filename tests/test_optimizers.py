@@ -80,7 +80,7 @@ def test_gradient_through_updates_with_zeros(eps_in_sqrt):
         assert slope == pytest.approx(difference, rel=1e-6)  # its error is h^2
 
 
-def test_place_of_epsilon_counts_for_small_gradients():
+def test_place_of_epsilon_is_seen_in_small_steps():
     g = jnp.array([1e-5])
     outside, _ = rmsprop(1.0).update(g, rmsprop(1.0).init(g))
     inside, _ = rmsprop(1.0, eps_in_sqrt=True).update(g, rmsprop(1.0).init(g))
@@ -98,7 +98,7 @@ def test_learning_rate_may_be_a_schedule():
     np.testing.assert_allclose(second, -0.1 / 0.19**0.5, rtol=1e-5)
 
 
-def test_hyperparameters_can_be_injected_and_vmapped():
+def test_hyperparameters_inject_and_vmap():
     g = jnp.array([0.3, -2.0])
     tx = optax.inject_hyperparams(rmsprop)(learning_rate=1.0, decay=0.5, clip=1.0)
 
