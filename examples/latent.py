@@ -14,9 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dcgan_jax import GANState, generate, load_dataset
-from dcgan_jax.images import save_grid
-from dcgan_jax.training.run import restore_run
+from dcgan_jax import GANState, generate, load_dataset, load_run, save_grid
 
 
 def find_noise(state: GANState, images: jax.Array, key: jax.Array, steps: int) -> tuple[jax.Array, jax.Array]:
@@ -38,7 +36,7 @@ def find_noise(state: GANState, images: jax.Array, key: jax.Array, steps: int) -
 
 
 def main(run: Path, images: int, steps: int, out: Path = Path("latent.png")) -> jax.Array:
-    state = restore_run(run).state
+    state = load_run(run).state
     targets = jnp.asarray(load_dataset(split="test")[:images], jnp.float32) / 255
     z, errors = find_noise(state, targets, jax.random.key(0), steps)
     pairs = np.stack([targets, generate(state, z)], axis=1).reshape(-1, *targets.shape[1:])

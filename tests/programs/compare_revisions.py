@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-FLAGS = "--steps 11 --batch-size 2 --log-every 3 --sample-every 5 --checkpoint-every 4 --seed 3".split()
+FLAGS = "--steps 11 --batch-size 2 --log-every 3 --sample-every 5 --checkpoint-every 4 --seed 3"
 
 
 def print_hashes() -> None:
@@ -108,10 +108,12 @@ def main(revision: str) -> int:
             for program in theirs:
                 same = ours[program] == theirs[program]
                 failed |= not same
-                print(f"{program}: {'the same program' if same else 'ANOTHER PROGRAM'} ({ours[program][:12]})", flush=True)
+                print(
+                    f"{program}: {'the same program' if same else 'ANOTHER PROGRAM'} ({ours[program][:12]})", flush=True
+                )
             for processes in (1, 2):
                 whole, resumed = folder / f"whole-{processes}", folder / f"resumed-{processes}"
-                train(before, whole, *FLAGS, processes=processes)
+                train(before, whole, *FLAGS.split(), processes=processes)
                 shutil.copytree(whole, resumed)
                 shutil.rmtree(resumed / "checkpoints" / "11")
                 train(ROOT, resumed, "--resume", processes=processes)
