@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import pytest  # noqa: E402
 from helpers import FLAGS, ROOT, finish, small_gan  # noqa: E402
 
 from dcgan_jax import init_state, load_dataset  # noqa: E402
+from dcgan_jax.training import writer  # noqa: E402
 
 
 def pytest_unconfigure():
@@ -122,3 +124,39 @@ def finished(train_process, tmp_path_factory):
     code, out, err = finish(train_process("--steps", 11, *FLAGS, cwd=cwd))
     assert code == 0, err
     return cwd / "runs" / "0001", out
+
+
+@pytest.fixture
+def damaged_wheel(wheel, tmp_path):
+    """A copy of `wheel` with one bit of MNIST's training images flipped, and the path of their archive."""
+    site = shutil.copytree(wheel, tmp_path / "damaged")
+    archive = next(site.rglob("train-images*"))
+    content = bytearray(archive.read_bytes())
+    content[1000] ^= 1
+    archive.write_bytes(content)
+    return site, archive
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch):
+    """Send SIGINT to this process when a run has written the image of a name, one or more times.
+
+    ``interrupt_at(name, times)`` returns a list that grows by each signal that did not end the run at once.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    write = writer.save_grid
+
+    def install(name, times=1):
+        survived = []
+
+        def save_grid(path, images):
+            write(path, images)
+            for i in range(times if path.name == name else 0):
+                signal.raise_signal(signal.SIGINT)
+                survived.append(i)
+
+        monkeypatch.setattr(writer, "save_grid", save_grid)
+        return survived
+
+    yield install
+    signal.signal(signal.SIGINT, before)
