@@ -1,36 +1,50 @@
-"""The command line, for real: processes of their own, in another folder, from the built wheel."""
+"""The command line: files, output, flags, exit codes, and errors of one line.
 
+What a user's shell would start, or a signal would end, runs in a process of its own, from the built wheel and in
+another directory; all other commands run in this process.
+"""
+
+import contextlib
+import importlib.metadata
 import os
 import pty
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import termios
-import time
-from pathlib import Path
+import threading
 
+import jax
 import numpy as np
+import platformdirs
 import pytest
-from conftest import FLAGS, ROOT, assert_same_checkpoints, contents, one_line, rows
+from helpers import (
+    FLAGS,
+    ROOT,
+    all_files,
+    assert_same_checkpoints,
+    finish,
+    metric_rows,
+    one_error_line,
+    run_cli,
+    run_files,
+    wait_for_line,
+)
 from PIL import Image
 
-from dcgan_jax import TrainConfig
-from dcgan_jax.cli import main, train_main
-from dcgan_jax.training.progress import duration, forecast
+from dcgan_jax import TrainConfig, cli, train
+from dcgan_jax.training.checkpoint import latest_valid_step
+from dcgan_jax.training.progress import forecast, format_duration
 
 LINE = re.compile(r"^(\d+): \[D loss: [\d.]+, acc: [\d.]+\]  \[A loss: [\d.]+, acc: [\d.]+\]$", re.MULTILINE)
+COMMANDS = ["train", "sample", "evaluate", "export", "import"]
 
 
-@pytest.fixture(autouse=True)
-def no_compilation_cache(monkeypatch):
-    """What the command line sets for its whole process is not for this one."""
-    monkeypatch.setattr("dcgan_jax.cli._keep_compiled_programs", lambda: None)
-
-
-def test_a_run_folder_holds_what_it_promises(finished):
-    folder, _ = finished
-    names = {p.name for p in folder.iterdir()}
+def test_run_dir_holds_every_file(finished):
+    run_dir, _ = finished
+    names = {p.name for p in run_dir.iterdir()}
     assert names == {
         "config.json",
         "metrics.jsonl",
@@ -41,215 +55,250 @@ def test_a_run_folder_holds_what_it_promises(finished):
         "checkpoints",
         "lock",
     }
-    assert {p.name for p in (folder / "samples").iterdir()} == {f"{n}.png" for n in (0, 1, 2, 4, 5, 10)}
-    assert sorted(int(p.name) for p in (folder / "checkpoints").iterdir()) == [4, 8, 11]
-    for picture in [*(folder / "samples").iterdir(), folder / "reals.png", folder / "fakes.png"]:
-        with Image.open(picture) as png:
+    assert {p.name for p in (run_dir / "samples").iterdir()} == {f"{n}.png" for n in (0, 1, 2, 4, 5, 10)}
+    assert sorted(int(p.name) for p in (run_dir / "checkpoints").iterdir()) == [4, 8, 11]
+    for grid in [*(run_dir / "samples").iterdir(), run_dir / "reals.png", run_dir / "fakes.png"]:
+        with Image.open(grid) as png:
             assert (png.size, png.mode) == ((488, 488), "L")
             assert len(np.unique(np.asarray(png))) > 2
 
 
-def test_the_metrics_have_a_row_each_time_they_are_logged(finished):
-    folder, _ = finished
-    assert [row["step"] for row in rows(folder)] == [1, 3, 6, 9]
-    for row in rows(folder):
+def test_metrics_have_a_row_per_logged_step(finished):
+    run_dir, _ = finished
+    assert [row["step"] for row in metric_rows(run_dir)] == [1, 3, 6, 9]
+    for row in metric_rows(run_dir):
         assert set(row) == {"step", "d_loss", "d_accuracy", "g_loss", "g_accuracy"}
         assert all(np.isfinite(value) for value in row.values())
         assert 0 <= row["d_accuracy"] <= 1 >= row["g_accuracy"] >= 0
 
 
-def test_the_settings_and_the_models_are_written_down(finished):
-    folder, _ = finished
-    config = TrainConfig.from_json((folder / "config.json").read_text())
+def test_config_and_models_are_written(finished):
+    run_dir, _ = finished
+    config = TrainConfig.from_json((run_dir / "config.json").read_text())
     assert (config.steps, config.batch_size, config.seed, config.preset) == (11, 2, 3, "tutorial")
-    models = (folder / "models.txt").read_text()
+    models = (run_dir / "models.txt").read_text()
     assert "2,368,705" in models  # the generator's parameters, and its statistics:
     assert "25,536" in models
     assert "4,311,553" in models
 
 
-def test_without_a_terminal_the_lines_are_the_tutorials(finished):
+def test_lines_without_terminal_are_the_tutorials(finished):
     _, out = finished
     assert LINE.findall(out) == ["1", "3", "6", "9", "11"]
     assert "steps/s: the remaining" in out
     assert "done: 11 steps" in out
 
 
-def test_ctrl_c_saves_and_resume_goes_on_to_the_same_bits(command, finished, tmp_path):
-    """Interrupted, then resumed on a terminal; the same metrics, pictures and parameters as undisturbed."""
+@contextlib.contextmanager
+def terminal(monkeypatch):
+    """A terminal of 160 columns as standard error; what it has shown, complete after the context."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 160))
+    shown = []
+
+    def read():
+        with contextlib.suppress(OSError):  # the other end is closed
+            while chunk := os.read(master, 4096):
+                shown.append(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        with open(slave, "w") as stream, monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stream)
+            yield shown
+    finally:
+        reader.join()
+        os.close(master)
+
+
+def test_ctrl_c_saves_and_resumes_to_same_bits(train_process, finished, tmp_path, monkeypatch):
+    """Interrupted, then resumed on a terminal: the same metrics, samples and parameters as without an interruption."""
     whole, _ = finished
-    process = command("--steps", 11, *FLAGS, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    for line in process.stdout:
-        if line.startswith("6:"):
-            break
+    process = train_process("--steps", 11, *FLAGS, cwd=tmp_path)
+    wait_for_line(process, "6:")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert "Traceback" not in err
+    code, out, _ = finish(process)
+    assert code == 130
     stopped = int(re.search(r"stopped and saved at step (\d+)", out)[1])
     assert 6 <= stopped < 11
-    folder = tmp_path / "runs" / "0001"
-    assert (folder / "checkpoints" / str(stopped)).is_dir()
+    run_dir = tmp_path / "runs" / "0001"
+    assert (run_dir / "checkpoints" / str(stopped)).is_dir()
 
     # As after a kill: a row past the checkpoint, and half a row.
-    with (folder / "metrics.jsonl").open("a") as file:
+    with (run_dir / "metrics.jsonl").open("a") as file:
         file.write('{"step": 99, "d_loss": 0.0}\n{"step": 1')
 
-    master, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (24, 160))
-    process = command("--resume", cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=terminal)
-    os.close(terminal)
-    bar = b""
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline:
-        try:
-            chunk = os.read(master, 4096)
-        except OSError:  # the other end is closed
-            break
-        bar += chunk
-    os.close(master)
-    assert process.wait(timeout=60) == 0
+    monkeypatch.chdir(tmp_path)
+    with terminal(monkeypatch) as shown:
+        assert run_cli("train", "--resume") == 0
+    bar = b"".join(shown)
     assert b"11/11" in bar
     assert b"d_loss=" in bar
     assert b"g_accuracy=" in bar
 
-    ours, theirs = contents(folder), contents(whole)
+    ours, theirs = run_files(run_dir), run_files(whole)
     assert set(ours) == set(theirs)
     # Flax puts the columns of its summary in another order from process to process.
     assert {name for name in ours if ours[name] != theirs[name]} <= {"models.txt"}
-    assert_same_checkpoints(folder / "checkpoints" / "11", whole / "checkpoints" / "11")
+    assert_same_checkpoints(run_dir / "checkpoints" / "11", whole / "checkpoints" / "11")
 
 
-def test_four_steps_a_call_leave_the_same_run(command, finished, tmp_path):
+def test_four_steps_per_call_write_the_same_run(finished, tmp_path, capsys):
     whole, _ = finished
-    process = command(
-        *("--steps", 11, *FLAGS, "--steps-per-call", 4), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    run_dir = tmp_path / "run"
+    code = run_cli("train", "--steps", 11, *FLAGS, "--steps-per-call", 4, "--workdir", run_dir)
+    out, err = capsys.readouterr()
+    assert code == 0, err
     assert LINE.findall(out) == ["1", "3", "6", "9", "11"]
-    folder = tmp_path / "runs" / "0001"
-    assert contents(folder).keys() == contents(whole).keys()
-    for ours, theirs in zip(rows(folder), rows(whole), strict=True):
+    assert run_files(run_dir).keys() == run_files(whole).keys()
+    for ours, theirs in zip(metric_rows(run_dir), metric_rows(whole), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-6)
-    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"4", "8", "11"}
+    assert {p.name for p in (run_dir / "checkpoints").iterdir()} == {"4", "8", "11"}
 
 
-def test_a_second_start_compiles_nothing(command, finished, cache_home, tmp_path):
-    """Programs are kept in the user's cache folder."""
-    kept = cache_home / "dcgan-jax" / "xla"
-    assert any(path.name.startswith("jit_run_steps") for path in kept.iterdir())
+def test_second_start_compiles_nothing(train_process, finished, cache_home, tmp_path):
+    """Programs are cached in the user's cache directory."""
+    cache = cache_home / "dcgan-jax" / "xla"
+    assert any(path.name.startswith("jit_run_steps") for path in cache.iterdir())
     log = {"JAX_LOG_COMPILES": "1"}
-    process = command(
-        "--steps", 1, *FLAGS, cwd=tmp_path, environment=log, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    process = train_process("--steps", 1, *FLAGS, cwd=tmp_path, environment=log, stdout=subprocess.DEVNULL)
+    code, _, err = finish(process)
+    assert code == 0, err
     assert "cache hit for 'jit_run_steps'" in err
     assert "cache miss" not in err
 
 
-def test_the_compilation_cache_can_be_left_alone(monkeypatch, capsys):
-    kept = []
-    monkeypatch.setattr("dcgan_jax.cli._keep_compiled_programs", lambda: kept.append(True))
-    nothing = ["--resume", "--workdir", "absent"]
-    assert train_main([*nothing, "--no-compilation-cache"]) == 2
-    assert kept == []
-    assert train_main(nothing) == 2
-    assert kept == [True]
+@pytest.fixture
+def cache_dir():
+    """Set JAX's cache directory; afterwards it is as before. JAX's open cache is not affected."""
+    before = jax.config.jax_compilation_cache_dir
+    yield lambda path: jax.config.update("jax_compilation_cache_dir", path)
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_compilation_cache_can_be_turned_off(cache_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    nothing = ["train", "--resume", "--workdir", tmp_path / "absent"]
+    cache_dir(None)
+    assert run_cli(*nothing, "--no-compilation-cache") == 2
+    assert jax.config.jax_compilation_cache_dir is None
+    assert run_cli(*nothing) == 2
+    assert jax.config.jax_compilation_cache_dir == str(platformdirs.user_cache_path("dcgan-jax") / "xla")
+    cache_dir(str(tmp_path / "mine"))  # as JAX_COMPILATION_CACHE_DIR sets it
+    assert run_cli(*nothing) == 2
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
     capsys.readouterr()
 
 
-def test_a_signal_in_the_middle_of_a_step_still_saves_what_it_says(run_python, tmp_path):
-    """The signal comes while step 2's picture is drawn, after the step has decided whether it is the last."""
-    out = run_python(
-        f"""
-        import signal
-        from dcgan_jax import TrainConfig, loop, records
-        from dcgan_jax.training.checkpoint import newest_intact
-        draw = records.save_grid
-        def draw_and_interrupt(path, images):
-            draw(path, images)
-            if path.name == "2.png":
-                signal.raise_signal(signal.SIGINT)
-        records.save_grid = draw_and_interrupt
-        outcome = loop.train(TrainConfig(steps=9, batch_size=2, workdir={str(tmp_path / "run")!r}))
-        print(outcome.stopped_by.name, int(outcome.state.step), newest_intact(outcome.folder / "checkpoints")[0])
-        """
-    )
-    assert out.splitlines()[-1] == "SIGINT 3 3"
+def test_signal_mid_step_saves_the_next_step(interrupt_at, tmp_path):
+    """The signal comes while step 2's samples are written, after the step has decided whether it is the last."""
+    interrupt_at("2.png")
+    outcome = train(TrainConfig(steps=9, batch_size=2, workdir=str(tmp_path / "run")))
+    assert outcome.stopped_by == signal.SIGINT
+    assert outcome.state.step == 3
+    assert latest_valid_step(outcome.folder / "checkpoints") == (3, [])
 
 
-def test_an_interrupt_before_the_first_step_is_told_in_one_line(monkeypatch, capsys):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("dcgan_jax.cli.train", interrupt)
-    assert train_main([]) == 130
+def test_interrupt_before_first_step_is_one_line(interrupt_at, tmp_path, capsys):
+    interrupt_at("reals.png")
+    assert run_cli("train", "--batch-size", 2, "--workdir", tmp_path / "run") == 130
     assert capsys.readouterr().err == "interrupted; nothing was saved since the last checkpoint\n"
 
 
-def test_resume_with_more_steps_goes_on_and_with_other_settings_does_not(finished, capsys):
-    folder, _ = finished
-    before = contents(folder)
+def test_interrupt_of_other_command_is_one_line(finished, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupt)
+    assert run_cli("sample", finished[0], "--out", tmp_path / "a.npy") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_takes_more_steps_only(finished, capsys):
+    run_dir, _ = finished
+    before = run_files(run_dir)
     for flags, message in (
         (["--batch-size", "4"], "has batch_size 2, not 4"),
         (["--preset", "article", "--seed", "1"], "has seed 3, not 1, preset tutorial, not article"),
         (["--steps", "11"], "already has 11 steps"),
         ([], "already has 11 steps"),
     ):
-        assert train_main(["--workdir", str(folder), "--resume", *flags]) == 2
-        assert message in one_line(capsys)
-    assert train_main(["--workdir", str(folder), "--resume", "--steps", "12", "--dry-run"]) == 0
-    assert "would go on" in capsys.readouterr().out
-    assert contents(folder) == before
+        assert run_cli("train", "--workdir", run_dir, "--resume", *flags) == 2
+        assert message in one_error_line(capsys)
+    assert run_cli("train", "--workdir", run_dir, "--resume", "--steps", 12, "--dry-run") == 0
+    assert "would resume" in capsys.readouterr().out
+    assert run_files(run_dir) == before
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("argv", "message"),
     [
-        ("--steps 0", "--steps must be between 1"),
-        ("--steps many", "invalid int value: 'many'"),
-        ("--batch-size -1", "--batch-size must be between 1"),
-        ("--batch-size 60001", "--batch-size must be at most 60000"),
-        ("--preset adam", "--preset must be one of tutorial, article, upstream, keras3, got 'adam'"),
-        ("--dataset cifar10", "--dataset must be one of mnist"),
-        ("--workdir full", "full is not an empty folder"),
-        ("--workdir full/file", "not an empty folder"),
-        ("--workdir full/file/below", "cannot write the run folder"),
-        ("--workdir /proc/nowhere", "cannot write the run folder"),
-        ("--resume", "nothing to resume"),
-        ("--resume --workdir full", "nothing to resume in full"),
-        ("--resume --workdir absent", "nothing to resume in absent"),
-        ("--stepz 5", "unrecognized arguments: --stepz"),
-        ("--step 5", "unrecognized arguments: --step"),
-        ("extra", "unrecognized arguments: extra"),
+        ("", "the following arguments are required: command"),
+        ("trian", "invalid choice: 'trian'"),
+        ("--steps 5", "the following arguments are required: command"),
+        ("train --steps 0", "--steps must be between 1"),
+        ("train --steps many", "invalid int value: 'many'"),
+        ("train --batch-size -1", "--batch-size must be between 1"),
+        ("train --batch-size 60001", "--batch-size must be at most 60000"),
+        ("train --preset adam", "--preset must be one of tutorial, article, upstream, keras3, got 'adam'"),
+        ("train --dataset cifar10", "--dataset must be one of mnist"),
+        ("train --workdir full", "full is not an empty directory"),
+        ("train --workdir full/file", "not an empty directory"),
+        ("train --workdir full/file/below", "cannot write the run directory"),
+        ("train --workdir /proc/nowhere", "cannot write the run directory"),
+        ("train --resume", "nothing to resume"),
+        ("train --resume --workdir full", "nothing to resume in full"),
+        ("train --resume --workdir absent", "nothing to resume in absent"),
+        ("train --stepz 5", "unrecognized arguments: --stepz"),
+        ("train --step 5", "unrecognized arguments: --step"),
+        ("train extra", "unrecognized arguments: extra"),
+        ("sample", "the following arguments are required: RUN"),
+        ("sample absent", "there is no run in absent"),
+        ("sample full", "there is no run in full"),
+        ("sample full --samples 0", "--samples must be between 1"),
+        ("sample full --samples few", "invalid int value: 'few'"),
+        ("sample full --seed -1", "--seed must be between 0"),
+        ("sample full --out a.jpg", "--out must end in .png or .npy, got a.jpg"),
+        ("sample full --weights best", "invalid choice: 'best'"),
+        ("evaluate", "the following arguments are required: RUN"),
+        ("evaluate absent", "there is no run in absent"),
+        ("evaluate absent.npy", "cannot read absent.npy"),
+        ("evaluate absent.npy --checkpoint 5", "--checkpoint is for runs"),
+        ("evaluate full --checkpoint last", "invalid int value: 'last'"),
+        ("export", "the following arguments are required: RUN, --format"),
+        ("export full --format pickle", "invalid choice: 'pickle'"),
+        ("export absent --format safetensors", "there is no run in absent"),
+        ("export full --format onnx --out a.png", "--out must end in .onnx for --format onnx, got a.png"),
+        ("export full --format onnx --network both", "invalid choice: 'both'"),
+        ("import", "the following arguments are required: FILE"),
+        ("import absent.safetensors", "absent.safetensors"),
+        ("import full/file", "full/file"),
+        ("import a.safetensors b.safetensors", "one .safetensors or up to two .weights.h5 make a run"),
+        ("import absent.safetensors --steps 0", "--steps must be between 1"),
     ],
 )
-def test_bad_input_is_told_in_one_line_and_nothing_is_written(flags, message, tmp_path, monkeypatch, capsys):
+def test_bad_input_is_one_line_and_writes_nothing(argv, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("full").mkdir()
-    Path("full/file").write_text("mine")
-    try:
-        code = train_main(flags.split())
-    except SystemExit as error:
-        code = error.code
-    assert code == 2
-    assert message in one_line(capsys)
-    assert contents(tmp_path) == {"full/file": b"mine"}
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    assert run_cli(*argv.split()) == 2
+    assert message in one_error_line(capsys)
+    assert all_files(tmp_path) == {"full/file": b"mine"}
 
 
-def test_a_folder_that_holds_a_run_is_left_alone(finished, capsys):
-    folder, _ = finished
-    before = contents(folder)
-    assert train_main(["--workdir", str(folder)]) == 2
-    assert "already holds a run: add --resume" in one_line(capsys)
-    assert contents(folder) == before
+def test_new_run_leaves_an_old_one_as_it_is(finished, capsys):
+    run_dir, _ = finished
+    before = run_files(run_dir)
+    assert run_cli("train", "--workdir", run_dir) == 2
+    assert "already holds a run: add --resume" in one_error_line(capsys)
+    assert run_files(run_dir) == before
 
 
-def test_a_dry_run_tells_and_writes_nothing(tmp_path, monkeypatch, capsys):
+def test_dry_run_prints_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert train_main(["--dry-run", "--steps", "5"]) == 0
+    assert run_cli("train", "--dry-run", "--steps", 5) == 0
     out = capsys.readouterr().out
     assert '"steps": 5' in out
     assert "would train in runs/0001, on 60,000 images" in out
@@ -257,10 +306,8 @@ def test_a_dry_run_tells_and_writes_nothing(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_lists_every_flag_with_its_default(capsys):
-    with pytest.raises(SystemExit) as done:
-        main(["train", "--help"])
-    assert done.value.code == 0
+def test_train_help_lists_flags_with_defaults(capsys):
+    assert run_cli("train", "--help") == 0
     out = capsys.readouterr().out
     for flag in [
         "--steps",
@@ -285,26 +332,71 @@ def test_help_lists_every_flag_with_its_default(capsys):
     assert max(map(len, out.splitlines())) <= 120
 
 
-def test_an_unknown_command_is_told(capsys):
+def test_help_lists_every_command(capsys):
+    """Each with one line; each has a help text of its own, under its own name."""
+    assert run_cli("--help") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert re.findall(r"^  ([a-z]+) +\S.*", out, re.MULTILINE) == COMMANDS
+    assert "usage: dcgan-jax [-h] [--version] COMMAND ..." in out
+    for command in COMMANDS:
+        assert run_cli(command, "--help") == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert out.startswith(f"usage: dcgan-jax {command} [-h]")
+        assert max(map(len, out.splitlines())) <= 120
+
+
+def run_as_process(monkeypatch, run, *argv):
+    """Call ``run`` as Python would start it with these arguments; its exit code."""
+    monkeypatch.setattr(sys, "argv", list(argv))
     with pytest.raises(SystemExit) as done:
-        main(["trian"])
-    assert done.value.code == 2
-    assert "invalid choice: 'trian'" in one_line(capsys)
+        run()
+    return done.value.code
 
 
-def test_train_py_is_the_same_command(tmp_path):
+def test_script_and_module_are_the_same_command(wheel, monkeypatch, capsys):
+    (installed,) = importlib.metadata.distributions(name="dcgan-jax", path=[str(wheel)])
+    (script,) = installed.entry_points
+    assert (script.group, script.name, script.value) == ("console_scripts", "dcgan-jax", "dcgan_jax.cli:main")
+    main = script.load()
+    assert main is cli.main
+
+    def module():
+        runpy.run_module("dcgan_jax", run_name="__main__", alter_sys=True)
+
+    for argv, code in ((["--help"], 0), (["export", "--help"], 0), (["train", "--steps", "0"], 2), (["trian"], 2)):
+        assert run_as_process(monkeypatch, lambda: sys.exit(main()), "dcgan-jax", *argv) == code
+        expected = capsys.readouterr()
+        assert run_as_process(monkeypatch, module, "dcgan_jax", *argv) == code
+        out, err = capsys.readouterr()
+        # The usage is wrapped by the length of the name.
+        assert out.replace("python -m dcgan_jax", "dcgan-jax").split() == expected.out.split()
+        assert err == expected.err
+
+
+def test_installed_script_prints_version(wheel, tmp_path):
     done = subprocess.run(
-        [sys.executable, ROOT / "train.py", "--steps", "0"],
+        [wheel / "bin" / "dcgan-jax", "--version"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(wheel)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: --steps must be between 1 and 2147483647, got 0\n"
+    (installed,) = importlib.metadata.distributions(name="dcgan-jax", path=[str(wheel)])
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"dcgan-jax {installed.version}\n", "")
 
 
-def test_a_slow_device_is_told_how_to_see_a_picture_within_half_an_hour():
+def test_train_py_is_the_train_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = str(ROOT / "train.py")
+    assert run_as_process(monkeypatch, lambda: runpy.run_path(path, run_name="__main__"), path, "--steps", "0") == 2
+    assert capsys.readouterr() == ("", "error: --steps must be between 1 and 2147483647, got 0\n")
+
+
+def test_slow_device_forecast_names_quicker_flags():
+    """First samples within half an hour."""
     config = TrainConfig()
     lines = forecast(config, 9_990, 5.0)  # five seconds a step of 256
     assert "13 h 52 min" in lines[0]
@@ -317,5 +409,5 @@ def test_a_slow_device_is_told_how_to_see_a_picture_within_half_an_hour():
     assert len(forecast(config, 9_990, 0.01)) == 1
 
 
-def test_durations_read_as_people_say_them():
-    assert [duration(s) for s in (9, 75, 3_600 * 13 + 61)] == ["9 s", "1 min 15 s", "13 h 01 min"]
+def test_durations_are_formatted_for_people():
+    assert [format_duration(s) for s in (9, 75, 3_600 * 13 + 61)] == ["9 s", "1 min 15 s", "13 h 01 min"]
