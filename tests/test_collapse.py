@@ -1,11 +1,17 @@
+"""Collapse: what the detector reports and when, and what a run then does."""
+
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from helpers import metric_rows, run_cli
 
-from dcgan_jax import load_labels
-from dcgan_jax.training.checkpoint import checkpoint_steps
-from dcgan_jax.training.collapse import Watchdog, spread
+from dcgan_jax import TrainConfig, load_labels, train
+from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
+from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds, mean_distance
+from dcgan_jax.training.run_dir import write_config
+from dcgan_jax.training.setup import create_state
 
 HEALTHY = {"d_accuracy": 0.7, "d_loss": 0.6}
 WON = {"d_accuracy": 1.0, "d_loss": 0.05}
@@ -18,167 +24,194 @@ def reals(mnist):
 
 
 @pytest.fixture
-def dog(reals):
-    return Watchdog(0, reals, digits=True)
+def detector(reals):
+    return CollapseDetector(0, reals, digits=True)
 
 
-def told(dog, losses, steps):
-    """The steps at which something was told, and what."""
-    return {n: line for n in steps if (line := dog.see_losses(n, losses))}
+def reports(detector, losses, steps):
+    """The steps at which something was reported, and what."""
+    return {n: line for n in steps if (line := detector.observe_losses(n, losses))}
 
 
-def test_spread_is_the_mean_distance_of_two_different_images():
+def test_mean_distance_is_of_two_different_images():
     images = np.zeros((3, 2, 2, 1))
     images[1, 0, 0], images[2] = 1, 2
-    assert spread(images) == pytest.approx((1 + 4 + np.sqrt(13)) / 3)
+    assert mean_distance(images) == pytest.approx((1 + 4 + np.sqrt(13)) / 3)
 
 
 @pytest.mark.parametrize("losses", [WON, CERTAIN])
-def test_a_discriminator_that_has_won_for_long_is_told_once(dog, losses):
-    assert told(dog, HEALTHY, range(1, 401)) == {}
-    lines = told(dog, losses, range(401, 1500))
+def test_long_win_is_reported_once(detector, losses):
+    assert reports(detector, HEALTHY, range(1, 401)) == {}
+    lines = reports(detector, losses, range(401, 1500))
     ((step, line),) = lines.items()
     assert 690 <= step <= 720  # almost all of the last 300 steps, looked at every 30
     assert "the discriminator has won" in line
     assert "--preset" in line
-    assert dog.healthy_until == step - 300
+    assert detector.healthy_until == step - 300
 
 
-def test_a_discriminator_that_wins_for_a_while_is_not_told_of(dog):
+def test_short_wins_are_not_reported(detector):
     """As at the start of a healthy run."""
     for start in range(0, 3000, 300):
-        assert told(dog, WON, range(start + 1, start + 250)) == {}
-        assert told(dog, HEALTHY, range(start + 250, start + 301)) == {}
-    assert dog.healthy_until == 3000
+        assert reports(detector, WON, range(start + 1, start + 250)) == {}
+        assert reports(detector, HEALTHY, range(start + 250, start + 301)) == {}
+    assert detector.healthy_until == 3000
 
 
 @pytest.mark.parametrize("kind", ["one image", "one digit"])
-def test_a_generator_without_variety_is_told_once(dog, kind, reals, mnist):
+def test_same_samples_are_reported_once(detector, kind, reals, mnist):
     same = reals[:1].repeat(16, axis=0) if kind == "one image" else mnist[load_labels() == 1][:16] / 255
     for step in (500, 1000, 1500, 2000):
-        dog.see_losses(step, HEALTHY)
-        assert dog.see_images(step, reals) is None
-    assert dog.see_images(2500, same) is None  # one picture is no proof
-    dog.see_losses(2600, HEALTHY)
-    line = dog.see_images(3000, same)
+        detector.observe_losses(step, HEALTHY)
+        assert detector.observe_images(step, reals) is None
+    assert detector.observe_images(2500, same) is None  # one grid is no proof
+    detector.observe_losses(2600, HEALTHY)
+    line = detector.observe_images(3000, same)
     assert line is not None
     assert "1 different digits among 16 images" in line
-    assert dog.healthy_until == 2000
-    assert dog.see_images(3500, same) is None
+    assert detector.healthy_until == 2000
+    assert detector.observe_images(3500, same) is None
 
 
-def test_two_pictures_soon_after_a_good_one_are_no_proof(dog, reals):
-    """As `--sample-every 1` has them: pictures of almost the same generator."""
+def test_bad_samples_after_good_not_reported(detector, reals):
+    """As with ``--sample-every 1``: grids of almost the same generator."""
     same = reals[:1].repeat(16, axis=0)
-    dog.see_images(2000, reals)
-    assert [dog.see_images(step, same) for step in range(2001, 2300, 23)] == [None] * 13
-    assert dog.see_images(2300, same) is not None
+    detector.observe_images(2000, reals)
+    assert [detector.observe_images(step, same) for step in range(2001, 2300, 23)] == [None] * 13
+    assert detector.observe_images(2300, same) is not None
 
 
-def test_what_no_sign_to_come_can_reach_is_known(dog, reals):
-    """A win of the discriminator is told 300 steps after it began: a checkpoint from before must still be there."""
-    dog.see_images(400, reals)  # a good picture counts, however early
-    told(dog, HEALTHY, range(1, 1001))
-    assert dog.beyond_doubt == 400
-    dog.see_images(1000, reals)
-    assert dog.beyond_doubt == 700
-    ((step, _),) = told(dog, CERTAIN, range(1001, 1400)).items()
-    assert dog.healthy_until == step - 300 >= 700
+def test_settled_until_is_before_any_later_report(detector, reals):
+    """A win is reported 300 steps after it began: a checkpoint from before it must still be there."""
+    detector.observe_images(400, reals)  # good samples count, however early
+    reports(detector, HEALTHY, range(1, 1001))
+    assert detector.settled_until == 400
+    detector.observe_images(1000, reals)
+    assert detector.settled_until == 700
+    ((step, _),) = reports(detector, CERTAIN, range(1001, 1400)).items()
+    assert detector.healthy_until == step - 300 >= 700
 
 
-def test_pictures_before_the_first_strokes_and_single_ones_are_not_told_of(dog, reals):
+def test_single_bad_samples_are_not_reported(detector, reals):
+    """Before step 1,000 samples have no strokes yet; after it a single bad grid is no proof."""
     same = reals[:1].repeat(16, axis=0)
-    assert [dog.see_images(step, same) for step in (0, 1, 2, 4, 500, 900)] == [None] * 6
+    assert [detector.observe_images(step, same) for step in (0, 1, 2, 4, 500, 900)] == [None] * 6
     for step in range(1000, 4000, 1000):
-        assert dog.see_images(step, same) is None
-        assert dog.see_images(step + 500, reals) is None
-    dog.see_losses(4000, HEALTHY)
-    assert dog.healthy_until == 4000
+        assert detector.observe_images(step, same) is None
+        assert detector.observe_images(step + 500, reals) is None
+    detector.observe_losses(4000, HEALTHY)
+    assert detector.healthy_until == 4000
 
 
-def test_other_images_than_digits_are_not_read(reals):
-    dog = Watchdog(0, reals, digits=False)
+def test_other_images_are_not_read_as_digits(reals):
+    detector = CollapseDetector(0, reals, digits=False)
     same = reals[:1].repeat(16, axis=0)
-    dog.see_images(1000, same)
-    assert "digits" not in str(dog.see_images(1500, same))
+    detector.observe_images(1000, same)
+    assert "digits" not in str(detector.observe_images(1500, same))
 
 
 @pytest.mark.parametrize("interrupted", [700, 899, 1000, 1310, 2250, 2600])
-def test_a_run_that_goes_on_is_watched_as_if_it_had_not_been_interrupted(interrupted, reals):
-    """Seventeen steps into a block, in the middle of a win, between two bad pictures, after each was told."""
+def test_resumed_detector_reports_the_same(interrupted, reals):
+    """Seventeen steps into a block, in the middle of a win, between two bad grids, after each report."""
     same = reals[:1].repeat(16, axis=0)
 
-    def watch(steps, dog):
+    def watch(steps, detector):
         lines = {}
         for n in steps:
-            said = [dog.see_losses(n, WON if 900 <= n < 1400 else HEALTHY)]
+            reported = [detector.observe_losses(n, WON if 900 <= n < 1400 else HEALTHY)]
             if n % 250 == 0:
-                said.append(dog.see_images(n, reals if n < 2000 else same))
-            if any(said):
-                lines[n] = next(filter(None, said))
+                reported.append(detector.observe_images(n, reals if n < 2000 else same))
+            if any(reported):
+                lines[n] = next(filter(None, reported))
         return lines
 
-    undisturbed = Watchdog(0, reals, digits=True)
-    expected = watch(range(1, 3001), undisturbed)
-    first = Watchdog(0, reals, digits=True)
+    uninterrupted = CollapseDetector(0, reals, digits=True)
+    expected = watch(range(1, 3001), uninterrupted)
+    first = CollapseDetector(0, reals, digits=True)
     lines = watch(range(1, interrupted + 1), first)
-    second = Watchdog(interrupted, reals, digits=True, memory=json.loads(json.dumps(first.memory)))
+    saved = json.loads(json.dumps(first.state_dict()))
+    second = CollapseDetector(interrupted, reals, digits=True, state=saved)
     again = watch(range(interrupted + 1, 3001), second)
     assert len(expected) == 2
-    # What has been told is told again, as long as it lasts; nothing is told at other steps.
+    # What was reported is reported again, as long as it lasts; nothing is reported at other steps.
     assert {**again, **lines}.keys() >= expected.keys()
     assert {step: line for step, line in again.items() if step in expected} == {
         step: line for step, line in expected.items() if step > interrupted
     }
-    assert second.memory == undisturbed.memory
+    assert second.state_dict() == uninterrupted.state_dict()
+
+
+@pytest.fixture(scope="module")
+def win_at_8(tmp_path_factory):
+    """A run of 12 steps, and the thresholds by which its discriminator has won after its eighth step, not before."""
+    workdir = tmp_path_factory.mktemp("reference") / "run"
+    config = TrainConfig(steps=12, batch_size=2, log_every=1, checkpoint_every=4, keep_checkpoints=1)
+    train(dataclasses.replace(config, workdir=str(workdir)))
+    losses = [row["d_loss"] for row in metric_rows(workdir)]
+    means = {step: np.mean(losses[step - 3 : step]) for step in range(3, 13)}
+    before = min(means[step] for step in range(3, 8))
+    assert means[8] < before
+    return config, CollapseThresholds(window=3, block=1, accuracy=2, loss=(means[8] + before) / 2)
 
 
 @pytest.mark.parametrize("stop", [True, False])
-def test_a_run_that_collapses_is_warned_of_once_and_stops_if_asked(stop, run_python, tmp_path):
-    """With thresholds that any discriminator is beyond after its sixth step."""
-    out = run_python(
-        f"""
-        from dcgan_jax import cli, records, watchdog
-        class Impatient(watchdog.Watchdog):
-            def see_losses(self, step, losses):
-                return super().see_losses(step, losses if step < 6 else {{"d_accuracy": 1.0, "d_loss": 0.0}})
-        watchdog._STEPS, watchdog._BLOCK = 3, 1
-        records.Watchdog = Impatient
-        flags = ["--steps", "12", "--batch-size", "2", "--log-every", "1", "--checkpoint-every", "4"]
-        flags += ["--keep-checkpoints", "1", "--workdir", {str(tmp_path / "run")!r}]
-        print(cli.train_main(flags + {["--stop-on-collapse"] if stop else []}))
-        """
-    )
-    lines = out.splitlines()
+def test_collapse_warns_once_and_stops_if_asked(stop, win_at_8, tmp_path, capsys):
+    config, thresholds = win_at_8
+    config = dataclasses.replace(config, workdir=str(tmp_path / "run"), stop_on_collapse=stop)
+    outcome = train(config, thresholds=thresholds)
+    lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith("warning: at step 8 the discriminator has won")]) == 1
     checkpoints = tmp_path / "run" / "checkpoints"
+    assert outcome.stopped_by is None
     if stop:
-        assert lines[-1] == "4"
+        assert outcome.collapsed
         healthy = f"the last healthy checkpoint is {checkpoints / '4'} (evaluate and sample: --checkpoint STEP)"
-        assert lines[-2].endswith(f"nothing of it saved; {healthy}")
+        assert lines[-1] == f"collapsed: stopped at step 8 without a checkpoint of it; {healthy}"
         assert checkpoint_steps(checkpoints) == [4, 0]
     else:
-        assert lines[-1] == "0"
-        assert checkpoint_steps(checkpoints) == [12, 4, 0]  # the last healthy one, and the last beyond doubt
+        assert not outcome.collapsed
+        assert lines[-1].startswith("done: 12 steps")
+        assert checkpoint_steps(checkpoints) == [12, 4, 0]  # the last healthy one, and the last settled one
 
 
-def test_a_collapse_between_two_calls_to_the_device_ends_a_run_and_a_resumed_one_again(run_python, tmp_path):
-    """Three steps a call, a collapse seen in pictures, and a run that goes on without being stopped."""
-    out = run_python(
-        f"""
-        from dcgan_jax import cli, watchdog
-        watchdog._STEPS, watchdog._BLOCK, watchdog._FROM_STEP, watchdog._SPREAD = 3, 1, 4, 100
-        common = ["--workdir", {str(tmp_path / "run")!r}]
-        flags = ["--batch-size", "2", "--sample-every", "2", "--checkpoint-every", "5", "--steps-per-call", "3"]
-        print(cli.train_main([*common, *flags, "--steps", "12", "--stop-on-collapse"]))
-        print(cli.train_main([*common, "--resume"]))
-        print(cli.train_main([*common, "--resume", "--no-stop-on-collapse"]))
-        """
+def test_collapse_mid_call_stops_and_resumes(tmp_path, capsys):
+    """Up to four steps a call, and a collapse seen in samples: a resumed run stops again, unless it may not."""
+    config = TrainConfig(
+        steps=12, batch_size=2, sample_every=2, checkpoint_every=5, steps_per_call=4, workdir=str(tmp_path / "run")
     )
-    codes = [line for line in out.splitlines() if line.isdecimal()]
-    assert codes == ["4", "4", "0"]
-    stopped = [line for line in out.splitlines() if line.startswith("stopped at step")]
-    assert [line.split(",")[0] for line in stopped] == ["stopped at step 6"] * 2  # the second bad picture
-    assert "going on from step 5" in out
-    assert out.count("warning: at step 6 the generator draws little else than one image") == 3
+    stopping = dataclasses.replace(config, stop_on_collapse=True)
+    thresholds = CollapseThresholds(window=3, block=1, accuracy=2, loss=-1, from_step=4, distance=100)
+    outcomes = [
+        train(stopping, thresholds=thresholds),
+        train(stopping, resume=True, thresholds=thresholds),
+        train(config, resume=True, thresholds=thresholds),
+    ]
+    assert [outcome.collapsed for outcome in outcomes] == [True, True, False]
+    out = capsys.readouterr().out
+    stopped = [line for line in out.splitlines() if line.startswith("collapsed: stopped at step")]
+    # At the second bad grid.
+    assert [line.split(" without")[0] for line in stopped] == ["collapsed: stopped at step 6"] * 2
+    assert "resuming from step 5" in out
+    assert out.count("warning: at step 6 the generator has collapsed to few images") == 3
     assert checkpoint_steps(tmp_path / "run" / "checkpoints")[0] == 12
+
+
+def test_stop_on_collapse_exits_with_code_4(tmp_path, capsys):
+    """The checkpoint of step 600 is of a run whose discriminator has won for 299 steps."""
+    config = TrainConfig(steps=601, batch_size=2, log_every=1, workdir=str(tmp_path))
+    state, keys = create_state(config)
+    write_config(tmp_path, config)
+    won = {"blocks": [[1.0, 0.0]] * 9, "sums": [29, 29.0, 0.0]}
+    for step in (300, 600):
+        saved, as_json = state.replace(step=state.step + step), dataclasses.asdict(config)
+        save_checkpoint(tmp_path / "checkpoints", saved, keys["run"], as_json, collapse=won)
+    assert run_cli("train", "--workdir", tmp_path, "--resume", "--stop-on-collapse") == 4
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "warning: at step 601 the discriminator has won: over the last 300 steps" in out
+    assert f"the last healthy checkpoint is {tmp_path / 'checkpoints' / '300'} " in out.splitlines()[-1]
+    assert checkpoint_steps(tmp_path / "checkpoints") == [600, 300]
+    # Without the flag the same run is warned of, and ends as any other.
+    assert run_cli("train", "--workdir", tmp_path, "--resume", "--no-stop-on-collapse") == 0
+    assert "warning: at step 601 the discriminator has won" in capsys.readouterr().out
+    assert checkpoint_steps(tmp_path / "checkpoints") == [601, 600, 300]
