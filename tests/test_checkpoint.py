@@ -186,7 +186,7 @@ def test_damage_to_any_file_is_noticed_and_named(saved, small_state, tmp_path):
     print(f"{noticed} damages to {len(names)} files, each noticed and named")
 
 
-def test_nothing_is_deleted_if_no_checkpoint_is_valid(folder):
+def test_no_valid_checkpoint_deletes_nothing(folder):
     flip_one_bit(folder / "1" / "run.json")
     shutil.rmtree(folder / "2")
     (folder / "2").mkdir()
@@ -250,7 +250,7 @@ def test_missing_checkpoint_is_named(small_state, tmp_path):
         restore_checkpoint(tmp_path / "4", small_state)
 
 
-def test_latest_is_the_highest_step_whatever_the_clock(folder):
+def test_latest_is_by_step_not_by_clock(folder):
     os.utime(folder / "1", (2**31, 2**31))
     os.utime(folder / "2", (0, 0))
     assert latest_valid_step(folder) == (2, [])
