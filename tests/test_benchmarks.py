@@ -94,7 +94,7 @@ def test_readme_results_are_the_recorded_ones():
     }
     tutorial = [float(fid[f"tutorial-{seed}", "last"]) for seed in range(3)]
     for row in (
-        f"| the Keras program | {fid['keras', 'last']} |",
+        f"| the tutorial's Keras program | {fid['keras', 'last']} |",
         f"three seeds | {sum(tutorial) / 3:.0f} |",
         f"two seeds | {fid['article', 'last']}, {fid['article-1', 'last']} |",
         f"--ema 0.99` | {fid['article-1', 'average']} |",

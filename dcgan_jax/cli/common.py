@@ -35,17 +35,17 @@ def print_error(error: object) -> None:
 
 
 def run_command(work: Callable[[], int | None], *, trains: bool = False) -> int:
-    """Do a command's work, and report every error as one line on standard error.
+    """Run a command, and report every error as one line on standard error.
 
     Args:
       work: returns the exit code, 0 if None.
       trains: whether the work saves checkpoints, so that an error can say what is left and how to resume.
 
     Returns:
-      The exit code: that of ``work``; 2 for unusable input or a fault; 3 for a loss or parameter that is not finite;
+      The exit code: that of ``work``; 2 for bad input or a failure; 3 for a loss or parameter that is not finite;
       130 after Ctrl-C.
     """
-    remains = ": what was saved before is in the run directory, resume with --resume" if trains else ""
+    advice = ": what was saved before is in the run directory, resume with --resume" if trains else ""
     try:
         return work() or 0
     except PrimaryProcessError:  # reported by the primary process
@@ -54,15 +54,15 @@ def run_command(work: Callable[[], int | None], *, trains: bool = False) -> int:
         print_error(error)
         return 3
     except JobFailedError as error:
-        print_error(f"the job failed ({first_line(error)}){remains}")
+        print_error(f"the job failed ({first_line(error)}){advice}")
         sys.stdout.flush()
         os._exit(2)  # at a regular exit JAX would wait minutes for the other processes, which wait for this one
     except UserError as error:
         print_error(error)
     except OSError as error:  # a full disk, a directory that was removed
-        print_error(f"{error}{remains}")
+        print_error(f"{error}{advice}")
     except jax.errors.JaxRuntimeError as error:  # a device's memory is full
-        print_error(f"the device failed ({first_line(error)}){remains}")
+        print_error(f"the device failed ({first_line(error)}){advice}")
     except KeyboardInterrupt:  # before the first step, or a second time
         print("interrupted" + ("; nothing was saved since the last checkpoint" if trains else ""), file=sys.stderr)
         return 130
@@ -125,7 +125,7 @@ def _optional(kind: type, none: str) -> Callable[[str], Any]:
     return parse
 
 
-def add_run_flags(parser: argparse.ArgumentParser) -> None:
+def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that choose a run's checkpoint and weights."""
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="step of the checkpoint (default: the latest)")
     parser.add_argument(
@@ -136,12 +136,12 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 
 class LoadedRun(NamedTuple):
-    """A run to sample from.
+    """A run to sample from, to evaluate or to export.
 
     Attributes:
       run: with the chosen weights in the generator's place.
       metadata: ``run``, ``step`` and ``weights``, as JSON holds them.
-      title: the same for people.
+      title: the same, human-readable.
     """
 
     run: Run
@@ -149,8 +149,8 @@ class LoadedRun(NamedTuple):
     title: str
 
 
-def load_sampling_run(run_dir: Path, args: argparse.Namespace) -> LoadedRun:
-    """The run in a directory, by the flags of `add_run_flags`.
+def load_source(run_dir: Path, args: argparse.Namespace) -> LoadedRun:
+    """The run to sample from, evaluate or export, by the flags of `add_checkpoint_flags`.
 
     Raises:
       UserError: as `load_run`; or if the average is requested and the run has none.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcgan_jax.cli.common import Parser, add_run_flags, check_printable, load_sampling_run, run_inference_command
+from dcgan_jax.cli.common import Parser, add_checkpoint_flags, check_printable, load_source, run_inference_command
 from dcgan_jax.evaluation.scoring import DEFAULT_SAMPLES, evaluate, evaluate_images, format_table
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.setup import validate_evaluation
@@ -17,7 +17,7 @@ def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) ->
     """Score a run's images, or those of an ``.npy``, and print a table or JSON; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Score digits against MNIST's test images, beside the scores of real ones.")
     parser.add_argument("source", metavar="RUN", help="a run directory, or an .npy of images from any program")
-    add_run_flags(parser)
+    add_checkpoint_flags(parser)
     parser.add_argument("--samples", type=int, metavar="N", help=f"number of images (default: {DEFAULT_SAMPLES})")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     args = parser.parse_args(argv)
@@ -35,7 +35,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         evaluation = evaluate_images(images)
         title = f"{source}: {evaluation.samples:,} images"
     else:
-        loaded = load_sampling_run(source, args)
+        loaded = load_source(source, args)
         run, metadata = loaded.run, loaded.metadata
         samples = DEFAULT_SAMPLES if args.samples is None else args.samples
         validate_evaluation(run.config, samples, "--samples")

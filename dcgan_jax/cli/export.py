@@ -7,10 +7,10 @@ from pathlib import Path
 
 from dcgan_jax.cli.common import (
     Parser,
-    add_run_flags,
+    add_checkpoint_flags,
     check_new_file,
     check_printable,
-    load_sampling_run,
+    load_source,
     run_inference_command,
 )
 from dcgan_jax.interop import NETWORKS, export_keras, export_onnx, export_safetensors, export_stablehlo
@@ -26,7 +26,7 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     parser.add_argument(
         "--network", choices=NETWORKS, default="generator", help="which one (default: generator; safetensors has both)"
     )
-    add_run_flags(parser)
+    add_checkpoint_flags(parser)
     parser.add_argument("--out", metavar="FILE", help="(default: generator.onnx and so on)")
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _export(args))
@@ -37,7 +37,7 @@ def _export(args: argparse.Namespace) -> None:
     out = Path(args.out or (f"gan{suffix}" if args.format == "safetensors" else f"{args.network}{suffix}"))
     check_printable(args.source, str(out))
     check_new_file(out, (suffix,), f" for --format {args.format}")
-    loaded = load_sampling_run(Path(args.source), args)
+    loaded = load_source(Path(args.source), args)
     run = loaded.run
     match args.format:
         case "stablehlo":

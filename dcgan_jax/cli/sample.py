@@ -10,10 +10,10 @@ import numpy as np
 
 from dcgan_jax.cli.common import (
     Parser,
-    add_run_flags,
+    add_checkpoint_flags,
     check_new_file,
     check_printable,
-    load_sampling_run,
+    load_source,
     run_inference_command,
 )
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
@@ -27,7 +27,7 @@ def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     """Draw images into a ``.png`` or an ``.npy``; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Draw images with the generator of a run.")
     parser.add_argument("source", metavar="RUN", help="a run directory")
-    add_run_flags(parser)
+    add_checkpoint_flags(parser)
     parser.add_argument("--samples", type=int, default=16, metavar="N", help="number of images (default: 16)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: 0)")
     parser.add_argument("--out", default="samples.png", metavar="FILE", help="a .png grid, or an .npy of uint8 images")
@@ -43,7 +43,7 @@ def _sample(args: argparse.Namespace) -> None:
         raise ConfigError(f"--samples must be between 1 and {MAX_SAMPLES}, got {args.samples}")
     if not 0 <= args.seed < 2**31:
         raise ConfigError(f"--seed must be between 0 and {2**31 - 1}, got {args.seed}")
-    loaded = load_sampling_run(Path(args.source), args)
+    loaded = load_source(Path(args.source), args)
     images = sample_in_batches(loaded.run.state, jax.random.key(args.seed, impl="threefry2x32"), args.samples)
     if not np.isfinite(images).all():
         raise ConfigError(f"the generator of {args.source} draws numbers that are NaN or infinite: nothing was written")

@@ -24,7 +24,7 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     """Train with these arguments (the process's if None).
 
     Returns:
-      The exit code: 0 done, or saved after SIGTERM; 2 unusable input or a fault, reported in one line; 3 a loss or
+      The exit code: 0 done, or saved after SIGTERM; 2 bad input or a failure, reported in one line; 3 a loss or
       parameter that is not finite; 4 stopped by --stop-on-collapse; 130 saved after Ctrl-C.
     """
     given = vars(_parser(prog).parse_args(argv))

@@ -1,7 +1,7 @@
 """Checkpoints: the whole state of a run on disk, a directory for each saved step.
 
     checkpoints/500/
-      state/        parameters, batch statistics, optimizer slots and the step, by Orbax
+      state/        parameters, batch statistics, optimizer states and the step, by Orbax
       run.json      the format's version, the config, the run's key, the collapse detector's state, the environment
       SHA256SUMS    the digest of each file above; ``sha256sum -c SHA256SUMS`` checks them by hand
 
@@ -45,9 +45,9 @@ class Checkpoint(NamedTuple):
     Attributes:
       state: the state, its step included.
       key: the run's key.
-      config: as passed to `save_checkpoint`; under ``settings`` in ``run.json``.
-      collapse: likewise; under ``watchdog``.
-      environment: `environment_info` when it was saved; under ``written_by``.
+      config: as passed to `save_checkpoint`; ``run.json`` keeps the key ``settings`` of earlier versions for it.
+      collapse: likewise; ``watchdog`` in ``run.json``.
+      environment: `environment_info` when it was saved; ``written_by`` in ``run.json``.
     """
 
     state: GANState

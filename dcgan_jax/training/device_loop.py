@@ -1,4 +1,4 @@
-"""Steps on the devices: batches, calls of one or many steps, and their metrics."""
+"""Steps on the devices: batches, dispatches of one or many steps, and their losses and accuracies."""
 
 import functools
 from collections import deque
@@ -14,7 +14,7 @@ from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import batch_sharding
 from dcgan_jax.training.finite import check_finite_metrics
 
-_STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is obeyed within a second or so
+_STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is handled within a second or so
 
 
 def sample_batch(dataset: jax.Array, key: jax.Array, batch_size: int) -> jax.Array:
@@ -33,9 +33,9 @@ def run_steps(
     capacity: int,
     sharding: NamedSharding | None = None,
 ) -> tuple[GANState, Metrics]:
-    """The run's next ``steps`` steps in one call to the devices. ``state`` is donated: its buffers are reused.
+    """The run's next ``steps`` steps in one dispatch. ``state`` is donated: its buffers are reused.
 
-    Batch, noise and dropout are functions of the run's key and of each step's number, not of the call.
+    Batch, noise and dropout are functions of the run's key and of each step's number, not of the dispatch.
 
     Args:
       state: from `init_state`.
@@ -43,7 +43,7 @@ def run_steps(
       key: the run's.
       steps: at most ``capacity``. It is not static: one compiled program serves every number of steps.
       batch_size: images per step.
-      capacity: the most steps per call; 1 leaves the loop out of the program.
+      capacity: the most steps per dispatch; 1 leaves the loop out of the program.
       sharding: of the batch, over devices that each hold ``state`` and ``dataset``.
 
     Returns:
@@ -70,10 +70,10 @@ def run_steps(
 
 
 class StepRunner:
-    """Dispatches a run's steps to the devices, a bounded number of calls ahead of them, and fetches the metrics.
+    """Dispatches a run's steps to the devices, a bounded number ahead of them, and fetches the metrics.
 
     Attributes:
-      calls: calls to the devices so far.
+      calls: dispatches so far.
     """
 
     def __init__(self, config: TrainConfig, dataset: jax.Array, key: jax.Array, mesh: Mesh, step: int):
@@ -83,19 +83,19 @@ class StepRunner:
         self._config, self._dataset, self._key, self._sharding = config, dataset, key, batch_sharding(mesh)
         self._step = step
         self._capacity = min(config.steps_per_call or (1 if on_cpu else _STEPS_PER_CALL), config.steps)
-        # At most two calls are dispatched ahead of the devices, so that a signal is soon obeyed. None where one CPU is
-        # several devices: they share its threads, and calls that wait for each other's could occupy all of them.
+        # At most two dispatches are ahead of the devices, so that a signal is soon handled. Zero where one CPU is
+        # several devices: they share its threads, and programs that wait for each other could occupy all of them.
         self._ahead = 0 if on_cpu and mesh.size > 1 else 2
         self._pending: deque[Metrics] = deque()
         self._unread: list[tuple[int, Metrics]] = []  # the steps before each call since the last fetch, and its metrics
 
-    def advance(self, state: GANState, stop: int) -> tuple[GANState, int, int]:
-        """Dispatch the next call, which ends at step ``stop`` at the latest.
+    def advance(self, state: GANState, last: int) -> tuple[GANState, int, int]:
+        """Dispatch the next steps, up to step ``last`` at most.
 
         Returns:
-          The new state, and the number of steps before and after the call.
+          The new state, and the number of steps before and after.
         """
-        before, self._step = self._step, min(self._step + self._capacity, stop)
+        before, self._step = self._step, min(self._step + self._capacity, last)
         state, metrics = run_steps(
             state,
             self._dataset,

@@ -134,8 +134,8 @@ def broadcast_arrays(tree: Any) -> Any:
 
 
 def preemption_signal(call: int) -> signal.Signals | None:
-    """SIGTERM, if any process of the job received it and all of them should stop after this call.
+    """SIGTERM, if any process of the job received it and all of them should stop after this dispatch.
 
-    Each process has to ask after every call to the devices, counted from 1.
+    Each process has to ask after every dispatch, counted from 1.
     """
     return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(call) else None

@@ -20,7 +20,7 @@ def check_finite_metrics(step: int, metrics: dict[str, float]) -> None:
 
 
 def check_finite(state: GANState, step: int) -> None:
-    """Raises: NotFiniteError if a parameter, statistic or optimizer slot is not finite."""
+    """Raises: NotFiniteError if a parameter, statistic or optimizer state is not finite."""
     for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_are_finite(state))):
         if not finite:
             name = jax.tree_util.keystr(path, simple=True, separator="/")

@@ -101,12 +101,12 @@ def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
             writer.begin(state, mesh)
         stop = stack.enter_context(stop_signals())
         while step < config.steps:
-            # Steps, up to the next one whose state is needed here. The stop is asked for once a call.
+            # Steps, up to the next one whose state is needed here. Signals are checked once per dispatch.
             state, before, step = runner.advance(state, schedule.next_stop(step, config))
             stop_signal = stop(runner.calls)
             stopping = stop_signal is not None
             due = schedule.due(before, step, config, stopping=stopping)
-            # Metrics. Every process reads them, and meets one that is not finite.
+            # Metrics. Every process fetches them, and raises if one is not finite.
             if due.log or due.save:
                 rows = runner.fetch_metrics()
                 if writer:
@@ -118,10 +118,10 @@ def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
                 writer.save_samples(state)
             # Collapse. The primary detects it, and all processes stop.
             if config.stop_on_collapse and any(due):
-                collapsed = broadcast_json(writer and writer.collapsed)
+                collapsed = broadcast_json(writer and writer.should_stop)
                 if collapsed:
                     break
-            # Checkpoint. Nothing that is not finite is ever saved.
+            # Checkpoint, after a check that every number is finite.
             if due.save:
                 check_finite(local_replica(state), step)
                 if writer:
@@ -137,7 +137,7 @@ def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
 
 
 def _place(run: Run, mesh: Any) -> tuple[GANState, jax.Array, jax.Array]:
-    """The state, the data set and the run's key on every device of the mesh, by one program for new and old runs."""
+    """The state, the data set and the run's key, replicated over the mesh alike for new and resumed runs."""
     images = load_dataset(run.config.dataset, data_dir=run.config.data_dir)
     key = run.keys["run"]
     state, dataset, key_data = replicate((run.state, images, jax.random.key_data(key)), mesh)

@@ -40,13 +40,13 @@ class Reporter:
         self._bar.write(line) if self._bar is not None else print(line, flush=True)
 
     def update(self, step: int) -> None:
-        """Note that the steps up to this one have been dispatched; after a few calls, print the time that is left."""
+        """Note that the steps up to this one are dispatched; after a few dispatches, print the time that is left."""
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
         now = time.perf_counter()
         self._calls += 1
         if self._calls == 4:
-            # Earlier calls compile and fill the queue; each later one waits for one to end.
+            # Earlier dispatches compile and fill the queue; each later one waits for one to end.
             self._first = (step, now)
         elif self._first is not None and not self._forecast_printed:
             steps, seconds = step - self._first[0], now - self._first[1]

@@ -65,7 +65,7 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
 def resume_run(config: TrainConfig) -> Run:
     """The run in ``config.workdir`` at its latest valid checkpoint, or at its start if it has none.
 
-    Newer checkpoints, which are damaged, are quarantined. What differs in the environment is printed.
+    Newer checkpoints, which are damaged, are quarantined. A warning is printed if the environment differs.
 
     Raises:
       CheckpointError: if the run has checkpoints and none of them is valid.
@@ -142,7 +142,7 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array])
 
 
 def _latest_step(checkpoints: Path) -> int | None:
-    """The step of the latest valid checkpoint, or None; newer ones, which are damaged, are printed."""
+    """The step of the latest valid checkpoint, or None; prints a warning for each newer one, which is damaged."""
     step, problems = latest_valid_step(checkpoints)
     for problem in problems:
         print(f"{problem}; falling back to step {step}", file=sys.stderr, flush=True)

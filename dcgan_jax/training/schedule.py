@@ -6,7 +6,7 @@ from dcgan_jax.training.config import TrainConfig
 
 
 class Due(NamedTuple):
-    """What is due after a call to the devices.
+    """What is due after a dispatch of steps.
 
     Attributes:
       log: a row of metrics.
@@ -40,7 +40,11 @@ def next_stop(step: int, config: TrainConfig) -> int:
 
 
 def due(before: int, step: int, config: TrainConfig, *, stopping: bool) -> Due:
-    """What is due after the steps ``before + 1`` to ``step``; the last step, or that of a stop, is saved."""
+    """What is due after the steps ``before + 1`` to ``step``; the last step, or that of a stop, is saved.
+
+    Only rows of metrics can be due for a step before the last of these: `next_stop` ends a dispatch wherever samples,
+    an evaluation or a checkpoint are due.
+    """
     evaluate = config.eval_every is not None and step % config.eval_every == 0
     last = stopping or step == config.steps
     return Due(

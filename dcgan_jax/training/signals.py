@@ -14,11 +14,11 @@ from dcgan_jax.training.distributed import preemption_signal
 def stop_signals() -> Iterator[Callable[[int], signal.Signals | None]]:
     """Within, the first SIGINT or SIGTERM only requests a stop, so that the step can end; a second acts at once.
 
-    It yields a function to call after each call to the devices, with the number of calls so far: the signal to stop
-    for, or None. In a job of several processes all stop after the same call, and SIGINT is passed on as the SIGTERM
+    It yields a function to call after each dispatch of steps, with the number of dispatches so far: the signal to stop
+    for, or None. In a job of several processes all stop after the same dispatch, and SIGINT is passed on as the SIGTERM
     that JAX watches for.
 
-    A shell starts background commands with SIGINT ignored. It is obeyed here all the same: somebody sent it.
+    A shell starts background commands with SIGINT ignored. It is handled here all the same: somebody sent it.
     """
     defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     received: list[signal.Signals] = []

@@ -35,7 +35,7 @@ class RunWriter:
     The states it is given are replicated over the devices; samples are drawn on one of them.
 
     Attributes:
-      collapsed: whether the run should stop because it has collapsed.
+      should_stop: whether the run has collapsed and has to stop for it (``--stop-on-collapse``).
       reporter: prints to the terminal.
     """
 
@@ -48,7 +48,7 @@ class RunWriter:
         collapse: dict[str, Any] | None = None,
         thresholds: CollapseThresholds | None = None,
     ):
-        """Begin after ``step`` steps.
+        """Open the run directory's files for writing, after ``step`` steps; ``config.json`` is written at once.
 
         Args:
           config: the run's, with the run directory as ``workdir``.
@@ -58,7 +58,7 @@ class RunWriter:
           collapse: the state of the collapse detector, for a run that resumes.
           thresholds: the collapse detector's.
         """
-        self.collapsed = False
+        self.should_stop = False
         self._config, self._keys, self._reals = config, keys, reals
         self._run_dir = Path(str(config.workdir))
         self._checkpoints, self._samples = self._run_dir / "checkpoints", self._run_dir / "samples"
@@ -67,7 +67,7 @@ class RunWriter:
         truncate_metrics(self._run_dir / "metrics.jsonl", step)
         digits = config.dataset == "mnist"
         self._detector = CollapseDetector(step, reals / 255, digits, collapse, thresholds)
-        self._best = _best_evaluation(self._run_dir, config.eval_samples)
+        self._best = best_evaluation(self._run_dir, config.eval_samples)
         self._rows = (self._run_dir / "metrics.jsonl").open("a")
         self._began = time.perf_counter()
         self.reporter = Reporter(config, step)
@@ -119,7 +119,7 @@ class RunWriter:
         self._warn(step, self._detector.observe_images(step, images))
 
     def save_checkpoint(self, state: GANState, evaluating: bool) -> None:
-        """A checkpoint, after what it stands for: an evaluation if it is due, the rows, the final samples."""
+        """Save a checkpoint, and before it the evaluation if one is due, all rows so far, and the final samples."""
         step = int(state.step)
         if evaluating:
             row = self._evaluate(state)
@@ -136,7 +136,7 @@ class RunWriter:
 
     def finish(self, step: int) -> None:
         """Print how the run ended at ``step``."""
-        if self.collapsed:
+        if self.should_stop:
             healthy = self._steps_up_to(self._detector.healthy_until)
             message = "no checkpoint from before it is left"
             if healthy:
@@ -173,10 +173,10 @@ class RunWriter:
         """The steps of the checkpoints up to a step, the newest first."""
         return [step for step in checkpoint_steps(self._checkpoints) if step <= last]
 
-    def _warn(self, step: int, collapse: str | None) -> None:
-        if collapse:
-            self.reporter.print(f"warning: at step {step:,} {collapse}")
-            self.collapsed = self._config.stop_on_collapse
+    def _warn(self, step: int, message: str | None) -> None:
+        if message:
+            self.reporter.print(f"warning: at step {step:,} {message}")
+            self.should_stop = self._config.stop_on_collapse
 
     def _evaluate(self, state: GANState) -> dict[str, Any]:
         """The row of an evaluation. Images that cannot be scored, all the same for example, do not end a run."""
@@ -204,7 +204,7 @@ def _fid(row: dict[str, Any]) -> tuple[float, int] | None:
     return (evaluation["scores"]["fid"], row["step"]) if evaluation else None
 
 
-def _best_evaluation(run_dir: Path, samples: int) -> tuple[float, int] | None:
+def best_evaluation(run_dir: Path, samples: int) -> tuple[float, int] | None:
     """The lowest FID of ``samples`` images among a run's rows, and its step, if its checkpoint exists."""
     saved, found = checkpoint_steps(run_dir / "checkpoints"), []
     for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
