@@ -148,7 +148,7 @@ def run_program(name, *arguments, **environment):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), **environment},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,  # only catches a hang
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
