@@ -211,7 +211,7 @@ def test_interrupt_of_other_command_is_one_line(finished, tmp_path, monkeypatch,
         raise KeyboardInterrupt
 
     monkeypatch.setattr("os.replace", interrupt)
-    assert run_cli("sample", finished[0], "--out", tmp_path / "a.npy") == 130
+    assert run_cli("export", finished[0], "--format", "safetensors", "--out", tmp_path / "a.safetensors") == 130
     assert capsys.readouterr().err == "interrupted\n"
     assert list(tmp_path.iterdir()) == []
 
