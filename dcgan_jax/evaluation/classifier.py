@@ -56,7 +56,11 @@ def load_classifier(path: Path = WEIGHTS) -> dict[str, Any]:
     Raises:
       ClassifierError: if the file is missing or damaged.
     """
-    content = read_verified(path, _SHA256, ClassifierError, "reinstall dcgan-jax")
+    return parse_weights(read_verified(path, _SHA256, ClassifierError, "reinstall dcgan-jax"))
+
+
+def parse_weights(content: bytes) -> dict[str, Any]:
+    """Variables of a network from the content of an ``.npz`` of arrays named by their path; nothing is executed."""
     params: dict[str, Any] = {}
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         for name in arrays.files:
