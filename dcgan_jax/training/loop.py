@@ -94,10 +94,8 @@ def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
     step, stop_signal, collapsed = int(state.step), None, False
     runner = StepRunner(config, dataset, key, mesh, step)
     with contextlib.ExitStack() as stack:
-        writer = None
-        if is_primary():
-            reals = jax.device_get(sample_batch(local_replica(dataset), run.keys["reals"], GRID))
-            writer = stack.enter_context(RunWriter(config, run.keys, reals, step, run.collapse, thresholds))
+        writer = stack.enter_context(_open_writer(run, dataset, thresholds)) if is_primary() else None
+        if writer:
             writer.begin(state, mesh)
         stop = stack.enter_context(stop_signals())
         while step < config.steps:
@@ -134,6 +132,12 @@ def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
             writer.finish(step)
     stopped_by = None if collapsed or step == config.steps else stop_signal
     return Outcome(local_replica(state), Path(str(config.workdir)), stopped_by, collapsed)
+
+
+def _open_writer(run: Run, dataset: jax.Array, thresholds: CollapseThresholds | None) -> RunWriter:
+    """The primary's writer of the run's files, with the real images that it shows."""
+    reals = jax.device_get(sample_batch(local_replica(dataset), run.keys["reals"], GRID))
+    return RunWriter(run.config, run.keys, reals, int(run.state.step), run.collapse, thresholds)
 
 
 def _place(run: Run, mesh: Any) -> tuple[GANState, jax.Array, jax.Array]:
