@@ -1,0 +1,214 @@
+"""Evaluations in a run, and the commands that evaluate a run and sample from it."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import all_files, assert_same_bits, metric_rows, one_error_line, run_cli
+
+from dcgan_jax import TrainConfig, evaluate_images, load_run, train
+from dcgan_jax.evaluation.scoring import Evaluation, Scores
+from dcgan_jax.training import writer
+from dcgan_jax.training.checkpoint import checkpoint_steps
+from dcgan_jax.training.run import create_run
+from dcgan_jax.training.run_dir import truncate_metrics
+from dcgan_jax.training.setup import create_state
+
+PROGRAM = {"batch_size": 2, "ema": 0.9}  # one compiled program for all runs here
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """Two runs of ten steps with a moving average and evaluations, one of them resumed after seven steps."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    whole, halves = folder / "whole", folder / "halves"
+    flags = ["--sample-every", 5, "--checkpoint-every", 3, "--keep-checkpoints", 1, "--log-every", 3]
+    flags += ["--eval-every", 4, "--eval-samples", 129, "--batch-size", PROGRAM["batch_size"], "--ema", PROGRAM["ema"]]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert run_cli("train", "--steps", 10, "--workdir", whole, *flags) == 0
+        assert run_cli("train", "--steps", 7, "--workdir", halves, *flags) == 0
+        assert run_cli("train", "--steps", 10, "--workdir", halves, "--resume") == 0
+    message = "samples and evaluations use the moving average of the generator (--ema 0.9)"
+    assert out.getvalue().count(message) == 3
+    return whole, halves
+
+
+def test_run_keeps_its_best_and_newest_checkpoints(evaluated):
+    run_dir, _ = evaluated
+    scored = {row["step"]: row for row in metric_rows(run_dir) if "evaluation" in row}
+    assert list(scored) == [4, 8]
+    assert {row["weights"] for row in scored.values()} == {"average 0.9"}
+    best = min(scored, key=lambda step: scored[step]["evaluation"]["scores"]["fid"])
+    assert checkpoint_steps(run_dir / "checkpoints") == sorted({10, best}, reverse=True)
+    assert [row["step"] for row in metric_rows(run_dir) if "d_loss" in row] == [1, 3, 6, 9]
+
+
+def test_resumed_run_has_the_same_evaluations(evaluated):
+    """And the same checkpoints, moving average and samples."""
+    whole, halves = evaluated
+    assert metric_rows(whole) == metric_rows(halves)
+    assert checkpoint_steps(whole / "checkpoints") == checkpoint_steps(halves / "checkpoints")
+    assert_same_bits(load_run(whole).state, load_run(halves).state)
+    for name in ("5.png", "10.png"):
+        assert (whole / "samples" / name).read_bytes() == (halves / "samples" / name).read_bytes()
+
+
+def test_commands_use_the_average_if_there_is_one(evaluated, tmp_path, capsys):
+    run_dir, _ = evaluated
+    step = checkpoint_steps(run_dir / "checkpoints")[-1]
+    (row,) = [row for row in metric_rows(run_dir) if row["step"] == step and "evaluation" in row]
+    assert run_cli("evaluate", run_dir, "--checkpoint", step, "--samples", 129, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["weights"] == "average 0.9"
+    assert result["scores"] == row["evaluation"]["scores"]  # the same noise as in training
+    assert run_cli("sample", run_dir, "--out", tmp_path / "a.npy") == 0
+    assert "average 0.9 weights" in capsys.readouterr().out
+    assert run_cli("sample", run_dir, "--weights", "last", "--out", tmp_path / "b.npy") == 0
+    assert "last weights" in capsys.readouterr().out
+    assert (np.load(tmp_path / "a.npy") != np.load(tmp_path / "b.npy")).any()
+
+
+def test_best_checkpoint_is_kept_after_each_stop(tmp_path, monkeypatch):
+    """Evaluations at steps 3, 6 and 9 score 1, 3 and 2; the run stops at some of them, between them and at the end.
+
+    If it is resumed without evaluations, there are no more of them, and the best one's checkpoint stays.
+    """
+
+    def score(state, key, samples):
+        fid = {3: 1.0, 6: 3.0, 9: 2.0}[int(state.step)]
+        scores = Scores(fid, *[0.0] * 5, [0.1] * 10, 0.0, [], 0.0)
+        return Evaluation(samples, scores, scores)
+
+    monkeypatch.setattr(writer, "evaluate", score)
+    config = TrainConfig(workdir=str(tmp_path / "run"), checkpoint_every=2, keep_checkpoints=1, eval_every=3, **PROGRAM)
+    for stop in (3, 4, 7, 9, 10):
+        train(dataclasses.replace(config, steps=stop), resume=stop > 3)
+        assert checkpoint_steps(tmp_path / "run" / "checkpoints") == sorted({stop, 3}, reverse=True)
+    train(dataclasses.replace(config, steps=12, eval_every=None), resume=True)
+    assert checkpoint_steps(tmp_path / "run" / "checkpoints") == [12, 3]
+    assert [row["step"] for row in metric_rows(tmp_path / "run") if "evaluation" in row] == [3, 6, 9]
+
+
+def test_rows_edited_by_hand_are_passed_over(evaluated, tmp_path):
+    """They neither end a run nor count as its best evaluation."""
+    run_dir = shutil.copytree(evaluated[0], tmp_path / "run")
+    before = (run_dir / "metrics.jsonl").read_text()
+    odd = ['{"step": 4, "evaluation": 7}', '{"step": 4, "evaluation": {"scores": {}}}', "[" * 100_000, '{"step": "x"}']
+    text = "\ufeff" + before + "\n".join(odd)
+    (run_dir / "metrics.jsonl").write_text(text, encoding="utf-8")
+    truncate_metrics(run_dir / "metrics.jsonl", 9)
+    best = writer.best_evaluation(run_dir, 129)
+    assert best is not None
+    assert best[1] in checkpoint_steps(run_dir / "checkpoints")
+    assert writer.best_evaluation(run_dir, 150) is None  # scores of another number of images are others
+    assert (run_dir / "metrics.jsonl").read_text().startswith(before)
+
+
+def test_config_other_than_its_checkpoints(evaluated, tmp_path, capsys):
+    """A config.json that was edited is reported."""
+    run_dir = shutil.copytree(evaluated[0], tmp_path / "run")
+    text = (run_dir / "config.json").read_text()
+    (run_dir / "config.json").write_text(text.replace('"ema": 0.9', '"ema": 0.5'))
+    assert run_cli("evaluate", run_dir, "--samples", 129) == 2
+    assert "has ema 0.9, not 0.5" in one_error_line(capsys)
+
+
+def test_failed_evaluation_does_not_end_a_run(tmp_path, capsys):
+    """The generator starts with a bias so large that every pixel is white, and has no gradient."""
+    config = TrainConfig(workdir=str(tmp_path / "run"), steps=2, eval_every=1, eval_samples=129, **PROGRAM)
+    state, keys = create_state(config)
+    params = dict(state.generator.params)
+    params["conv_4"] = {**params["conv_4"], "bias": jnp.full(1, 100.0)}
+    create_run(config, state.replace(generator=state.generator.replace(params=params)), keys)
+    assert train(config, resume=True).state.step == 2
+    assert "warning: the evaluation at step 1 failed: all images are the same" in capsys.readouterr().out
+    assert [row["evaluation"] for row in metric_rows(tmp_path / "run") if "evaluation" in row] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--eval-every", 5, "--dataset", "kmnist"], "only mnist can be evaluated"),
+        (["--eval-every", 5, "--eval-samples", 100], "--eval-samples must be 129 to 60000, got 100"),
+        (["--eval-every", 0], "--eval-every must be between 1 and"),
+        (["--ema", 1], "--ema must be above 0 and below 1, got 1.0"),
+        (["--ema", "nan"], "--ema must be above 0 and below 1, got nan"),
+        (["--fakes", "eval"], "--fakes must be one of inference, training"),
+    ],
+)
+def test_evaluation_flags_are_checked(flags, message, tmp_path, capsys):
+    assert run_cli("train", *flags, "--workdir", tmp_path / "run") == 2
+    assert message in one_error_line(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluate_prints_a_table_or_json(finished, capsys):
+    """And changes nothing in the run directory."""
+    run_dir, _ = finished
+    before = all_files(run_dir)
+    assert run_cli("evaluate", run_dir, "--samples", 129) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == f"{run_dir} at step 11, last weights: 129 images; floor: as many real ones"
+    assert "FID (lower is better)" in out
+    assert run_cli("evaluate", run_dir, "--samples", 129, "--checkpoint", 8, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["run"], result["step"], result["weights"], result["samples"]) == (str(run_dir), 8, "last", 129)
+    assert set(result["scores"]) == set(result["floor"])
+    assert result["scores"]["fid"] > result["floor"]["fid"]
+    assert all_files(run_dir) == before
+
+
+def test_evaluate_scores_an_npy(mnist, tmp_path, capsys):
+    np.save(tmp_path / "theirs.npy", mnist[:129])
+    assert run_cli("evaluate", tmp_path / "theirs.npy", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["images"] == str(tmp_path / "theirs.npy")
+    assert result["scores"] == evaluate_images(mnist[:129]).to_json()["scores"]
+
+
+def test_evaluate_reports_errors_in_one_line(finished, tmp_path, capsys):
+    run_dir, _ = finished
+    (tmp_path / "text.npy").write_text("no array")
+    np.save(tmp_path / "objects.npy", np.array([{}, None]))
+    for argv, message in [
+        ([tmp_path / "nowhere"], "holds no readable config.json"),
+        ([run_dir, "--checkpoint", 7], "has no checkpoint 7 to read: it has"),
+        ([run_dir, "--samples", 128], "--samples must be 129 to 60000, got 128"),
+        ([run_dir, "--samples", "many"], "invalid int value: 'many'"),
+        ([run_dir, "--weights", "average"], "keeps no average: it was trained without --ema"),
+        ([tmp_path / "none.npy"], "No such file"),
+        ([tmp_path / "text.npy"], "it is not a complete .npy of numbers"),
+        ([tmp_path / "objects.npy"], "it is not a complete .npy of numbers"),
+        ([tmp_path / "text.npy", "--samples", 200], "--samples is for runs"),
+        (["caf\udce9.npy"], "file names must be printable text, got 'caf\\udce9.npy'"),
+    ]:
+        assert run_cli("evaluate", *argv) == 2
+        assert message in one_error_line(capsys)
+
+
+def test_sample_writes_a_png_or_an_npy(finished, tmp_path, capsys):
+    run_dir, _ = finished
+    assert run_cli("sample", run_dir, "--samples", 5, "--out", tmp_path / "five.npy") == 0
+    assert "5 images" in capsys.readouterr().out
+    images = np.load(tmp_path / "five.npy")
+    assert (images.shape, images.dtype) == ((5, 28, 28, 1), np.uint8)
+    assert run_cli("sample", run_dir, "--samples", 5, "--seed", 1, "--out", tmp_path / "other.npy") == 0
+    assert (np.load(tmp_path / "other.npy") != images).any()
+    assert run_cli("sample", run_dir, "--out", tmp_path / "grid.png") == 0
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+    for flags in (
+        ["--out", tmp_path / "five.npy"],
+        ["--out", "x.jpg"],
+        ["--samples", 0],
+        ["--seed", -1],
+        ["--out", "\udce9.png"],
+    ):
+        capsys.readouterr()
+        assert run_cli("sample", run_dir, *flags) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert (np.load(tmp_path / "five.npy") == images).all()
