@@ -13,9 +13,15 @@ os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is first imported
 # Every program is compiled once a session, whichever process needs it first: this one, pytest-xdist's workers, which
 # inherit the variables, or the commands under test. The folder is laid out as a user's cache directory.
 _OWNER = "DCGAN_JAX_TEST_CACHE" not in os.environ
-CACHE_HOME = Path(os.environ.setdefault("DCGAN_JAX_TEST_CACHE", tempfile.mkdtemp(prefix="dcgan-jax-test-")))
+CACHE_HOME = Path(tempfile.mkdtemp(prefix="dcgan-jax-test-") if _OWNER else os.environ["DCGAN_JAX_TEST_CACHE"])
+os.environ["DCGAN_JAX_TEST_CACHE"] = str(CACHE_HOME)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE_HOME / "dcgan-jax" / "xla")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+# By default glibc keeps freed memory in many arenas, 0.7 GiB a worker. These are read when a process starts: for
+# pytest-xdist's workers and for the processes under test.
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**20))
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
