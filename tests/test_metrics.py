@@ -125,7 +125,7 @@ def test_class_shares_and_their_divergence():
     assert metrics.confident_share(logits) == 0.5
 
 
-def test_nearest_distance_agrees_with_scikit_learn():
+def test_nearest_distances_match_scikit_learn():
     rng = np.random.default_rng(0)
     images, others = rng.random((700, 784)), rng.random((1300, 784))
     images[5] = others[7] + 1e-3 / 28  # 1e-3 away: |a|^2 - 2 ab + |b|^2 alone would lose it in float32

@@ -70,7 +70,7 @@ def test_noise_is_uniform_between_minus_1_and_1(key):
     assert abs(z.mean()) < 5 * (1 / 3 / z.size) ** 0.5
 
 
-def test_training_mode_drops_out_and_keeps_stats(key):
+def test_training_mode_updates_the_statistics(key):
     """Two dropout keys give two images, and the moving statistics take a tenth of the batch's."""
     z, generator = sample_noise(key, 4, 100), Generator(image_shape=(4, 4, 1))
     variables = jax.jit(generator.init)(key, z)
