@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dcgan_jax.pinning import at_least_float32
+
 
 class _Bilinear(NamedTuple):
     """A convolution along one axis as ``output @ ((kernel @ taps) * (input @ pixels))``, in fewer products.
@@ -96,7 +98,7 @@ def conv2d_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     _, h, w, c_in = x.shape
     k, _, _, c_out = kernel.shape
     dtype = jnp.result_type(x, kernel)
-    wide = jnp.promote_types(dtype, jnp.float32)
+    wide = at_least_float32(dtype)
     if dtype != wide:
         return conv2d_cpu(x.astype(wide), kernel.astype(wide), stride).astype(dtype)
     if c_in * k * k <= 128:

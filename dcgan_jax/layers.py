@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from dcgan_jax.cpu_conv import conv2d_cpu, depth_to_space
+from dcgan_jax.pinning import pin_key
 
 
 def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, plain: bool = False) -> jax.Array:
@@ -93,7 +94,7 @@ def dropout(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
     if threshold == 0:
         return x
     c = x.shape[-1]
-    words = jax.random.bits(key, (*x.shape[:-1], -(-c // 2)), jnp.uint32)
+    words = jax.random.bits(pin_key(key), (*x.shape[:-1], -(-c // 2)), jnp.uint32)
     halves = lax.bitcast_convert_type(words, jnp.uint16)  # [..., ceil(C / 2), 2]
     halves = halves.reshape(*x.shape[:-1], -1)[..., :c]
     keep = halves >= np.uint16(threshold)

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dcgan_jax.pinning import at_least_float32
+
 
 class Losses(NamedTuple):
     """What the two networks minimise.
@@ -36,7 +38,7 @@ def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Ar
     real_logits, fake_logits = _float32(real_logits), _float32(fake_logits)
     real = optax.sigmoid_binary_cross_entropy(real_logits, jnp.ones_like(real_logits))
     fake = optax.sigmoid_binary_cross_entropy(fake_logits, jnp.zeros_like(fake_logits))
-    return _mean_of_both(real, fake)
+    return (real.sum() + fake.sum()) / (real.size + fake.size)  # without moving any where they are sharded
 
 
 def generator_loss(fake_logits: jax.Array) -> jax.Array:
@@ -57,18 +59,14 @@ CROSS_ENTROPY = Losses(discriminator_loss, generator_loss)  # the tutorial's
 
 def discriminator_accuracy(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     """Share of images classified correctly, at the threshold of Keras's binary accuracy: real if p > 0.5. In [0, 1]."""
-    return _mean_of_both(real_logits > 0, fake_logits <= 0)
+    right = (real_logits > 0).sum(dtype=jnp.int32) + (fake_logits <= 0).sum(dtype=jnp.int32)
+    return right.astype(jnp.float32) / (real_logits.size + fake_logits.size)
 
 
 def generator_accuracy(fake_logits: jax.Array) -> jax.Array:
     """Share of fakes that the discriminator classifies as real. In [0, 1]."""
-    return (fake_logits > 0).mean()
-
-
-def _mean_of_both(real: jax.Array, fake: jax.Array) -> jax.Array:
-    """The mean over all elements, without moving any where they are sharded."""
-    return (real.sum() + fake.sum()) / (real.size + fake.size)
+    return (fake_logits > 0).mean(dtype=jnp.float32)
 
 
 def _float32(logits: jax.Array) -> jax.Array:
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return logits.astype(at_least_float32(logits.dtype))

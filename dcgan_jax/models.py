@@ -19,6 +19,7 @@ from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
 from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
+from dcgan_jax.pinning import at_least_float32
 
 DTYPES = ("float32", "bfloat16")  # what the networks may compute in
 
@@ -41,11 +42,11 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (_KERNEL_SIZE, _KERNEL_SIZE, x.shape[-1], self.features)
-        kernel = self.param("kernel", _KERNEL_INIT, shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        kernel = self.param("kernel", _KERNEL_INIT, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         x = upsample_conv2d(x, kernel, self.plain) if self.upsample else conv2d(x, kernel, self.stride, self.plain)
-        return x + bias
+        return x + bias[None, None, None]
 
 
 class Generator(nn.Module):
@@ -95,7 +96,7 @@ class Generator(nn.Module):
         x = normalise("norm_2", conv("conv_2", 64, upsample=True)(x))  # [B, 28, 28, 64]
         x = normalise("norm_3", conv("conv_3", 32)(x))  # [B, 28, 28, 32]
         x = conv("conv_4", channels)(x)  # [B, 28, 28, 1]
-        return nn.sigmoid(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        return nn.sigmoid(x.astype(at_least_float32(x.dtype)))
 
 
 class Discriminator(nn.Module):

@@ -1,11 +1,14 @@
 """RMSprop as Keras defines it, as an Optax transformation, and the tutorial's published settings."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import DTypeLike
+
+from dcgan_jax.pinning import at_least_float32
 
 Scalar = float | jax.Array
 
@@ -64,16 +67,26 @@ def rmsprop(
             updates = jax.tree.map(lambda g: jnp.clip(g, -bound, bound), updates)
         nu = jax.tree.map(lambda g, v: 0.9 * v + 0.1 * jnp.square(g), updates, state.nu)
         base = learning_rate(state.count) if callable(learning_rate) else learning_rate
-        lr = base / (1.0 + decay * state.count.astype(jnp.result_type(float)))
+
+        def rate(dtype: DTypeLike) -> jax.Array:
+            return jnp.asarray(base, dtype) / (1.0 + jnp.asarray(decay, dtype) * state.count.astype(dtype))
+
+        rates = {dtype: rate(dtype) for dtype in dict.fromkeys(map(_wide, jax.tree.leaves(updates)))}
 
         def step(g: jax.Array, v: jax.Array) -> jax.Array:
             root = jnp.sqrt(v + eps) if eps_in_sqrt else _sqrt(v) + eps
-            return jnp.asarray(-lr * g / root, g.dtype)
+            wide = _wide(g)
+            return jnp.asarray(-rates[wide] * g.astype(wide) / root.astype(wide), g.dtype)
 
         count = jnp.asarray(optax.safe_increment(state.count))
         return jax.tree.map(step, updates, nu), RMSpropState(count, nu)
 
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _wide(g: jax.Array) -> Any:
+    """The dtype that an update is computed in: that of the gradient, float32 at least."""
+    return at_least_float32(g.dtype)
 
 
 def _sqrt(v: jax.Array) -> jax.Array:

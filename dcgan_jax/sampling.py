@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.pinning import jax_defaults, pin_key
 from dcgan_jax.sharding import image_sharding, with_auto_axes
 from dcgan_jax.state import GANState
 
@@ -14,7 +15,7 @@ _BATCH = 500  # images that are drawn at a time: a few hundred megabytes
 
 def sample_noise(key: jax.Array, n: int, latent_size: int) -> jax.Array:
     """``n`` noise vectors [n, latent_size], uniform on [-1, 1) as in the tutorial."""
-    return jax.random.uniform(key, (n, latent_size), jnp.float32, -1.0, 1.0)
+    return jax.random.uniform(pin_key(key), (n, latent_size), jnp.float32, -1.0, 1.0)
 
 
 @jax.jit
@@ -33,6 +34,7 @@ def sample(state: GANState, key: jax.Array, n: int) -> jax.Array:
     return generate(state, sample_noise(key, n, state.latent_size))
 
 
+@jax_defaults()
 def sample_in_batches(state: GANState, key: jax.Array, n: int) -> np.ndarray:
     """As `sample`, for any ``n``: a few hundred images at a time, by one compiled program, as a NumPy array."""
     noise = sample_noise(key, n, state.latent_size)

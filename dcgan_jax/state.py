@@ -12,6 +12,7 @@ from flax import struct
 from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset
+from dcgan_jax.pinning import at_least_float32, flax_defaults, pin_key
 
 FAKES = ("inference", "training")  # the generator's modes for the fakes of the discriminator's update
 
@@ -40,13 +41,14 @@ class NetworkState(struct.PyTreeNode):
 
     def train(self, params: Any, x: jax.Array, dropout_key: jax.Array) -> tuple[jax.Array, Any]:
         """The network in training mode with these ``params``: its output and the updated ``batch_stats``."""
-        output, updates = self.module.apply(
-            {"params": params, "batch_stats": self.batch_stats},
-            x,
-            train=True,
-            rngs={"dropout": dropout_key},
-            mutable=["batch_stats"],
-        )
+        with flax_defaults():
+            output, updates = self.module.apply(
+                {"params": params, "batch_stats": self.batch_stats},
+                x,
+                train=True,
+                rngs={"dropout": pin_key(dropout_key)},
+                mutable=["batch_stats"],
+            )
         return output, updates.get("batch_stats", self.batch_stats)
 
     def update(self, grads: Any, batch_stats: Any, loss: jax.Array) -> "NetworkState":
@@ -79,17 +81,22 @@ class EMA(struct.PyTreeNode):
     def update(self, network: NetworkState) -> "EMA":
         """The average with ``network`` as the newest term."""
         count = self.count + 1
-        # The newest term's share, (1 - decay) / (1 - decay^t); expm1 keeps its digits while decay^t is near 1.
-        updates = count.astype(jnp.result_type(float))
-        share = (1 - self.decay) / -jnp.expm1(updates * math.log(self.decay)) if self.decay else 1.0
+        new = (network.params, network.batch_stats)
+        wide = [at_least_float32(leaf.dtype) for leaf in jax.tree.leaves(new)]
+        shares = {dtype: self._share(count.astype(dtype)) for dtype in dict.fromkeys(wide)}
 
         def mix(mean: jax.Array, new: jax.Array) -> jax.Array:
-            floating = jnp.issubdtype(new.dtype, jnp.floating)
-            return (mean + share * (new - mean)).astype(new.dtype) if floating else new
+            if not jnp.issubdtype(new.dtype, jnp.floating):
+                return new
+            wide = at_least_float32(new.dtype)
+            return (mean.astype(wide) + shares[wide] * (new - mean).astype(wide)).astype(new.dtype)
 
-        new = (network.params, network.batch_stats)
         params, batch_stats = jax.tree.map(mix, (self.params, self.batch_stats), new)
         return self.replace(count=count, params=params, batch_stats=batch_stats)
+
+    def _share(self, count: jax.Array) -> jax.Array | float:
+        """The newest term's, (1 - decay) / (1 - decay^count); expm1 keeps its digits while decay^count is near 1."""
+        return (1 - self.decay) / -jnp.expm1(count * math.log(self.decay)) if self.decay else 1.0
 
 
 class GANState(struct.PyTreeNode):
@@ -115,6 +122,7 @@ class GANState(struct.PyTreeNode):
     losses: Losses = struct.field(pytree_node=False, default=CROSS_ENTROPY)
 
 
+@jax.transfer_guard("allow")
 def init_state(
     key: jax.Array,
     *,
@@ -151,12 +159,13 @@ def init_state(
     generator = Generator() if generator is None else generator
     discriminator = Discriminator() if discriminator is None else discriminator
     tutorial = preset("tutorial")
-    generator_key, discriminator_key = jax.random.split(key)
-    z = jnp.zeros((1, latent_size))
-    # jit: the outputs that init throws away are then never computed.
-    g_variables = jax.jit(generator.init)(generator_key, z)
-    images = jax.eval_shape(generator.apply, g_variables, z)
-    d_variables = jax.jit(discriminator.init)(discriminator_key, jnp.zeros(images.shape, images.dtype))
+    generator_key, discriminator_key = jax.random.split(pin_key(key))
+    z = jnp.zeros((1, latent_size), jnp.float32)
+    with flax_defaults():
+        # jit: the outputs that init throws away are then never computed.
+        g_variables = jax.jit(generator.init)(generator_key, z)
+        images = jax.eval_shape(generator.apply, g_variables, z)
+        d_variables = jax.jit(discriminator.init)(discriminator_key, jnp.zeros(images.shape, images.dtype))
     network = _network(generator, g_variables, generator_tx or tutorial.generator)
     average = None
     if ema is not None:  # copies: a caller who donates the state may not donate a buffer twice

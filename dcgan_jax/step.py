@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from dcgan_jax.losses import discriminator_accuracy, generator_accuracy
+from dcgan_jax.pinning import at_least_float32, pin_key
 from dcgan_jax.sampling import generate, sample_noise
 from dcgan_jax.sharding import shard_like, state_shardings, with_auto_axes
 from dcgan_jax.state import GANState
@@ -35,7 +36,7 @@ def train_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANS
       TypeError: if the images are neither uint8 nor floating point.
       ValueError: if their shape is not that of the generator's images.
     """
-    discriminator_key, generator_key = jax.random.split(key)
+    discriminator_key, generator_key = jax.random.split(pin_key(key))
     state, d_metrics = discriminator_step(state, images, discriminator_key)
     state, g_metrics = generator_step(state, generator_key, images.shape[0], like=images)
     return state.replace(step=state.step + 1), {**d_metrics, **g_metrics}
@@ -54,13 +55,14 @@ def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tu
     Returns:
       The state with a new discriminator, and ``d_loss`` and ``d_accuracy`` before the update.
     """
-    noise_key, dropout_key, generator_key = jax.random.split(key, 3)
+    noise_key, dropout_key, generator_key = jax.random.split(pin_key(key), 3)
     z = shard_like(sample_noise(noise_key, images.shape[0], state.latent_size), images)  # [B, latent]
     if state.fakes == "training":
         fake, _ = state.generator.train(state.generator.params, z, generator_key)  # [B, H, W, C]
     else:
         fake = generate(state, z)  # [B, H, W, C]
-    real = _to_unit_range(images, fake.shape)  # [B, H, W, C]
+    fake = fake.astype(at_least_float32(fake.dtype))
+    real = _to_unit_range(images, fake)  # [B, H, W, C]
     # Real, fake, real, fake, ...: where the batch is sharded, no image moves to another device.
     both = jnp.stack([real, fake], axis=1).reshape(-1, *real.shape[1:])  # [2 B, H, W, C]
 
@@ -99,7 +101,7 @@ def generator_step(
     Raises:
       ValueError: if ``like`` has another number of rows.
     """
-    noise_key, generator_key, discriminator_key = jax.random.split(key, 3)
+    noise_key, generator_key, discriminator_key = jax.random.split(pin_key(key), 3)
     z = sample_noise(noise_key, batch_size, state.latent_size)  # [B, latent]
     if like is not None:
         if like.shape[0] != batch_size:
@@ -118,12 +120,12 @@ def generator_step(
     return state.replace(generator=generator, ema=ema), {"g_loss": g_loss, "g_accuracy": accuracy}
 
 
-def _to_unit_range(images: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Real images as float32 in [0, 1], checked against the shape of the fakes."""
-    if images.shape != shape:
-        raise ValueError(f"real images must have the generator's shape {shape}, got {images.shape}")
+def _to_unit_range(images: jax.Array, fake: jax.Array) -> jax.Array:
+    """Real images in [0, 1] in the dtype of the fakes, checked against their shape."""
+    if images.shape != fake.shape:
+        raise ValueError(f"real images must have the generator's shape {fake.shape}, got {images.shape}")
     if images.dtype == jnp.uint8:
-        return images.astype(jnp.float32) / 255
+        return images.astype(fake.dtype) / 255
     if jnp.issubdtype(images.dtype, jnp.floating):
-        return images.astype(jnp.float32)
+        return images.astype(fake.dtype)
     raise TypeError(f"real images must be uint8 or floating point in [0, 1], got {images.dtype}")

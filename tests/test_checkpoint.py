@@ -17,7 +17,6 @@ from dcgan_jax.training.checkpoint import (
     CheckpointError,
     DamagedCheckpointError,
     checkpoint_steps,
-    environment_info,
     expired_steps,
     latest_valid_step,
     quarantine_after,
@@ -27,6 +26,7 @@ from dcgan_jax.training.checkpoint import (
     steps_to_keep,
     verify_checkpoint,
 )
+from dcgan_jax.training.environment import environment_info
 
 CONFIG = {"batch_size": 6, "workdir": "somewhere"}
 

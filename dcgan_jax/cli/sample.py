@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from dcgan_jax.cli.common import (
@@ -19,6 +18,7 @@ from dcgan_jax.cli.common import (
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
 from dcgan_jax.files import replace_file
 from dcgan_jax.images import save_grid
+from dcgan_jax.pinning import seed_key
 from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.training.config import ConfigError
 
@@ -44,7 +44,7 @@ def _sample(args: argparse.Namespace) -> None:
     if not 0 <= args.seed < 2**31:
         raise ConfigError(f"--seed must be between 0 and {2**31 - 1}, got {args.seed}")
     loaded = load_source(Path(args.source), args)
-    images = sample_in_batches(loaded.run.state, jax.random.key(args.seed, impl="threefry2x32"), args.samples)
+    images = sample_in_batches(loaded.run.state, seed_key(args.seed), args.samples)
     if not np.isfinite(images).all():
         raise ConfigError(f"the generator of {args.source} draws numbers that are NaN or infinite: nothing was written")
     if out.suffix == ".png":

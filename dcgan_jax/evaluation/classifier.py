@@ -15,6 +15,7 @@ import numpy as np
 from dcgan_jax.errors import UserError
 from dcgan_jax.files import read_verified
 from dcgan_jax.layers import conv2d, dropout
+from dcgan_jax.pinning import jax_defaults
 
 FEATURES = 128
 WEIGHTS = Path(__file__).parent / "weights.npz"
@@ -72,6 +73,7 @@ def parse_weights(content: bytes) -> dict[str, Any]:
     return {"params": params}
 
 
+@jax_defaults()
 def classify(images: np.ndarray, variables: dict[str, Any] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Logits [N, 10] and features [N, 128] of images [N, 28, 28, 1], uint8 or in [0, 1], a few hundred at a time.
 

@@ -22,6 +22,7 @@ from dcgan_jax.evaluation.metrics import (
     neighbour_radii,
     precision_recall,
 )
+from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.sampling import generate, sample_in_batches
 from dcgan_jax.state import GANState
 
@@ -82,6 +83,7 @@ class Evaluation(NamedTuple):
         return {"samples": self.samples, "scores": self.scores._asdict(), "floor": self.floor._asdict()}
 
 
+@jax_defaults()
 def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation:
     """Score images of digits from any source against MNIST's 10,000 test images.
 
@@ -99,6 +101,7 @@ def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation:
     return Evaluation(len(images), _score(logits, features, _nearest(images)), floor)
 
 
+@jax_defaults()
 def evaluate(state: GANState, key: jax.Array, samples: int = DEFAULT_SAMPLES) -> Evaluation:
     """Score a generator's images of fresh noise, in inference mode.
 
@@ -177,7 +180,7 @@ def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
 
 def _score(logits: np.ndarray, features: np.ndarray, nearest: float) -> Scores:
     """Compute in float64, on the CPU where JAX may use it: not every accelerator has float64."""
-    with jax.enable_x64(True), jax.default_device(_cpu()):
+    with jax.enable_x64(True), jax.default_device(_cpu()), jax.default_matmul_precision("highest"):
         x, y, predictions = (jnp.asarray(a, jnp.float64) for a in (features, _test_features(), logits))
         precision, recall = precision_recall(y, x, jnp.asarray(_test_radii()))
         shares = class_shares(predictions)

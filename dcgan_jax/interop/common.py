@@ -26,7 +26,7 @@ def input_shape(state: GANState, network: str) -> tuple[int, ...]:
     """The shape of a network's input without the batch: [latent], or [H, W, C]."""
     if network == "generator":
         return (state.latent_size,)
-    return jax.eval_shape(generate, state, jnp.zeros((1, state.latent_size))).shape[1:]
+    return jax.eval_shape(generate, state, jnp.zeros((1, state.latent_size), jnp.float32)).shape[1:]
 
 
 def network_variables(state: GANState) -> dict[str, dict[str, Any]]:

@@ -13,10 +13,8 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import shutil
 from collections.abc import Collection, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,10 +23,10 @@ import jax
 from dcgan_jax.errors import UserError, first_line
 from dcgan_jax.files import PARTIAL, flush
 from dcgan_jax.state import GANState
+from dcgan_jax.training.environment import environment_info
 
 FORMAT = 1  # incremented when checkpoints of the last version can no longer be read
 _SUMS = "SHA256SUMS"
-_PACKAGES = ("dcgan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class CheckpointError(UserError):
@@ -231,24 +229,6 @@ def remove_partial(folder: Path) -> None:
     """Remove the ``.partial`` files and directories that an interrupted write left in ``folder``."""
     for path in folder.glob("*" + PARTIAL):
         _remove(path)
-
-
-def environment_info(devices: int) -> dict[str, Any]:
-    """What a run's bits depend on beside its config: versions, kind and number of devices, threads."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # imported from a source tree, not installed
-            versions[name] = None
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        **versions,
-        "python": platform.python_version(),
-        "device": jax.devices()[0].device_kind,
-        "devices": devices,
-        "threads": int(os.environ.get("PJRT_NPROC") or affinity or 1),
-    }
 
 
 def _save_tree(path: Path, tree: Any) -> None:

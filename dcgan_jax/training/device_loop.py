@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
+from dcgan_jax.pinning import pin_key
 from dcgan_jax.state import GANState
 from dcgan_jax.step import Metrics, train_step
 from dcgan_jax.training.config import TrainConfig
@@ -19,7 +20,7 @@ _STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is handled w
 
 def sample_batch(dataset: jax.Array, key: jax.Array, batch_size: int) -> jax.Array:
     """A batch drawn uniformly with replacement: [N, H, W, C] -> [batch_size, H, W, C], on the data's device."""
-    return dataset[jax.random.randint(key, (batch_size,), 0, dataset.shape[0])]
+    return dataset[jax.random.randint(pin_key(key), (batch_size,), 0, dataset.shape[0], jnp.int32)]
 
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "capacity", "sharding"), donate_argnames="state")
@@ -51,7 +52,7 @@ def run_steps(
     """
 
     def step(state: GANState) -> tuple[GANState, Metrics]:
-        batch_key, step_key = jax.random.split(jax.random.fold_in(key, state.step))
+        batch_key, step_key = jax.random.split(jax.random.fold_in(pin_key(key), state.step))
         images = sample_batch(dataset, batch_key, batch_size)
         if sharding is not None:
             images = jax.lax.with_sharding_constraint(images, sharding)
@@ -66,7 +67,7 @@ def run_steps(
         return state, jax.tree.map(lambda values, value: values.at[i].set(value), carry[1], metrics)
 
     metrics = jax.tree.map(lambda m: jnp.zeros((capacity,), m.dtype), jax.eval_shape(step, state)[1])
-    return jax.lax.fori_loop(0, steps, body, (state, metrics))
+    return jax.lax.fori_loop(jnp.int32(0), jnp.asarray(steps, jnp.int32), body, (state, metrics))
 
 
 class StepRunner:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from dcgan_jax.data import load_dataset
+from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.state import GANState
 from dcgan_jax.training import schedule
 from dcgan_jax.training.collapse import CollapseThresholds
@@ -48,6 +49,7 @@ class Outcome(NamedTuple):
     collapsed: bool = False
 
 
+@jax_defaults()
 def train(config: TrainConfig, *, resume: bool = False, thresholds: CollapseThresholds | None = None) -> Outcome:
     """Train, or resume a run, and leave everything in its run directory.
 

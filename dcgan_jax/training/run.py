@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.state import GANState
 from dcgan_jax.training.checkpoint import (
     CheckpointError,
     checkpoint_steps,
-    environment_info,
     latest_valid_step,
     quarantine_after,
     remove_partial,
@@ -25,6 +25,7 @@ from dcgan_jax.training.checkpoint import (
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.device_loop import sample_batch
 from dcgan_jax.training.distributed import data_mesh
+from dcgan_jax.training.environment import differences, environment_info
 from dcgan_jax.training.run_dir import claim_number, lock_run_dir, read_config, resolve_run_dir
 from dcgan_jax.training.setup import create_state, validate_run, validate_same
 from dcgan_jax.training.writer import GRID, RunWriter
@@ -77,13 +78,13 @@ def resume_run(config: TrainConfig) -> Run:
         return Run(config, state, keys, {})
     saved = restore_checkpoint(checkpoints / str(step), state)
     quarantine_after(checkpoints, step)
-    now = environment_info(data_mesh(config.devices).size)
-    changed = [f"{k} {before}, now {now[k]}" for k in now if (before := saved.environment.get(k)) != now[k]]
+    changed = differences(saved.environment, environment_info(data_mesh(config.devices).size))
     if changed:
         print(f"saved with {', '.join(changed)}: the run resumes, but not to the same bits", flush=True)
     return Run(config, saved.state, {**keys, "run": saved.key}, saved.collapse)
 
 
+@jax_defaults()
 def load_run(run_dir: str | Path, step: int | None = None) -> Run:
     """Read a run at one of its checkpoints. Writes nothing, and needs no lock.
 
@@ -111,6 +112,7 @@ def load_run(run_dir: str | Path, step: int | None = None) -> Run:
     return Run(config, saved.state, {**keys, "run": saved.key}, saved.collapse)
 
 
+@jax_defaults()
 def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array]) -> Path:
     """Create a run whose first checkpoint is ``state``, to sample from, to evaluate, or to resume.
 

@@ -14,6 +14,7 @@ from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES, MIN_SAMPLES
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset
+from dcgan_jax.pinning import seed_key, split_key
 from dcgan_jax.sampling import generate
 from dcgan_jax.state import GANState, init_state
 from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
@@ -95,10 +96,8 @@ def create_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
 
     ``run`` is for the steps; ``grid``, ``reals`` and ``fakes`` for grids of images; ``evaluation`` for its noise.
     """
-    # The implementation is named so that a run does not depend on JAX's default.
-    seed_key = jax.random.key(config.seed, impl="threefry2x32")
     names = ("init", "run", "grid", "reals", "fakes", "evaluation")
-    keys: dict[str, jax.Array] = dict(zip(names, jax.random.split(seed_key, len(names)), strict=True))
+    keys: dict[str, jax.Array] = dict(zip(names, split_key(seed_key(config.seed), len(names)), strict=True))
     optimizers = preset(config.preset)
     dtype = jnp.dtype(config.dtype)
     state = init_state(
@@ -115,7 +114,7 @@ def create_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
 
 def model_summary(state: GANState) -> str:
     """Tables of both networks' layers: shapes and parameter counts."""
-    z = jnp.zeros((1, state.latent_size))
+    z = jnp.zeros((1, state.latent_size), jnp.float32)
     images = jax.eval_shape(generate, state, z)
     tables = []
     for module, x in ((state.generator.module, z), (state.discriminator.module, images)):

@@ -1,0 +1,97 @@
+"""Pins what process-wide settings of JAX and Flax would otherwise decide: random numbers, and the width of numbers.
+
+The same seed gives the same run under each of ``jax_enable_x64``, ``jax_threefry_partitionable``,
+``jax_default_prng_impl``, ``jax_random_seed_offset``, ``jax_numpy_rank_promotion``, ``jax_numpy_dtype_promotion``,
+``jax_transfer_guard``, ``flax_fix_rng_separator`` and ``flax_return_frozendict``.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+from jax.extend import random as prng
+from jax.typing import DTypeLike
+
+_THREEFRY = "threefry2x32"
+
+
+def seed_key(seed: int) -> jax.Array:
+    """``jax.random.key(seed, impl="threefry2x32")``, whatever ``jax_random_seed_offset`` is. 0 <= seed < 2^32."""
+    return jax.random.wrap_key_data(jnp.array([0, seed], jnp.uint32), impl=_THREEFRY)
+
+
+def pin_key(key: jax.Array) -> jax.Array:
+    """The key with an implementation that draws the same numbers whatever ``jax_threefry_partitionable`` is.
+
+    Those of its default, True. Keys derived from it are pinned too. Keys of other implementations stay as they are.
+
+    Args:
+      key: one PRNG key or several, typed or of the old kind (uint32 [..., 2]).
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        if key.shape[-1:] != (2,):  # of another implementation
+            return key
+        return jax.random.wrap_key_data(key, impl=_PINNED)
+    if str(jax.random.key_impl(key)) != _THREEFRY:
+        return key
+    return jax.random.wrap_key_data(jax.random.key_data(key), impl=_PINNED)
+
+
+def split_key(key: jax.Array, n: int) -> jax.Array:
+    """``jax.random.split`` of a ``threefry2x32`` key, whatever ``jax_threefry_partitionable`` is: keys [n]."""
+    return jax.random.wrap_key_data(jax.random.key_data(jax.random.split(pin_key(key), n)), impl=_THREEFRY)
+
+
+def at_least_float32(dtype: DTypeLike) -> Any:
+    """A floating-point dtype, or float32 if it is narrower or not floating point."""
+    dtype = jnp.dtype(dtype)
+    return dtype if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize > 4 else jnp.dtype(jnp.float32)
+
+
+@contextlib.contextmanager
+def jax_defaults() -> Iterator[None]:
+    """Within, JAX promotes ranks and dtypes and transfers arrays as by default; also a decorator.
+
+    For what runs code of this package alone: a caller's modules are under the caller's settings.
+    """
+    with (
+        jax.transfer_guard("allow"),
+        jax.numpy_rank_promotion("allow"),
+        jax.numpy_dtype_promotion("standard"),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def flax_defaults() -> Iterator[None]:
+    """Within, Flax derives keys and returns variables as by default, whatever its environment variables say."""
+    with (
+        flax.config.temp_flip_flag("fix_rng_separator", False),
+        flax.config.temp_flip_flag("return_frozendict", False),
+    ):
+        yield
+
+
+def _partitionable(draw: Any) -> Any:
+    """JAX reads the setting when it traces or lowers a draw, not when the step is called."""
+
+    def pinned(*args: Any) -> Any:
+        with jax.threefry_partitionable(True):
+            return draw(*args)
+
+    return pinned
+
+
+_IMPL = prng.threefry_prng_impl
+_PINNED = prng.define_prng_impl(
+    key_shape=_IMPL.key_shape,
+    seed=_IMPL.seed,
+    split=_partitionable(_IMPL.split),
+    random_bits=_partitionable(_IMPL.random_bits),
+    fold_in=_partitionable(_IMPL.fold_in),
+    name="threefry2x32_partitionable",
+    tag="fryp",
+)

@@ -1,0 +1,83 @@
+"""What a run's bits depend on beside its config: versions, devices, and settings of the compiler from outside."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_PACKAGES = ("dcgan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+# What changes the compiled program or how it rounds. It cannot be set for one program alone, so it is recorded.
+_VARIABLES = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+_OPTIONS = (
+    "jax_default_matmul_precision",
+    "jax_disable_jit",
+    "jax_disable_most_optimizations",
+    "jax_exec_time_optimization_effort",
+    "jax_memory_fitting_effort",
+    "jax_memory_fitting_level",
+    "jax_optimization_level",
+    "jax_allow_f16_reductions",
+    "jax_compiler_enable_remat_pass",
+    "jax_use_direct_linearize",
+    "jax_threefry_gpu_kernel_lowering",
+)
+_HARMLESS_FLAGS = ("--xla_force_host_platform_device_count", "--xla_dump")  # the devices are recorded apart
+
+
+def environment_info(devices: int) -> dict[str, Any]:
+    """The environment of this process, as JSON holds it.
+
+    Args:
+      devices: the number of devices that share the run's batches.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    options = {name: getattr(jax.config, name, None) for name in _OPTIONS}  # None in a JAX that no longer has it
+    options = {name: value if isinstance(value, bool | float | None) else str(value) for name, value in options.items()}
+    return {
+        **{name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+        "devices": devices,
+        "processor": _processor(),
+        "threads": int(os.environ.get("PJRT_NPROC") or affinity or 1),
+        "XLA_FLAGS": _xla_flags(),
+        **{name: os.environ.get(name) for name in _VARIABLES},
+        **options,
+    }
+
+
+def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two environments, as ``jax 0.10.2, now 0.10.3``; what one of them has not is left out."""
+    changed = [name for name in now if name in saved and saved[name] != now[name]]
+    return [f"{name} {_text(saved[name])}, now {_text(now[name])}" for name in changed]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # imported from a source tree, not installed
+        return None
+
+
+def _xla_flags() -> str | None:
+    flags = sorted(flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(_HARMLESS_FLAGS))
+    return " ".join(flags) or None
+
+
+def _processor() -> str:
+    """The processor's name and its vector instructions, for which XLA compiles."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    instructions = fields.get("flags", "").split()
+    vectors = next((name for name in ("avx512f", "avx2", "avx") if name in instructions), platform.machine())
+    return f"{fields.get('model name', platform.machine())}, {vectors}"
+
+
+def _text(value: Any) -> str:
+    return "not set" if value is None else str(value)
