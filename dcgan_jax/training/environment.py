@@ -34,8 +34,9 @@ def environment_info(devices: int) -> dict[str, Any]:
       devices: the number of devices that share the run's batches.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    options = {name: getattr(jax.config, name, None) for name in _OPTIONS}  # None in a JAX that no longer has it
-    options = {name: value if isinstance(value, bool | float | None) else str(value) for name, value in options.items()}
+    # None in a JAX that does not have the option. Those with a context manager are attributes, the others are not.
+    values = {name: getattr(jax.config, name, jax.config.values.get(name)) for name in _OPTIONS}
+    options = {name: value if isinstance(value, bool | float | None) else str(value) for name, value in values.items()}
     return {
         **{name: _version(name) for name in _PACKAGES},
         "python": platform.python_version(),
