@@ -1,5 +1,6 @@
 """The Keras tutorial's DCGAN on MNIST as pure, jit-compiled JAX functions."""
 
+from dcgan_jax.checks import check_images, check_state
 from dcgan_jax.data import load_dataset, load_labels
 from dcgan_jax.evaluation import EvaluationError, evaluate, evaluate_images
 from dcgan_jax.images import save_grid
@@ -26,6 +27,8 @@ __all__ = [
     "NetworkState",
     "TrainConfig",
     "averaged",
+    "check_images",
+    "check_state",
     "discriminator_from_keras",
     "discriminator_to_keras",
     "discriminator_loss",

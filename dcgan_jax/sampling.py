@@ -14,7 +14,13 @@ _BATCH = 500  # images that are drawn at a time: a few hundred megabytes
 
 
 def sample_noise(key: jax.Array, n: int, latent_size: int) -> jax.Array:
-    """``n`` noise vectors [n, latent_size], uniform on [-1, 1) as in the tutorial."""
+    """``n`` noise vectors [n, latent_size], uniform on [-1, 1) as in the tutorial; n at least 1.
+
+    Raises:
+      ValueError: for any other n.
+    """
+    if n < 1:
+        raise ValueError(f"the number of images must be at least 1, got {n}")
     return jax.random.uniform(pin_key(key), (n, latent_size), jnp.float32, -1.0, 1.0)
 
 
@@ -30,7 +36,7 @@ def generate(state: GANState, z: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="n")
 def sample(state: GANState, key: jax.Array, n: int) -> jax.Array:
-    """``n`` images of fresh noise, [n, H, W, C] in [0, 1], in inference mode."""
+    """``n`` images of fresh noise, [n, H, W, C] in [0, 1], in inference mode; n at least 1."""
     return generate(state, sample_noise(key, n, state.latent_size))
 
 

@@ -6,12 +6,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
 from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.models import Discriminator, Generator
-from dcgan_jax.optimizers import preset
+from dcgan_jax.optimizers import by_value, preset
 from dcgan_jax.pinning import at_least_float32, flax_defaults, pin_key
 
 FAKES = ("inference", "training")  # the generator's modes for the fakes of the discriminator's update
@@ -137,11 +138,15 @@ def init_state(
 ) -> GANState:
     """A fresh state; the images' shape is that of the generator's output.
 
+    Shapes are checked here. Whether values are as they should be, for example whether a discriminator ends in a
+    sigmoid, only the networks' outputs show: `dcgan_jax.check_state` looks at them.
+
     Args:
       key: a PRNG key.
       generator: a Linen module ``(z [B, latent_size], train) -> images [B, H, W, C] in [0, 1]``.
         `Generator()` if None.
-      discriminator: a Linen module ``(images [B, H, W, C], train) -> logits [B, 1]``. `Discriminator()` if None.
+      discriminator: a Linen module ``(images [B, H, W, C], train) -> logits [B, 1]``, without the sigmoid that
+        the tutorial's model ends in: the losses apply it. `Discriminator()` if None.
       generator_tx: any Optax transformation; the ``tutorial`` preset's if None.
       discriminator_tx: likewise.
       latent_size: dimensions of the noise; the tutorial's 100.
@@ -150,8 +155,12 @@ def init_state(
       losses: what the two networks minimise; the tutorial's cross-entropies if left out.
 
     Raises:
-      ValueError: if ``ema`` or ``fakes`` is none of these.
+      ValueError: if ``ema``, ``fakes`` or ``latent_size`` is none of these, or a network's output has another shape.
+      TypeError: if a network is not a Linen module, an optimizer not an Optax transformation, or an output not floating
+        point.
     """
+    if isinstance(latent_size, bool) or not isinstance(latent_size, int | np.integer) or latent_size < 1:
+        raise ValueError(f"latent_size must be an integer of at least 1, got {latent_size!r}")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be in [0, 1), got {ema}")
     if fakes not in FAKES:
@@ -159,14 +168,24 @@ def init_state(
     generator = Generator() if generator is None else generator
     discriminator = Discriminator() if discriminator is None else discriminator
     tutorial = preset("tutorial")
+    generator_tx = tutorial.generator if generator_tx is None else generator_tx
+    discriminator_tx = tutorial.discriminator if discriminator_tx is None else discriminator_tx
+    _check_types(generator, generator_tx, "generator")
+    _check_types(discriminator, discriminator_tx, "discriminator")
     generator_key, discriminator_key = jax.random.split(pin_key(key))
     z = jnp.zeros((1, latent_size), jnp.float32)
     with flax_defaults():
         # jit: the outputs that init throws away are then never computed.
         g_variables = jax.jit(generator.init)(generator_key, z)
-        images = jax.eval_shape(generator.apply, g_variables, z)
-        d_variables = jax.jit(discriminator.init)(discriminator_key, jnp.zeros(images.shape, images.dtype))
-    network = _network(generator, g_variables, generator_tx or tutorial.generator)
+        images = _output(generator, g_variables, jax.ShapeDtypeStruct((2, latent_size), jnp.float32))
+        if len(images.shape) != 4 or images.shape[0] != 2:
+            raise ValueError(f"the generator must return images [B, H, W, C], got shape {images.shape} with B = 2")
+        one = jnp.zeros((1, *images.shape[1:]), images.dtype)
+        d_variables = jax.jit(discriminator.init)(discriminator_key, one)
+        logits = _output(discriminator, d_variables, images)
+        if logits.shape != (2, 1):
+            raise ValueError(f"the discriminator must return logits [B, 1], got shape {logits.shape} with B = 2")
+    network = _network(generator, g_variables, generator_tx)
     average = None
     if ema is not None:  # copies: a caller who donates the state may not donate a buffer twice
         params, batch_stats = jax.tree.map(jnp.copy, (network.params, network.batch_stats))
@@ -174,7 +193,7 @@ def init_state(
     return GANState(
         step=jnp.zeros((), jnp.int32),
         generator=network,
-        discriminator=_network(discriminator, d_variables, discriminator_tx or tutorial.discriminator),
+        discriminator=_network(discriminator, d_variables, discriminator_tx),
         ema=average,
         latent_size=latent_size,
         fakes=fakes,
@@ -194,6 +213,21 @@ def averaged(state: GANState) -> GANState:
     return state.replace(generator=generator)
 
 
+def _check_types(module: object, tx: object, name: str) -> None:
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"the {name} must be an instance of a Flax Linen module, got {module!r}")
+    if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
+        raise TypeError(f"the {name}'s optimizer must be an Optax gradient transformation, got {tx!r}")
+
+
+def _output(module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of a module's output in inference mode."""
+    output = jax.eval_shape(module.apply, variables, x)
+    if not isinstance(output, jax.ShapeDtypeStruct) or not jnp.issubdtype(output.dtype, jnp.floating):
+        raise TypeError(f"{type(module).__name__} must return one floating-point array, got {output}")
+    return output
+
+
 def _network(module: nn.Module, variables: Any, tx: optax.GradientTransformation) -> NetworkState:
     params = variables.get("params", {})
     return NetworkState(
@@ -201,5 +235,5 @@ def _network(module: nn.Module, variables: Any, tx: optax.GradientTransformation
         batch_stats=variables.get("batch_stats", {}),
         opt_state=tx.init(params),
         module=module,
-        tx=tx,
+        tx=by_value(tx),
     )

@@ -34,7 +34,8 @@ def train_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANS
 
     Raises:
       TypeError: if the images are neither uint8 nor floating point.
-      ValueError: if their shape is not that of the generator's images.
+      ValueError: if their shape is not that of the generator's images, or there is none. Their values are not checked,
+        for a traced array has none: see `dcgan_jax.check_images`.
     """
     discriminator_key, generator_key = jax.random.split(pin_key(key))
     state, d_metrics = discriminator_step(state, images, discriminator_key)
@@ -55,6 +56,7 @@ def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tu
     Returns:
       The state with a new discriminator, and ``d_loss`` and ``d_accuracy`` before the update.
     """
+    _check_batch_size(images.shape[0] if images.ndim else 0)
     noise_key, dropout_key, generator_key = jax.random.split(pin_key(key), 3)
     z = shard_like(sample_noise(noise_key, images.shape[0], state.latent_size), images)  # [B, latent]
     if state.fakes == "training":
@@ -99,8 +101,9 @@ def generator_step(
       ``g_accuracy`` before the update.
 
     Raises:
-      ValueError: if ``like`` has another number of rows.
+      ValueError: if ``batch_size`` is below 1, or ``like`` has another number of rows.
     """
+    _check_batch_size(batch_size)
     noise_key, generator_key, discriminator_key = jax.random.split(pin_key(key), 3)
     z = sample_noise(noise_key, batch_size, state.latent_size)  # [B, latent]
     if like is not None:
@@ -118,6 +121,11 @@ def generator_step(
     generator = state.generator.update(grads, batch_stats, g_loss)
     ema = None if state.ema is None else state.ema.update(generator)
     return state.replace(generator=generator, ema=ema), {"g_loss": g_loss, "g_accuracy": accuracy}
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"a batch must have at least one image, got {batch_size}")
 
 
 def _to_unit_range(images: jax.Array, fake: jax.Array) -> jax.Array:

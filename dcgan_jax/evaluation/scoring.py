@@ -30,6 +30,7 @@ DEFAULT_SAMPLES = 10_000  # as many as there are test images; a FID depends on t
 MIN_SAMPLES = FEATURES + 1  # with fewer the covariance of the features is singular
 MAX_SAMPLES = 60_000  # as many as there are training images for the floor
 _SHAPE = (28, 28, 1)
+_BRIGHT = 192  # of 255; a fifth of the pixels of MNIST's digits are above 0, a tenth above this
 
 
 class EvaluationError(UserError):
@@ -92,9 +93,16 @@ def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation:
         is rounded to 8 bits as real images are. At least 129; 10,000 for figures that others can compare with.
 
     Raises:
-      EvaluationError: if the images are too few, of another shape or type, out of range, not finite, or all the same.
+      EvaluationError: if the images are too few, of another shape or type, out of range, not finite, or all the same;
+        or if they cannot be digits in white on black: none is brighter than 1 of 255, most pixels are bright, or the
+        background is grey.
     """
     images = _as_bytes(images)
+    _check_brightness(images)
+    return _evaluate(images)
+
+
+def _evaluate(images: np.ndarray) -> Evaluation:
     logits, features = classify(images)
     floor = _real_baseline(len(images))
     floor = floor._replace(digits=list(floor.digits), missing_digits=list(floor.missing_digits))  # it is cached
@@ -115,10 +123,11 @@ def evaluate(state: GANState, key: jax.Array, samples: int = DEFAULT_SAMPLES) ->
     """
     if not MIN_SAMPLES <= samples <= MAX_SAMPLES:
         raise EvaluationError(f"samples must be {MIN_SAMPLES} to {MAX_SAMPLES:,}, got {samples}")
-    drawn = jax.eval_shape(generate, state, jnp.zeros((1, state.latent_size)))
+    drawn = jax.eval_shape(generate, state, jnp.zeros((1, state.latent_size), jnp.float32))
     if drawn.shape[1:] != _SHAPE:
         raise EvaluationError(f"only images of digits, {list(_SHAPE)}, can be scored, got {list(drawn.shape[1:])}")
-    return evaluate_images(sample_in_batches(state, key, samples))
+    # No check of the brightness: whatever an untrained or collapsed generator draws has its score.
+    return _evaluate(_as_bytes(sample_in_batches(state, key, samples)))
 
 
 def format_table(evaluation: Evaluation) -> str:
@@ -171,11 +180,29 @@ def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
             raise EvaluationError(f"{(~np.isfinite(images)).sum():,} pixels are NaN or infinite")
         low, high = float(images.min()), float(images.max())
         if not -0.5 < low * 255 <= high * 255 < 255.5:
-            raise EvaluationError(f"floating-point images must be in [0, 1], got values from {low:.3g} to {high:.3g}")
+            remedy = "add 1 and divide by 2" if low < 0 and high <= 1 else "divide by the value of white"
+            raise EvaluationError(
+                f"floating-point images must be in [0, 1], got values from {low:.3g} to {high:.3g}: {remedy}"
+            )
         images = np.rint(images * 255).astype(np.uint8)
     if (images == images[0]).all():
         raise EvaluationError("all images are the same: there is nothing to score")
     return images
+
+
+def _check_brightness(images: np.ndarray) -> None:
+    """Raises: EvaluationError if the images are digits on another scale than white on black from 0 to 255."""
+    if images.max() <= 1:
+        raise EvaluationError("no pixel is above 1 of 255: scale the images to [0, 255], or pass floats in [0, 1]")
+    shares = np.bincount(images.ravel(), minlength=256) / images.size  # four fifths of MNIST's pixels are 0
+    background = int(shares.argmax())
+    if shares[_BRIGHT:].sum() > 0.5:
+        raise EvaluationError("most pixels are bright: digits must be white on black; subtract them from 255")
+    if background > 0 and shares[background] > 0.5:
+        raise EvaluationError(
+            f"the background is {background} and not 0, black: scale the images to [0, 255]; those in [-1, 1] wrap "
+            "around when they are converted to uint8"
+        )
 
 
 def _score(logits: np.ndarray, features: np.ndarray, nearest: float) -> Scores:

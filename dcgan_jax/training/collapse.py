@@ -1,4 +1,4 @@
-"""Detects the two ways in which a GAN fails while every number stays finite, and describes each once."""
+"""Detects three ways in which a GAN fails while every number stays finite, and describes each once."""
 
 import dataclasses
 from collections import deque
@@ -18,6 +18,7 @@ class CollapseThresholds:
       block: steps whose mean is kept as one, so that a checkpoint holds a few numbers.
       accuracy: the discriminator has won from this mean accuracy on,
       loss: or at or below this mean loss, in nats; ln 2 = 0.693 is the loss at chance.
+      fooled: steps in a row in which the discriminator called every image real, real or fake.
       grids: consecutive grids of samples without variety,
       from_step: after this step; the first samples are all alike.
       distance: the mean distance of two samples, as a share of that of two real images, that counts as no variety.
@@ -29,6 +30,7 @@ class CollapseThresholds:
     block: int = 30
     accuracy: float = 0.998
     loss: float = 0.02
+    fooled: int = 100
     grids: int = 2
     from_step: int = 1_000
     distance: float = 0.25
@@ -70,6 +72,7 @@ class CollapseDetector:
         self.healthy_until: int = state.get("healthy_until", step)
         self._last_good: int = state.get("good_picture", step)
         self._bad_grids: int = state.get("bad_pictures", 0)
+        self._fooled: int = state.get("fooled", 0)
         # Accuracy and loss: means of complete blocks, and the count and sums of the steps since.
         blocks = max(self._thresholds.window // self._thresholds.block, 1)
         self._blocks: deque[list[float]] = deque(state.get("blocks", []), maxlen=blocks)
@@ -81,6 +84,7 @@ class CollapseDetector:
             "healthy_until": self.healthy_until,
             "good_picture": self._last_good,
             "bad_pictures": self._bad_grids,
+            "fooled": self._fooled,
             "collapsed": self._collapsed,
             "blocks": list(self._blocks),
             "sums": list(self._sums),
@@ -92,10 +96,28 @@ class CollapseDetector:
 
     def observe_losses(self, step: int, metrics: dict[str, float]) -> str | None:
         """Take one step's metrics; a line that describes a collapse the first time it is detected."""
-        limits = self._thresholds
         self._step = step
         if not self._collapsed and not self._bad_grids:
             self.healthy_until = step
+        fooled, won = self._observe_fooled(step, metrics), self._observe_won(step, metrics)
+        return fooled or won
+
+    def _observe_fooled(self, step: int, metrics: dict[str, float]) -> str | None:
+        """Probabilities are above 0, so a discriminator that returns them is taken to call every image real."""
+        limits = self._thresholds
+        self._fooled = self._fooled + 1 if metrics["d_accuracy"] == 0.5 and metrics["g_accuracy"] == 1 else 0
+        if self._fooled < limits.fooled:
+            return None
+        self.healthy_until = min(self.healthy_until, step - limits.fooled)
+        return self._report(
+            "fooled",
+            f"the discriminator has called every image real for {limits.fooled} steps. Remedies: if its module is your "
+            "own, remove the sigmoid at its end (it must return logits); else lower learning rates (another --preset), "
+            "or another --seed",
+        )
+
+    def _observe_won(self, step: int, metrics: dict[str, float]) -> str | None:
+        limits = self._thresholds
         count, accuracy, loss = self._sums
         self._sums = [count + 1, accuracy + metrics["d_accuracy"], loss + metrics["d_loss"]]
         if self._sums[0] < limits.block:

@@ -1,0 +1,83 @@
+"""Checks of what shapes and types do not show: the values that networks return and that images hold.
+
+`train_step` is compiled and cannot look at values. Call these outside of `jax.jit`, once before training.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from dcgan_jax.pinning import seed_key
+from dcgan_jax.sampling import sample
+from dcgan_jax.state import GANState
+
+_BATCH = 16  # enough that logits of one sign are no accident
+_SCALES = (1.0, -10.0, 1e3)  # of the images that a discriminator is given: logits grow with them, probabilities do not
+
+
+def check_images(images: ArrayLike, like: tuple[int, ...] | None = None) -> None:
+    """Check that real images are as `train_step` takes them.
+
+    Args:
+      images: a batch or a whole data set [N, H, W, C], on the host or on a device.
+      like: the shape of one image [H, W, C] that they must have; any if None.
+
+    Raises:
+      TypeError: if they are neither uint8 nor floating point.
+      ValueError: if they have another shape, are not finite, or are not in [0, 255] (uint8) or [0, 1] (floating point);
+        also if their values are all 0 or 1 of 255.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or not len(images) or (like is not None and images.shape[1:] != tuple(like)):
+        expected = "[N, H, W, C]" if like is None else f"[N, {', '.join(map(str, like))}]"
+        raise ValueError(f"real images must be {expected} with N at least 1, got {list(images.shape)}")
+    if images.dtype == np.uint8:
+        if images.max() <= 1:
+            raise ValueError("uint8 images must be in [0, 255], got none above 1: multiply by 255, or pass floats")
+        return
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise TypeError(f"real images must be uint8 or floating point in [0, 1], got {images.dtype}")
+    low, high = float(images.min()), float(images.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError("real images must be finite, got NaN or infinity")
+    if not 0 <= low <= high <= 1:
+        remedy = "add 1 and divide by 2" if low < 0 and high <= 1 else "divide by 255, or pass uint8"
+        raise ValueError(f"floating-point images must be in [0, 1], got {low:.3g} to {high:.3g}: {remedy}")
+
+
+def check_state(state: GANState, images: ArrayLike | None = None) -> None:
+    """Check that the networks return what the steps expect of them, and the real images if they are given.
+
+    It calls both networks on a few images, in inference mode.
+
+    Args:
+      state: from `init_state`, or later.
+      images: real images, as for `check_images`.
+
+    Raises:
+      ValueError: if a number of the state is not finite, the generator's images are not in [0, 1] (a last layer of tanh
+        gives [-1, 1]), the discriminator returns probabilities and not logits (a last layer of sigmoid or softmax);
+        and as `check_images`.
+      TypeError: as `check_images`.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.isfinite(leaf).all()):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(f"{name} has numbers that are NaN or infinite")
+    fakes = np.asarray(sample(state, seed_key(0), _BATCH), np.float32)
+    low, high = float(fakes.min()), float(fakes.max())
+    if not 0 <= low <= high <= 1:  # NaN too
+        remedy = "end it in a sigmoid" + (", or (tanh + 1) / 2" if low >= -1 and high <= 1 else "")
+        raise ValueError(f"the generator's images must be in [0, 1], got {low:.3g} to {high:.3g}: {remedy}")
+    if images is not None:
+        check_images(images, fakes.shape[1:])
+    noise = np.asarray(jax.random.uniform(seed_key(1), fakes.shape), np.float32)
+    infer = jax.jit(state.discriminator.infer)
+    logits = np.concatenate([np.asarray(infer(scale * noise), np.float32) for scale in _SCALES])
+    low, high = float(logits.min()), float(logits.max())
+    if 0 <= low < high <= 1:
+        raise ValueError(
+            f"the discriminator's outputs are all in [0, 1] ({low:.3g} to {high:.3g}), as probabilities are: it must "
+            "return logits, so remove the sigmoid at its end"
+        )
