@@ -1,53 +1,16 @@
 """The Keras tutorial's DCGAN on MNIST as pure, jit-compiled JAX functions."""
 
-from dcgan_jax.checks import check_images, check_state
-from dcgan_jax.data import load_dataset, load_labels
-from dcgan_jax.evaluation import EvaluationError, evaluate, evaluate_images
-from dcgan_jax.images import save_grid
-from dcgan_jax.interop import (
-    discriminator_from_keras,
-    discriminator_to_keras,
-    generator_from_keras,
-    generator_to_keras,
-)
-from dcgan_jax.losses import Losses, discriminator_loss, generator_loss
-from dcgan_jax.models import Discriminator, Generator
-from dcgan_jax.optimizers import preset, rmsprop
-from dcgan_jax.sampling import generate, sample
-from dcgan_jax.state import GANState, NetworkState, averaged, init_state
-from dcgan_jax.step import discriminator_step, generator_step, train_step
-from dcgan_jax.training import TrainConfig, load_run, train
+import importlib
+import pkgutil
+from typing import Any
 
-__all__ = [
-    "Discriminator",
-    "EvaluationError",
-    "GANState",
-    "Generator",
-    "Losses",
-    "NetworkState",
-    "TrainConfig",
-    "averaged",
-    "check_images",
-    "check_state",
-    "discriminator_from_keras",
-    "discriminator_to_keras",
-    "discriminator_loss",
-    "discriminator_step",
-    "evaluate",
-    "evaluate_images",
-    "generate",
-    "generator_from_keras",
-    "generator_to_keras",
-    "generator_loss",
-    "generator_step",
-    "init_state",
-    "load_dataset",
-    "load_labels",
-    "load_run",
-    "preset",
-    "rmsprop",
-    "sample",
-    "save_grid",
-    "train",
-    "train_step",
-]
+import lazy_loader
+
+# A name is imported when it is first used, from where __init__.pyi says: importing JAX takes seconds, and the command
+# line answers Ctrl-C and --help before.
+_lazy_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_modules = {module.name for module in pkgutil.iter_modules(__path__)}
+
+
+def __getattr__(name: str) -> Any:
+    return importlib.import_module(f"{__name__}.{name}") if name in _modules else _lazy_name(name)

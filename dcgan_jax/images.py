@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_jax.files import replace_file
+from dcgan_jax.paths import local_path
 
 _GAP = 2  # pixels between the images of a grid
 _SCALE = 4  # screen pixels per image pixel: 28x28 digits are too small to look at
@@ -28,10 +29,11 @@ def image_grid(images: np.ndarray, columns: int = 4) -> np.ndarray:
     return grid.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
 
 
-def save_grid(path: Path, images: np.ndarray, columns: int = 4) -> None:
+def save_grid(path: str | Path, images: np.ndarray, columns: int = 4) -> None:
     """Write `image_grid` as a PNG; a reader never sees part of the file.
 
     Raises:
+      PathError: if the path is a URL.
       ValueError: unless the images have 1 (grey) or 3 (RGB) channels.
       OSError: if the directory cannot be written.
     """
@@ -41,4 +43,4 @@ def save_grid(path: Path, images: np.ndarray, columns: int = 4) -> None:
     if grid.shape[-1] not in (1, 3):
         raise ValueError(f"a PNG needs 1 or 3 channels, got {grid.shape[-1]}")
     picture = Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid)
-    replace_file(path, lambda partial: picture.save(partial, format="png"))
+    replace_file(local_path(path, "path"), lambda partial: picture.save(partial, format="png"))

@@ -1,6 +1,5 @@
-"""The command line: one file a command."""
+"""The command line: one file a command, imported when it runs."""
 
-from dcgan_jax.cli.main import main
-from dcgan_jax.cli.train import train_main
+from dcgan_jax.cli.main import main, train_main
 
 __all__ = ["main", "train_main"]

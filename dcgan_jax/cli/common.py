@@ -1,17 +1,22 @@
 """What the commands share: the parser, flags, and how errors become one line and an exit code."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
-import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jax
 import platformdirs
 
+from dcgan_jax.cli.parser import Parser as Parser
+from dcgan_jax.cli.parser import print_error
+from dcgan_jax.console import print_line
 from dcgan_jax.errors import UserError, first_line
+from dcgan_jax.paths import local_path
 from dcgan_jax.state import averaged
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import JobFailedError, PrimaryProcessError, check_devices
@@ -20,25 +25,12 @@ from dcgan_jax.training.run import Run, load_run
 from dcgan_jax.training.writer import weights_name
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Argparse would print its whole usage first."""
-        print_error(f"{message} (--help lists the flags)")
-        self.exit(2)
-
-
-def print_error(error: object) -> None:
-    """One line on standard error, whatever line breaks a file's name or a flag's value contains."""
-    print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-
-
-def run_command(work: Callable[[], int | None], *, trains: bool = False) -> int:
+def run_command(work: Callable[[], int | None], *, cache: bool, trains: bool = False) -> int:
     """Run a command, and report every error as one line on standard error.
 
     Args:
       work: returns the exit code, 0 if None.
+      cache: whether to cache compiled programs in the user's cache directory.
       trains: whether the work saves checkpoints, so that an error can say what is left and how to resume.
 
     Returns:
@@ -47,7 +39,10 @@ def run_command(work: Callable[[], int | None], *, trains: bool = False) -> int:
     """
     advice = ": what was saved before is in the run directory, resume with --resume" if trains else ""
     try:
-        return work() or 0
+        if cache:
+            enable_compilation_cache()
+        with _one_cache_warning():
+            return work() or 0
     except PrimaryProcessError:  # reported by the primary process
         return 2
     except NotFiniteError as error:
@@ -55,7 +50,6 @@ def run_command(work: Callable[[], int | None], *, trains: bool = False) -> int:
         return 3
     except JobFailedError as error:
         print_error(f"the job failed ({first_line(error)}){advice}")
-        sys.stdout.flush()
         os._exit(2)  # at a regular exit JAX would wait minutes for the other processes, which wait for this one
     except UserError as error:
         print_error(error)
@@ -64,32 +58,66 @@ def run_command(work: Callable[[], int | None], *, trains: bool = False) -> int:
     except jax.errors.JaxRuntimeError as error:  # a device's memory is full
         print_error(f"the device failed ({first_line(error)}){advice}")
     except KeyboardInterrupt:  # before the first step, or a second time
-        print("interrupted" + ("; nothing was saved since the last checkpoint" if trains else ""), file=sys.stderr)
+        print_line("interrupted" + ("; nothing was saved since the last checkpoint" if trains else ""), error=True)
         return 130
     return 2
 
 
-def run_inference_command(work: Callable[[], None]) -> int:
-    """`run_command` for a command on a run or a file, on any device, with compiled programs cached."""
-    enable_compilation_cache()
+def run_inference_command(work: Callable[[], None], no_compilation_cache: bool) -> int:
+    """`run_command` for a command on a run or a file, on any device."""
 
     def checked() -> None:
         check_devices()
         work()
 
-    return run_command(checked)
+    return run_command(checked, cache=not no_compilation_cache)
 
 
 def enable_compilation_cache() -> None:
     """Let JAX cache compiled programs in the user's cache directory, so that the next start need not compile.
 
     ``JAX_COMPILATION_CACHE_DIR`` takes precedence. JAX keys each program by its own version, the program, the
-    device and XLA's flags; a directory that cannot be used costs a warning.
+    device and XLA's flags. Without a directory that exists or can be made, one line is printed and nothing is cached.
     """
-    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
-        jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("dcgan-jax") / "xla"))
+    given = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if given is not None and "://" in given:  # JAX can keep it in a bucket
+        return
+    try:
+        folder = platformdirs.user_cache_path("dcgan-jax") / "xla" if given is None else Path(given).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError, KeyError) as error:  # the latter two: the user has no home directory
+        jax.config.update("jax_compilation_cache_dir", None)
+        _warn_of_cache(first_line(error))
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     # By default programs that compile in less than a second are not cached: a start has some fifty of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _warn_of_cache(reason: str) -> None:
+    print_line(
+        f"warning: compiled programs cannot be cached ({reason}): the next start compiles again. "
+        "JAX_COMPILATION_CACHE_DIR names another directory, --no-compilation-cache none",
+        error=True,
+    )
+
+
+@contextlib.contextmanager
+def _one_cache_warning() -> Iterator[None]:
+    """Within, one line is printed if the cache cannot be read or written; JAX warns of each program."""
+    with warnings.catch_warnings():
+        show, warned = warnings.showwarning, False
+
+        def show_once(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+            nonlocal warned
+            if "persistent compilation cache entry" not in str(message):
+                show(message, *args, **kwargs)
+            elif not warned:
+                warned = True
+                _warn_of_cache(str(message).partition("': ")[2])
+
+        warnings.showwarning = show_once
+        yield
 
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +125,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
     for field in dataclasses.fields(TrainConfig):
         text = field.metadata["help"]
         if field.metadata["choices"]:
-            text += "\none of " + ", ".join(field.metadata["choices"])
+            text += "; one of " + ", ".join(field.metadata["choices"])
         if field.default is not None:
             text += f" (default: {field.default})"
         flag, kind = "--" + field.name.replace("_", "-"), field.metadata["kind"]
@@ -113,6 +141,15 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
             help=text,
             default=argparse.SUPPRESS,
         )
+
+
+def add_cache_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-compilation-cache``."""
+    parser.add_argument(
+        "--no-compilation-cache",
+        action="store_true",
+        help="compile again, and do not use the user's cache directory",
+    )
 
 
 def _optional(kind: type, none: str) -> Callable[[str], Any]:
@@ -133,6 +170,7 @@ def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
         choices=("average", "last"),
         help="the moving average that --ema kept, or the last weights (default: the average where there is one)",
     )
+    add_cache_flag(parser)
 
 
 class LoadedRun(NamedTuple):
@@ -149,12 +187,13 @@ class LoadedRun(NamedTuple):
     title: str
 
 
-def load_source(run_dir: Path, args: argparse.Namespace) -> LoadedRun:
+def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
     """The run to sample from, evaluate or export, by the flags of `add_checkpoint_flags`.
 
     Raises:
       UserError: as `load_run`; or if the average is requested and the run has none.
     """
+    run_dir = local_path(source, "RUN")
     run = load_run(run_dir, args.checkpoint)
     state, weights = run.state, "last"
     if args.weights == "average" and state.ema is None:
@@ -174,8 +213,14 @@ def check_printable(*names: str) -> None:
 
 
 def check_new_file(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
-    """Raises: ConfigError unless ``--out`` has one of the suffixes and does not exist."""
+    """Raises: ConfigError unless ``--out`` has one of the suffixes, is new, and its directory can be written."""
     if not path.name.endswith(suffixes):
         raise ConfigError(f"--out must end in {' or '.join(suffixes)}{note}, got {path}")
-    if path.exists():
+    if os.path.lexists(path):
         raise ConfigError(f"{path} already exists: choose another --out")
+    folder = path.parent
+    if not folder.is_dir():
+        problem = "is not a directory" if os.path.lexists(folder) else "does not exist"
+        raise ConfigError(f"the directory {folder} of --out {problem}: create it, or choose another --out")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write in the directory {folder} of --out: choose another --out")

@@ -21,7 +21,7 @@ def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) ->
     parser.add_argument("--samples", type=int, metavar="N", help=f"number of images (default: {DEFAULT_SAMPLES})")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     args = parser.parse_args(argv)
-    return run_inference_command(lambda: _evaluate(args))
+    return run_inference_command(lambda: _evaluate(args), args.no_compilation_cache)
 
 
 def _evaluate(args: argparse.Namespace) -> None:

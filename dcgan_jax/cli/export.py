@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 from dcgan_jax.cli.common import (
     Parser,
@@ -13,7 +12,9 @@ from dcgan_jax.cli.common import (
     load_source,
     run_inference_command,
 )
+from dcgan_jax.console import print_line
 from dcgan_jax.interop import NETWORKS, export_keras, export_onnx, export_safetensors, export_stablehlo
+from dcgan_jax.paths import local_path
 
 _SUFFIXES = {"stablehlo": ".stablehlo", "safetensors": ".safetensors", "keras": ".weights.h5", "onnx": ".onnx"}
 
@@ -29,15 +30,16 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     add_checkpoint_flags(parser)
     parser.add_argument("--out", metavar="FILE", help="(default: generator.onnx and so on)")
     args = parser.parse_args(argv)
-    return run_inference_command(lambda: _export(args))
+    return run_inference_command(lambda: _export(args), args.no_compilation_cache)
 
 
 def _export(args: argparse.Namespace) -> None:
     suffix = _SUFFIXES[args.format]
-    out = Path(args.out or (f"gan{suffix}" if args.format == "safetensors" else f"{args.network}{suffix}"))
+    out = args.out or (f"gan{suffix}" if args.format == "safetensors" else f"{args.network}{suffix}")
+    out = local_path(out, "--out")
     check_printable(args.source, str(out))
     check_new_file(out, (suffix,), f" for --format {args.format}")
-    loaded = load_source(Path(args.source), args)
+    loaded = load_source(args.source, args)
     run = loaded.run
     match args.format:
         case "stablehlo":
@@ -49,4 +51,4 @@ def _export(args: argparse.Namespace) -> None:
         case "onnx":
             export_onnx(out, run.state, args.network)
     what = "generator and discriminator" if args.format == "safetensors" else args.network
-    print(f"{what} of {loaded.title}, in {out}")
+    print_line(f"{what} of {loaded.title}, in {out}")

@@ -1,11 +1,11 @@
 """``dcgan-jax import``: start a run with weights from elsewhere."""
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from dcgan_jax.cli.common import Parser, add_config_flags, check_printable, run_inference_command
+from dcgan_jax.cli.common import Parser, add_cache_flag, add_config_flags, check_printable, run_inference_command
+from dcgan_jax.console import print_line
 from dcgan_jax.interop import NETWORKS, import_weights
+from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.setup import create_state
@@ -17,17 +17,18 @@ def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
         prog=prog,
         description="Start a run with weights from elsewhere: to sample from, to evaluate, or to train with --resume.",
         allow_abbrev=False,
-        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument(
         "weights",
         nargs="+",
         metavar="FILE",
-        help="a .safetensors of both networks, or .weights.h5 of Keras:\nthe generator's, and then the discriminator's",
+        help="a .safetensors of both networks, or .weights.h5 of Keras: the generator's, and then the discriminator's",
     )
     add_config_flags(parser)
+    add_cache_flag(parser)
     given = vars(parser.parse_args(argv))
-    return run_inference_command(lambda: _import(given.pop("weights"), TrainConfig(**given)))
+    weights, no_cache = given.pop("weights"), given.pop("no_compilation_cache")
+    return run_inference_command(lambda: _import(weights, TrainConfig(**given)), no_cache)
 
 
 def _import(weights: list[str], config: TrainConfig) -> None:
@@ -36,6 +37,6 @@ def _import(weights: list[str], config: TrainConfig) -> None:
         raise ConfigError(f"one .safetensors or up to two .weights.h5 make a run, got {' '.join(weights)}")
     state, keys = create_state(config)
     for path, network in zip(weights, NETWORKS, strict=False):
-        state = import_weights(Path(path), state, network)
+        state = import_weights(local_path(path, "FILE"), state, network)
     run_dir = create_run(config, state, keys)
-    print(f"{run_dir} starts with {', '.join(weights)}: train with --workdir {run_dir} --resume")
+    print_line(f"{run_dir} starts with {', '.join(weights)}: train with --workdir {run_dir} --resume")

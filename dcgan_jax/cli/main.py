@@ -1,40 +1,94 @@
 """``dcgan-jax COMMAND``: one command line for all commands."""
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
+from typing import Any, NoReturn
 
-from dcgan_jax.cli.common import Parser
-from dcgan_jax.cli.evaluate import evaluate_main
-from dcgan_jax.cli.export import export_main
-from dcgan_jax.cli.import_weights import import_main
-from dcgan_jax.cli.sample import sample_main
-from dcgan_jax.cli.train import train_main
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.console import print_line, standard_streams
 
 _COMMANDS = {
-    "train": (train_main, "train a run, or resume one"),
-    "sample": (sample_main, "draw images with a run's generator"),
-    "evaluate": (evaluate_main, "score a run's images, or an .npy of images, beside real ones"),
-    "export": (export_main, "write a run's networks as StableHLO, ONNX, safetensors or Keras weights"),
-    "import": (import_main, "start a run with weights from safetensors or Keras"),
+    "train": "train a run, or resume one",
+    "sample": "draw images with a run's generator",
+    "evaluate": "score a run's images, or those of files, beside real ones",
+    "export": "write networks as StableHLO, ONNX, safetensors or Keras weights",
+    "import": "start a run with weights from safetensors or Keras",
 }
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "dcgan-jax") -> int:
     """Run a command with these arguments (the process's if None); the exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    commands = "".join(f"\n  {name:<10}{about}" for name, (_, about) in _COMMANDS.items())
-    parser = Parser(
-        prog=prog,
-        usage=f"{prog} [-h] [--version] COMMAND ...",
-        description=f"The Keras tutorial's DCGAN in JAX.\n\ncommands:{commands}\n\nCOMMAND --help lists its flags.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"dcgan-jax {_version()}")
-    parser.add_argument("command", choices=_COMMANDS, help=argparse.SUPPRESS)
-    command = parser.parse_args(argv[:1]).command
-    return _COMMANDS[command][0](argv[1:], prog=f"{prog} {command}")
+    with standard_streams():
+        argv = sys.argv[1:] if argv is None else argv
+        commands = "".join(f"\n  {name:<10}{about}" for name, about in _COMMANDS.items())
+        parser = Parser(
+            prog=prog,
+            usage=f"{prog} [-h] [--version] COMMAND ...",
+            description=f"The Keras tutorial's DCGAN in JAX.\n\ncommands:{commands}\n\nCOMMAND --help lists its flags.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument("--version", action="version", version=f"dcgan-jax {_version()}")
+        parser.add_argument("command", choices=_COMMANDS, help=argparse.SUPPRESS)
+        command = parser.parse_args(argv[:1]).command
+        return _run(command, argv[1:], f"{prog} {command}")
+
+
+def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """``main`` with the command ``train``, the tutorial's ``train.py``; exit codes as in `cli.train`."""
+    with standard_streams():
+        return _run("train", argv, prog)
+
+
+def _run(command: str, argv: Sequence[str] | None, prog: str | None) -> int:
+    try:
+        with _interrupt_exits():
+            run = _import_command(command)
+        return run(argv, prog)
+    except KeyboardInterrupt:
+        print_line("interrupted", error=True)
+        return 130
+
+
+def _import_command(name: str) -> Callable[..., int]:
+    """A command's function. JAX and the packages around it, which take seconds, are imported here."""
+    match name:
+        case "train":
+            from dcgan_jax.cli.train import train_main as run
+        case "sample":
+            from dcgan_jax.cli.sample import sample_main as run
+        case "evaluate":
+            from dcgan_jax.cli.evaluate import evaluate_main as run
+        case "export":
+            from dcgan_jax.cli.export import export_main as run
+        case _:
+            from dcgan_jax.cli.import_weights import import_main as run
+    return run
+
+
+@contextlib.contextmanager
+def _interrupt_exits() -> Iterator[None]:
+    """Within, Ctrl-C ends the process: raised as an exception, it may be swallowed by the packages being imported.
+
+    Only in a process that imports them for the first time: a program that calls `main` later on is not ended.
+    """
+
+    def end(number: int, frame: Any) -> NoReturn:
+        del number, frame
+        print_line("interrupted", error=True)
+        os._exit(130)
+
+    before = signal.getsignal(signal.SIGINT)
+    with contextlib.ExitStack() as stack:
+        if before is signal.default_int_handler and "jax" not in sys.modules:
+            with contextlib.suppress(ValueError):  # not the main thread, which alone may handle signals
+                signal.signal(signal.SIGINT, end)
+                stack.callback(signal.signal, signal.SIGINT, before)
+        yield
 
 
 def _version() -> str:

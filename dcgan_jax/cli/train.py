@@ -6,7 +6,8 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-from dcgan_jax.cli.common import Parser, add_config_flags, enable_compilation_cache, run_command
+from dcgan_jax.cli.common import Parser, add_cache_flag, add_config_flags, run_command
+from dcgan_jax.console import print_line, print_result
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import (
     broadcast_json,
@@ -24,14 +25,13 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     """Train with these arguments (the process's if None).
 
     Returns:
-      The exit code: 0 done, or saved after SIGTERM; 2 bad input or a failure, reported in one line; 3 a loss or
-      parameter that is not finite; 4 stopped by --stop-on-collapse; 130 saved after Ctrl-C.
+      The exit code: 0 done, or saved after SIGTERM or SIGHUP; 2 bad input or a failure, reported in one line; 3 a
+      loss or parameter that is not finite; 4 stopped by --stop-on-collapse; 130 saved after Ctrl-C.
     """
     given = vars(_parser(prog).parse_args(argv))
     resume, dry_run, distributed = given.pop("resume"), given.pop("dry_run"), given.pop("distributed")
-    if not given.pop("no_compilation_cache") and not dry_run:
-        enable_compilation_cache()
-    return run_command(lambda: _train(given, resume, dry_run, distributed), trains=True)
+    cache = not given.pop("no_compilation_cache") and not dry_run
+    return run_command(lambda: _train(given, resume, dry_run, distributed), cache=cache, trains=True)
 
 
 def _parser(prog: str | None) -> argparse.ArgumentParser:
@@ -39,21 +39,16 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
         prog=prog,
         description="Train the DCGAN of the Keras tutorial.",
         allow_abbrev=False,
-        formatter_class=argparse.RawTextHelpFormatter,
     )
     add_config_flags(parser)
     parser.add_argument(
         "--resume", action="store_true", help="resume the run in --workdir, or the newest one under runs/"
     )
-    parser.add_argument(
-        "--no-compilation-cache",
-        action="store_true",
-        help="compile again, and do not use the user's cache directory",
-    )
+    add_cache_flag(parser)
     parser.add_argument(
         "--distributed",
         action="store_true",
-        help="be one process of a job of several: of SLURM, Open MPI, Kubernetes, a TPU pod, or as\n"
+        help="be one process of a job of several: of SLURM, Open MPI, Kubernetes, a TPU pod, or as "
         "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID describe it",
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, print what would run, write nothing")
@@ -88,6 +83,7 @@ def _config(given: dict[str, Any], resume: bool) -> TrainConfig:
 def _dry_run(config: TrainConfig, resume: bool) -> None:
     run_dir = resolve_run_dir(config.workdir, resume)
     images = validate_run(config, run_dir, resume)
-    print(model_summary(create_state(config)[0]))
-    print(dataclasses.replace(config, workdir=str(run_dir)).to_json(), end="")
-    print(f"{'would resume' if resume else 'would train'} in {run_dir}, on {len(images):,} images; nothing was written")
+    print_result(model_summary(create_state(config)[0]))
+    print_result(dataclasses.replace(config, workdir=str(run_dir)).to_json().rstrip("\n"))
+    what = "would resume" if resume else "would train"
+    print_line(f"{what} in {run_dir}, on {len(images):,} images; nothing was written")

@@ -8,6 +8,7 @@ from typing import Any
 from dcgan_jax.data.common import DatasetError
 from dcgan_jax.errors import first_line
 from dcgan_jax.files import read_verified
+from dcgan_jax.paths import PathError, local_path
 
 _CONNECT_SECONDS = 3.0  # TFDS itself retries for minutes
 
@@ -26,9 +27,13 @@ def fetch_archive(name: str, filename: str, data_dir: str | Path | None) -> tupl
     Raises:
       DatasetError: if it cannot be downloaded or is damaged.
     """
+    given, name_of_it = (data_dir, "data_dir") if data_dir else (os.environ.get("TFDS_DATA_DIR"), "TFDS_DATA_DIR")
+    try:
+        root = local_path(given or "~/tensorflow_datasets", name_of_it)  # TFDS's
+    except PathError as error:
+        raise DatasetError(f"{error} (--data-dir names another)") from error
     import tensorflow_datasets as tfds  # imported when used: it takes most of a second
 
-    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()  # TFDS's
     downloads = root / "downloads"
     manual = downloads / "manual"
     url_infos: dict[str, Any] = tfds.builder_cls(name).url_infos or {}

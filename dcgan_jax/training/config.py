@@ -8,6 +8,7 @@ from dcgan_jax.data import DATASETS
 from dcgan_jax.errors import UserError
 from dcgan_jax.models import DTYPES
 from dcgan_jax.optimizers import PRESETS
+from dcgan_jax.paths import PathError, local_path
 from dcgan_jax.state import FAKES
 
 _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
@@ -15,6 +16,15 @@ _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a s
 
 class ConfigError(UserError):
     """A field of the config, or a flag, cannot be used."""
+
+
+def _expanded(path: str, flag: str) -> str:
+    """The path as it was given, but for a ``~``."""
+    try:
+        expanded = str(local_path(path, flag))
+    except PathError as error:
+        raise ConfigError(str(error)) from error
+    return expanded if path.startswith("~") else path
 
 
 def _field(default: Any, help: str, choices: tuple[str, ...] = (), kind: type = str, none: str = "none") -> Any:
@@ -78,6 +88,10 @@ class TrainConfig:
                 raise ConfigError(f"{flag} must not be empty: leave it out for the default")
             if isinstance(value, str) and not value.isprintable():
                 raise ConfigError(f"{flag} must be printable text, got {value!r}")
+        for name in ("workdir", "data_dir"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _expanded(value, "--" + name.replace("_", "-")))
 
     def to_json(self) -> str:
         """The config as an indented JSON object."""

@@ -1,43 +1,55 @@
 """Progress of a run on the terminal: metrics, a progress bar, the time that is left."""
 
+import contextlib
 import sys
 import time
+from collections.abc import MutableMapping
+from typing import Any
 
+from tqdm.std import tqdm
+
+from dcgan_jax.console import print_line, terminal_columns
 from dcgan_jax.training.config import TrainConfig
 
 _SLOW_SECONDS = 30 * 60  # a longer run prints which flags give first samples sooner
+_MIN_COLUMNS = 20  # a narrower terminal has no progress bar
 
 
 class Reporter:
-    """Prints a progress bar on a terminal, else the tutorial's lines; and once the time that is left."""
+    """Prints a progress bar on a terminal, else the tutorial's lines; and once the time that is left.
+
+    While there is a bar, all that is printed on standard output and standard error appears above it.
+    """
 
     def __init__(self, config: TrainConfig, start: int):
         self._config = config
         self._calls = 0
         self._first: tuple[int, float] | None = None
         self._forecast_printed = False
+        self._stack = contextlib.ExitStack()
         self._bar = None
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=config.steps, initial=start, unit="step", dynamic_ncols=True)
+        if terminal_columns(sys.stderr) >= _MIN_COLUMNS:
+            self._bar = _Bar(
+                total=config.steps, initial=start, unit="step", dynamic_ncols=True, file=_Lenient(sys.stderr)
+            )
+            self._stack.callback(self._bar.close)
+            self._stack.enter_context(contextlib.redirect_stdout(_AboveBar(sys.stdout, self._bar)))
+            self._stack.enter_context(contextlib.redirect_stderr(_AboveBar(sys.stderr, self._bar)))
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
-        if self._bar is not None:
-            self._bar.close()
+        """Leave the terminal as it was, below the bar."""
+        self._stack.close()
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Print a step's metrics."""
+        d_loss, d_accuracy, g_loss, g_accuracy = (
+            values[name] for name in ("d_loss", "d_accuracy", "g_loss", "g_accuracy")
+        )
         if self._bar is not None:
-            self._bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()})
+            metrics = f"D {d_loss:.2f} {d_accuracy:.0%} G {g_loss:.2f} {g_accuracy:.0%} "
+            self._bar.set_description_str(metrics, refresh=False)
         else:
-            d, a = (values["d_loss"], values["d_accuracy"]), (values["g_loss"], values["g_accuracy"])
-            print(f"{step}: [D loss: {d[0]:f}, acc: {d[1]:f}]  [A loss: {a[0]:f}, acc: {a[1]:f}]", flush=True)
-
-    def print(self, line: str) -> None:
-        """Print a line of text."""
-        self._bar.write(line) if self._bar is not None else print(line, flush=True)
+            print_line(f"{step}: [D loss: {d_loss:f}, acc: {d_accuracy:f}]  [A loss: {g_loss:f}, acc: {g_accuracy:f}]")
 
     def update(self, step: int) -> None:
         """Note that the steps up to this one are dispatched; after a few dispatches, print the time that is left."""
@@ -53,7 +65,78 @@ class Reporter:
             if steps >= 5 and (seconds >= 0.5 or steps >= 50):
                 self._forecast_printed = True
                 for line in forecast(self._config, self._config.steps - step, seconds / steps):
-                    self.print(line)
+                    print_line(line)
+
+
+# From the widest: the first that fits is shown, so that the time that is left is always seen.
+_LAYOUTS = (
+    "{n_fmt}/{total_fmt} |{bar:40}| {desc}{rate_fmt} ETA {remaining}",
+    "{n_fmt}/{total_fmt} |{bar}| {desc}{rate_fmt} ETA {remaining}",  # measured with a bar of ten
+    "{n_fmt}/{total_fmt} {desc}{rate_fmt} ETA {remaining}",
+    "{n_fmt}/{total_fmt} {rate_fmt} ETA {remaining}",
+    "{n_fmt}/{total_fmt} ETA {remaining}",
+    "{n_fmt} ETA {remaining}",
+    "{remaining}",
+)
+
+
+class _Bar(tqdm):
+    @property
+    def format_dict(self) -> MutableMapping[str, Any]:
+        values = super().format_dict
+        for layout in _LAYOUTS:
+            values["bar_format"] = layout
+            if not values["ncols"] or len(self.format_meter(**{**values, "ncols": None})) <= values["ncols"]:
+                break
+        return values
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        self.nrows = None  # tqdm shows no bar on a terminal of 0 rows, as serial lines and CI have
+        return bool(super().display(msg, pos))
+
+
+class _Lenient:
+    """A stream whose errors do not end the run: a terminal that is closed, for example."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(Exception):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(Exception):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _AboveBar:
+    """A standard stream while there is a progress bar: each line is written above it."""
+
+    def __init__(self, stream: Any, bar: tqdm):
+        self._stream, self._bar, self._begun = stream, bar, ""
+
+    def write(self, text: str) -> int:
+        lines, newline, self._begun = (self._begun + text).rpartition("\n")
+        if newline:
+            with self._bar.get_lock():
+                self._bar.clear(nolock=True)
+                try:
+                    self._stream.write(lines + newline)
+                    self.flush()
+                finally:
+                    self._bar.refresh(nolock=True)
+        return len(text)
+
+    def flush(self) -> None:
+        """Lines only: what is begun is written with its end."""
+        getattr(self._stream, "flush", lambda: None)()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def forecast(config: TrainConfig, steps_left: int, seconds_per_step: float) -> list[str]:

@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import shutil
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from dcgan_jax.console import print_line
+from dcgan_jax.paths import local_path
 from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.state import GANState
 from dcgan_jax.training.checkpoint import (
@@ -80,7 +81,7 @@ def resume_run(config: TrainConfig) -> Run:
     quarantine_after(checkpoints, step)
     changed = differences(saved.environment, environment_info(data_mesh(config.devices).size))
     if changed:
-        print(f"saved with {', '.join(changed)}: the run resumes, but not to the same bits", flush=True)
+        print_line(f"saved with {', '.join(changed)}: the run resumes, but not to the same bits")
     return Run(config, saved.state, {**keys, "run": saved.key}, saved.collapse)
 
 
@@ -95,7 +96,7 @@ def load_run(run_dir: str | Path, step: int | None = None) -> Run:
     Raises:
       RunDirError, ConfigError, CheckpointError: each with one line that says what is missing or damaged.
     """
-    run_dir = Path(run_dir)
+    run_dir = local_path(run_dir, "run_dir")
     config = dataclasses.replace(read_config(run_dir), workdir=str(run_dir))
     checkpoints = run_dir / "checkpoints"
     if step is None:
@@ -147,5 +148,5 @@ def _latest_step(checkpoints: Path) -> int | None:
     """The step of the latest valid checkpoint, or None; prints a warning for each newer one, which is damaged."""
     step, problems = latest_valid_step(checkpoints)
     for problem in problems:
-        print(f"{problem}; falling back to step {step}", file=sys.stderr, flush=True)
+        print_line(f"{problem}; falling back to step {step}", error=True)
     return step

@@ -1,46 +1,95 @@
-"""SIGINT and SIGTERM as requests to stop after the current step."""
+"""SIGINT, SIGTERM and SIGHUP as requests to stop after the current step."""
 
 import contextlib
 import os
 import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator
 
 import jax
 
 from dcgan_jax.training.distributed import preemption_signal
 
+_HANGUP = {signal.SIGHUP} if hasattr(signal, "SIGHUP") else set[signal.Signals]()  # Windows has none
+
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[int], signal.Signals | None]]:
-    """Within, the first SIGINT or SIGTERM only requests a stop, so that the step can end; a second acts at once.
+def stop_signals(
+    acknowledge: Callable[[signal.Signals], None] | None = None,
+) -> Iterator[Callable[[int], signal.Signals | None]]:
+    """Within, the first SIGINT, SIGTERM or SIGHUP only requests a stop, so that the step can end.
 
     It yields a function to call after each dispatch of steps, with the number of dispatches so far: the signal to stop
-    for, or None. In a job of several processes all stop after the same dispatch, and SIGINT is passed on as the SIGTERM
-    that JAX watches for.
+    for, or None. In a job of several processes all stop after the same dispatch, and SIGINT and SIGHUP are passed on as
+    the SIGTERM that JAX watches for.
 
-    A shell starts background commands with SIGINT ignored. It is handled here all the same: somebody sent it.
+    A second SIGINT or SIGTERM acts at once. SIGHUP never does: as a terminal closes, the shell and the kernel each send
+    one. It is left ignored where the process was started with it ignored (``nohup``). SIGINT is handled even then,
+    because a shell starts background commands so: somebody sent it.
+
+    Args:
+      acknowledge: called with the first signal as soon as it arrives, in another thread: the main thread may be
+        compiling.
     """
-    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     received: list[signal.Signals] = []
+    several = jax.process_count() > 1
+    defaults = (
+        {signal.SIGINT: signal.default_int_handler}
+        if several
+        else {
+            signal.SIGINT: signal.default_int_handler,
+            signal.SIGTERM: signal.SIG_DFL,
+        }
+    )
 
     def record(number: int, frame: object) -> None:
         del frame
         received.append(signal.Signals(number))
-        for each, handler in before.items():
-            signal.signal(each, defaults[each] if handler is signal.SIG_IGN else handler)
+        if number not in _HANGUP:
+            for each, default in defaults.items():
+                signal.signal(each, default if before[each] is signal.SIG_IGN else before[each])
 
     def pass_on(number: int, frame: object) -> None:
         del frame
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, signal.SIG_IGN if number in _HANGUP else signal.default_int_handler)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    several = jax.process_count() > 1
     before = {}
-    with contextlib.suppress(ValueError):  # not the main thread, which alone may handle signals
-        for each in [signal.SIGINT] if several else defaults:
-            before[each] = signal.signal(each, pass_on if several else record)
-    try:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ValueError):  # not the main thread, which alone may handle signals
+            if acknowledge is not None:
+                stack.enter_context(_at_arrival(acknowledge))
+            hangup = {each for each in _HANGUP if signal.getsignal(each) is not signal.SIG_IGN}
+            for each in (*defaults, *hangup):
+                before[each] = signal.signal(each, pass_on if several else record)
+                stack.callback(signal.signal, each, before[each])
         yield preemption_signal if several else lambda _: received[0] if received else None
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def _at_arrival(call: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Within, ``call`` is called in a thread when the first signal arrives that Python handles.
+
+    The handlers themselves are called by the main thread, not before it returns from the compiler.
+
+    Raises:
+      ValueError: in another thread than the main one.
+    """
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+
+        def watch() -> None:
+            if number := reader.recv(1):
+                call(signal.Signals(number[0]))
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            writer.shutdown(socket.SHUT_RDWR)
+            thread.join()

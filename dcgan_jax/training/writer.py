@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from dcgan_jax.console import print_line
 from dcgan_jax.evaluation.scoring import EvaluationError, evaluate
 from dcgan_jax.images import save_grid
 from dcgan_jax.sampling import generate, sample, sample_noise
@@ -63,6 +65,7 @@ class RunWriter:
         self._run_dir = Path(str(config.workdir))
         self._checkpoints, self._samples = self._run_dir / "checkpoints", self._run_dir / "samples"
         self._samples.mkdir(exist_ok=True)
+        self._sample_digits = sample_digits(self._samples, config.steps)
         write_config(self._run_dir, config)
         truncate_metrics(self._run_dir / "metrics.jsonl", step)
         digits = config.dataset == "mnist"
@@ -85,21 +88,21 @@ class RunWriter:
         new = not checkpoint_steps(self._checkpoints)
         if new:
             self.write_initial(state)
-            print(
+            print_line(
                 f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {self._run_dir}"
             )
         else:
-            print(f"resuming from step {int(state.step):,} in {self._run_dir}")
+            print_line(f"resuming from step {int(state.step):,} in {self._run_dir}")
         devices = mesh.devices.flat[0].device_kind + (f", {mesh.size} devices" if mesh.size > 1 else "")
-        print(f"on {devices}; the first step compiles, which takes a while", flush=True)
+        print_line(f"on {devices}; the first step compiles, which takes a while")
         if config.ema is not None:
-            print(f"samples and evaluations use the moving average of the generator (--ema {config.ema})")
+            print_line(f"samples and evaluations use the moving average of the generator (--ema {config.ema})")
 
     def write_initial(self, state: GANState) -> None:
         """The files of a new run: the layers, real images, the first samples and the first checkpoint."""
         (self._run_dir / "models.txt").write_text(model_summary(local_replica(state)), encoding="utf-8")
         save_grid(self._run_dir / "reals.png", self._reals)
-        save_grid(self._samples / "0.png", self._draw_grid(state))
+        save_grid(self._sample_path(0), self._draw_grid(state))
         self._save(state, keep_steps=set())
 
     def write_metrics(self, rows: Iterable[tuple[int, dict[str, float]]], last: int | None) -> None:
@@ -115,7 +118,7 @@ class RunWriter:
     def save_samples(self, state: GANState) -> None:
         """A grid of samples of the run's fixed noise."""
         step, images = int(state.step), self._draw_grid(state)
-        save_grid(self._samples / f"{step}.png", images)
+        save_grid(self._sample_path(step), images)
         self._warn(step, self._detector.observe_images(step, images))
 
     def save_checkpoint(self, state: GANState, evaluating: bool) -> None:
@@ -134,20 +137,31 @@ class RunWriter:
         saved = checkpoint_steps(self._checkpoints)
         self._save(state, steps_to_keep(saved, step, best, detector.healthy_until, detector.settled_until))
 
+    def acknowledge(self, number: signal.Signals, first: bool) -> None:
+        """Print that a signal has arrived and what is waited for; ``first``: the first step, which compiles."""
+        waits = "the first step, which is compiling" if first else "this step"
+        again = "; Ctrl-C again stops at once" if number == signal.SIGINT and not first else ""
+        name = "Ctrl-C" if number == signal.SIGINT else number.name
+        print_line(f"{name}: stopping after {waits}, then saving{again}", error=True)
+
     def finish(self, step: int) -> None:
-        """Print how the run ended at ``step``."""
+        """Print how the run ended at ``step``, below the progress bar."""
+        self.reporter.close()
         if self.should_stop:
             healthy = self._steps_up_to(self._detector.healthy_until)
             message = "no checkpoint from before it is left"
             if healthy:
                 path = self._checkpoints / str(healthy[0])
                 message = f"the last healthy checkpoint is {path} (evaluate and sample: --checkpoint STEP)"
-            print(f"collapsed: stopped at step {step:,} without a checkpoint of it; {message}")
+            print_line(f"collapsed: stopped at step {step:,} without a checkpoint of it; {message}")
         elif step == self._config.steps:
             duration = format_duration(time.perf_counter() - self._began)
-            print(f"done: {step:,} steps, {duration}; samples in {self._samples}")
+            print_line(f"done: {step:,} steps, {duration}; samples in {self._samples}")
         else:
-            print(f"stopped and saved at step {step:,}: resume with --workdir {self._run_dir} --resume")
+            print_line(f"stopped and saved at step {step:,}: resume with --workdir {self._run_dir} --resume")
+
+    def _sample_path(self, step: int) -> Path:
+        return self._samples / f"{step:0{self._sample_digits}d}.png"
 
     def _draw_grid(self, state: GANState) -> np.ndarray:
         noise = sample_noise(self._keys["grid"], GRID, state.latent_size)
@@ -175,7 +189,7 @@ class RunWriter:
 
     def _warn(self, step: int, message: str | None) -> None:
         if message:
-            self.reporter.print(f"warning: at step {step:,} {message}")
+            print_line(f"warning: at step {step:,} {message}")
             self.should_stop = self._config.stop_on_collapse
 
     def _evaluate(self, state: GANState) -> dict[str, Any]:
@@ -184,14 +198,20 @@ class RunWriter:
         try:
             evaluation = evaluate(self._sampling_state(state), self._keys["evaluation"], self._config.eval_samples)
         except EvaluationError as error:
-            self.reporter.print(f"warning: the evaluation at step {row['step']:,} failed: {error}")
+            print_line(f"warning: the evaluation at step {row['step']:,} failed: {error}")
             return {**row, "evaluation": None}
         scores, floor = evaluation.scores, evaluation.floor
-        self.reporter.print(
+        print_line(
             f"{row['step']}: FID {scores.fid:.2f} (real images: {floor.fid:.2f}), precision {scores.precision:.3f} "
             f"({floor.precision:.3f}), recall {scores.recall:.3f} ({floor.recall:.3f})"
         )
         return {**row, "evaluation": evaluation.to_json()}
+
+
+def sample_digits(folder: Path, steps: int) -> int:
+    """The digits of the names of samples: six, or as many as ``steps`` has; those of a resumed run stay as they are."""
+    found = [len(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal()]
+    return min(found, default=max(6, len(str(steps))))
 
 
 def weights_name(config: TrainConfig) -> str:

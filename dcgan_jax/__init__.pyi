@@ -1,0 +1,53 @@
+# What the package exports; ``__init__.py`` imports each name from here when it is used.
+
+from .checks import check_images, check_state
+from .data import load_dataset, load_labels
+from .evaluation import EvaluationError, evaluate, evaluate_images
+from .images import save_grid
+from .interop import (
+    discriminator_from_keras,
+    discriminator_to_keras,
+    generator_from_keras,
+    generator_to_keras,
+)
+from .losses import Losses, discriminator_loss, generator_loss
+from .models import Discriminator, Generator
+from .optimizers import preset, rmsprop
+from .sampling import generate, sample
+from .state import GANState, NetworkState, averaged, init_state
+from .step import discriminator_step, generator_step, train_step
+from .training import TrainConfig, load_run, train
+
+__all__ = [
+    "Discriminator",
+    "EvaluationError",
+    "GANState",
+    "Generator",
+    "Losses",
+    "NetworkState",
+    "TrainConfig",
+    "averaged",
+    "check_images",
+    "check_state",
+    "discriminator_from_keras",
+    "discriminator_to_keras",
+    "discriminator_loss",
+    "discriminator_step",
+    "evaluate",
+    "evaluate_images",
+    "generate",
+    "generator_from_keras",
+    "generator_to_keras",
+    "generator_loss",
+    "generator_step",
+    "init_state",
+    "load_dataset",
+    "load_labels",
+    "load_run",
+    "preset",
+    "rmsprop",
+    "sample",
+    "save_grid",
+    "train",
+    "train_step",
+]

@@ -1,0 +1,87 @@
+"""Standard output and standard error: nothing that is wrong with them ends the work."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+def print_line(line: str, *, error: bool = False) -> None:
+    """Print a line at once, on standard output or on standard error. It never raises.
+
+    A stream that is missing, closed, full, or whose reader has left, is passed over: what is printed tells of the work,
+    which goes on. Characters that the stream's encoding lacks are escaped.
+    """
+    with contextlib.suppress(Exception):  # a notebook's stream may raise anything
+        _write(sys.stderr if error else sys.stdout, line + "\n")
+
+
+def print_result(text: str) -> None:
+    """Print what a command was asked for, which is lost if it cannot be written.
+
+    Raises:
+      OSError: if it cannot be written, unless its reader has left or closed the stream.
+    """
+    try:
+        _write(sys.stdout, text + "\n")
+    except (BrokenPipeError, ValueError):
+        pass
+    except OSError as error:
+        raise OSError(f"cannot write to standard output ({error.strerror})") from error
+
+
+def _write(stream: Any, text: str) -> None:
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    flush = getattr(stream, "flush", None)
+    if flush is not None:
+        flush()
+
+
+def terminal_columns(stream: Any) -> int:
+    """The width of the terminal that a stream writes to; 0 if it is none, or does not know its width."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except Exception:  # None, closed, or an object that only has ``write``
+        return 0
+
+
+@contextlib.contextmanager
+def standard_streams() -> Iterator[None]:
+    """Within, the process has its three standard streams, if only the null device in their place.
+
+    A closed descriptor (``2>&-``) would be given to the next file that is opened, and what libraries print on it would
+    end in that file. At the end, text that still cannot be written is dropped: Python would report it while it exits,
+    and change the exit code.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free number, this one
+    with contextlib.ExitStack() as stack:
+        for name, redirect in (("stdout", contextlib.redirect_stdout), ("stderr", contextlib.redirect_stderr)):
+            stream = getattr(sys, name)
+            if stream is None or getattr(stream, "closed", False):
+                stack.enter_context(redirect(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                _flush_or_drop(stream)
+
+
+def _flush_or_drop(stream: Any) -> None:
+    try:
+        getattr(stream, "flush", lambda: None)()
+    except Exception:  # as in `print_line`
+        with contextlib.suppress(Exception):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
