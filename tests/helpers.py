@@ -1,10 +1,14 @@
 """Assertions, small networks and other functions that several tests use."""
 
+import contextlib
 import json
 import os
+import pty
 import socket
 import subprocess
 import sys
+import termios
+import threading
 import time
 from pathlib import Path
 
@@ -159,6 +163,28 @@ def run_program(name, *arguments, **environment):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@contextlib.contextmanager
+def terminal(columns):
+    """A terminal of so many columns: a stream that writes to it, and the bytes shown, complete after the context."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
+    shown = []
+
+    def read():
+        with contextlib.suppress(OSError):  # the other end is closed
+            while chunk := os.read(master, 4096):
+                shown.append(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        with open(slave, "w", encoding="utf-8") as stream:
+            yield stream, shown
+    finally:
+        reader.join()
+        os.close(master)
 
 
 def free_port():

@@ -54,7 +54,7 @@ def test_resumed_run_has_the_same_evaluations(evaluated):
     assert metric_rows(whole) == metric_rows(halves)
     assert checkpoint_steps(whole / "checkpoints") == checkpoint_steps(halves / "checkpoints")
     assert_same_bits(load_run(whole).state, load_run(halves).state)
-    for name in ("5.png", "10.png"):
+    for name in ("000005.png", "000010.png"):
         assert (whole / "samples" / name).read_bytes() == (halves / "samples" / name).read_bytes()
 
 

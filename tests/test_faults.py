@@ -179,7 +179,7 @@ def test_second_signal_ends_at_once(inherited, interrupt_at, tmp_path, capsys):
 
     A shell starts background commands with SIGINT ignored.
     """
-    survived = interrupt_at("2.png", times=2)
+    survived = interrupt_at("000002.png", times=2)
     signal.signal(signal.SIGINT, inherited)
     assert run_cli("train", "--steps", 9, "--batch-size", 2, "--workdir", tmp_path / "run") == 130
     assert signal.getsignal(signal.SIGINT) is inherited

@@ -3,20 +3,24 @@
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
 
 from dcgan_jax.cli.common import Parser, add_checkpoint_flags, check_printable, load_source, run_inference_command
+from dcgan_jax.console import print_result
+from dcgan_jax.evaluation.image_files import is_image_source, read_images
 from dcgan_jax.evaluation.scoring import DEFAULT_SAMPLES, evaluate, evaluate_images, format_table
+from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.setup import validate_evaluation
 
 
 def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Score a run's images, or those of an ``.npy``, and print a table or JSON; the exit code, 0 or 2."""
+    """Score a run's images, or those of files, and print a table or JSON; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Score digits against MNIST's test images, beside the scores of real ones.")
-    parser.add_argument("source", metavar="RUN", help="a run directory, or an .npy of images from any program")
+    parser.add_argument(
+        "source",
+        metavar="RUN",
+        help="a run directory; or images from any program: a directory of 28x28 PNGs, an .npy or an .npz",
+    )
     add_checkpoint_flags(parser)
     parser.add_argument("--samples", type=int, metavar="N", help=f"number of images (default: {DEFAULT_SAMPLES})")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -26,12 +30,12 @@ def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) ->
 
 def _evaluate(args: argparse.Namespace) -> None:
     check_printable(args.source)
-    source = Path(args.source)
-    if source.suffix == ".npy":
+    source = local_path(args.source, "RUN")
+    if is_image_source(source):
         for flag in ("checkpoint", "weights", "samples"):
             if getattr(args, flag) is not None:
                 raise ConfigError(f"--{flag} is for runs: {source} holds images")
-        images, metadata = _read_images(source), {"images": str(source)}
+        images, metadata = read_images(source), {"images": str(source)}
         evaluation = evaluate_images(images)
         title = f"{source}: {evaluation.samples:,} images"
     else:
@@ -42,15 +46,6 @@ def _evaluate(args: argparse.Namespace) -> None:
         evaluation = evaluate(run.state, run.keys["evaluation"], samples)
         title = f"{loaded.title}: {samples:,} images"
     if args.json:
-        print(json.dumps({**metadata, **evaluation.to_json()}, indent=2))
+        print_result(json.dumps({**metadata, **evaluation.to_json()}, indent=2))
     else:
-        print(f"{title}; floor: as many real ones\n\n{format_table(evaluation)}")
-
-
-def _read_images(path: Path) -> np.ndarray:
-    try:
-        # Memory-mapped, so that a header that promises more than the file holds costs no memory.
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # the header's parser raises whatever Python's tokenizer does
-        reason = getattr(error, "strerror", None) or "it is not a complete .npy of numbers"
-        raise ConfigError(f"cannot read {path}: {reason}") from error
+        print_result(f"{title}; floor: as many real ones\n\n{format_table(evaluation)}")

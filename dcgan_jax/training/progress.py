@@ -90,9 +90,9 @@ class _Bar(tqdm):
                 break
         return values
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
         self.nrows = None  # tqdm shows no bar on a terminal of 0 rows, as serial lines and CI have
-        return bool(super().display(msg, pos))
+        super().display(msg, pos)
 
 
 class _Lenient:
