@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import socket
 import subprocess
 import sys
@@ -185,6 +186,20 @@ def terminal(columns):
     finally:
         reader.join()
         os.close(master)
+
+
+def screen(shown):
+    """The lines of a terminal that was shown these bytes: carriage returns overwrite."""
+    lines, column = [""], 0
+    for text in re.findall(r"[\r\n]|[^\r\n]+", b"".join(shown).decode()):
+        if text == "\n":
+            lines.append("")
+        if text in "\r\n":
+            column = 0
+        else:
+            lines[-1] = lines[-1][:column].ljust(column) + text + lines[-1][column + len(text) :]
+            column += len(text)
+    return [line.rstrip() for line in lines]
 
 
 def free_port():

@@ -27,6 +27,7 @@ from helpers import (
     one_error_line,
     run_cli,
     run_files,
+    screen,
     terminal,
     wait_for_line,
 )
@@ -93,8 +94,9 @@ def test_ctrl_c_saves_and_resumes_to_same_bits(train_process, finished, tmp_path
     process = train_process("--steps", 11, *FLAGS, cwd=tmp_path)
     wait_for_line(process, "6:")
     process.send_signal(signal.SIGINT)
-    code, out, _ = finish(process)
+    code, out, err = finish(process)
     assert code == 130
+    assert err == "Ctrl-C: stopping after this step, then saving; Ctrl-C again stops at once\n"
     stopped = int(re.search(r"stopped and saved at step (\d+)", out)[1])
     assert 6 <= stopped < 11
     run_dir = tmp_path / "runs" / "0001"
@@ -105,11 +107,12 @@ def test_ctrl_c_saves_and_resumes_to_same_bits(train_process, finished, tmp_path
         file.write('{"step": 99, "d_loss": 0.0}\n{"step": 1')
 
     monkeypatch.chdir(tmp_path)
-    with terminal(80) as (stream, shown), contextlib.redirect_stderr(stream):
+    with terminal(80) as (stream, shown), contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
         assert run_cli("train", "--resume") == 0
-    bar = b"".join(shown)
-    assert b"11/11" in bar
-    assert re.search(rb"D \d\.\d\d \d+% G \d\.\d\d \d+% ", bar)
+    lines = screen(shown)
+    assert lines[0] == f"resuming from step {stopped} in runs/0001"
+    assert re.fullmatch(r"11/11 \|.*\| D \d\.\d\d \d+% G \d\.\d\d \d+% .*step/s ETA 00:00", lines[-3])
+    assert lines[-2].startswith("done: 11 steps")
 
     ours, theirs = run_files(run_dir), run_files(whole)
     assert set(ours) == set(theirs)
