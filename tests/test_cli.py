@@ -111,7 +111,7 @@ def test_ctrl_c_saves_and_resumes_to_same_bits(train_process, finished, tmp_path
         assert run_cli("train", "--resume") == 0
     lines = screen(shown)
     assert lines[0] == f"resuming from step {stopped} in runs/0001"
-    assert re.fullmatch(r"11/11 \|.*\| D \d\.\d\d \d+% G \d\.\d\d \d+% .*step/s ETA 00:00", lines[-3])
+    assert re.fullmatch(r"11/11 \|.*\| D \d\.\d\d \d+% G \d\.\d\d \d+% .*(step/s|s/step) ETA 00:00", lines[-3])
     assert lines[-2].startswith("done: 11 steps")
 
     ours, theirs = run_files(run_dir), run_files(whole)

@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import all_files, assert_same_bits, metric_rows, one_error_line, run_cli
+from PIL import Image
 
-from dcgan_jax import TrainConfig, evaluate_images, load_run, train
+from dcgan_jax import EvaluationError, TrainConfig, evaluate_images, load_run, train
+from dcgan_jax.evaluation.image_files import read_images
 from dcgan_jax.evaluation.scoring import Evaluation, Scores
+from dcgan_jax.images import image_grid
 from dcgan_jax.training import writer
 from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.run import create_run
@@ -163,12 +166,91 @@ def test_evaluate_prints_a_table_or_json(finished, capsys):
     assert all_files(run_dir) == before
 
 
-def test_evaluate_scores_an_npy(mnist, tmp_path, capsys):
+def test_evaluate_scores_images_of_any_program(mnist, tmp_path, capsys):
+    """An .npy, or a folder of PNGs."""
     np.save(tmp_path / "theirs.npy", mnist[:129])
-    assert run_cli("evaluate", tmp_path / "theirs.npy", "--json") == 0
-    result = json.loads(capsys.readouterr().out)
-    assert result["images"] == str(tmp_path / "theirs.npy")
-    assert result["scores"] == evaluate_images(mnist[:129]).to_json()["scores"]
+    (tmp_path / "pictures").mkdir()
+    for i, image in enumerate(mnist[:129, ..., 0]):
+        Image.fromarray(image).save(tmp_path / "pictures" / f"{i:03d}.png")
+    expected = evaluate_images(mnist[:129]).to_json()["scores"]
+    for source in (tmp_path / "theirs.npy", tmp_path / "pictures"):
+        assert run_cli("evaluate", source, "--json") == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["images"] == str(source)
+        assert result["scores"] == expected
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw", "nhw", "flat", "grey rgb", "grey rgb nchw", "floats"])
+def test_arrays_of_other_layouts_are_read(layout, mnist, tmp_path):
+    images = mnist[:5]
+    array = {
+        "nhwc": images,
+        "nchw": np.moveaxis(images, -1, 1),
+        "nhw": images[..., 0],
+        "flat": images.reshape(5, 784),
+        "grey rgb": images.repeat(3, -1),
+        "grey rgb nchw": np.moveaxis(images.repeat(3, -1), -1, 1),
+        "floats": images / np.float32(255),
+    }[layout]
+    np.save(tmp_path / "a.npy", array)
+    np.savez(tmp_path / "only.npz", digits=array)
+    np.savez_compressed(tmp_path / "named.npz", labels=np.arange(5), images=array)
+    for name in ("a.npy", "only.npz", "named.npz"):
+        read = read_images(tmp_path / name)
+        assert read.dtype == array.dtype
+        assert (np.asarray(read) == (images / np.float32(255) if layout == "floats" else images)).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
+def test_png_of_any_mode_is_read_if_grey(mode, mnist, tmp_path):
+    for i, image in enumerate(mnist[:3, ..., 0]):
+        Image.fromarray(image).convert(mode).save(tmp_path / f"{i}.PNG")
+    (tmp_path / "._0.png").write_bytes(b"what macOS leaves")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert (read_images(tmp_path) == mnist[:3]).all()
+
+
+def test_images_that_cannot_be_scored_are_named(mnist, tmp_path, capsys):
+    """What is wrong with them, and what to do."""
+    (tmp_path / "empty").mkdir()
+    for name, picture in {
+        "grid": Image.fromarray(image_grid(mnist[:16])[..., 0]),
+        "large": Image.new("L", (32, 32)),
+        "deep": Image.new("I;16", (28, 28)),
+        "colour": Image.fromarray((mnist[:1] * np.array([1, 0, 0], np.uint8))[0]),
+        "clear": Image.new("RGBA", (28, 28)),
+    }.items():
+        (tmp_path / name).mkdir()
+        picture.save(tmp_path / name / "a.png")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_bytes((tmp_path / "large" / "a.png").read_bytes()[:20])
+    (tmp_path / "weights.pt").write_text("torch's")
+    (tmp_path / "text.npz").write_text("no array")
+    np.save(tmp_path / "hwn.npy", np.moveaxis(mnist[:200, ..., 0], 0, -1))
+    np.save(tmp_path / "colour.npy", (mnist[:200] * np.array([1, 0, 0], np.uint8)))
+    np.savez(tmp_path / "two.npz", a=mnist[:2], b=mnist[:2])
+    np.savez(tmp_path / "objects.npz", np.array([{}, None]))
+    np.savez(tmp_path / "none.npz")
+    for name, message in {
+        "empty": "there is no run in",
+        "grid": "a.png is a grid of images: draw them into an .npy (sample RUN --out FILE.npy)",
+        "grid/a.png": "a.png is a grid of images: draw them into an .npy",
+        "large": "pictures of digits must be 28x28, ",
+        "deep": "must have 8 bits a channel",
+        "colour": "are coloured: digits are grey",
+        "clear": "is transparent",
+        "broken": "cannot read ",
+        "weights.pt": "is not a run directory, nor a directory of 28x28 PNGs, an .npy or an .npz",
+        "text.npz": "it is not a complete .npz of numbers",
+        "absent.npz": "No such file",
+        "hwn.npy": "[N, 1, 28, 28], [N, 28, 28] or [N, 784], got [28, 28, 200]",
+        "colour.npy": "are coloured: digits are grey",
+        "two.npz": "must hold one array, or one named images or samples or x or arr_0, got a, b",
+        "objects.npz": "it is not a complete .npz of numbers",
+        "none.npz": "must hold one array",
+    }.items():
+        assert run_cli("evaluate", tmp_path / name) == 2
+        assert message in one_error_line(capsys)
 
 
 def test_evaluate_reports_errors_in_one_line(finished, tmp_path, capsys):
@@ -207,8 +289,35 @@ def test_sample_writes_a_png_or_an_npy(finished, tmp_path, capsys):
         ["--samples", 0],
         ["--seed", -1],
         ["--out", "\udce9.png"],
+        ["--out", tmp_path],
     ):
         capsys.readouterr()
         assert run_cli("sample", run_dir, *flags) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert (np.load(tmp_path / "five.npy") == images).all()
+
+
+def test_npz_that_expands_to_too_much_is_refused(tmp_path, monkeypatch):
+    """Before NumPy allocates it."""
+    monkeypatch.setattr("dcgan_jax.evaluation.image_files.MAX_SAMPLES", 10)
+    np.savez_compressed(tmp_path / "bomb.npz", np.zeros(10**6, np.uint8))
+    with pytest.raises(EvaluationError, match="holds more than 10 images"):
+        read_images(tmp_path / "bomb.npz")
+
+
+@pytest.mark.parametrize("command", [["sample"], ["export", "--format", "safetensors"]])
+def test_directory_of_out_is_checked_first(command, tmp_path, monkeypatch, capsys):
+    """Before the run is read: there is none."""
+    suffix = ".png" if command == ["sample"] else ".safetensors"
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / ("link" + suffix)).symlink_to("nowhere")
+    for out, message in (
+        (f"nodir/x{suffix}", f"the directory {tmp_path / 'nodir'} of --out does not exist: create it"),
+        (f"file/x{suffix}", f"the directory {tmp_path / 'file'} of --out is not a directory"),
+        (f"link{suffix}", f"{tmp_path / 'link'}{suffix} already exists: choose another --out"),
+    ):
+        assert run_cli(*command, "absent", "--out", tmp_path / out) == 2
+        assert message in one_error_line(capsys)
+    monkeypatch.setattr("os.access", lambda *_: False)  # this may be root, who writes everywhere
+    assert run_cli(*command, "absent", "--out", tmp_path / f"x{suffix}") == 2
+    assert f"cannot write in the directory {tmp_path} of --out" in one_error_line(capsys)

@@ -27,11 +27,10 @@ def fetch_archive(name: str, filename: str, data_dir: str | Path | None) -> tupl
     Raises:
       DatasetError: if it cannot be downloaded or is damaged.
     """
-    given, name_of_it = (data_dir, "data_dir") if data_dir else (os.environ.get("TFDS_DATA_DIR"), "TFDS_DATA_DIR")
     try:
-        root = local_path(given or "~/tensorflow_datasets", name_of_it)  # TFDS's
+        root = local_path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "the data directory")
     except PathError as error:
-        raise DatasetError(f"{error} (--data-dir names another)") from error
+        raise DatasetError(f"{error} (choose one with --data-dir or TFDS_DATA_DIR)") from error
     import tensorflow_datasets as tfds  # imported when used: it takes most of a second
 
     downloads = root / "downloads"
