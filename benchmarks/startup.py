@@ -32,7 +32,7 @@ sys.exit(train_main(sys.argv[1:]))
 
 def import_seconds() -> float:
     """One import of the package in a new process, the interpreter's own start not counted."""
-    code = "import time; t = time.perf_counter(); import dcgan_jax; print(time.perf_counter() - t)"
+    code = "import time; t = time.perf_counter(); from dcgan_jax import train; print(time.perf_counter() - t)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return float(done.stdout)
 

@@ -168,7 +168,7 @@ def test_sigterm_saves_and_exits_with_code_0(train_process, tmp_path):
     wait_for_line(process, "1:")
     process.send_signal(signal.SIGTERM)
     code, out, err = finish(process)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "SIGTERM: stopping after this step, then saving\n")
     step = int(re.search(r"stopped and saved at step (\d+)", out)[1])
     assert latest_valid_step(tmp_path / "runs" / "0001" / "checkpoints") == (step, [])
 
@@ -184,7 +184,9 @@ def test_second_signal_ends_at_once(inherited, interrupt_at, tmp_path, capsys):
     assert run_cli("train", "--steps", 9, "--batch-size", 2, "--workdir", tmp_path / "run") == 130
     assert signal.getsignal(signal.SIGINT) is inherited
     assert survived == [0]
-    assert capsys.readouterr().err == "interrupted; nothing was saved since the last checkpoint\n"
+    acknowledged, ended = capsys.readouterr().err.splitlines()
+    assert acknowledged == "Ctrl-C: stopping after this step, then saving; Ctrl-C again stops at once"
+    assert ended == "interrupted; nothing was saved since the last checkpoint"
     assert latest_valid_step(tmp_path / "run" / "checkpoints") == (0, [])
 
 

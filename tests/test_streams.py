@@ -258,6 +258,20 @@ def test_hangup_stays_ignored_under_nohup():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_job_of_processes_gets_sigterm(number, monkeypatch):
+    """JAX watches for it, so that all processes stop after the same step."""
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        with stop_signals():
+            signal.raise_signal(number)
+        assert received == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_signal_is_acknowledged_while_compiling():
     """The main thread is in a call that returns long after the signal, as the compiler is."""
     acknowledged = []
