@@ -110,13 +110,14 @@ def _one_cache_warning() -> Iterator[None]:
 
         def show_once(message: Warning | str, *args: Any, **kwargs: Any) -> None:
             nonlocal warned
-            if "persistent compilation cache entry" not in str(message):
+            if "persistent compilation cache" not in str(message):
                 show(message, *args, **kwargs)
             elif not warned:
                 warned = True
                 _warn_of_cache(str(message).partition("': ")[2])
 
         warnings.showwarning = show_once
+        warnings.filterwarnings("always", message="Error .* persistent compilation cache")
         yield
 
 

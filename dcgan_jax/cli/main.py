@@ -45,13 +45,18 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
 
 
 def _run(command: str, argv: Sequence[str] | None, prog: str | None) -> int:
+    # A program that calls `main`, and not the process of this command, has imported JAX before or handles Ctrl-C itself.
+    own_process = signal.getsignal(signal.SIGINT) is signal.default_int_handler and "jax" not in sys.modules
     try:
-        with _interrupt_exits():
+        with _interrupt_handler(_exit_at_once) if own_process else contextlib.nullcontext():
             run = _import_command(command)
         return run(argv, prog)
     except KeyboardInterrupt:
         print_line("interrupted", error=True)
         return 130
+    finally:
+        if own_process:  # all is done: Ctrl-C while Python exits would be a traceback
+            _set_interrupt_handler(signal.SIG_DFL)
 
 
 def _import_command(name: str) -> Callable[..., int]:
@@ -71,24 +76,22 @@ def _import_command(name: str) -> Callable[..., int]:
 
 
 @contextlib.contextmanager
-def _interrupt_exits() -> Iterator[None]:
-    """Within, Ctrl-C ends the process: raised as an exception, it may be swallowed by the packages being imported.
+def _interrupt_handler(handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    _set_interrupt_handler(handler)
+    yield
+    _set_interrupt_handler(signal.default_int_handler)
 
-    Only in a process that imports them for the first time: a program that calls `main` later on is not ended.
-    """
 
-    def end(number: int, frame: Any) -> NoReturn:
-        del number, frame
-        print_line("interrupted", error=True)
-        os._exit(130)
+def _set_interrupt_handler(handler: Any) -> None:
+    with contextlib.suppress(ValueError):  # not the main thread, which alone may handle signals
+        signal.signal(signal.SIGINT, handler)
 
-    before = signal.getsignal(signal.SIGINT)
-    with contextlib.ExitStack() as stack:
-        if before is signal.default_int_handler and "jax" not in sys.modules:
-            with contextlib.suppress(ValueError):  # not the main thread, which alone may handle signals
-                signal.signal(signal.SIGINT, end)
-                stack.callback(signal.signal, signal.SIGINT, before)
-        yield
+
+def _exit_at_once(number: int, frame: Any) -> NoReturn:
+    """Ctrl-C while packages are imported, some of which would swallow it as an exception."""
+    del number, frame
+    print_line("interrupted", error=True)
+    os._exit(130)
 
 
 def _version() -> str:
