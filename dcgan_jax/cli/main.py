@@ -45,7 +45,7 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
 
 
 def _run(command: str, argv: Sequence[str] | None, prog: str | None) -> int:
-    # A program that calls `main`, and not the process of this command, has imported JAX before or handles Ctrl-C itself.
+    # Another program that calls `main` has imported JAX before, or handles Ctrl-C itself.
     own_process = signal.getsignal(signal.SIGINT) is signal.default_int_handler and "jax" not in sys.modules
     try:
         with _interrupt_handler(_exit_at_once) if own_process else contextlib.nullcontext():
@@ -78,8 +78,10 @@ def _import_command(name: str) -> Callable[..., int]:
 @contextlib.contextmanager
 def _interrupt_handler(handler: Callable[[int, Any], Any]) -> Iterator[None]:
     _set_interrupt_handler(handler)
-    yield
-    _set_interrupt_handler(signal.default_int_handler)
+    try:
+        yield
+    finally:
+        _set_interrupt_handler(signal.default_int_handler)
 
 
 def _set_interrupt_handler(handler: Any) -> None:
