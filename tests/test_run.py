@@ -9,12 +9,13 @@ import jax
 import pytest
 from helpers import all_files, assert_same_bits
 
-from dcgan_jax import TrainConfig, load_run
+from dcgan_jax import TrainConfig, load_run, train
 from dcgan_jax.errors import UserError
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import lock_run_dir
 from dcgan_jax.training.setup import create_state
+from dcgan_jax.training.writer import sample_digits
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,20 @@ def test_create_run_that_fails_leaves_no_run(created, tmp_path, monkeypatch):
     assert set(all_files(tmp_path)) <= {"run/lock"}
     assert create_run(config, state, keys) == tmp_path / "run"
     assert checkpoint_steps(tmp_path / "run" / "checkpoints") == [0]
+
+
+@pytest.mark.parametrize(
+    ("names", "steps", "digits"),
+    [([], 10_000, 6), ([], 2_000_000, 7), (["000000", "000500"], 2_000_000, 6), (["0", "16", "1000"], 10, 1)],
+)
+def test_names_of_samples_sort(names, steps, digits, tmp_path):
+    """Those of a new run; a run that resumes keeps its own."""
+    for name in [*names, "notes"]:
+        (tmp_path / f"{name}.png").touch()
+    assert sample_digits(tmp_path, steps) == digits
+
+
+def test_resumed_run_keeps_its_names_of_samples(run_dir):
+    (run_dir / "samples" / "000000.png").rename(run_dir / "samples" / "0.png")
+    train(TrainConfig(batch_size=2, seed=5, steps=10, sample_every=10, workdir=str(run_dir)), resume=True)
+    assert {path.name for path in (run_dir / "samples").iterdir()} == {"0.png", "10.png"}
