@@ -6,6 +6,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from dcgan_jax.errors import UserError
+
+
+class OutputError(UserError):
+    """What a command was asked for cannot be written to standard output."""
+
 
 def print_line(line: str, *, error: bool = False) -> None:
     """Print a line at once, on standard output or on standard error. It never raises.
@@ -21,14 +27,14 @@ def print_result(text: str) -> None:
     """Print what a command was asked for, which is lost if it cannot be written.
 
     Raises:
-      OSError: if it cannot be written, unless its reader has left or closed the stream.
+      OutputError: if it cannot be written, unless its reader has left or closed the stream.
     """
     try:
         _write(sys.stdout, text + "\n")
     except (BrokenPipeError, ValueError):
         pass
     except OSError as error:
-        raise OSError(f"cannot write to standard output ({error.strerror})") from error
+        raise OutputError(f"cannot write to standard output ({error.strerror})") from error
 
 
 def _write(stream: Any, text: str) -> None:

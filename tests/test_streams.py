@@ -109,6 +109,9 @@ def test_result_that_is_lost_is_an_error(capsys):
     with streams(full_disk(), sys.stderr):
         assert run_command(lambda: print_result("scores"), cache=False) == 2
     assert capsys.readouterr().err == "error: cannot write to standard output (No space left on device)\n"
+    with streams(full_disk(), sys.stderr):
+        assert run_cli("train", "--dry-run") == 2
+    assert capsys.readouterr().err == "error: cannot write to standard output (No space left on device)\n"
     with streams(broken_pipe(), sys.stderr):
         assert run_command(lambda: print_result("scores"), cache=False) == 0
     assert capsys.readouterr().err == ""

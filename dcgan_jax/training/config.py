@@ -55,7 +55,9 @@ class TrainConfig:
         None, "decay of a moving average of the generator, such as 0.999, used for samples", kind=float
     )
     fakes: str = _field("inference", "mode of the generator for the fakes of the discriminator's update", FAKES)
-    sample_every: int = _field(500, "steps between samples of the same 16 noise vectors")
+    sample_every: int = _field(
+        500, "steps between samples of the same 16 noise vectors; before that, at the powers of two"
+    )
     log_every: int = _field(10, "steps between rows of metrics")
     checkpoint_every: int = _field(500, "steps between checkpoints")
     keep_checkpoints: int = _field(3, "number of the newest checkpoints that are kept")
