@@ -99,8 +99,7 @@ def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
         writer = stack.enter_context(_open_writer(run, dataset, thresholds)) if is_primary() else None
         if writer:
             writer.begin(state, mesh)
-        acknowledge = writer and (lambda number: writer.acknowledge(number, first=runner.calls == 0))
-        stop = stack.enter_context(stop_signals(acknowledge))
+        stop = stack.enter_context(stop_signals(writer and writer.acknowledge))
         while step < config.steps:
             # Steps, up to the next one whose state is needed here. Signals are checked once per dispatch.
             state, before, step = runner.advance(state, schedule.next_stop(step, config))

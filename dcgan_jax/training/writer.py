@@ -137,8 +137,9 @@ class RunWriter:
         saved = checkpoint_steps(self._checkpoints)
         self._save(state, steps_to_keep(saved, step, best, detector.healthy_until, detector.settled_until))
 
-    def acknowledge(self, number: signal.Signals, first: bool) -> None:
-        """Print that a signal has arrived and what is waited for; ``first``: the first step, which compiles."""
+    def acknowledge(self, number: signal.Signals) -> None:
+        """Print that a signal has arrived and what is waited for."""
+        first = self.reporter.calls == 0
         waits = "the first step, which is compiling" if first else "this step"
         again = "; Ctrl-C again stops at once" if number == signal.SIGINT and not first else ""
         name = "Ctrl-C" if number == signal.SIGINT else number.name
