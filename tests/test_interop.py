@@ -1,21 +1,26 @@
 """Exported networks are loaded by the programs they are for, and generate the same images."""
 
 import json
+import random
 import subprocess
 import sys
+import zipfile
+from collections import Counter
 
+import h5py
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
-from helpers import assert_same_bits, one_error_line, run_cli, run_program
+from helpers import all_files, assert_same_bits, one_error_line, run_cli, run_program
 from safetensors.numpy import load_file, save_file
 
 from dcgan_jax import (
     Discriminator,
     Generator,
+    TrainConfig,
     discriminator_from_keras,
     discriminator_to_keras,
     generate,
@@ -31,9 +36,11 @@ from dcgan_jax.interop import (
     export_safetensors,
     export_stablehlo,
     import_weights,
+    read_weights,
 )
 from dcgan_jax.training import run as runs
 from dcgan_jax.training.checkpoint import CheckpointError
+from dcgan_jax.training.setup import create_state
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
@@ -44,6 +51,16 @@ TOLERANCE = 1e-5  # sums in another order
 def trained(finished):
     """The state of a run of eleven steps."""
     return load_run(finished[0]).state
+
+
+@pytest.fixture(scope="module")
+def keras_weights(trained):
+    """What ``get_weights()`` returns of the trained networks' equals in Keras."""
+    g, d = trained.generator, trained.discriminator
+    return {
+        "generator": generator_to_keras({"params": g.params, "batch_stats": g.batch_stats}),
+        "discriminator": discriminator_to_keras({"params": d.params}),
+    }
 
 
 @pytest.fixture
@@ -107,13 +124,343 @@ def test_keras_weights_start_a_run(z, tmp_path, capsys):
     for model, name in ((generator, "g"), (discriminator, "d")):
         randomised(model, 0)
         model.save_weights(tmp_path / f"{name}.weights.h5")
-    files = [tmp_path / "g.weights.h5", tmp_path / "d.weights.h5"]
+    files = [tmp_path / "d.weights.h5", tmp_path / "g.weights.h5"]  # in any order
     assert run_cli("import", *files, "--workdir", tmp_path / "run", "--batch-size", 2) == 0
+    assert f"the generator of {files[1]} and the discriminator of {files[0]}: train" in capsys.readouterr().out
     state = load_run(tmp_path / "run").state
     np.testing.assert_allclose(generate(state, z), generator.predict(z, verbose=0), atol=TOLERANCE)
     images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
     probabilities = jax.nn.sigmoid(state.discriminator.infer(images))
     np.testing.assert_allclose(probabilities, discriminator.predict(images, verbose=0), atol=TOLERANCE)
+
+
+NAMES = {2: ("kernel", "bias"), 4: ("gamma", "beta", "moving_mean", "moving_variance")}
+# Where Keras keeps an array: {model}, the {layer} in it, the {array}'s name and its number {i} among the layer's.
+# The test's paths are those of files that Keras 2.0.4, 2.2.4, 2.12, 2.15, 3.0.5 and 3.15 have written; all of theirs,
+# weights and whole models of the tutorial's four models, have been imported to the bits of get_weights().
+LAYOUTS = {
+    "keras 2": "{model}/{layer}/{array}:0",
+    "whole model of keras 2": "model_weights/{model}/{layer}/{array}:0",
+    "keras 2.12": "_layer_checkpoint_dependencies/{model}/_layer_checkpoint_dependencies/{layer}/vars/{i}",
+    "keras 3": "layers/{model}/layers/{layer}/vars/{i}",
+    "whole model of keras 3": "model_weights/{model}/{model}/{layer}/{array}",
+}
+
+
+def write_keras(path, layout, weights):
+    """A file of Keras's with these models' ``get_weights()``, and with more that it keeps in whole models."""
+    with h5py.File(path, "w") as file:
+        for model, arrays in weights.items():
+            arrays, count = list(arrays), Counter()
+            while arrays:
+                kernel = np.ndim(arrays[0]) > 1
+                names = NAMES[2 if kernel else 4]
+                count[kernel] += 1
+                for i, array in enumerate(names):
+                    layer = f"{'conv2d' if kernel else 'batch_normalization'}_{count[kernel]}"
+                    file[LAYOUTS[layout].format(model=model, layer=layer, array=array, i=i)] = arrays.pop(0)
+        file["optimizer_weights/dense_1/kernel:0"] = np.zeros((2, 2))
+        file["optimizer/vars/1"] = np.zeros((100, 12544), np.float32)
+        file["metrics/mean/vars/0"] = np.float32(0)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_adversarial_models_of_keras_are_read(layout, trained, keras_weights, tmp_path):
+    """Both networks from one file, whatever their names in it are."""
+    gan = {"sequential_7": keras_weights["discriminator"], "a": keras_weights["generator"]}
+    write_keras(tmp_path / "gan.h5", layout, gan)
+    state = import_weights(tmp_path / "gan.h5", init_state(jax.random.key(5)))
+    for ours, theirs in ((state.generator, trained.generator), (state.discriminator, trained.discriminator)):
+        assert_same_bits((ours.params, ours.batch_stats), (theirs.params, theirs.batch_stats))
+
+
+def test_models_that_keras_3_saves_are_read(trained, keras_weights, tmp_path):
+    from test_keras import keras, keras_discriminator, keras_generator
+
+    generator, discriminator = keras_generator(), keras_discriminator()
+    generator.set_weights(keras_weights["generator"])
+    discriminator.set_weights(keras_weights["discriminator"])
+    discriminator.trainable = False
+    gan = keras.Sequential([keras.Input((100,)), generator, discriminator])
+    gan.compile(keras.optimizers.RMSprop(), "binary_crossentropy")
+    gan.optimizer.build(gan.trainable_variables)
+    judge = keras.Sequential([keras.Input((28, 28, 1)), discriminator])
+    other = init_state(jax.random.key(5))
+    for model, name, networks in (
+        (gan, "gan.keras", ["discriminator", "generator"]),
+        (gan, "gan.h5", ["discriminator", "generator"]),
+        (judge, "judge.weights.h5", ["discriminator"]),
+        (generator, "generator.keras", ["generator"]),
+    ):
+        model.save_weights(tmp_path / name) if name.endswith(".weights.h5") else model.save(tmp_path / name)
+        assert sorted(read_weights(tmp_path / name, other)) == networks
+        state = import_weights(tmp_path / name, other)
+        for network in networks:
+            ours, theirs = getattr(state, network), getattr(trained, network)
+            assert_same_bits((ours.params, ours.batch_stats), (theirs.params, theirs.batch_stats))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", ">f4"])
+def test_weights_of_other_types_become_float32(dtype, keras_weights, tmp_path):
+    weights = [array.astype(jnp.bfloat16 if dtype == "bfloat16" else dtype) for array in keras_weights["discriminator"]]
+    write_keras(tmp_path / "d.h5", "keras 3", {"d": weights})
+    state = import_weights(tmp_path / "d.h5", init_state(jax.random.key(5)))
+    expected = discriminator_from_keras([array.astype(np.float32) for array in weights])
+    assert_same_bits(state.discriminator.params, expected["params"])
+
+
+def test_discriminator_alone_starts_a_run(trained, keras_weights, tmp_path, capsys):
+    write_keras(tmp_path / "d.h5", "keras 2", {"model": keras_weights["discriminator"]})
+    assert run_cli("import", tmp_path / "d.h5", "--workdir", tmp_path / "run", "--batch-size", 2, "--seed", 9) == 0
+    line = f"starts with an untrained generator and the discriminator of {tmp_path / 'd.h5'}: train"
+    assert line in capsys.readouterr().out
+    state = load_run(tmp_path / "run").state
+    assert_same_bits(state.discriminator.params, trained.discriminator.params)
+    fresh = create_state(TrainConfig(seed=9))[0]
+    assert_same_bits(state.generator.params, fresh.generator.params)
+
+
+def test_settings_of_keras_decide_nothing(trained, keras_weights, tmp_path):
+    """What ``keras.json`` can say: the same bytes are written, the same bits are read, and the settings stay."""
+    from test_keras import keras
+
+    config = keras.config
+    export_keras(tmp_path / "before.weights.h5", trained)
+    before = config.floatx(), config.image_data_format(), config.epsilon(), config.dtype_policy()
+    try:
+        config.set_floatx("float16")
+        config.set_image_data_format("channels_first")
+        config.set_epsilon(1e-2)
+        config.set_dtype_policy("mixed_float16")
+        export_keras(tmp_path / "after.weights.h5", trained)
+        state = import_weights(tmp_path / "after.weights.h5", init_state(jax.random.key(5)))
+        assert (config.floatx(), config.image_data_format(), config.epsilon()) == ("float16", "channels_first", 1e-2)
+        assert config.dtype_policy().name == "mixed_float16"
+    finally:
+        for restore, value in zip(
+            (config.set_floatx, config.set_image_data_format, config.set_epsilon, config.set_dtype_policy),
+            before,
+            strict=True,
+        ):
+            restore(value)
+    assert (tmp_path / "after.weights.h5").read_bytes() == (tmp_path / "before.weights.h5").read_bytes()
+    assert_same_bits(state.generator.params, trained.generator.params)
+
+
+def test_settings_of_jax_decide_no_export(trained, tmp_path):
+    """Under 64-bit types and another precision of products the same bytes are written."""
+    settings = {"jax_enable_x64": True, "jax_default_matmul_precision": "bfloat16"}
+    before = {name: getattr(jax.config, name) for name in settings}
+    for folder, values in ((tmp_path / "a", before), (tmp_path / "b", settings)):
+        folder.mkdir()
+        try:
+            for name, value in values.items():
+                jax.config.update(name, value)
+            export_stablehlo(folder / "g.stablehlo", trained)
+            export_keras(folder / "g.weights.h5", trained)
+            export_safetensors(folder / "gan.safetensors", trained, {})
+            state = import_weights(folder / "g.weights.h5", import_weights(folder / "gan.safetensors", trained))
+            variables = generator_from_keras(generator_to_keras(vars_of(trained.generator)))
+        finally:
+            for name, value in before.items():
+                jax.config.update(name, value)
+        assert_same_bits(vars_of(state.generator), vars_of(trained.generator))
+        assert_same_bits(variables, vars_of(trained.generator))
+    assert all_files(tmp_path / "a") == all_files(tmp_path / "b")
+
+
+def vars_of(network):
+    """A network's variables, as its module takes them."""
+    return {"params": network.params, "batch_stats": network.batch_stats}
+
+
+def test_weights_are_moved_explicitly(trained, keras_weights, tmp_path):
+    """Between host and device, as ``jax.transfer_guard`` demands it."""
+    write_keras(tmp_path / "g.h5", "keras 2", {"g": keras_weights["generator"]})
+    state = init_state(jax.random.key(5), ema=0.9)
+    with jax.transfer_guard("disallow"):
+        state = import_weights(tmp_path / "g.h5", state)
+        export_keras(tmp_path / "g.weights.h5", state)
+        export_safetensors(tmp_path / "g.safetensors", state, {})
+    assert_same_bits(state.ema.params, trained.generator.params)
+
+
+def test_one_network_of_a_file_can_be_chosen(trained, keras_weights, tmp_path):
+    write_keras(tmp_path / "gan.h5", "keras 2", {"g": keras_weights["generator"], "d": keras_weights["discriminator"]})
+    write_keras(tmp_path / "d.h5", "keras 2", {"d": keras_weights["discriminator"]})
+    other = init_state(jax.random.key(5), ema=0.9).replace(step=jnp.int32(7))
+    state = import_weights(tmp_path / "gan.h5", other, "discriminator")
+    assert_same_bits(state.discriminator.params, trained.discriminator.params)
+    assert_same_bits(state.replace(discriminator=other.discriminator), other)  # the average too
+    with pytest.raises(WeightsError, match="holds the weights of the discriminator, not of the generator"):
+        import_weights(tmp_path / "d.h5", other, "generator")
+
+
+def other_weights(keras_weights, change):
+    """The tutorial's weights with one array put in another's place, or taken away."""
+    weights = list(keras_weights["generator"])
+    change(weights)
+    return {"g": weights}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda w: w.__setitem__(0, w[0][:, :6272]),
+            "its layer g/conv2d_1 has kernel [100, 6272] and bias [12544], the",
+        ),
+        (lambda w: w.__setitem__(0, w[0][:64]), "another generator than the tutorial's: its layer g/conv2d_1 has"),
+        (
+            lambda w: w.__delitem__(slice(-2, None)),
+            "lacks the layer of kernel [5, 5, 1, 32] and bias [1] of the tutorial",
+        ),
+        (lambda w: w.extend(w[-2:]), "holds the generator's layer of kernel [5, 5, 1, 32] and bias [1] twice"),
+        (
+            lambda w: w.extend([np.zeros((9, 9)), np.zeros(9)]),
+            "more than the tutorial's generator: its 10 layers include",
+        ),
+        (
+            lambda w: w.__setitem__(slice(0, None), [np.zeros((9, 9)), np.zeros(9)]),
+            "holds other networks: its 1 layers",
+        ),
+        (lambda w: w.__setitem__(3, w[3].astype(np.int32)), "must be floating point, got int32"),
+        (lambda w: w.__setitem__(3, np.full_like(w[3], np.inf)), "bias has numbers that are NaN or infinite"),
+        (lambda w: w.__setitem__(5, -w[5]), "generator/batch_stats/norm_0/var has variances below 0"),
+        (lambda w: w.clear(), "holds no layer's weights"),
+    ],
+)
+def test_other_weights_of_keras_are_refused(change, message, keras_weights, trained, tmp_path):
+    write_keras(tmp_path / "g.h5", "keras 2", other_weights(keras_weights, change))
+    with pytest.raises(WeightsError) as error:
+        read_weights(tmp_path / "g.h5", trained)
+    assert message in str(error.value)
+
+
+def hostile_files(folder):
+    """Files that would take all memory, read other files, or never end; with what is said of them."""
+
+    def hdf5(name):
+        return h5py.File(folder / name, "w")
+
+    with hdf5("huge.h5") as file:
+        for name, shape in (("kernel:0", (2**40, 2**20)), ("bias:0", (2**20,))):
+            file.create_dataset(f"dense/{name}", shape, "f4", chunks=True)
+    with hdf5("soft.h5") as file:
+        file["a"] = h5py.SoftLink("/a")
+    with hdf5("external.h5") as file:
+        file["a"] = h5py.ExternalLink(str(folder / "huge.h5"), "/dense")
+    with hdf5("cycle.h5") as file:
+        file["a"] = file
+    with hdf5("outside.h5") as file:
+        for i, shape in enumerate(((5, 5, 1, 64), (64,))):
+            file.create_dataset(f"conv/vars/{i}", shape, "f4", external=[("huge.h5", 0, 6400)])
+    with hdf5("theano.h5") as file:
+        file.attrs["backend"] = b"theano"
+    with zipfile.ZipFile(folder / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(2**20))
+    bomb = (folder / "bomb.keras").read_bytes()
+    (folder / "bomb.keras").write_bytes(bomb.replace((2**20).to_bytes(4, "little"), (2**31).to_bytes(4, "little")))
+    with zipfile.ZipFile(folder / "other.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    (folder / "saved_model").mkdir()
+    (folder / "checkpoint").write_text('model_checkpoint_path: "checkpoint"')
+    return {
+        "huge.h5": "its 1 layers include dense of kernel [1099511627776, 1048576]",
+        "soft.h5": "a is a link",
+        "external.h5": "a is a link",
+        "cycle.h5": "more than 5,000 groups and arrays",
+        "outside.h5": "lacks the layer of kernel [5, 5, 64, 128]",
+        "theano.h5": "was written on Theano",
+        "bomb.keras": "would unpack to 2,048 MiB",
+        "other.keras": "without the model.weights.h5",
+        "saved_model": "TensorFlow's checkpoints and SavedModels are not read",
+        "checkpoint": "TensorFlow's checkpoints and SavedModels are not read",
+    }
+
+
+def test_hostile_files_are_refused(trained, tmp_path):
+    for name, message in hostile_files(tmp_path).items():
+        with pytest.raises(WeightsError) as error:
+            read_weights(tmp_path / name, trained)
+        assert message in str(error.value)
+
+
+def test_data_of_other_files_is_not_read(trained, keras_weights, tmp_path):
+    write_keras(tmp_path / "d.h5", "keras 2", {"d": keras_weights["discriminator"]})
+    with h5py.File(tmp_path / "d.h5", "a") as file:
+        del file["d/conv2d_1/bias:0"]
+        (tmp_path / "secret").write_bytes(bytes(256))
+        file.create_dataset("d/conv2d_1/bias:0", (64,), "f4", external=[(str(tmp_path / "secret"), 0, 256)])
+    with pytest.raises(WeightsError, match="is stored in another file"):
+        read_weights(tmp_path / "d.h5", trained)
+
+
+@pytest.mark.slow
+def test_damaged_keras_files_are_one_line(trained, keras_weights, tmp_path, capsys):
+    """Two thousand with damaged bytes outside of the arrays, or an end that is missing."""
+    write_keras(tmp_path / "g.h5", "whole model of keras 2", {"g": keras_weights["generator"]})
+    good = (tmp_path / "g.h5").read_bytes()
+    structure = np.ones(len(good), bool)
+    with h5py.File(tmp_path / "g.h5") as file:
+        arrays = []
+        file.visititems(lambda _, item: arrays.append(item.id) if isinstance(item, h5py.Dataset) else None)
+        for array in arrays:
+            structure[array.get_offset() : array.get_offset() + array.get_storage_size()] = False
+    places, draw, refused = np.flatnonzero(structure).tolist(), random.Random(0), 0
+    for _ in range(2000):
+        bad = bytearray(good[: draw.randrange(len(good))] if draw.random() < 0.1 else good)
+        for _ in range(draw.choice([1, 1, 2, 4, 16])):
+            place = draw.choice(places)
+            if place < len(bad):
+                bad[place] ^= draw.randrange(1, 256)
+        (tmp_path / "bad.h5").write_bytes(bad)
+        try:
+            read_weights(tmp_path / "bad.h5", trained)
+        except WeightsError as error:
+            assert "\n" not in str(error).replace(str(tmp_path), "")
+            refused += 1
+    assert refused > 500
+    with capsys.disabled():
+        print(f"\n2,000 damaged files of Keras, {refused:,} refused")
+
+
+OPTIONAL = ("flatbuffers", "h5py", "jax2onnx", "keras", "onnx", "safetensors", "safetensors.numpy")
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        (["export", "--format", "stablehlo"], "flatbuffers"),
+        (["export", "--format", "onnx"], "jax2onnx"),
+        (["export", "--format", "safetensors"], "safetensors"),
+        (["export", "--format", "keras"], "h5py"),
+        (["import", "in.safetensors"], "safetensors"),
+        (["import", "in.h5"], "h5py"),
+        (["import", "in.keras"], "h5py"),
+    ],
+)
+def test_missing_packages_are_named(command, missing, finished, tmp_path, capsys, monkeypatch):
+    """Where nothing but what the package itself needs is installed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.safetensors").write_bytes(bytes(8) + b"{}")
+    (tmp_path / "in.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (tmp_path / "in.keras").write_bytes(b"PK\x03\x04")
+    for name in OPTIONAL:
+        monkeypatch.setitem(sys.modules, name, None)
+    argv = [command[0], finished[0], *command[1:]] if command[0] == "export" else [*command, "--workdir", "run"]
+    before = all_files(tmp_path)
+    assert run_cli(*argv) == 2
+    assert one_error_line(capsys) == f"error: this needs the package {missing}: pip install 'dcgan-jax[export]'\n"
+    assert all_files(tmp_path) == before
+
+
+def test_keras_itself_is_not_needed(trained, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    for network in ("generator", "discriminator"):
+        export_keras(tmp_path / f"{network}.weights.h5", trained, network)
+        state = import_weights(tmp_path / f"{network}.weights.h5", init_state(jax.random.key(5)))
+        assert_same_bits(vars_of(getattr(state, network)), vars_of(getattr(trained, network)))
 
 
 def test_to_keras_inverts_from_keras(key):
@@ -138,12 +485,31 @@ def test_onnx_runs_in_onnxruntime(trained, z, tmp_path):
     generator, discriminator = (
         onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", providers=["CPUExecutionProvider"]) for name in "gd"
     )
-    (images,) = generator.run(None, {generator.get_inputs()[0].name: z})
+    ports = [(p.name, p.shape, p.type) for p in (*generator.get_inputs(), *generator.get_outputs())]
+    shape = ["batch", 28, 28, 1]
+    assert ports == [("noise", ["batch", 100], "tensor(float)"), ("images", shape, "tensor(float)")]
+    ports = [(p.name, p.shape, p.type) for p in (*discriminator.get_inputs(), *discriminator.get_outputs())]
+    assert ports == [("images", shape, "tensor(float)"), ("logits", ["batch", 1], "tensor(float)")]
+    (images,) = generator.run(None, {"noise": z})
     np.testing.assert_allclose(images, generate(trained, z), atol=TOLERANCE)
-    (one,) = generator.run(None, {generator.get_inputs()[0].name: z[:1]})
+    (one,) = generator.run(None, {"noise": z[:1]})
     np.testing.assert_allclose(one, images[:1], atol=TOLERANCE)
-    (logits,) = discriminator.run(None, {discriminator.get_inputs()[0].name: images})
+    (logits,) = discriminator.run(None, {"images": images})
     np.testing.assert_allclose(logits, trained.discriminator.infer(images), atol=TOLERANCE)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_says_where_it_is_from(finished, tmp_path):
+    import onnx
+
+    assert run_cli("export", finished[0], "--format", "onnx", "--out", tmp_path / "g.onnx", "--checkpoint", 8) == 0
+    model = onnx.load(tmp_path / "g.onnx")
+    about = {prop.key: prop.value for prop in model.metadata_props}
+    assert (about["run"], about["step"], about["weights"]) == (str(finished[0]), "8", "last")
+    assert json.loads(about["settings"])["seed"] == 3
+    assert (model.producer_name, model.graph.name) == ("dcgan-jax", "generator")
+    assert model.producer_version[:1].isdigit()
+    assert (model.ir_version, model.opset_import[0].version) == (10, 18)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -153,8 +519,17 @@ def test_onnx_of_bfloat16_is_float32(trained, z, tmp_path):
     half = trained.generator.replace(module=Generator(dtype=jnp.bfloat16))
     export_onnx(tmp_path / "g.onnx", trained.replace(generator=half), "generator")
     session = onnxruntime.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
-    (images,) = session.run(None, {session.get_inputs()[0].name: z})
+    (images,) = session.run(None, {"noise": z})
     np.testing.assert_allclose(images, generate(trained, z), atol=TOLERANCE)
+
+
+def test_bfloat16_logits_are_exported_as_float32(trained, digits, tmp_path):
+    half = trained.discriminator.replace(module=Discriminator(dtype=jnp.bfloat16))
+    export_stablehlo(tmp_path / "d.stablehlo", trained.replace(discriminator=half), "discriminator")
+    program = jax.export.deserialize((tmp_path / "d.stablehlo").read_bytes())
+    logits, images = half.infer(digits / 255), np.asarray(digits / 255, np.float32)
+    assert (logits.dtype, program.out_avals[0].dtype) == (jnp.bfloat16, np.float32)
+    np.testing.assert_allclose(program.call(images), logits.astype(np.float32), rtol=2**-7)  # two roundings
 
 
 def test_onnx_command_prints_one_line(finished, tmp_path):
@@ -241,25 +616,27 @@ def test_failed_import_leaves_no_run(finished, tmp_path, capsys, monkeypatch):
     assert run_cli("import", out, "--workdir", tmp_path / "run", "--batch-size", 2) == 0
 
 
-def test_bad_export_or_import_is_one_line(finished, tmp_path, capsys):
+def test_bad_export_or_import_is_one_line(finished, keras_weights, tmp_path, capsys):
     folder, _ = finished
     (tmp_path / "there.onnx").touch()
     (tmp_path / "text.safetensors").write_text("no tensors")
     (tmp_path / "text.weights.h5").write_text("no tensors")
     save_file({"a": np.zeros(3)}, tmp_path / "other.safetensors")
+    gan = tmp_path / "gan.h5"
+    write_keras(gan, "keras 2", {"a": keras_weights["generator"], "b": keras_weights["discriminator"]})
+    write_keras(tmp_path / "g.weights.h5", "keras 2", {"a": keras_weights["generator"]})
     for argv, message in [
         (["export", folder, "--format", "onnx", "--out", tmp_path / "there.onnx"], "already exists"),
         (["export", folder, "--format", "onnx", "--out", tmp_path / "g.h5"], "--out must end in .onnx"),
         (["export", folder, "--format", "stablehlo", "--checkpoint", 7], "has no checkpoint 7"),
         (["export", tmp_path / "nowhere", "--format", "stablehlo"], "holds no readable config.json"),
-        (["import", tmp_path / "w.bin"], "weights are read from .safetensors and .weights.h5"),
         (["import", tmp_path / "none.safetensors"], "cannot read"),
         (["import", tmp_path / "none.weights.h5"], "cannot read"),
         (["import", tmp_path / "text.safetensors"], "cannot read"),
-        (["import", tmp_path / "text.weights.h5"], "does not hold the weights of the tutorial's generator"),
+        (["import", tmp_path / "text.weights.h5"], "is neither safetensors nor an HDF5 or .keras file"),
         (["import", tmp_path / "other.safetensors"], "holds other arrays than these networks"),
-        (["import", tmp_path / "other.safetensors", tmp_path / "x.safetensors"], "one .safetensors or up to two"),
-        (["import", tmp_path / "g.weights.h5", tmp_path / "x.safetensors"], "one .safetensors or up to two"),
+        (["import", gan, gan], f"both {gan} and {gan} hold the weights of the generator: give one"),
+        (["import", tmp_path / "g.weights.h5", gan], "hold the weights of the generator: give one"),
         (["export", folder, "--format", "safetensors", "--out", tmp_path / "no" / "g.safetensors"], "No such file"),
         (["import", tmp_path / "other.safetensors", "--batch-size", 0], "--batch-size must be between"),
     ]:

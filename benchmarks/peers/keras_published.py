@@ -21,9 +21,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the tutorial's
 
 import keras
 
+from benchmarks.peers.keras_models import keras_model
 from dcgan_jax import load_dataset
 from dcgan_jax.files import replace_file
-from dcgan_jax.interop.keras import keras_model
 
 _SAVE_EVERY = 50
 _SAMPLES = 10_000

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from dcgan_jax.interop.keras import keras_model
+from benchmarks.peers.keras_models import keras_model
 
 
 def prepare(images: np.ndarray) -> tuple[Callable[[], None], str]:

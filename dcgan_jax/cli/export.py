@@ -41,14 +41,15 @@ def _export(args: argparse.Namespace) -> None:
     check_new_file(out, (suffix,), f" for --format {args.format}")
     loaded = load_source(args.source, args)
     run = loaded.run
+    about = {**loaded.metadata, "settings": dataclasses.asdict(run.config)}
     match args.format:
         case "stablehlo":
             export_stablehlo(out, run.state, args.network)
         case "safetensors":
-            export_safetensors(out, run.state, {**loaded.metadata, "settings": dataclasses.asdict(run.config)})
+            export_safetensors(out, run.state, about)
         case "keras":
             export_keras(out, run.state, args.network)
         case "onnx":
-            export_onnx(out, run.state, args.network)
+            export_onnx(out, run.state, args.network, about)
     what = "generator and discriminator" if args.format == "safetensors" else args.network
     print_line(f"{what} of {loaded.title}, in {out}")

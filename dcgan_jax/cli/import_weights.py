@@ -1,10 +1,11 @@
 """``dcgan-jax import``: start a run with weights from elsewhere."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from dcgan_jax.cli.common import Parser, add_cache_flag, add_config_flags, check_printable, run_inference_command
 from dcgan_jax.console import print_line
-from dcgan_jax.interop import NETWORKS, import_weights
+from dcgan_jax.interop import NETWORKS, read_weights, replace_weights
 from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.run import create_run
@@ -22,7 +23,7 @@ def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
         "weights",
         nargs="+",
         metavar="FILE",
-        help="a .safetensors of both networks, or .weights.h5 of Keras: the generator's, and then the discriminator's",
+        help="a .safetensors, or a .h5 or .keras of Keras; what a file holds is recognised, in any order",
     )
     add_config_flags(parser)
     add_cache_flag(parser)
@@ -31,12 +32,16 @@ def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     return run_inference_command(lambda: _import(weights, TrainConfig(**given)), no_cache)
 
 
-def _import(weights: list[str], config: TrainConfig) -> None:
-    check_printable(*weights)
-    if len(weights) > len(NETWORKS) or (len(weights) > 1 and any(name.endswith(".safetensors") for name in weights)):
-        raise ConfigError(f"one .safetensors or up to two .weights.h5 make a run, got {' '.join(weights)}")
+def _import(files: list[str], config: TrainConfig) -> None:
+    check_printable(*files)
     state, keys = create_state(config)
-    for path, network in zip(weights, NETWORKS, strict=False):
-        state = import_weights(local_path(path, "FILE"), state, network)
-    run_dir = create_run(config, state, keys)
-    print_line(f"{run_dir} starts with {', '.join(weights)}: train with --workdir {run_dir} --resume")
+    weights: dict[str, dict[str, Any]] = {}
+    source: dict[str, str] = {}
+    for file in files:
+        for network, variables in read_weights(local_path(file, "FILE"), state).items():
+            if network in source:
+                raise ConfigError(f"both {source[network]} and {file} hold the weights of the {network}: give one")
+            weights[network], source[network] = variables, file
+    run_dir = create_run(config, replace_weights(state, weights), keys)
+    start = " and ".join(f"the {n} of {source[n]}" if n in source else f"an untrained {n}" for n in NETWORKS)
+    print_line(f"{run_dir} starts with {start}: train with --workdir {run_dir} --resume")

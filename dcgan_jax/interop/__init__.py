@@ -4,12 +4,12 @@ from dcgan_jax.interop.common import NETWORKS, WeightsError
 from dcgan_jax.interop.keras import (
     discriminator_from_keras,
     discriminator_to_keras,
-    export_keras,
     generator_from_keras,
     generator_to_keras,
 )
+from dcgan_jax.interop.keras_files import export_keras
 from dcgan_jax.interop.programs import export_onnx, export_stablehlo
-from dcgan_jax.interop.weights import export_safetensors, import_weights
+from dcgan_jax.interop.weights import export_safetensors, import_weights, read_weights, replace_weights
 
 __all__ = [
     "NETWORKS",
@@ -23,4 +23,6 @@ __all__ = [
     "generator_from_keras",
     "generator_to_keras",
     "import_weights",
+    "read_weights",
+    "replace_weights",
 ]

@@ -1,5 +1,6 @@
-"""What exporting and importing share: the two networks by name, and their arrays by name."""
+"""What exporting and importing share: the two networks by name, their arrays by name, and optional packages."""
 
+import importlib
 from typing import Any
 
 import jax
@@ -17,6 +18,19 @@ class WeightsError(UserError):
     """Networks or weights cannot be exported or imported."""
 
 
+def require(module: str) -> Any:
+    """A module of a package of the extra ``export``.
+
+    Raises:
+      WeightsError: if the package, or one that it imports, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        missing = (error.name or module).split(".")[0]
+        raise WeightsError(f"this needs the package {missing}: pip install 'dcgan-jax[export]'") from error
+
+
 def network_state(state: GANState, network: str) -> NetworkState:
     """The ``generator`` or the ``discriminator`` of a state."""
     return state.generator if network == "generator" else state.discriminator
@@ -26,7 +40,8 @@ def input_shape(state: GANState, network: str) -> tuple[int, ...]:
     """The shape of a network's input without the batch: [latent], or [H, W, C]."""
     if network == "generator":
         return (state.latent_size,)
-    return jax.eval_shape(generate, state, jnp.zeros((1, state.latent_size), jnp.float32)).shape[1:]
+    z = jax.ShapeDtypeStruct((1, state.latent_size), jnp.float32)
+    return jax.eval_shape(generate, state, z).shape[1:]
 
 
 def network_variables(state: GANState) -> dict[str, dict[str, Any]]:

@@ -1,25 +1,55 @@
-"""The weights of the tutorial's Keras models as Flax variables, and Keras's weight files."""
+"""The weights of the tutorial's Keras models as Flax variables, and back. Keras itself is not needed."""
 
-import os
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from dcgan_jax.errors import first_line
-from dcgan_jax.files import replace_file
-from dcgan_jax.interop.common import WeightsError, network_state
 from dcgan_jax.models import Discriminator, Generator
-from dcgan_jax.state import GANState
 
-# In Keras's order.
-_GENERATOR = ("dense", "norm_0", "conv_1", "norm_1", "conv_2", "norm_2", "conv_3", "norm_3", "conv_4")
-_DISCRIMINATOR = ("conv_1", "conv_2", "conv_3", "conv_4", "dense")
+# The layers that have weights, in Keras's order.
+LAYERS = {
+    "generator": ("dense", "norm_0", "conv_1", "norm_1", "conv_2", "norm_2", "conv_3", "norm_3", "conv_4"),
+    "discriminator": ("conv_1", "conv_2", "conv_3", "conv_4", "dense"),
+}
+
+
+class KerasArray(NamedTuple):
+    """One array of a layer.
+
+    Attributes:
+      keras_name: its name in Keras, without the layer's.
+      collection: where it is in Flax: ``variables[collection][layer][name]``.
+      name: likewise.
+      flipped: whether it is the kernel of a Conv2DTranspose. Of stride 1, that is a convolution with the kernel
+        flipped, [h, w, out, in] in Keras and [h, w, in, out] in Flax.
+    """
+
+    keras_name: str
+    collection: str
+    name: str
+    flipped: bool = False
+
+
+def layer_arrays(network: str, layer: str) -> tuple[KerasArray, ...]:
+    """The arrays of a layer, in Keras's order."""
+    if layer.startswith("norm"):
+        return (
+            KerasArray("gamma", "params", "scale"),
+            KerasArray("beta", "params", "bias"),
+            KerasArray("moving_mean", "batch_stats", "mean"),
+            KerasArray("moving_variance", "batch_stats", "var"),
+        )
+    flipped = network == "generator" and layer.startswith("conv")
+    return KerasArray("kernel", "params", "kernel", flipped), KerasArray("bias", "params", "bias")
+
+
+def flip(kernel: np.ndarray) -> np.ndarray:
+    """[h, w, in, out] <-> [h, w, out, in], both spatial axes reversed."""
+    return np.ascontiguousarray(kernel[::-1, ::-1].swapaxes(2, 3))
 
 
 def generator_from_keras(weights: Sequence[ArrayLike]) -> dict[str, Any]:
@@ -31,13 +61,14 @@ def generator_from_keras(weights: Sequence[ArrayLike]) -> dict[str, Any]:
         has no normalisation.
 
     Returns:
-      ``{"params": ..., "batch_stats": ...}`` for ``Generator().apply``.
+      ``{"params": ..., "batch_stats": ...}`` for ``Generator().apply``; float32, or float64 where ``weights`` are.
 
     Raises:
       ValueError: if the number of arrays or a shape is not the tutorial's.
     """
     latent = np.shape(weights[0])[0] if len(weights) and np.ndim(weights[0]) else 0
-    return _from_keras(weights, _GENERATOR, jax.eval_shape(Generator().init, jax.random.key(0), jnp.zeros((1, latent))))
+    z = jax.ShapeDtypeStruct((1, latent), jnp.float32)
+    return _from_keras(weights, "generator", jax.eval_shape(Generator().init, jax.random.key(0), z))
 
 
 def discriminator_from_keras(weights: Sequence[ArrayLike]) -> dict[str, Any]:
@@ -47,137 +78,48 @@ def discriminator_from_keras(weights: Sequence[ArrayLike]) -> dict[str, Any]:
       weights: in Keras's order: kernel and bias of the four convolutions and of the dense layer.
 
     Returns:
-      ``{"params": ...}`` for ``Discriminator().apply``, whose logits are what Keras's sigmoid is given.
+      ``{"params": ...}`` for ``Discriminator().apply``, whose logits are what Keras's sigmoid is given; float32, or
+      float64 where ``weights`` are.
 
     Raises:
       ValueError: if the number of arrays or a shape is not the tutorial's.
     """
-    images = jnp.zeros((1, *Generator().image_shape))
-    return _from_keras(weights, _DISCRIMINATOR, jax.eval_shape(Discriminator().init, jax.random.key(0), images))
+    images = jax.ShapeDtypeStruct((1, *Generator().image_shape), jnp.float32)
+    return _from_keras(weights, "discriminator", jax.eval_shape(Discriminator().init, jax.random.key(0), images))
 
 
 def generator_to_keras(variables: dict[str, Any]) -> list[np.ndarray]:
     """The inverse of `generator_from_keras`: arrays for ``keras_model.set_weights`` from a `Generator`'s variables."""
-    arrays = []
-    for collection, layer, name in _weight_order(_GENERATOR):
-        array = np.asarray(variables[collection][layer][name])
-        arrays.append(_flip_kernel(array) if layer.startswith("conv") and name == "kernel" else array)
-    return arrays
+    return _to_keras(variables, "generator")
 
 
 def discriminator_to_keras(variables: dict[str, Any]) -> list[np.ndarray]:
     """The inverse of `discriminator_from_keras`: arrays for ``set_weights`` from a `Discriminator`'s variables."""
-    return [np.asarray(variables[collection][layer][name]) for collection, layer, name in _weight_order(_DISCRIMINATOR)]
+    return _to_keras(variables, "discriminator")
 
 
-def export_keras(path: Path, state: GANState, network: str = "generator") -> None:
-    """Write weights that a Keras model of the tutorial's layers loads with ``model.load_weights(path)``.
-
-    Args:
-      path: a ``.weights.h5``.
-      state: of the tutorial's networks.
-      network: ``generator`` or ``discriminator``.
-
-    Raises:
-      WeightsError: if the package keras is not installed, or the networks are not the tutorial's.
-      OSError: if the file cannot be written.
-    """
-    half = network_state(state, network)
-    to_keras = {"generator": generator_to_keras, "discriminator": discriminator_to_keras}[network]
-    model = keras_model(network)
-    try:
-        model.set_weights(to_keras({"params": half.params, "batch_stats": half.batch_stats}))
-    except (KeyError, ValueError) as error:
-        raise WeightsError(f"only the tutorial's networks can be written for Keras ({error})") from error
-    with tempfile.TemporaryDirectory() as folder:  # Keras insists on the suffix
-        saved = Path(folder) / "network.weights.h5"
-        model.save_weights(saved)
-        replace_file(path, lambda partial: partial.write_bytes(saved.read_bytes()))
+def _to_keras(variables: dict[str, Any], network: str) -> list[np.ndarray]:
+    arrays = []
+    for layer in LAYERS[network]:
+        for at in layer_arrays(network, layer):
+            array = np.asarray(jax.device_get(variables[at.collection][layer][at.name]))
+            arrays.append(flip(array) if at.flipped else array)
+    return arrays
 
 
-def read_keras(path: Path, network: str) -> dict[str, Any]:
-    """The variables of a network from a ``.weights.h5`` of the tutorial's Keras model.
-
-    Raises:
-      WeightsError: if the package keras is not installed, or the file holds other weights.
-    """
-    from_keras = {"generator": generator_from_keras, "discriminator": discriminator_from_keras}[network]
-    model = keras_model(network)
-    if not path.is_file():
-        raise WeightsError(f"cannot read {path} (No such file or directory)")
-    try:
-        model.load_weights(path)
-    except Exception as error:  # whatever Keras and h5py raise for a file of another model, or a damaged one
-        reason = f"{path} does not hold the weights of the tutorial's {network} ({first_line(error)})"
-        raise WeightsError(reason) from error
-    return from_keras(model.get_weights())
-
-
-def keras_model(network: str) -> Any:
-    """One of the tutorial's models in Keras, which names the weights by the order of the layers.
-
-    Raises:
-      WeightsError: if the package keras is not installed, or its backend cannot be used.
-    """
-    os.environ.setdefault("KERAS_BACKEND", "jax")  # before Keras is first imported; any other backend works too
-    try:
-        import keras  # pyright: ignore[reportMissingImports]  # extra: export
-    except ImportError as error:
-        raise WeightsError(f"this needs the package keras ({error}): pip install 'dcgan-jax[export]'") from error
-    except Exception as error:  # a KERAS_BACKEND that is not installed
-        raise WeightsError(f"Keras cannot be used ({first_line(error)})") from error
-    layers = keras.layers
-    if network == "discriminator":
-        model = keras.Sequential([keras.Input((28, 28, 1))])
-        for features, strides in ((64, 2), (128, 2), (256, 2), (512, 1)):
-            model.add(layers.Conv2D(features, 5, strides=strides, padding="same"))
-            model.add(layers.LeakyReLU(negative_slope=0.2))
-            model.add(layers.Dropout(0.4))
-        for layer in (layers.Flatten(), layers.Dense(1), layers.Activation("sigmoid")):
-            model.add(layer)
-        return model
-    model = keras.Sequential([keras.Input((100,)), layers.Dense(7 * 7 * 256), layers.BatchNormalization(momentum=0.9)])
-    for layer in (layers.Activation("relu"), layers.Reshape((7, 7, 256)), layers.Dropout(0.4)):
-        model.add(layer)
-    for features, upsample in ((128, True), (64, True), (32, False)):
-        if upsample:
-            model.add(layers.UpSampling2D())
-        model.add(layers.Conv2DTranspose(features, 5, padding="same"))
-        model.add(layers.BatchNormalization(momentum=0.9))
-        model.add(layers.Activation("relu"))
-    model.add(layers.Conv2DTranspose(1, 5, padding="same"))
-    model.add(layers.Activation("sigmoid"))
-    return model
-
-
-def _weight_order(layers: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Collection, layer and name of each array, in Keras's order."""
-    norm = (("params", "scale"), ("params", "bias"), ("batch_stats", "mean"), ("batch_stats", "var"))
-    other = (("params", "kernel"), ("params", "bias"))
-    return [
-        (collection, layer, name)
-        for layer in layers
-        for collection, name in (norm if layer.startswith("norm") else other)
-    ]
-
-
-def _flip_kernel(kernel: np.ndarray) -> np.ndarray:
-    """[5, 5, in, out] <-> [5, 5, out, in], flipped: a transposed convolution of stride 1 is a convolution."""
-    return np.ascontiguousarray(kernel[::-1, ::-1].swapaxes(2, 3))
-
-
-def _from_keras(weights: Sequence[ArrayLike], layers: Sequence[str], like: dict[str, Any]) -> dict[str, Any]:
-    order = _weight_order(layers)
+def _from_keras(weights: Sequence[ArrayLike], network: str, like: dict[str, Any]) -> dict[str, Any]:
+    order = [(layer, at) for layer in LAYERS[network] for at in layer_arrays(network, layer)]
     if len(weights) != len(order):
         raise ValueError(f"{len(order)} arrays are expected, as of get_weights(), got {len(weights)}")
-    transposed = "batch_stats" in like  # the generator's convolutions are Conv2DTranspose in Keras
     variables: dict[str, Any] = {collection: {layer: {} for layer in like[collection]} for collection in like}
-    for i, ((collection, layer, name), weight) in enumerate(zip(order, weights, strict=True)):
+    for i, ((layer, at), weight) in enumerate(zip(order, weights, strict=True)):
         array = np.asarray(weight)
-        if transposed and layer.startswith("conv") and name == "kernel" and array.ndim == 4:
-            array = _flip_kernel(array)
-        expected = like[collection][layer][name].shape
+        if at.flipped and array.ndim == 4:
+            array = flip(array)
+        expected = like[at.collection][layer][at.name].shape
         if array.shape != expected:
-            raise ValueError(f"array {i} ({layer} {name}) must become {expected}, got shape {np.shape(weight)}")
-        variables[collection][layer][name] = jnp.asarray(array, jnp.result_type(float))
+            raise ValueError(f"array {i} ({layer} {at.name}) must become {expected}, got shape {np.shape(weight)}")
+        # Not JAX's default type: the weights' own, so that a setting of the process does not change them.
+        dtype = np.float64 if array.dtype == np.float64 else np.float32
+        variables[at.collection][layer][at.name] = jnp.asarray(array.astype(dtype))
     return variables

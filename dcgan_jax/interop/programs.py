@@ -1,18 +1,25 @@
 """Networks as programs for inference: StableHLO, which needs JAX alone, and ONNX."""
 
+import contextlib
+import json
 import logging
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from dcgan_jax.errors import first_line
 from dcgan_jax.files import replace_file
-from dcgan_jax.interop.common import WeightsError, input_shape, network_state
+from dcgan_jax.interop.common import WeightsError, input_shape, network_state, require
 from dcgan_jax.models import Discriminator, Generator
-from dcgan_jax.state import GANState
+from dcgan_jax.state import GANState, NetworkState
 
 _PLATFORMS = ("cpu", "cuda", "tpu")
+_NAMES = {"generator": ("noise", "images"), "discriminator": ("images", "logits")}  # of input and output in ONNX
+_OPSET, _OWN_OPSET = 18, 23  # of the tutorial's networks, for older runtimes too; of a user's own modules
 
 
 def export_stablehlo(path: Path, state: GANState, network: str = "generator") -> None:
@@ -29,39 +36,96 @@ def export_stablehlo(path: Path, state: GANState, network: str = "generator") ->
       network: ``generator`` or ``discriminator``.
 
     Raises:
-      WeightsError: if JAX cannot export the network.
+      WeightsError: if the package flatbuffers is not installed, or JAX cannot export the network.
       OSError: if the file cannot be written.
     """
     from jax import export
 
+    require("flatbuffers")  # by which JAX serialises programs
+    half = network_state(state, network)
+
+    def infer(x: jax.Array) -> jax.Array:
+        y = half.infer(x)
+        return y.astype(jnp.promote_types(y.dtype, jnp.float32))  # a discriminator in bfloat16 has logits of it
+
     (batch,) = export.symbolic_shape("b")
     x = jax.ShapeDtypeStruct((batch, *input_shape(state, network)), jnp.float32)
     try:
-        program = export.export(jax.jit(network_state(state, network).infer), platforms=_PLATFORMS)(x).serialize()
+        with _own_types(half):
+            program = export.export(jax.jit(infer), platforms=_PLATFORMS)(x).serialize()
     except Exception as error:  # whatever JAX raises for a user's own module
         raise WeightsError(f"cannot write {path} ({first_line(error)})") from error
     replace_file(path, lambda partial: partial.write_bytes(program))
 
 
-def export_onnx(path: Path, state: GANState, network: str = "generator") -> None:
+def export_onnx(
+    path: Path, state: GANState, network: str = "generator", metadata: dict[str, Any] | None = None
+) -> None:
     """Write an ONNX model in inference mode, for any batch size; input and output as in `export_stablehlo`.
+
+    The generator's input is named ``noise`` and its output ``images``, the discriminator's ``images`` and ``logits``;
+    their first dimension is ``batch``. Everything in the model is float32.
+
+    Args:
+      path: the file.
+      state: of any modules.
+      network: ``generator`` or ``discriminator``.
+      metadata: goes into the model's metadata: strings as they are, other values as JSON.
 
     Raises:
       WeightsError: if the package jax2onnx is not installed, or cannot convert the network.
       OSError: if the file cannot be written.
     """
-    for name in ("jax2onnx", "onnx_ir"):  # they log much about plugins for packages that are not installed
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]  # extra: export
-    except ImportError as error:
-        raise WeightsError("--format onnx needs the package jax2onnx: pip install 'dcgan-jax[export]'") from error
     half = network_state(state, network)
+    opset = _OWN_OPSET
     if isinstance(half.module, Generator | Discriminator):  # ONNX has neither our CPU implementation nor bfloat16
         half = half.replace(module=half.module.clone(plain=True, dtype=jnp.float32))
-    try:
-        model = to_onnx(half.infer, [("B", *input_shape(state, network))])
-    except Exception as error:  # whatever the converter raises for a user's own module
-        raise WeightsError(f"cannot write {path} ({first_line(error)})") from error
-    del model.graph.value_info[:]  # the intermediate shapes have another order of axes than the arrays
+        opset = _OPSET
+    inputs, outputs = _NAMES[network]
+    with _quiet("jax2onnx", "onnx_ir"):  # they log much about plugins for packages that are not installed
+        to_onnx, onnx = require("jax2onnx").to_onnx, require("onnx")
+        try:
+            with _own_types(half):
+                model = to_onnx(
+                    half.infer,
+                    [("batch", *input_shape(state, network))],
+                    model_name=network,
+                    opset=opset,
+                    input_names=[inputs],
+                    output_names=[outputs],
+                )
+            del model.graph.value_info[:]  # the intermediate shapes have another order of axes than the arrays
+            model.producer_name, model.producer_version = "dcgan-jax", _version()
+            values = (metadata or {}).items()
+            props = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values}
+            onnx.helper.set_model_props(model, props)
+            onnx.checker.check_model(model, full_check=True)
+        except Exception as error:  # whatever the converter and the checker raise for a user's own module
+            raise WeightsError(f"cannot write {path} ({first_line(error)})") from error
     replace_file(path, lambda partial: partial.write_bytes(model.SerializeToString()))
+
+
+def _own_types(half: NetworkState) -> contextlib.AbstractContextManager[None]:
+    """Within, JAX has 64-bit types if the network has, whatever the process's setting is."""
+    return jax.enable_x64(any(leaf.dtype.itemsize == 8 for leaf in jax.tree.leaves((half.params, half.batch_stats))))
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Within, these loggers log nothing."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _version() -> str:
+    try:
+        return version("dcgan-jax")
+    except PackageNotFoundError:  # imported from a source tree
+        return ""

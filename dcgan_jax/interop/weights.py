@@ -1,6 +1,8 @@
 """The weights of both networks as safetensors, and weights from files into a state."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcgan_jax.files import replace_file
-from dcgan_jax.interop.common import WeightsError, leaf_name, network_state, network_variables
-from dcgan_jax.interop.keras import read_keras
+from dcgan_jax.interop.common import WeightsError, leaf_name, network_state, network_variables, require
+from dcgan_jax.interop.keras_files import HDF5, ZIP, read_keras
 from dcgan_jax.state import GANState
 
 
@@ -26,45 +28,87 @@ def export_safetensors(path: Path, state: GANState, metadata: dict[str, Any]) ->
       WeightsError: if the package safetensors is not installed.
       OSError: if the file cannot be written.
     """
-    save = _safetensors().save
+    save = require("safetensors.numpy").save
     leaves = jax.tree_util.tree_leaves_with_path(network_variables(state))
-    tensors = {leaf_name(at): np.asarray(leaf, order="C") for at, leaf in leaves}
+    tensors = {leaf_name(at): np.asarray(jax.device_get(leaf), order="C") for at, leaf in leaves}
     content = save(tensors, metadata={"dcgan-jax": json.dumps(metadata)})
     replace_file(path, lambda partial: partial.write_bytes(content))
 
 
-def import_weights(path: Path, state: GANState, network: str = "generator") -> GANState:
-    """The state with weights from a file of `export_safetensors` or `export_keras`, or of the same format.
+def import_weights(path: Path, state: GANState, network: str | None = None) -> GANState:
+    """The state with the weights of a file: `replace_weights` of what `read_weights` reads.
 
     Args:
-      path: a ``.safetensors`` of both networks, or a ``.weights.h5`` of one.
-      state: of the same modules. Its optimizers and its step stay as they are; its moving average restarts.
-      network: the network whose weights a ``.weights.h5`` holds.
+      path: the file.
+      state: of the same modules.
+      network: take only the ``generator`` or the ``discriminator``; all that the file holds if None.
+
+    Raises:
+      WeightsError: as `read_weights`, or if the file does not hold the network.
+    """
+    weights = read_weights(path, state)
+    if network is not None:
+        if network not in weights:
+            raise WeightsError(f"{path} holds the weights of the {' and '.join(weights)}, not of the {network}")
+        weights = {network: weights[network]}
+    return replace_weights(state, weights)
+
+
+def read_weights(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
+    """The variables of the networks in a file, which is recognised by its content, not by its name.
+
+    Args:
+      path: a safetensors file of `export_safetensors`, or what Keras saves (`read_keras`).
+      state: of the same modules.
+
+    Returns:
+      ``{network: {"params": ..., "batch_stats": ...}}`` of the generator, the discriminator or both.
 
     Raises:
       WeightsError: if the file cannot be read, or holds other arrays or numbers that are not finite.
     """
-    if path.name.endswith(".safetensors"):
-        variables = _read_safetensors(path, state)
-    elif path.name.endswith(".weights.h5"):
-        variables = {network: read_keras(path, network)}
+    try:
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        start = b""
+        if path.is_file():
+            with path.open("rb") as file:
+                start = file.read(9)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise WeightsError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
+    if start.startswith((ZIP, HDF5)):
+        weights = read_keras(path, state)
+    elif start.endswith(b"{") or path.name.endswith(".safetensors"):
+        weights = _read_safetensors(path, state)
     else:
-        raise WeightsError(f"weights are read from .safetensors and .weights.h5, got {path}")
-    _check_values(path, variables)
-    for name, collections in variables.items():
-        half = network_state(state, name)
-        batch_stats = collections.get("batch_stats", half.batch_stats)
-        state = state.replace(**{name: half.replace(params=collections["params"], batch_stats=batch_stats)})
-    if state.ema is None:
+        raise WeightsError(
+            f"{path} is neither safetensors nor an HDF5 or .keras file of Keras (TensorFlow's checkpoints and "
+            "SavedModels are not read): in Keras, model.save_weights('generator.weights.h5') writes one"
+        )
+    _check_values(path, weights)
+    return weights
+
+
+def replace_weights(state: GANState, weights: dict[str, dict[str, Any]]) -> GANState:
+    """The state with the weights of `read_weights`.
+
+    Its optimizers and its step stay as they are; its moving average restarts where the generator is replaced.
+    """
+    for network, variables in weights.items():
+        half = network_state(state, network)
+        batch_stats = variables.get("batch_stats", half.batch_stats)
+        state = state.replace(**{network: half.replace(params=variables["params"], batch_stats=batch_stats)})
+    if state.ema is None or "generator" not in weights:
         return state
     params, batch_stats = jax.tree.map(jnp.copy, (state.generator.params, state.generator.batch_stats))
-    ema = state.ema.replace(count=jnp.zeros_like(state.ema.count), params=params, batch_stats=batch_stats)
+    count = jax.device_put(np.zeros_like(state.ema.count))
+    ema = state.ema.replace(count=count, params=params, batch_stats=batch_stats)
     return state.replace(ema=ema)
 
 
 def _check_values(path: Path, variables: dict[str, Any]) -> None:
     """Raises: WeightsError if a number is not finite, or a variance is negative."""
-    for at, leaf in jax.tree_util.tree_leaves_with_path(variables):
+    for at, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(variables)):
         name = leaf_name(at)
         if not np.isfinite(leaf).all():
             raise WeightsError(f"{path}: {name} has numbers that are NaN or infinite")
@@ -73,7 +117,7 @@ def _check_values(path: Path, variables: dict[str, Any]) -> None:
 
 
 def _read_safetensors(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
-    load = _safetensors().load_file
+    load = require("safetensors.numpy").load_file
     try:
         tensors = load(path)
     except Exception as error:  # whatever its parser raises for a damaged file
@@ -90,13 +134,5 @@ def _read_safetensors(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
             raise WeightsError(f"{path}: {name} must be floating point, got {tensors[name].dtype}")
     with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are refused as that
         return jax.tree_util.tree_map_with_path(
-            lambda at, leaf: jnp.asarray(tensors[leaf_name(at)].astype(leaf.dtype)), like
+            lambda at, leaf: jax.device_put(tensors[leaf_name(at)].astype(leaf.dtype)), like
         )
-
-
-def _safetensors() -> Any:
-    try:
-        from safetensors import numpy  # extra: export
-    except ImportError as error:
-        raise WeightsError("this needs the package safetensors: pip install 'dcgan-jax[export]'") from error
-    return numpy
