@@ -15,6 +15,7 @@ os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is first imported
 _OWNER = "DCGAN_JAX_TEST_CACHE" not in os.environ
 CACHE_HOME = Path(tempfile.mkdtemp(prefix="dcgan-jax-test-") if _OWNER else os.environ["DCGAN_JAX_TEST_CACHE"])
 os.environ["DCGAN_JAX_TEST_CACHE"] = str(CACHE_HOME)
+os.environ["KERAS_HOME"] = str(CACHE_HOME / "keras")  # the user's keras.json would change the oracle
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE_HOME / "dcgan-jax" / "xla")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 

@@ -1,5 +1,6 @@
 """Exported networks are loaded by the programs they are for, and generate the same images."""
 
+import dataclasses
 import json
 import random
 import subprocess
@@ -40,6 +41,7 @@ from dcgan_jax.interop import (
 )
 from dcgan_jax.training import run as runs
 from dcgan_jax.training.checkpoint import CheckpointError
+from dcgan_jax.training.run import create_run
 from dcgan_jax.training.setup import create_state
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -90,7 +92,7 @@ def test_safetensors_round_trip_has_the_same_bits(finished, trained, tmp_path, c
     assert load_file(out)["generator/params/conv_1/kernel"].shape == (5, 5, 256, 128)
 
     assert run_cli("import", out, "--workdir", tmp_path / "run", "--batch-size", 2, "--steps", 3) == 0
-    assert "train with --workdir" in capsys.readouterr().out
+    assert f"starts with the generator and the discriminator of {out}: train with" in capsys.readouterr().out
     ours, theirs = load_run(tmp_path / "run"), load_run(finished[0], 8)
     for half, other in (
         (ours.state.generator, theirs.state.generator),
@@ -207,6 +209,17 @@ def test_weights_of_other_types_become_float32(dtype, keras_weights, tmp_path):
     state = import_weights(tmp_path / "d.h5", init_state(jax.random.key(5)))
     expected = discriminator_from_keras([array.astype(np.float32) for array in weights])
     assert_same_bits(state.discriminator.params, expected["params"])
+
+
+def test_discriminators_have_no_average(finished, tmp_path, capsys):
+    """``--ema`` averages the generator: what is said of an exported discriminator is true of it."""
+    flags = ["--format", "keras", "--network", "discriminator", "--out", tmp_path / "d.weights.h5"]
+    assert run_cli("export", finished[0], *flags, "--weights", "average") == 2
+    assert "the discriminator has no moving average" in one_error_line(capsys)
+    config = dataclasses.replace(load_run(finished[0]).config, ema=0.9, workdir=str(tmp_path / "run"))
+    create_run(config, *create_state(config))
+    assert run_cli("export", tmp_path / "run", *flags) == 0
+    assert "at step 0, last weights" in capsys.readouterr().out
 
 
 def test_discriminator_alone_starts_a_run(trained, keras_weights, tmp_path, capsys):

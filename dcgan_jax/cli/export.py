@@ -15,6 +15,7 @@ from dcgan_jax.cli.common import (
 from dcgan_jax.console import print_line
 from dcgan_jax.interop import NETWORKS, export_keras, export_onnx, export_safetensors, export_stablehlo
 from dcgan_jax.paths import local_path
+from dcgan_jax.training.config import ConfigError
 
 _SUFFIXES = {"stablehlo": ".stablehlo", "safetensors": ".safetensors", "keras": ".weights.h5", "onnx": ".onnx"}
 
@@ -39,6 +40,10 @@ def _export(args: argparse.Namespace) -> None:
     out = local_path(out, "--out")
     check_printable(args.source, str(out))
     check_new_file(out, (suffix,), f" for --format {args.format}")
+    if args.network == "discriminator" and args.format != "safetensors":
+        if args.weights == "average":
+            raise ConfigError("--weights average is of the generator: the discriminator has no moving average")
+        args.weights = "last"
     loaded = load_source(args.source, args)
     run = loaded.run
     about = {**loaded.metadata, "settings": dataclasses.asdict(run.config)}

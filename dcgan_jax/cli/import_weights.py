@@ -43,5 +43,8 @@ def _import(files: list[str], config: TrainConfig) -> None:
                 raise ConfigError(f"both {source[network]} and {file} hold the weights of the {network}: give one")
             weights[network], source[network] = variables, file
     run_dir = create_run(config, replace_weights(state, weights), keys)
-    start = " and ".join(f"the {n} of {source[n]}" if n in source else f"an untrained {n}" for n in NETWORKS)
+    if len(source) == 2 and len(set(source.values())) == 1:
+        start = f"the generator and the discriminator of {files[0]}"
+    else:
+        start = " and ".join(f"the {n} of {source[n]}" if n in source else f"an untrained {n}" for n in NETWORKS)
     print_line(f"{run_dir} starts with {start}: train with --workdir {run_dir} --resume")
