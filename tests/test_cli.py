@@ -252,7 +252,7 @@ def test_resume_takes_more_steps_only(finished, capsys):
         ("import", "the following arguments are required: FILE"),
         ("import absent.safetensors", "absent.safetensors"),
         ("import full/file", "full/file"),
-        ("import a.safetensors b.safetensors", "one .safetensors or up to two .weights.h5 make a run"),
+        ("import a.safetensors b.safetensors", "cannot read a.safetensors"),
         ("import absent.safetensors --steps 0", "--steps must be between 1"),
     ],
 )

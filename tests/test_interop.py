@@ -650,7 +650,7 @@ def test_bad_export_or_import_is_one_line(finished, keras_weights, tmp_path, cap
         (["import", tmp_path / "other.safetensors"], "holds other arrays than these networks"),
         (["import", gan, gan], f"both {gan} and {gan} hold the weights of the generator: give one"),
         (["import", tmp_path / "g.weights.h5", gan], "hold the weights of the generator: give one"),
-        (["export", folder, "--format", "safetensors", "--out", tmp_path / "no" / "g.safetensors"], "No such file"),
+        (["export", folder, "--format", "safetensors", "--out", tmp_path / "no" / "g.safetensors"], "does not exist"),
         (["import", tmp_path / "other.safetensors", "--batch-size", 0], "--batch-size must be between"),
     ]:
         flags = ["--workdir", tmp_path / "run"] if argv[0] == "import" else []

@@ -15,6 +15,7 @@ from dcgan_jax.errors import first_line
 from dcgan_jax.files import replace_file
 from dcgan_jax.interop.common import WeightsError, input_shape, network_state, require
 from dcgan_jax.models import Discriminator, Generator
+from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.state import GANState, NetworkState
 
 _PLATFORMS = ("cpu", "cuda", "tpu")
@@ -22,6 +23,7 @@ _NAMES = {"generator": ("noise", "images"), "discriminator": ("images", "logits"
 _OPSET, _OWN_OPSET = 18, 23  # of the tutorial's networks, for older runtimes too; of a user's own modules
 
 
+@jax_defaults()
 def export_stablehlo(path: Path, state: GANState, network: str = "generator") -> None:
     """Write a program for CPU, CUDA and TPU that needs JAX alone: noise to images, or images to logits.
 
@@ -58,6 +60,7 @@ def export_stablehlo(path: Path, state: GANState, network: str = "generator") ->
     replace_file(path, lambda partial: partial.write_bytes(program))
 
 
+@jax_defaults()
 def export_onnx(
     path: Path, state: GANState, network: str = "generator", metadata: dict[str, Any] | None = None
 ) -> None:
