@@ -1,6 +1,6 @@
 """Eight GANs in one program, each with a learning rate of its own: which rate is best?
 
-    python examples/population.py --steps 2000 --batch-size 64
+    python examples/population.py --steps 2000 --batch-size 64 --out population.png
 
 `init_state` and `train_step` under `jax.vmap`: the states are one pytree whose leaves have a first axis of eight.
 `optax.inject_hyperparams` keeps the learning rate in the optimizer's state, where each member has its own. On a machine
@@ -109,5 +109,5 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--samples", type=int, default=2000, help="images of each that are scored")
-    parser.add_argument("--out", type=Path, default=Path("population.png"), help="the plot")
+    parser.add_argument("--out", type=Path, help="a plot (needs matplotlib, of the extra bench)")
     main(**vars(parser.parse_args()))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from helpers import (
     FLAGS,
+    all_files,
     assert_same_bits,
     assert_same_checkpoints,
     finish,
@@ -22,6 +23,7 @@ from helpers import (
 
 from dcgan_jax import TrainConfig, evaluate_images, init_state, preset, sample, train_step
 from dcgan_jax.evaluation.classifier import classify
+from dcgan_jax.interop import export_keras, export_onnx, export_safetensors
 from dcgan_jax.layers import dropout
 from dcgan_jax.models import Conv
 from dcgan_jax.optimizers import rmsprop
@@ -189,6 +191,25 @@ def test_settings_change_no_score(key):
             stack.enter_context(SETTINGS[name]())
         assert scored() == scores
         assert drawn() == samples
+
+
+def test_settings_change_no_export(finished, tmp_path):
+    """Weights and programs for other programs have the same bytes."""
+    state = load_run(finished[0]).state
+
+    def exported(name):
+        folder = tmp_path / name
+        folder.mkdir()
+        export_keras(folder / "g.weights.h5", state)
+        export_safetensors(folder / "gan.safetensors", state, {})
+        export_onnx(folder / "g.onnx", state)
+        return all_files(folder)
+
+    expected = exported("plain")
+    with contextlib.ExitStack() as stack:
+        for name in ("x64", "rank_promotion", "dtype_promotion", "transfer_guard", "threefry_partitionable"):
+            stack.enter_context(SETTINGS[name]())
+        assert exported("set") == expected
 
 
 def test_environment_names_compiler_settings(monkeypatch):
