@@ -121,6 +121,7 @@ def test_ctrl_c_saves_and_resumes_to_same_bits(train_process, finished, tmp_path
     assert_same_checkpoints(run_dir / "checkpoints" / "11", whole / "checkpoints" / "11")
 
 
+@pytest.mark.slow
 def test_four_steps_per_call_write_the_same_run(finished, tmp_path, capsys):
     whole, _ = finished
     run_dir = tmp_path / "run"
