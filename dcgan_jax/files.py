@@ -1,8 +1,10 @@
 """Files that are replaced whole, and files that are read only as they were published."""
 
+import contextlib
+import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dcgan_jax.errors import UserError
@@ -19,25 +21,43 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         the disk and renamed.
 
     Raises:
-      OSError: if the directory cannot be written; ``path`` is then as it was. So is it if ``write`` raises.
+      OSError: if the file cannot be written; it names ``path``, or its directory if that is missing. ``path`` is then
+        as it was. So is it if ``write`` raises.
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
-        write(partial)
-        flush(partial)
-        os.replace(partial, path)
+        with errors_name(path):
+            write(partial)
+            flush(partial)
+            os.replace(partial, path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the reason to report is the first one
+            partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def errors_name(path: Path) -> Iterator[None]:
+    """Within, an OSError names the file that is written: ``path``, or its directory if that is missing."""
+    try:
+        yield
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError) and not path.parent.exists()
+        error.filename, error.filename2 = str(path.parent if missing else path), None
         raise
 
 
 def flush(path: Path) -> None:
     """Flush a file's content, or a directory's entries, to the disk."""
-    if os.name == "nt" and path.is_dir():  # Windows flushes no directories
+    folder = path.is_dir()
+    if os.name == "nt" and folder:  # Windows flushes no directories
         return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not folder or error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network mounts flush no directories
+            raise
     finally:
         os.close(descriptor)
 

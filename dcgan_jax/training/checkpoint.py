@@ -9,11 +9,15 @@ A checkpoint is written as ``500.partial``, flushed to the disk, and renamed whe
 damaged files without an error, so every digest is verified before anything is restored.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
+import sys
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +31,8 @@ from dcgan_jax.training.environment import environment_info
 
 FORMAT = 1  # incremented when checkpoints of the last version can no longer be read
 _SUMS = "SHA256SUMS"
+_REPLACED = ".replaced" + PARTIAL  # the suffix of a whole checkpoint while one of the same step takes its place
+_DAMAGE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO}  # others say nothing about the content
 
 
 class CheckpointError(UserError):
@@ -64,7 +70,7 @@ def save_checkpoint(
     keep_steps: Collection[int] = (),
     collapse: dict[str, Any] | None = None,
     devices: int = 1,
-) -> None:
+) -> list[str]:
     """Write ``folder/<step>``, then delete all but the newest ``keep`` checkpoints and those of ``keep_steps``.
 
     Args:
@@ -77,11 +83,14 @@ def save_checkpoint(
       collapse: the collapse detector's state, as JSON can hold it.
       devices: the number of devices that share the run's batches.
 
+    Returns:
+      A line on each expired checkpoint that could not be deleted.
+
     Raises:
       CheckpointError: if it cannot be written completely. Earlier checkpoints are then as they were.
     """
     step = int(state.step)
-    final, partial, old = folder / str(step), folder / f"{step}{PARTIAL}", folder / f"{step}.old{PARTIAL}"
+    final, partial = folder / str(step), folder / f"{step}{PARTIAL}"
     description = {
         "format": FORMAT,
         "step": step,
@@ -97,18 +106,41 @@ def save_checkpoint(
         _save_tree(partial / "state", state)
         (partial / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         _write_digests(partial)
-        if final.exists():
-            os.rename(final, old)
-        os.rename(partial, final)
-        flush(folder)
+        _publish(partial, final)
     except Exception as error:  # Orbax raises whatever its storage layers raise
-        _remove(partial)
+        with contextlib.suppress(OSError):  # the next start removes it
+            _remove(partial)
         raise CheckpointError(f"cannot write the checkpoint {final} ({_reason(error)})") from error
-    _remove(old)
+    problems = []
     for each in expired_steps(checkpoint_steps(folder), keep, keep_steps):
         expired = folder / f"{each}.old{PARTIAL}"  # never part of a checkpoint under a checkpoint's name
-        os.rename(folder / str(each), expired)
-        _remove(expired)
+        try:
+            _remove(expired)
+            os.rename(folder / str(each), expired)
+            _remove(expired)
+        except OSError as error:  # the run can go on
+            problems.append(f"cannot delete the expired checkpoint {folder / str(each)} ({_reason(error)})")
+    return problems
+
+
+def _publish(partial: Path, final: Path) -> None:
+    """Rename a complete checkpoint to its own name, and flush that to the disk.
+
+    One that already has the name keeps it, or one that `remove_partial` restores it from, until the new one has it.
+    """
+    replaced = final.with_name(final.name + _REPLACED)
+    if final.exists():
+        _remove(replaced)
+        os.rename(final, replaced)
+    try:
+        os.rename(partial, final)
+    except OSError:
+        if replaced.exists():
+            os.rename(replaced, final)
+        raise
+    flush(final.parent)
+    with contextlib.suppress(OSError):  # the next start removes it
+        _remove(replaced)
 
 
 def expired_steps(steps: Sequence[int], keep: int, keep_steps: Collection[int]) -> list[int]:
@@ -135,9 +167,18 @@ def steps_to_keep(
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
-    """The steps of all checkpoints in ``folder``, valid or damaged, the newest first."""
-    entries = folder.iterdir() if folder.is_dir() else ()
-    return sorted((int(p.name) for p in entries if p.name.isdecimal() and p.is_dir()), reverse=True)
+    """The steps of all checkpoints in ``folder``, valid or damaged, the newest first; none if it does not exist.
+
+    Raises:
+      CheckpointError: if ``folder`` cannot be listed: what it holds must not be taken for nothing.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((int(e.name) for e in entries if e.name.isdecimal() and e.is_dir()), reverse=True)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CheckpointError(f"cannot list the checkpoints in {folder} ({_reason(error)})") from error
 
 
 def latest_valid_step(folder: Path) -> tuple[int | None, list[str]]:
@@ -165,24 +206,29 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
       DamagedCheckpointError: if a file is missing or is not as it was written.
-      CheckpointError: if the checkpoint is of another format.
+      CheckpointError: if the checkpoint is of another format, or cannot be read for a reason that is not its own.
     """
-    if not path.is_dir():  # a running process may have replaced it by a newer one
-        raise CheckpointError(f"there is no checkpoint {path}")
-    if not (path / _SUMS).exists() and not (path / "run.json").exists() and any(path.iterdir()):
+    try:
+        names = set(os.listdir(path))
+    except (FileNotFoundError, NotADirectoryError) as error:  # a running process may have replaced it by a newer one
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except OSError as error:
+        raise _unreadable(path, "its directory", error) from error
+    if names and not names & {_SUMS, "run.json"}:
         raise CheckpointError(f"the checkpoint {path} has format 0, and this version reads format {FORMAT}")
     for name, expected in _read_sums(path).items():
         try:
             found = _digest(path / name)
         except OSError as error:
-            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-            raise DamagedCheckpointError(f"the checkpoint {path} is damaged: {name} {reason}") from error
+            raise _unreadable(path, name, error) from error
         if found != expected:
             raise DamagedCheckpointError(f"the checkpoint {path} is damaged: {name} is not as it was written")
     try:
         description = json.loads((path / "run.json").read_text(encoding="utf-8"))
         version = description["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:  # another program wrote the digests
+    except OSError as error:
+        raise _unreadable(path, "run.json", error) from error
+    except (ValueError, KeyError, TypeError) as error:  # another program wrote the digests
         raise DamagedCheckpointError(f"the checkpoint {path} is damaged: run.json names no format") from error
     if version != FORMAT:
         raise CheckpointError(f"the checkpoint {path} has format {version}, and this version reads format {FORMAT}")
@@ -215,20 +261,43 @@ def restore_checkpoint(path: Path, like: GANState) -> Checkpoint:
 
 
 def quarantine_after(folder: Path, step: int) -> None:
-    """Rename the checkpoints after ``step`` to ``<step>.damaged``: they stay on the disk and are no longer listed."""
+    """Rename the checkpoints after ``step`` to ``<step>.damaged``: they stay on the disk and are no longer listed.
+
+    Raises:
+      CheckpointError: if one cannot be renamed.
+    """
     for newer in checkpoint_steps(folder):
         if newer > step:
             name, n = f"{newer}.damaged", 1
             while (folder / name).exists():
                 n += 1
                 name = f"{newer}.damaged.{n}"
-            os.rename(folder / str(newer), folder / name)
+            try:
+                os.rename(folder / str(newer), folder / name)
+            except OSError as error:
+                damaged = folder / str(newer)
+                raise CheckpointError(f"cannot rename the damaged checkpoint {damaged} ({_reason(error)})") from error
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove the ``.partial`` files and directories that an interrupted write left in ``folder``."""
+def remove_partial(folder: Path) -> list[str]:
+    """Remove the ``.partial`` files and directories that an interrupted write left in ``folder``.
+
+    A checkpoint that was about to be replaced by another of its step, and has not been, gets its name back.
+
+    Returns:
+      A line on each that could not be removed.
+    """
+    problems = []
     for path in folder.glob("*" + PARTIAL):
-        _remove(path)
+        final = folder / path.name.removesuffix(_REPLACED)
+        try:
+            if path.name.endswith(_REPLACED) and not final.exists():
+                os.rename(path, final)
+            else:
+                _remove(path)
+        except OSError as error:
+            problems.append(f"cannot delete {path}, which an interrupted write left ({_reason(error)})")
+    return problems
 
 
 def _save_tree(path: Path, tree: Any) -> None:
@@ -257,8 +326,22 @@ def _load_tree(path: Path, like: Any) -> Any:
 
 
 def _quiet() -> None:
-    """Orbax logs every file it writes, and each error at length before it raises it."""
+    """Leave it to this module to report what Orbax raises.
+
+    It logs every file it writes, and each error at length before it raises it. After an error it stops waiting for what
+    other threads have begun, each of which would then print a traceback.
+    """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", r"coroutine '\w*Layout\.", RuntimeWarning)  # was never awaited
+    report = sys.unraisablehook
+    if getattr(report, "__name__", "") == "all_but_late_ends":
+        return
+
+    def all_but_late_ends(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
+    sys.unraisablehook = all_but_late_ends
 
 
 def _write_digests(path: Path) -> None:
@@ -275,7 +358,7 @@ def _read_sums(path: Path) -> dict[str, str]:
     try:
         text = (path / _SUMS).read_bytes()
     except OSError as error:
-        raise DamagedCheckpointError(f"the checkpoint {path} is damaged: {_SUMS} is missing") from error
+        raise _unreadable(path, _SUMS, error) from error
     lines, _, of_lines = text.rpartition(b"# ")
     if of_lines != hashlib.sha256(lines).hexdigest().encode() + b"\n":
         raise DamagedCheckpointError(f"the checkpoint {path} is damaged: {_SUMS} is not as it was written")
@@ -287,9 +370,18 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _unreadable(path: Path, name: str, error: OSError) -> CheckpointError:
+    """The error for a file of a checkpoint that cannot be read: damage, or too many open files for example."""
+    if error.errno not in _DAMAGE:
+        return CheckpointError(f"cannot read the checkpoint {path}: {name} ({error.strerror})")
+    reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+    return DamagedCheckpointError(f"the checkpoint {path} is damaged: {name} {reason}")
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove a file, a link or a directory, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 

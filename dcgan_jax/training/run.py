@@ -60,7 +60,8 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
         run_dir = claim_number(run_dir)
     stack.enter_context(lock_run_dir(run_dir, resume))
     for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
-        remove_partial(folder)
+        for problem in remove_partial(folder):
+            print(f"warning: {problem}", file=sys.stderr, flush=True)
     return resume_run(dataclasses.replace(config, workdir=str(run_dir)))
 
 
@@ -134,7 +135,8 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array])
     with lock_run_dir(run_dir, resume=False):
         # Before the directory holds a run: one that is interrupted here must not resume from other weights.
         try:
-            save_checkpoint(run_dir / "checkpoints", state, keys["run"], dataclasses.asdict(config))
+            devices = data_mesh(config.devices).size
+            save_checkpoint(run_dir / "checkpoints", state, keys["run"], dataclasses.asdict(config), devices=devices)
         except BaseException:
             shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
             raise

@@ -6,16 +6,18 @@ models.txt     both networks' layers        lock           the process that uses
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import portalocker
 
 from dcgan_jax.errors import UserError
-from dcgan_jax.files import PARTIAL, replace_file
+from dcgan_jax.files import PARTIAL, errors_name, flush, replace_file
 from dcgan_jax.training.config import ConfigError, TrainConfig
 
 _RUNS = Path("runs")
@@ -58,12 +60,18 @@ def resolve_run_dir(workdir: str | None, resume: bool) -> Path:
 
 
 def claim_number(run_dir: Path) -> Path:
-    """Create a numbered run directory, or the next one if another process creates it at the same moment."""
+    """Create a numbered run directory, or the next one if another process creates it at the same moment.
+
+    Raises:
+      RunDirError: if it cannot be created.
+    """
     while True:
         try:
             run_dir.mkdir(parents=True)
         except FileExistsError:
             run_dir = run_dir.with_name(f"{int(run_dir.name) + 1:04d}")
+        except OSError as error:
+            raise _not_writable(run_dir, error) from error
         else:
             return run_dir
 
@@ -83,20 +91,27 @@ def lock_run_dir(run_dir: Path, resume: bool) -> Iterator[None]:
     content of the file only names the process.
 
     Raises:
-      RunDirError: if another process holds the lock, or the directory cannot be written.
+      RunDirError: if another process holds the lock, or the directory cannot be written or locked.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         file = (run_dir / "lock").open("ab+", buffering=0)
     except OSError as error:
-        reason = f"cannot write the run directory {run_dir} ({error.strerror})"
-        raise RunDirError(f"{reason}: choose another --workdir, or make it writable") from error
+        raise _not_writable(run_dir, error) from error
     with file:
         try:
             portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
         except portalocker.LockException as error:
-            file.seek(0)
-            owner = file.readline().decode(errors="replace").strip() or "another process"
+            reason = error.__context__
+            if isinstance(reason, OSError) and reason.errno not in (errno.EACCES, errno.EAGAIN):
+                raise RunDirError(
+                    f"cannot lock the run directory {run_dir} ({reason.strerror}): choose a --workdir on another disk"
+                ) from error
+            owner = ""
+            with contextlib.suppress(OSError):
+                file.seek(0)
+                owner = file.readline().decode(errors="replace").strip()
+            owner = owner or "another process"
             raise RunDirError(f"{run_dir} is in use by {owner}: wait for it, or choose another --workdir") from error
         if not resume:  # a run may have started since the directory was resolved
             _check_no_run(run_dir)
@@ -119,8 +134,10 @@ def read_config(run_dir: Path) -> TrainConfig:
     """
     try:
         text = (run_dir / "config.json").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError) as error:
         raise RunDirError(f"there is no run in {run_dir}: it holds no readable config.json") from error
+    except OSError as error:
+        raise RunDirError(f"cannot read {run_dir / 'config.json'} ({error.strerror})") from error
     try:
         return TrainConfig.from_json(text)
     except ConfigError as error:
@@ -129,20 +146,63 @@ def read_config(run_dir: Path) -> TrainConfig:
 
 def write_config(run_dir: Path, config: TrainConfig) -> None:
     """Write the config at once: from then on the directory holds a run."""
-    _replace_text(run_dir / "config.json", config.to_json())
+    replace_text(run_dir / "config.json", config.to_json())
+    flush(run_dir)
+
+
+class MetricsFile:
+    """``metrics.jsonl``, to which rows are appended. Every OSError names it."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append a row, which is in the file after `flush` and on the disk after `sync`."""
+        with errors_name(self._path):
+            self._file.write(json.dumps(row) + "\n")
+
+    def flush(self) -> None:
+        """Put the rows so far into the file.
+
+        Raises:
+          RunDirError: if the file is no longer in its place: nothing that follows would be found.
+        """
+        with errors_name(self._path):
+            self._file.flush()
+            try:
+                there = os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
+            except FileNotFoundError:
+                there = False
+        if not there:
+            raise RunDirError(f"{self._path} was removed, renamed or replaced while the run was writing it")
+
+    def sync(self) -> None:
+        """`flush`, and flush the file to the disk."""
+        self.flush()
+        with errors_name(self._path):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        with errors_name(self._path):
+            self._file.close()
 
 
 def truncate_metrics(path: Path, step: int) -> None:
     """Remove the rows of metrics after a step, whose steps are repeated, and a row that is only partly written."""
-    kept = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+    content, kept = b"", []
+    with contextlib.suppress(FileNotFoundError):
+        content = path.read_bytes()
+    for line in content.splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # part of a row, or edited by hand
             if json.loads(line)["step"] <= step:
                 kept.append(line.decode("utf-8-sig") + "\n")
-    _replace_text(path, "".join(kept))
+    replace_text(path, "".join(kept))
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """`replace_file` with a text."""
     replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
@@ -153,3 +213,8 @@ def _is_run_dir(path: Path) -> bool:
 def _check_no_run(run_dir: Path) -> None:
     if _is_run_dir(run_dir):
         raise RunDirError(f"{run_dir} already holds a run: add --resume to resume it, or choose another --workdir")
+
+
+def _not_writable(run_dir: Path, error: OSError) -> RunDirError:
+    reason = f"cannot write the run directory {run_dir} ({error.strerror})"
+    return RunDirError(f"{reason}: choose another --workdir, or make it writable")

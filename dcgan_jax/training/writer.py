@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 import signal
 import time
 from collections.abc import Iterable
@@ -24,7 +23,7 @@ from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import data_mesh, local_replica
 from dcgan_jax.training.progress import Reporter, format_duration
-from dcgan_jax.training.run_dir import truncate_metrics, write_config
+from dcgan_jax.training.run_dir import MetricsFile, replace_text, truncate_metrics, write_config
 from dcgan_jax.training.schedule import is_logged
 from dcgan_jax.training.setup import model_summary
 
@@ -64,14 +63,14 @@ class RunWriter:
         self._config, self._keys, self._reals = config, keys, reals
         self._run_dir = Path(str(config.workdir))
         self._checkpoints, self._samples = self._run_dir / "checkpoints", self._run_dir / "samples"
+        write_config(self._run_dir, config)  # first: whatever fails after it, the directory holds a run
         self._samples.mkdir(exist_ok=True)
         self._sample_digits = sample_digits(self._samples, config.steps)
-        write_config(self._run_dir, config)
         truncate_metrics(self._run_dir / "metrics.jsonl", step)
         digits = config.dataset == "mnist"
         self._detector = CollapseDetector(step, reals / 255, digits, collapse, thresholds)
         self._best = best_evaluation(self._run_dir, config.eval_samples)
-        self._rows = (self._run_dir / "metrics.jsonl").open("a")
+        self._rows = MetricsFile(self._run_dir / "metrics.jsonl")
         self._began = time.perf_counter()
         self.reporter = Reporter(config, step)
 
@@ -79,8 +78,8 @@ class RunWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._rows.close()
         self.reporter.close()
+        self._rows.close()
 
     def begin(self, state: GANState, mesh: Mesh) -> None:
         """Write the first files of a new run, and print what will be done."""
@@ -99,18 +98,19 @@ class RunWriter:
             print_line(f"samples and evaluations use the moving average of the generator (--ema {config.ema})")
 
     def write_initial(self, state: GANState) -> None:
-        """The files of a new run: the layers, real images, the first samples and the first checkpoint."""
-        (self._run_dir / "models.txt").write_text(model_summary(local_replica(state)), encoding="utf-8")
+        """The files of a new run: the layers, real images, the first samples and, unless it has one, a checkpoint."""
+        replace_text(self._run_dir / "models.txt", model_summary(local_replica(state)))
         save_grid(self._run_dir / "reals.png", self._reals)
         save_grid(self._sample_path(0), self._draw_grid(state))
-        self._save(state, keep_steps=set())
+        if not checkpoint_steps(self._checkpoints):
+            self._save(state, keep_steps=set())
 
     def write_metrics(self, rows: Iterable[tuple[int, dict[str, float]]], last: int | None) -> None:
         """Pass each step's metrics to the collapse detector; write and print those that are due, and print ``last``."""
         for step, row in rows:
             self._warn(step, self._detector.observe_losses(step, row))
             if is_logged(step, self._config):
-                self._rows.write(json.dumps({"step": step, **row}) + "\n")
+                self._rows.write({"step": step, **row})
             if is_logged(step, self._config) or step == last:
                 self.reporter.log(step, row)
         self._rows.flush()
@@ -126,13 +126,12 @@ class RunWriter:
         step = int(state.step)
         if evaluating:
             row = self._evaluate(state)
-            self._rows.write(json.dumps(row) + "\n")
+            self._rows.write(row)
             self._best = min(filter(None, (self._best, _fid(row))), default=None)
         if step == self._config.steps:
             fakes = sample(self._sampling_state(state), self._keys["fakes"], GRID)
             save_grid(self._run_dir / "fakes.png", jax.device_get(fakes))
-        self._rows.flush()
-        os.fsync(self._rows.fileno())
+        self._rows.sync()
         best, detector = self._best and self._best[1], self._detector
         saved = checkpoint_steps(self._checkpoints)
         self._save(state, steps_to_keep(saved, step, best, detector.healthy_until, detector.settled_until))
@@ -173,7 +172,7 @@ class RunWriter:
         return local_replica(state) if state.ema is None else averaged(local_replica(state))
 
     def _save(self, state: GANState, keep_steps: set[int]) -> None:
-        save_checkpoint(
+        problems = save_checkpoint(
             self._checkpoints,
             state,
             self._keys["run"],
@@ -183,6 +182,8 @@ class RunWriter:
             collapse=self._detector.state_dict(),
             devices=data_mesh(self._config.devices).size,
         )
+        for problem in problems:
+            self.reporter.print(f"warning: {problem}")
 
     def _steps_up_to(self, last: int) -> list[int]:
         """The steps of the checkpoints up to a step, the newest first."""

@@ -1,0 +1,116 @@
+"""Run commands for a test, with small networks for the tutorial's, while the test decides on their system calls.
+
+Each connection to the socket is served by a process of its own, which may be killed. It is forked from this one, which
+has imported everything and has one thread.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+
+from syscalls import hand_over_calls
+
+
+def main(supervisor, listening):
+    hand_over_calls(supervisor)
+    supervisor.close()
+    import_all()
+    assert len(os.listdir("/proc/self/task")) == 1  # a fork copies one thread
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that end
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        if not os.fork():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            threading.excepthook = lambda arguments: traceback.print_exception(arguments.exc_value)
+            serve(connection)
+            os._exit(0)
+        connection.close()
+
+
+def import_all():
+    """Everything that the commands import when it is used, so that none of it is among their calls."""
+    import flax.linen as nn
+    import PIL.PngImagePlugin
+    import safetensors.numpy  # noqa: F401
+    from helpers import SmallDiscriminator
+    from orbax.checkpoint import v1  # noqa: F401
+
+    from dcgan_jax import cli  # noqa: F401
+    from dcgan_jax.training import checkpoint, loop, setup
+
+    class DigitGenerator(nn.Module):
+        """Images of the digits' size, from one dense layer with batch norm."""
+
+        @nn.compact
+        def __call__(self, z, train=False):
+            x = nn.BatchNorm(use_running_average=not train)(nn.Dense(8)(z))
+            return nn.sigmoid(nn.Dense(784)(x)).reshape(-1, 28, 28, 1)
+
+    PIL.PngImagePlugin.Image.init()
+    warnings.simplefilter("error")
+    setup.Generator = lambda dtype: DigitGenerator()
+    setup.Discriminator = lambda dtype: SmallDiscriminator()
+    # What a process does once and what writes no file: one optimizer has one compiled step.
+    setup.preset = functools.cache(setup.preset)
+    setup.load_dataset = loop.load_dataset = functools.cache(setup.load_dataset)
+    checkpoint.metadata.version = functools.cache(checkpoint.metadata.version)
+
+
+def serve(connection):
+    stream = connection.makefile("rw")
+    print(os.getpid(), file=stream, flush=True)
+    for line in stream:
+        request = json.loads(line)
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            code = answer(request)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            out.seek(0)
+            err.seek(0)
+            print(json.dumps([code, out.read(), err.read()]), file=stream, flush=True)
+
+
+def answer(request):
+    from dcgan_jax import cli
+
+    try:
+        if "bits" in request:
+            print(bits(request["bits"]))
+            return 0
+        return cli.main(request["argv"])
+    except SystemExit as done:
+        return done.code
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+def bits(run_dir):
+    """A digest of every array of a run's latest checkpoint, and of its key."""
+    import jax
+    import numpy as np
+
+    from dcgan_jax import load_run
+
+    run = load_run(run_dir)
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves((run.state, jax.random.key_data(run.keys["run"]))):
+        digest.update(np.asarray(leaf).tobytes())
+    return f"{int(run.state.step)} {digest.hexdigest()}"
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2])))
