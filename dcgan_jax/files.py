@@ -42,9 +42,10 @@ def errors_name(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # not of the operating system
+            raise
         missing = isinstance(error, FileNotFoundError) and not path.parent.exists()
-        error.filename, error.filename2 = str(path.parent if missing else path), None
-        raise
+        raise OSError(error.errno, error.strerror, str(path.parent if missing else path)) from error
 
 
 def flush(path: Path) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# Numbers on x86-64, and which arguments name the file: "p" a path, "d" a directory's descriptor and a path, "f" a file's
-# descriptor, "-" neither.
+# Numbers on x86-64, and which arguments name the file: "p" a path, "d" a directory's descriptor and a path, "f" the
+# descriptor of a file, "-" neither.
 _CALLS = {
     "read": (0, "f"),
     "write": (1, "f"),
@@ -118,8 +118,9 @@ class Supervisor:
     """Decides on the calls of a process that has called `hand_over_calls`; others than those below ``root`` go on.
 
     Attributes:
-      policy: returns None, and the call is done; or an error's number, and it fails with that; or a negative number of
-        bytes, and no more than these are written. It may kill the process.
+      policy: returns None, and the call is done; or an error's number, and it fails with that; or, for ``write``,
+        ``pwrite64`` and ``writev``, minus a number of bytes, and no more than these are written. It may kill the
+        process.
     """
 
     def __init__(self, listener: int, root: Path):
@@ -189,9 +190,12 @@ def _text(pid: int, address: int) -> str:
 
 
 def _write_part(pid: int, number: int, arguments: list[int], limit: int) -> int:
-    """Write at most ``limit`` bytes of what a ``write`` or ``pwrite64`` would, in its place; how many they were."""
+    """Write at most ``limit`` bytes of what a call would, in its place; how many they were."""
     descriptor, address, size, offset = arguments[:4]
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        if _NAMES[number][0] == "writev":  # the address is that of a list of addresses and sizes
+            memory.seek(address)
+            address, size = struct.unpack("QQ", memory.read(16))
         memory.seek(address)
         content = memory.read(min(size, limit))
     handle = os.pidfd_open(int(_field(pid, "Tgid")))

@@ -4,16 +4,19 @@ The networks are small and training takes milliseconds; all else is the command'
 listed, so that those of a new version of Orbax or of Python are among them.
 """
 
+import collections
 import errno
 import itertools
 import json
 import os
+import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -50,10 +53,10 @@ class Server:
         """A new name below the root: a thread of an earlier command may still be writing under its own."""
         return next(self._names)
 
-    def run(self, *argv, chosen=lambda call: True, n=None, fault=None, **request) -> Result:
+    def run(self, *argv, chosen=lambda call: True, n=None, fault=None, after=None, **request) -> Result:
         """Run a command. Its ``n``-th call that is ``chosen`` fails with ``fault``; or the process is killed before it.
 
-        One process runs all commands, but those that are to be killed.
+        One process runs all commands, but those that are to be killed. They may also be ``after`` some seconds.
         """
         connection, stream, pid = self._connect() if fault == KILL else self._warm
         calls, failed = [], []
@@ -71,11 +74,14 @@ class Server:
 
         self._supervisor.policy = policy
         print(json.dumps({"argv": list(map(str, argv)), **request}), file=stream, flush=True)
+        timer = threading.Timer(after or 0, os.kill, (pid, signal.SIGKILL))
+        if after is not None:
+            timer.start()
         answer = stream.readline()
+        timer.cancel()
         self._supervisor.policy = lambda call: None
         if fault == KILL:
-            stream.close()
-            connection.close()
+            self._disconnect(connection, stream)
         return Result(*(json.loads(answer) if answer else (None, "", "")), calls, failed[0] if failed else None)
 
     def bits(self, run_dir: Path) -> str:
@@ -83,6 +89,14 @@ class Server:
         done = self.run(bits=str(run_dir))
         assert (done.code, done.err) == (0, "")
         return done.out
+
+    def close(self):
+        """End the process that runs the commands."""
+        self._disconnect(*self._warm[:2])
+
+    def _disconnect(self, connection, stream):
+        stream.close()
+        connection.close()
 
     def _connect(self):
         connection = socket.socket(socket.AF_UNIX)
@@ -110,9 +124,11 @@ def server(tmp_path_factory):
             },
         )
         _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+    server = Server(root, Supervisor(descriptors[0], root), address)
     try:
-        yield Server(root, Supervisor(descriptors[0], root), address)
+        yield server
     finally:
+        server.close()
         process.kill()
         process.wait()
 
@@ -158,86 +174,246 @@ def assert_one_line_or_success(result):
 def assert_resumes(server, run_dir, whole, *flags):
     """After the fault is over the run ends in the bits, rows and images of the uninterrupted one; nothing is left."""
     resumed = server.run("train", "--workdir", run_dir, *flags)
-    done = resumed.code == 2 and "already has 10 steps" in resumed.err
+    done = resumed.code == 2 and "already has" in resumed.err
     assert done or (resumed.code == 0 and "error" not in resumed.err), resumed.err
     files, bits = whole
     ours = run_files(run_dir)
     assert {name for name in {*ours, *files} if ours.get(name) != files.get(name)} <= {"config.json", "models.txt"}
+    assert "models.txt" in ours
     assert server.bits(run_dir) == bits
     if not done:
         assert not list(run_dir.rglob("*.partial"))
 
 
-def check_resume_and_save(server, interrupted, whole, result, run_dir):
-    """What holds when one call of resuming and saving was made to fail."""
-    if result.code is not None:
-        assert_one_line_or_success(result)
-    before, after = checkpoints(interrupted), checkpoints(run_dir)
-    blamed = f"{run_dir / 'checkpoints' / '8'} is damaged: " in result.err  # its own bytes could not be read
-    assert before["8"] in (after.get("8"), after.get("8.damaged") if blamed else None)
-    if "10" not in after:  # else step 4 has expired
-        assert before["4"] == after.get("4")
-    assert before["9"] in (after.get("9"), after.get("9.damaged"))
-    json.loads((run_dir / "config.json").read_text())
-    rows = (run_dir / "metrics.jsonl").read_bytes()
-    assert whole[0]["metrics.jsonl"].startswith(rows) or (interrupted / "metrics.jsonl").read_bytes() == rows
-    assert_resumes(server, run_dir, whole, "--resume", "--steps", 10)
+def try_all(server, prepare, command, check, *plans):
+    """For each plan, a fault and which calls to choose, let it happen at each of these calls in turn.
 
-
-def try_all(server, prepare, argv, check, plans):
-    """For each plan, a fault and a choice of calls, let it happen at each of these calls in turn; print the numbers."""
+    Args:
+      server: from the fixture.
+      prepare: makes the directory that it is given.
+      command: the arguments of the command for that directory.
+      check: checks the directory after the fault, and the `Result`.
+      plans: each a fault, and a function that returns a new ``chosen`` for `Server.run`.
+    """
     counts, problems, began = {}, [], time.monotonic()
-    for fault, chosen in plans:
+    for fault, choose in plans:
         for n in itertools.count(1):
-            run_dir = server.folder()
-            prepare(run_dir)
-            result = server.run(*argv(run_dir), chosen=chosen, n=n, fault=fault)
+            folder = server.folder()
+            prepare(folder)
+            result = server.run(*command(folder), chosen=choose(), n=n, fault=fault)
             if result.failed is None:  # the command has fewer calls
-                shutil.rmtree(run_dir, ignore_errors=True)
                 break
-            label = fault if fault == KILL else errno.errorcode.get(fault, "short")
-            of_name = counts.setdefault(label, {})
-            of_name[result.failed.name] = of_name.get(result.failed.name, 0) + 1
+            name = fault if fault == KILL else errno.errorcode.get(fault, "short")
+            counts.setdefault(name, collections.Counter())[result.failed.name] += 1
             try:
-                check(result, run_dir)
+                check(folder, result)
             except AssertionError as error:
-                problems.append(f"{label} {result.failed}: {error}")
+                problems.append(f"{name} {result.failed}: {error}")
                 print(problems[-1], flush=True)
-            shutil.rmtree(run_dir, ignore_errors=True)
-    total = sum(sum(of_name.values()) for of_name in counts.values())
-    print(f"{total} faults in {time.monotonic() - began:.0f} s: {counts}")
-    assert not problems, f"{len(problems)} of {total}\n" + "\n".join(problems)
-    return counts
+            shutil.rmtree(folder, ignore_errors=True)  # an earlier thread may still be writing there
+    total = sum(each.total() for each in counts.values())
+    seconds = time.monotonic() - began
+    print(f"{total} faults in {seconds:.0f} s:", *(f"{name} {dict(each)}" for name, each in counts.items()))
+    assert not problems, f"{len(problems)} of {total}"
+    assert total > 0
 
 
 def changes(call):
-    """Calls that change a file or a directory, flush or lock one."""
+    """Calls that change, flush or lock a file or a directory."""
     return call.changes or call.name in ("fsync", "fdatasync", "flock", "fcntl")
 
 
 def first_reads():
-    """Calls that only read, each once for a file; the command verifies a checkpoint several times."""
+    """Calls that only read, each once for a file; a command verifies a checkpoint several times."""
     seen = set()
 
     def chosen(call):
-        if changes(call):
-            return False
         name = re.sub("[0-9a-f]{32}", "*", str(call))
-        return not (name in seen or seen.add(name))
+        return not (changes(call) or name in seen or seen.add(name))
 
     return chosen
 
 
-ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES)
+def all_changes():
+    return changes
 
 
-@pytest.mark.parametrize("fault", [*ERRORS, KILL], ids=["EIO", "ENOSPC", "EACCES", KILL])
-def test_each_change_of_resume_and_save(fault, server, interrupted, whole):
+def files_changed():
+    """Between two calls that change something the files are the same: before one is after the other."""
+    return lambda call: call.changes
+
+
+ALL = [(errno.EIO, all_changes), (errno.ENOSPC, all_changes), (errno.EACCES, all_changes), (KILL, files_changed)]
+IDS = ["EIO", "ENOSPC", "EACCES", "kill"]
+READS = [(errno.EIO, first_reads), (errno.EACCES, first_reads), (errno.EMFILE, first_reads)]
+
+
+@pytest.mark.parametrize("plan", [*ALL, *READS], ids=[*IDS, "reads EIO", "reads EACCES", "reads EMFILE"])
+def test_resume_and_save(plan, server, interrupted, whole):
     """A run that resumes passes over a damaged checkpoint, saves another and deletes an expired one."""
+    before = checkpoints(interrupted)
+
+    def check(run_dir, result):
+        if result.code is not None:
+            assert_one_line_or_success(result)
+        after = checkpoints(run_dir)
+        blamed = f"{run_dir / 'checkpoints' / '8'} is damaged: " in result.err  # its own bytes could not be read
+        assert before["8"] in (after.get("8"), after.get("8.damaged") if blamed else None)
+        assert "10" in after or before["4"] == after.get("4")  # it expires with the new one
+        assert before["9"] in (after.get("9"), after.get("9.damaged"))
+        json.loads((run_dir / "config.json").read_text())
+        rows = (run_dir / "metrics.jsonl").read_bytes()
+        assert whole[0]["metrics.jsonl"].startswith(rows) or (interrupted / "metrics.jsonl").read_bytes() == rows
+        assert_resumes(server, run_dir, whole, "--resume", "--steps", 10)
+
     try_all(
         server,
         lambda run_dir: shutil.copytree(interrupted, run_dir),
         lambda run_dir: ["train", "--workdir", run_dir, "--resume", "--steps", 10],
-        lambda result, run_dir: check_resume_and_save(server, interrupted, whole, result, run_dir),
-        [(fault, lambda call: call.changes if fault == KILL else changes(call))],
+        check,
+        plan,
     )
+
+
+def short_writes():
+    return lambda call: call.name in ("write", "pwrite64", "writev")
+
+
+def interruptible():
+    return lambda call: call.name in ("open", "openat", "write", "writev", "pwrite64", "fsync", "fcntl", "flock")
+
+
+def unlocked():
+    return lambda call: call.name in ("fcntl", "flock")
+
+
+def directory_flushes():
+    return lambda call: call.name == "fsync" and "." not in os.path.basename(call.path) and call.path.count("/") < 3
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [(-7, short_writes), (errno.EINTR, interruptible), (errno.ENOLCK, unlocked)],
+    ids=["short", "EINTR", "ENOLCK"],
+)
+def test_uncommon_results(plan, server, interrupted, whole):
+    """A write of fewer bytes than given, and a call that a signal interrupted, are no errors to begin with."""
+
+    def check(run_dir, result):
+        assert_one_line_or_success(result)
+        assert checkpoints(run_dir)["8"] == checkpoints(interrupted)["8"]
+        assert_resumes(server, run_dir, whole, "--resume", "--steps", 10)
+
+    try_all(
+        server,
+        lambda run_dir: shutil.copytree(interrupted, run_dir),
+        lambda run_dir: ["train", "--workdir", run_dir, "--resume", "--steps", 10],
+        check,
+        plan,
+    )
+
+
+@pytest.mark.parametrize("plan", ALL, ids=IDS)
+def test_start(plan, server, whole):
+    """Before its first checkpoint a run restarts; before it has a config its directory can be used again."""
+
+    def check(run_dir, result):
+        if result.code is not None:
+            assert_one_line_or_success(result)
+        resume = ["--resume", "--steps", 10] if (run_dir / "config.json").exists() else ["--steps", 10, *FLAGS]
+        assert_resumes(server, run_dir, whole, *resume)
+
+    try_all(
+        server, lambda run_dir: None, lambda run_dir: ["train", "--workdir", run_dir, "--steps", 2, *FLAGS], check, plan
+    )
+
+
+@pytest.mark.parametrize("plan", ALL, ids=IDS)
+def test_import(plan, server, interrupted):
+    """A run either starts with the imported weights, or there is none."""
+    weights = server.root / "weights.safetensors"
+    if not weights.exists():
+        done = server.run("export", interrupted, "--format", "safetensors", "--checkpoint", 8, "--out", weights)
+        assert done.code == 0, done.err
+    flags = ["--steps", 2, *FLAGS]
+    run_dir = server.folder()
+    assert server.run("import", weights, "--workdir", run_dir, *flags).code == 0
+    first = server.bits(run_dir)
+    assert server.run("train", "--workdir", run_dir, "--resume").code == 0
+    whole = run_files(run_dir), server.bits(run_dir)
+
+    def check(run_dir, result):
+        if result.code is not None:
+            assert_one_line_or_success(result)
+        if not (run_dir / "config.json").exists():
+            again = server.run("import", weights, "--workdir", run_dir, *flags)
+            if result.code is None and (run_dir / "checkpoints").exists():
+                assert "is not an empty directory: choose another --workdir" in again.err
+                return
+            assert again.code == 0, again.err
+        assert server.bits(run_dir) == first
+        assert_resumes(server, run_dir, whole, "--resume")
+
+    try_all(
+        server,
+        lambda run_dir: None,
+        lambda run_dir: ["import", weights, "--workdir", run_dir, *flags],
+        check,
+        plan,
+    )
+
+
+@pytest.mark.parametrize("name", ["samples.png", "samples.npy", "gan.safetensors"])
+def test_files_for_others(name, server, interrupted):
+    """Samples and exports are there as a whole or not at all, and the run is not changed."""
+    export = ["export", interrupted, "--format", "safetensors"]
+    command = export if name.endswith("safetensors") else ["sample", interrupted]
+    folder = server.folder()
+    folder.mkdir()
+    assert server.run(*command, "--out", folder / name).code == 0
+    expected, run_before = (folder / name).read_bytes(), all_files(interrupted)
+
+    def check(folder, result):
+        if result.code is not None:
+            assert_one_line_or_success(result)
+            assert (result.code == 0) == (folder / name).exists()
+        if (folder / name).exists():
+            assert (folder / name).read_bytes() == expected
+        else:
+            assert server.run(*command, "--out", folder / name).code == 0
+            assert all_files(folder) == {name: expected}
+        assert all_files(interrupted) == run_before
+
+    try_all(server, Path.mkdir, lambda folder: [*command, "--out", folder / name], check, *ALL, *READS[:2])
+
+
+def test_run_killed_100_times_ends_in_same_bits(server):
+    """At any moment, a moment after a save has begun, or at one of the calls of a start or a resume."""
+    chance, kills, moments, within_a_save = random.Random(3), 0, collections.Counter(), 0
+    flags = ["--steps", 40, *FLAGS]
+    whole_dir = server.folder()
+    assert server.run("train", "--workdir", whole_dir, *flags).code == 0
+    whole, run_dir, longest = (run_files(whole_dir), server.bits(whole_dir)), server.folder(), 8.0
+    while kills < 100:
+        resume = ["--resume"] if (run_dir / "config.json").exists() else flags
+        moment = ("any", "save", "resume")[kills % 3]
+        began = time.monotonic()
+        result = server.run(
+            *("train", "--workdir", run_dir, *resume),
+            chosen=lambda call, moment=moment: moment == "resume" or ".partial/" in call.path,
+            n={"any": 0, "save": chance.randrange(1, 400), "resume": chance.randrange(1, 250)}[moment],
+            fault=KILL,
+            after=chance.uniform(0, longest) if moment == "any" else None,
+        )
+        if result.code is None:
+            kills += 1
+            moments[moment] += 1
+            within_a_save += any((run_dir / "checkpoints").glob("*.partial"))
+            continue
+        assert (result.code, result.err) == (0, "")
+        longest = time.monotonic() - began if "resume" not in resume else longest
+        assert_resumes(server, run_dir, whole, "--resume")
+        run_dir = server.folder()
+    print(f"{kills} kills survived, {within_a_save} of them within a save: {dict(moments)}")
+    assert within_a_save >= 15
+    assert_resumes(server, run_dir, whole, *(["--resume"] if (run_dir / "config.json").exists() else flags))

@@ -17,7 +17,6 @@ import logging
 import os
 import shutil
 import sys
-import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -305,7 +304,11 @@ def _save_tree(path: Path, tree: Any) -> None:
     if jax.process_count() == 1:
         from orbax.checkpoint import v1  # imported when used: it takes about a second
 
-        v1.save(str(path.absolute()), tree)
+        # Otherwise other threads would wait five minutes for a directory that could not be made, and this process for
+        # them.
+        directories_first = v1.options.AsyncOptions(create_directories_asynchronously=False)
+        with v1.Context(async_options=directories_first):
+            v1.save(str(path.absolute()), tree)
         return
     import orbax.checkpoint as ocp
 
@@ -332,7 +335,6 @@ def _quiet() -> None:
     other threads have begun, each of which would then print a traceback.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", r"coroutine '\w*Layout\.", RuntimeWarning)  # was never awaited
     report = sys.unraisablehook
     if getattr(report, "__name__", "") == "all_but_late_ends":
         return

@@ -61,7 +61,7 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
     stack.enter_context(lock_run_dir(run_dir, resume))
     for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
         for problem in remove_partial(folder):
-            print(f"warning: {problem}", file=sys.stderr, flush=True)
+            print_line(f"warning: {problem}", error=True)
     return resume_run(dataclasses.replace(config, workdir=str(run_dir)))
 
 
@@ -128,20 +128,23 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array])
 
     Raises:
       ConfigError, RunDirError, DatasetError, CheckpointError: the directory then holds no run.
+      OSError: if a file cannot be written. The directory then holds none, or this one, and resuming it writes the file.
     """
     run_dir = resolve_run_dir(config.workdir, resume=False)
     images = validate_run(config, run_dir, resume=False)
     config = dataclasses.replace(config, workdir=str(run_dir))
     with lock_run_dir(run_dir, resume=False):
         # Before the directory holds a run: one that is interrupted here must not resume from other weights.
+        checkpoints, devices = run_dir / "checkpoints", data_mesh(config.devices).size
         try:
-            devices = data_mesh(config.devices).size
-            save_checkpoint(run_dir / "checkpoints", state, keys["run"], dataclasses.asdict(config), devices=devices)
+            save_checkpoint(checkpoints, state, keys["run"], dataclasses.asdict(config), devices=devices)
+            reals = np.asarray(sample_batch(jax.numpy.asarray(images), keys["reals"], GRID))
+            writer = RunWriter(config, keys, reals, 0)
         except BaseException:
-            shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+            if not (run_dir / "config.json").exists():
+                shutil.rmtree(checkpoints, ignore_errors=True)
             raise
-        reals = np.asarray(sample_batch(jax.numpy.asarray(images), keys["reals"], GRID))
-        with RunWriter(config, keys, reals, 0) as writer:
+        with writer:
             writer.write_initial(state)
     return run_dir
 

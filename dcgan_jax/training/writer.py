@@ -85,8 +85,9 @@ class RunWriter:
         """Write the first files of a new run, and print what will be done."""
         config = self._config
         new = not checkpoint_steps(self._checkpoints)
-        if new:
+        if int(state.step) == 0:  # a run that was killed at its start may lack some
             self.write_initial(state)
+        if new:
             print_line(
                 f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {self._run_dir}"
             )

@@ -5,6 +5,7 @@ has imported everything and has one thread.
 """
 
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 
@@ -76,6 +78,8 @@ def serve(connection):
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             code = answer(request)
+            if code:
+                wait_for_threads()
             sys.stdout.flush()
             sys.stderr.flush()
             out.seek(0)
@@ -96,6 +100,18 @@ def answer(request):
     except BaseException:
         traceback.print_exc()
         return 1
+
+
+def wait_for_threads():
+    """A process would wait for them at its end. Those of TensorStore finish the writes that they have begun."""
+    gc.collect()  # warns of what is left of a failed save
+    deadline = time.monotonic() + 60
+    while others := [each for each in threading.enumerate() if each is not threading.main_thread()]:
+        if time.monotonic() > deadline:
+            print("Traceback: none, but the process would not end:", others, file=sys.stderr)
+            return
+        time.sleep(0.01)
+    time.sleep(0.2)
 
 
 def bits(run_dir):
