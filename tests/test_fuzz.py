@@ -1,6 +1,6 @@
 """Random input: it works, or is one line and exit code 2; no traceback, and no byte of the files is changed.
 
-Each test prints the seed and the number of inputs; together they are more than 2,000.
+Each test prints the seed and the number of inputs; together they are 10,000.
 """
 
 import dataclasses
@@ -18,11 +18,14 @@ from helpers import run_cli
 from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
 
-from dcgan_jax import TrainConfig
+from dcgan_jax import TrainConfig, load_dataset
 from dcgan_jax.data import DatasetError
 from dcgan_jax.data.idx import parse_idx
+from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.training.checkpoint import CheckpointError, latest_valid_step, restore_checkpoint, save_checkpoint
 from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.run_dir import truncate_metrics
+from dcgan_jax.training.writer import best_evaluation
 
 SEED = 20261124
 pytestmark = pytest.mark.slow
@@ -86,9 +89,12 @@ def run(arguments, capsys):
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    # A dry run without its table of layers, which takes most of its time and depends on no input.
+    # Without what takes most of a dry run's time and depends on no input: the table of layers, and the unpacking of the
+    # embedded archives.
     monkeypatch.setattr("dcgan_jax.cli.train.create_state", lambda config: (None, {}))
     monkeypatch.setattr("dcgan_jax.cli.train.model_summary", lambda state: "")
+    monkeypatch.setattr("dcgan_jax.training.setup.load_dataset", functools.cache(load_dataset))
+    monkeypatch.setattr("dcgan_jax.training.setup.load_classifier", functools.cache(load_classifier))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
     return tmp_path
@@ -105,7 +111,7 @@ def assert_works_or_one_line(code, lines):
 def test_command_lines(fuzz, workplace, capsys):
     before = everything(workplace)
 
-    @fuzz(700)
+    @fuzz(2500)
     def check(arguments):
         assume("fashion_mnist" not in arguments and "kmnist" not in arguments)
         assert_works_or_one_line(*run(["train", "--dry-run", *arguments], capsys))
@@ -125,7 +131,7 @@ def test_config_files(fuzz, finished, workplace, capsys):
     folder = shutil.copytree(finished[0], workplace / "run")
     whole = json.loads((folder / "config.json").read_text())
 
-    @fuzz(500)
+    @fuzz(1500)
     def check(changed, missing, extra, cut):
         assume(changed.get("dataset") not in ("fashion_mnist", "kmnist"))
         text = json.dumps({k: v for k, v in {**whole, **changed, **extra}.items() if k not in missing})[:cut]
@@ -146,6 +152,47 @@ def test_config_files(fuzz, finished, workplace, capsys):
     )
 
 
+ROW = st.dictionaries(st.sampled_from(["step", "evaluation", "samples", "scores", "fid", "x"]), JSON, max_size=4)
+NUMBERS = st.integers(-(10**400), 10**400) | st.floats() | st.integers(0, 9) | st.none() | st.text(max_size=3)
+EVALUATION = st.builds(
+    lambda step, samples, fid: {"step": step, "evaluation": {"samples": samples, "scores": {"fid": fid}}},
+    *(NUMBERS, st.just(5) | NUMBERS, NUMBERS),
+)
+
+
+def test_rows_of_metrics(fuzz, tmp_path):
+    """Rows up to a step are kept, whatever else the file holds, and the best evaluation is found among them."""
+    path = tmp_path / "metrics.jsonl"
+    for step in range(10):
+        (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
+
+    @fuzz(1500)
+    def check(good, lines, cut, last):
+        rows = [json.dumps({"step": step}) for step in good]
+        content = b"".join(line + b"\n" for line in [*(row.encode() for row in rows), *lines])
+        path.write_bytes(content[: len(content) - cut])
+        truncate_metrics(path, last)
+        kept = path.read_text().splitlines()
+        whole = path.read_bytes()
+        assert whole in (b"", content[: len(content) - cut]) or whole.endswith(b"\n")
+        if cut == 0:
+            assert kept[: sum(step <= last for step in good)] == [json.dumps({"step": s}) for s in good if s <= last]
+        assert all(json.loads(line)["step"] <= last for line in kept)
+        best = best_evaluation(tmp_path, 5)
+        assert best is None or best[1] in range(10)
+        truncate_metrics(path, last)
+        assert path.read_bytes() == whole
+
+    check(
+        good=st.lists(st.integers(0, 20), max_size=4),
+        lines=st.lists(
+            st.binary(max_size=30) | (ROW | EVALUATION | JSON).map(lambda value: json.dumps(value).encode()), max_size=4
+        ),
+        cut=st.just(0) | st.integers(0, 20),
+        last=st.integers(0, 20),
+    )
+
+
 def gzip_of(content):
     compressor = zlib.compressobj(1, wbits=31)
     return compressor.compress(content) + compressor.flush()
@@ -155,7 +202,7 @@ def test_archives(fuzz, tmp_path):
     rows = struct.pack(">4I", 0x803, 5, 4, 3) + bytes(range(60))
     whole = gzip_of(rows)
 
-    @fuzz(600)
+    @fuzz(2200)
     def check(flips, cut, header, inside):
         content = bytearray(rows if inside else whole)
         for position, mask in flips:
@@ -186,7 +233,7 @@ def test_arrays_of_images(fuzz, workplace, capsys, monkeypatch):
     np.save(workplace / "whole.npy", np.arange(130 * 784, dtype=np.uint8).reshape(130, 28, 28))
     whole = (workplace / "whole.npy").read_bytes()
 
-    @fuzz(300)
+    @fuzz(1000)
     def check(flips, cut, header):
         content = bytearray(whole)
         for position, mask in flips:
@@ -212,7 +259,7 @@ def test_checkpoints(fuzz, small_state, tmp_path):
     names = sorted(str(p.relative_to(saved)) for p in saved.rglob("*") if p.is_file())
     folder = tmp_path / "checkpoints"
 
-    @fuzz(400)
+    @fuzz(1300)
     def check(damages):
         shutil.copytree(saved, folder, dirs_exist_ok=True)
         damaged = set()

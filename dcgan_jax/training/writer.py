@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import signal
 import time
 from collections.abc import Iterable
@@ -184,7 +185,7 @@ class RunWriter:
             devices=data_mesh(self._config.devices).size,
         )
         for problem in problems:
-            self.reporter.print(f"warning: {problem}")
+            print_line(f"warning: {problem}")
 
     def _steps_up_to(self, last: int) -> list[int]:
         """The steps of the checkpoints up to a step, the newest first."""
@@ -231,8 +232,10 @@ def best_evaluation(run_dir: Path, samples: int) -> tuple[float, int] | None:
     """The lowest FID of ``samples`` images among a run's rows, and its step, if its checkpoint exists."""
     saved, found = checkpoint_steps(run_dir / "checkpoints"), []
     for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # edited by hand
+        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError):  # edited by hand
             row = json.loads(line)
             if row["evaluation"]["samples"] == samples and row["step"] in saved:
-                found.append((float(row["evaluation"]["scores"]["fid"]), int(row["step"])))
+                fid = float(row["evaluation"]["scores"]["fid"])
+                if math.isfinite(fid):
+                    found.append((fid, int(row["step"])))
     return min(found, default=None)
