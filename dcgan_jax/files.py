@@ -1,7 +1,6 @@
 """Files that are replaced whole, and files that are read only as they were published."""
 
 import contextlib
-import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -50,15 +49,11 @@ def errors_name(path: Path) -> Iterator[None]:
 
 def flush(path: Path) -> None:
     """Flush a file's content, or a directory's entries, to the disk."""
-    folder = path.is_dir()
-    if os.name == "nt" and folder:  # Windows flushes no directories
+    if os.name == "nt" and path.is_dir():  # Windows flushes no directories
         return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    except OSError as error:
-        if not folder or error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network mounts flush no directories
-            raise
     finally:
         os.close(descriptor)
 

@@ -28,7 +28,7 @@ from syscalls import SUPPORTED, Call, Supervisor
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not SUPPORTED, reason="Linux on x86-64 alone")]
 EVERY = {"--batch-size": 2, "--log-every": 1, "--sample-every": 2, "--checkpoint-every": 4, "--keep-checkpoints": 2}
 FLAGS = [str(word) for pair in EVERY.items() for word in pair]
-KILL = "killed"
+KILL, LASTING = "killed", "lasting"
 
 
 class Result(NamedTuple):
@@ -53,10 +53,11 @@ class Server:
         """A new name below the root: a thread of an earlier command may still be writing under its own."""
         return next(self._names)
 
-    def run(self, *argv, chosen=lambda call: True, n=None, fault=None, after=None, **request) -> Result:
+    def run(self, *argv, chosen=lambda call: True, n=None, fault=None, lasting=False, after=None, **request) -> Result:
         """Run a command. Its ``n``-th call that is ``chosen`` fails with ``fault``; or the process is killed before it.
 
-        One process runs all commands, but those that are to be killed. They may also be ``after`` some seconds.
+        With ``lasting``, all such calls from then on fail. One process runs all commands, but those that are to be
+        killed. They may also be ``after`` some seconds.
         """
         connection, stream, pid = self._connect() if fault == KILL else self._warm
         calls, failed = [], []
@@ -65,7 +66,7 @@ class Server:
             if not chosen(call):
                 return None
             calls.append(call)
-            if len(calls) != n:
+            if n is None or len(calls) < n or (len(calls) > n and not lasting):
                 return None
             failed.append(call)
             if fault == KILL:
@@ -193,14 +194,14 @@ def try_all(server, prepare, command, check, *plans):
       prepare: makes the directory that it is given.
       command: the arguments of the command for that directory.
       check: checks the directory after the fault, and the `Result`.
-      plans: each a fault, and a function that returns a new ``chosen`` for `Server.run`.
+      plans: each a fault, and a function that returns a new ``chosen`` for `Server.run`; and ``LASTING``, if so.
     """
     counts, problems, began = {}, [], time.monotonic()
-    for fault, choose in plans:
+    for fault, choose, *lasting in plans:
         for n in itertools.count(1):
             folder = server.folder()
             prepare(folder)
-            result = server.run(*command(folder), chosen=choose(), n=n, fault=fault)
+            result = server.run(*command(folder), chosen=choose(), n=n, fault=fault, lasting=bool(lasting))
             if result.failed is None:  # the command has fewer calls
                 break
             name = fault if fault == KILL else errno.errorcode.get(fault, "short")
@@ -245,10 +246,22 @@ def files_changed():
 
 ALL = [(errno.EIO, all_changes), (errno.ENOSPC, all_changes), (errno.EACCES, all_changes), (KILL, files_changed)]
 IDS = ["EIO", "ENOSPC", "EACCES", "kill"]
+
+
+def new_content():
+    """What a full disk refuses; files can still be deleted."""
+    return lambda call: call.changes and call.name not in ("unlink", "unlinkat", "rmdir", "ftruncate")
+
+
+DISKS = [(errno.EROFS, files_changed, LASTING), (errno.ENOSPC, new_content, LASTING)]
 READS = [(errno.EIO, first_reads), (errno.EACCES, first_reads), (errno.EMFILE, first_reads)]
 
 
-@pytest.mark.parametrize("plan", [*ALL, *READS], ids=[*IDS, "reads EIO", "reads EACCES", "reads EMFILE"])
+@pytest.mark.parametrize(
+    "plan",
+    [*ALL, *DISKS, *READS],
+    ids=[*IDS, "read-only from then", "full from then", "reads EIO", "reads EACCES", "reads EMFILE"],
+)
 def test_resume_and_save(plan, server, interrupted, whole):
     """A run that resumes passes over a damaged checkpoint, saves another and deletes an expired one."""
     before = checkpoints(interrupted)
@@ -285,10 +298,6 @@ def interruptible():
 
 def unlocked():
     return lambda call: call.name in ("fcntl", "flock")
-
-
-def directory_flushes():
-    return lambda call: call.name == "fsync" and "." not in os.path.basename(call.path) and call.path.count("/") < 3
 
 
 @pytest.mark.parametrize(

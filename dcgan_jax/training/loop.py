@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,7 +100,7 @@ def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
         writer = stack.enter_context(_open_writer(run, dataset, thresholds)) if is_primary() else None
         if writer:
             writer.begin(state, mesh)
-        stop = stack.enter_context(stop_signals(writer and writer.acknowledge))
+        stop = stack.enter_context(stop_signals(writer and partial(writer.acknowledge, runner)))
         while step < config.steps:
             # Steps, up to the next one whose state is needed here. Signals are checked once per dispatch.
             state, before, step = runner.advance(state, schedule.next_stop(step, config))

@@ -19,14 +19,11 @@ class Reporter:
     """Prints a progress bar on a terminal, else the tutorial's lines; and once the time that is left.
 
     While there is a bar, all that is printed on standard output and standard error appears above it.
-
-    Attributes:
-      calls: dispatches of steps so far.
     """
 
     def __init__(self, config: TrainConfig, start: int):
         self._config = config
-        self.calls = 0
+        self._calls = 0
         self._first: tuple[int, float] | None = None
         self._forecast_printed = False
         self._stack = contextlib.ExitStack()
@@ -59,8 +56,8 @@ class Reporter:
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
         now = time.perf_counter()
-        self.calls += 1
-        if self.calls == 4:
+        self._calls += 1
+        if self._calls == 4:
             # Earlier dispatches compile and fill the queue; each later one waits for one to end.
             self._first = (step, now)
         elif self._first is not None and not self._forecast_printed:

@@ -22,6 +22,7 @@ from dcgan_jax.state import GANState, averaged
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint, steps_to_keep
 from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
 from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import data_mesh, local_replica
 from dcgan_jax.training.progress import Reporter, format_duration
 from dcgan_jax.training.run_dir import MetricsFile, replace_text, truncate_metrics, write_config
@@ -138,9 +139,9 @@ class RunWriter:
         saved = checkpoint_steps(self._checkpoints)
         self._save(state, steps_to_keep(saved, step, best, detector.healthy_until, detector.settled_until))
 
-    def acknowledge(self, number: signal.Signals) -> None:
-        """Print that a signal has arrived and what is waited for."""
-        first = self.reporter.calls == 0
+    def acknowledge(self, runner: StepRunner, number: signal.Signals) -> None:
+        """Print that a signal has arrived and what is waited for: the ``runner``'s step."""
+        first = runner.calls == 0
         waits = "the first step, which is compiling" if first else "this step"
         again = "; Ctrl-C again stops at once" if number == signal.SIGINT and not first else ""
         name = "Ctrl-C" if number == signal.SIGINT else number.name
