@@ -287,9 +287,13 @@ def test_directory_with_only_a_lock_is_usable(tmp_path):
     with lock_run_dir(run_dir, resume=False), contextlib.suppress(RunDirError):
         pass
     assert resolve_run_dir(str(run_dir), resume=False) == run_dir
-    (run_dir / "mine").touch()
-    with pytest.raises(RunDirError, match="not an empty directory"):
-        resolve_run_dir(str(run_dir), resume=False)
+    (run_dir / "checkpoints" / "0.partial").mkdir(parents=True)  # of an import that failed
+    assert resolve_run_dir(str(run_dir), resume=False) == run_dir
+    for mine in (run_dir / "checkpoints" / "0", run_dir / "mine"):
+        mine.touch()
+        with pytest.raises(RunDirError, match="not an empty directory"):
+            resolve_run_dir(str(run_dir), resume=False)
+        mine.unlink()
 
 
 @pytest.fixture(scope="module")

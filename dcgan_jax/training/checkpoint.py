@@ -17,6 +17,7 @@ import logging
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -335,6 +336,8 @@ def _quiet() -> None:
     other threads have begun, each of which would then print a traceback.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # The rest of a save that failed is never awaited, which Python would report as well.
+    warnings.filterwarnings("ignore", r"coroutine '\S*(Layout|erialize|_write_)", RuntimeWarning)
     report = sys.unraisablehook
     if getattr(report, "__name__", "") == "all_but_late_ends":
         return

@@ -21,7 +21,7 @@ from dcgan_jax.files import PARTIAL, errors_name, flush, replace_file
 from dcgan_jax.training.config import ConfigError, TrainConfig
 
 _RUNS = Path("runs")
-_UNSTARTED = {"lock", "config.json" + PARTIAL}  # all that a run leaves that is killed before it has a config
+_UNSTARTED = {"lock", "config.json" + PARTIAL, "checkpoints"}  # all that a run leaves that has not got a config
 
 
 class RunDirError(UserError):
@@ -44,7 +44,7 @@ def resolve_run_dir(workdir: str | None, resume: bool) -> Path:
         run_dir = Path(workdir) if workdir else _RUNS / f"{number:04d}"
         _check_no_run(run_dir)
         try:
-            usable = not run_dir.exists() or {p.name for p in run_dir.iterdir()} <= _UNSTARTED
+            usable = not run_dir.exists() or _is_unstarted(run_dir)
         except OSError:  # a file, or a directory that cannot be read
             usable = False
         if not usable:
@@ -208,6 +208,13 @@ def replace_text(path: Path, text: str) -> None:
 
 def _is_run_dir(path: Path) -> bool:
     return (path / "config.json").exists()
+
+
+def _is_unstarted(run_dir: Path) -> bool:
+    """Whether a directory holds nothing, or only what a command that failed or was killed had begun to write."""
+    names, checkpoints = {p.name for p in run_dir.iterdir()}, run_dir / "checkpoints"
+    whole = [p for p in checkpoints.iterdir() if p.suffix != PARTIAL] if "checkpoints" in names else []
+    return names <= _UNSTARTED and not whole
 
 
 def _check_no_run(run_dir: Path) -> None:
