@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from helpers import (
     FLAGS,
@@ -29,6 +31,7 @@ from helpers import (
 )
 
 from dcgan_jax import load_run
+from dcgan_jax.cli.sample import _save_npy
 from dcgan_jax.files import replace_file
 from dcgan_jax.training import run_dir as run_dirs
 from dcgan_jax.training.checkpoint import (
@@ -319,7 +322,6 @@ def failing(function, n, error, counts=lambda path: True):
     return call, calls
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("step", [3, 4], ids=["replaced", "new"])
 @pytest.mark.parametrize("name", ["mkdir", "rename", "rmdir"])
 def test_failing_call_of_a_save_loses_nothing(name, step, three_saved, small_state, tmp_path, monkeypatch, capfd):
@@ -456,6 +458,18 @@ def test_full_disk_is_named_with_the_file(tmp_path):
             attempt()
     with pytest.raises(OSError, match=r"No such file or directory: '.*/nowhere'$"):
         replace_file(tmp_path / "nowhere" / "samples.png", lambda partial: partial.touch())
+
+
+def test_samples_that_are_cut_short_are_an_error(tmp_path):
+    """The last bytes of an ``.npy`` cannot be written: NumPy writes into files in C, and does not notice."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    images = np.zeros((16, 28, 28, 1), np.uint8)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (images.nbytes, before[1]))  # there is a header, too
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            _save_npy(tmp_path / "samples.npy", images)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_rows_that_cannot_be_read_are_not_emptied(tmp_path, monkeypatch):

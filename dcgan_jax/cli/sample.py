@@ -1,6 +1,7 @@
 """``dcgan-jax sample``: draw images with a run's generator."""
 
 import argparse
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,5 +58,6 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _save_npy(path: Path, images: np.ndarray) -> None:
-    with path.open("wb") as file:  # with a path NumPy would append its suffix
-        np.save(file, images)
+    content = io.BytesIO()  # into a file NumPy writes in C, and does not notice that the last write fails
+    np.save(content, images)
+    path.write_bytes(content.getvalue())

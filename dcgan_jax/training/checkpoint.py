@@ -12,13 +12,15 @@ damaged files without an error, so every digest is verified before anything is r
 import contextlib
 import errno
 import hashlib
+import inspect
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -300,8 +302,37 @@ def remove_partial(folder: Path) -> list[str]:
     return problems
 
 
+@contextlib.contextmanager
+def _only_errors_that_are_raised() -> Iterator[None]:
+    """Within, Orbax logs neither the files it writes, nor errors at length before it raises them.
+
+    From then on nothing is printed of what is left when it has raised one: its coroutines and its threads, for which it
+    does not wait, would each print a traceback when they end.
+    """
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
+    report = sys.unraisablehook
+
+    def report_others(unraisable: Any) -> None:
+        source = unraisable.object.cr_code.co_filename if inspect.iscoroutine(unraisable.object) else ""
+        if "orbax" not in source and str(unraisable.exc_value) != "Event loop is closed":
+            report(unraisable)
+
+    if getattr(report, "__name__", "") != report_others.__name__:
+        sys.unraisablehook = report_others
+    try:
+        yield
+    except BaseException:
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        raise
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.getMessage()
+
+
+@_only_errors_that_are_raised()
 def _save_tree(path: Path, tree: Any) -> None:
-    _quiet()
     if jax.process_count() == 1:
         from orbax.checkpoint import v1  # imported when used: it takes about a second
 
@@ -320,33 +351,13 @@ def _save_tree(path: Path, tree: Any) -> None:
         checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(jax.device_get(tree)))
 
 
+@_only_errors_that_are_raised()
 def _load_tree(path: Path, like: Any) -> Any:
-    _quiet()
     from orbax.checkpoint import v1
 
     alone = v1.options.MultiprocessingOptions(primary_host=0, active_processes={0})
     with v1.Context(multiprocessing_options=alone):
         return v1.load(str(path.absolute()), like)
-
-
-def _quiet() -> None:
-    """Leave it to this module to report what Orbax raises.
-
-    It logs every file it writes, and each error at length before it raises it. After an error it stops waiting for what
-    other threads have begun, each of which would then print a traceback.
-    """
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
-    # The rest of a save that failed is never awaited, which Python would report as well.
-    warnings.filterwarnings("ignore", r"coroutine '\S*(Layout|erialize|_write_)", RuntimeWarning)
-    report = sys.unraisablehook
-    if getattr(report, "__name__", "") == "all_but_late_ends":
-        return
-
-    def all_but_late_ends(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            report(unraisable)
-
-    sys.unraisablehook = all_but_late_ends
 
 
 def _write_digests(path: Path) -> None:
@@ -394,6 +405,7 @@ def _remove(path: Path) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if "RESOURCE_EXHAUSTED" in str(error):  # TensorStore's message has several lines
-        return "no space left on the disk"
-    return first_line(error)
+    number = re.search(r"os_error_code='(\d+)'", str(error))  # in a long message of TensorStore
+    if number:
+        return os.strerror(int(number[1]))
+    return "no space left on the disk" if "RESOURCE_EXHAUSTED" in str(error) else first_line(error)
