@@ -45,6 +45,7 @@ from dcgan_jax.training.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
+from dcgan_jax.training.checkpoint import _save_tree as write_tree
 from dcgan_jax.training.finite import NotFiniteError, check_finite
 from dcgan_jax.training.run_dir import (
     MetricsFile,
@@ -349,6 +350,28 @@ def test_failing_call_of_a_save_loses_nothing(name, step, three_saved, small_sta
     assert n > 1
     gc.collect()
     assert capfd.readouterr().err == ""  # no thread of Orbax reports the same on its own
+
+
+def spoil(path, tree):
+    """Write the state with one bit of one array changed."""
+    write_tree(path, tree.replace(step=tree.step ^ 1))
+
+
+def forget(path, tree):
+    """Write the state without its index, as Orbax does where it cannot list its own directory."""
+    write_tree(path, tree)
+    (path / "state" / "manifest.ocdbt").unlink()
+
+
+@pytest.mark.parametrize("write", [spoil, forget])
+def test_what_is_read_back_otherwise_is_no_checkpoint(write, three_saved, small_state, tmp_path, monkeypatch):
+    """Its digests would be right, and it would take the place of one that can be restored."""
+    folder = shutil.copytree(three_saved, tmp_path / "checkpoints")
+    before = all_files(folder)
+    monkeypatch.setattr("dcgan_jax.training.checkpoint._save_tree", write)
+    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*/4 \(.*\)$"):
+        save_checkpoint(folder, small_state.replace(step=jnp.int32(4)), jax.random.key(0), {})
+    assert all_files(folder) == before
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

@@ -106,6 +106,7 @@ def save_checkpoint(
         _remove(partial)
         partial.mkdir()
         _save_tree(partial / "state", state)
+        _read_back(partial / "state", state)
         (partial / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         _write_digests(partial)
         _publish(partial, final)
@@ -349,6 +350,20 @@ def _save_tree(path: Path, tree: Any) -> None:
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(jax.device_get(tree)))
+
+
+def _read_back(path: Path, tree: Any) -> None:
+    """Compare what was written with what should have been: Orbax takes a directory that it cannot list for empty.
+
+    Raises:
+      ValueError: if an array differs; or whatever Orbax raises if it cannot read one.
+    """
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree)
+    written = jax.device_get(jax.tree.leaves(_load_tree(path, like)))
+    for (at, leaf), read in zip(jax.tree_util.tree_leaves_with_path(tree), written, strict=True):
+        if jax.device_get(leaf).tobytes() != read.tobytes():
+            raise ValueError(f"{jax.tree_util.keystr(at)} is not read as it was written")
 
 
 @_only_errors_that_are_raised()
