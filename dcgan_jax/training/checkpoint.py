@@ -329,7 +329,8 @@ def _only_errors_that_are_raised() -> Iterator[None]:
 
 
 def _is_not_of_orbax(record: logging.LogRecord) -> bool:
-    return "orbax" not in record.getMessage()
+    message = record.getMessage()  # with the task's file, or the error of its future
+    return "orbax" not in message and "tensorstore" not in message
 
 
 @_only_errors_that_are_raised()
