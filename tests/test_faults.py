@@ -34,6 +34,7 @@ from dcgan_jax import load_run
 from dcgan_jax.cli.sample import _save_npy
 from dcgan_jax.files import replace_file
 from dcgan_jax.training import run_dir as run_dirs
+from dcgan_jax.training.array_store import save_tree
 from dcgan_jax.training.checkpoint import (
     CheckpointError,
     DamagedCheckpointError,
@@ -45,7 +46,6 @@ from dcgan_jax.training.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
-from dcgan_jax.training.checkpoint import _save_tree as write_tree
 from dcgan_jax.training.finite import NotFiniteError, check_finite
 from dcgan_jax.training.run_dir import (
     MetricsFile,
@@ -354,12 +354,12 @@ def test_failing_call_of_a_save_loses_nothing(name, step, three_saved, small_sta
 
 def spoil(path, tree):
     """Write the state with one bit of one array changed."""
-    write_tree(path, tree.replace(step=tree.step ^ 1))
+    save_tree(path, tree.replace(step=tree.step ^ 1))
 
 
 def forget(path, tree):
     """Write the state without its index, as Orbax does where it cannot list its own directory."""
-    write_tree(path, tree)
+    save_tree(path, tree)
     (path / "state" / "manifest.ocdbt").unlink()
 
 
@@ -368,7 +368,7 @@ def test_what_is_read_back_otherwise_is_no_checkpoint(write, three_saved, small_
     """Its digests would be right, and it would take the place of one that can be restored."""
     folder = shutil.copytree(three_saved, tmp_path / "checkpoints")
     before = all_files(folder)
-    monkeypatch.setattr("dcgan_jax.training.checkpoint._save_tree", write)
+    monkeypatch.setattr("dcgan_jax.training.checkpoint.save_tree", write)
     with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*/4 \(.*\)$"):
         save_checkpoint(folder, small_state.replace(step=jnp.int32(4)), jax.random.key(0), {})
     assert all_files(folder) == before

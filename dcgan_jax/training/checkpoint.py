@@ -12,23 +12,19 @@ damaged files without an error, so every digest is verified before anything is r
 import contextlib
 import errno
 import hashlib
-import inspect
 import json
-import logging
 import os
-import re
 import shutil
-import sys
-import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from dcgan_jax.errors import UserError, first_line
+from dcgan_jax.errors import UserError
 from dcgan_jax.files import PARTIAL, flush
 from dcgan_jax.state import GANState
+from dcgan_jax.training.array_store import failure_reason, load_tree, save_tree, verify_tree
 from dcgan_jax.training.environment import environment_info
 
 FORMAT = 1  # incremented when checkpoints of the last version can no longer be read
@@ -105,15 +101,15 @@ def save_checkpoint(
         folder.mkdir(parents=True, exist_ok=True)
         _remove(partial)
         partial.mkdir()
-        _save_tree(partial / "state", state)
-        _read_back(partial / "state", state)
+        save_tree(partial / "state", state)
+        verify_tree(partial / "state", state)
         (partial / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         _write_digests(partial)
         _publish(partial, final)
     except Exception as error:  # Orbax raises whatever its storage layers raise
         with contextlib.suppress(OSError):  # the next start removes it
             _remove(partial)
-        raise CheckpointError(f"cannot write the checkpoint {final} ({_reason(error)})") from error
+        raise CheckpointError(f"cannot write the checkpoint {final} ({failure_reason(error)})") from error
     problems = []
     for each in expired_steps(checkpoint_steps(folder), keep, keep_steps):
         expired = folder / f"{each}.old{PARTIAL}"  # never part of a checkpoint under a checkpoint's name
@@ -121,8 +117,8 @@ def save_checkpoint(
             _remove(expired)
             os.rename(folder / str(each), expired)
             _remove(expired)
-        except OSError as error:  # the run can go on
-            problems.append(f"cannot delete the expired checkpoint {folder / str(each)} ({_reason(error)})")
+        except OSError as error:  # the run can continue
+            problems.append(f"cannot delete the expired checkpoint {folder / str(each)} ({failure_reason(error)})")
     return problems
 
 
@@ -181,7 +177,7 @@ def checkpoint_steps(folder: Path) -> list[int]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise CheckpointError(f"cannot list the checkpoints in {folder} ({_reason(error)})") from error
+        raise CheckpointError(f"cannot list the checkpoints in {folder} ({failure_reason(error)})") from error
 
 
 def latest_valid_step(folder: Path) -> tuple[int | None, list[str]]:
@@ -251,9 +247,9 @@ def restore_checkpoint(path: Path, like: GANState) -> Checkpoint:
     description = verify_checkpoint(path)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
     try:
-        state = _load_tree(path / "state", abstract)
+        state = load_tree(path / "state", abstract)
     except Exception as error:  # Orbax raises whatever its storage layers raise
-        raise CheckpointError(f"cannot read the checkpoint {path} ({_reason(error)})") from error
+        raise CheckpointError(f"cannot read the checkpoint {path} ({failure_reason(error)})") from error
     try:
         data = jax.numpy.asarray(description["key"]["data"], jax.numpy.uint32)
         key = jax.random.wrap_key_data(data, impl=description["key"]["impl"])
@@ -279,7 +275,9 @@ def quarantine_after(folder: Path, step: int) -> None:
                 os.rename(folder / str(newer), folder / name)
             except OSError as error:
                 damaged = folder / str(newer)
-                raise CheckpointError(f"cannot rename the damaged checkpoint {damaged} ({_reason(error)})") from error
+                raise CheckpointError(
+                    f"cannot rename the damaged checkpoint {damaged} ({failure_reason(error)})"
+                ) from error
 
 
 def remove_partial(folder: Path) -> list[str]:
@@ -299,81 +297,8 @@ def remove_partial(folder: Path) -> list[str]:
             else:
                 _remove(path)
         except OSError as error:
-            problems.append(f"cannot delete {path}, which an interrupted write left ({_reason(error)})")
+            problems.append(f"cannot delete {path}, which an interrupted write left ({failure_reason(error)})")
     return problems
-
-
-@contextlib.contextmanager
-def _only_errors_that_are_raised() -> Iterator[None]:
-    """Within, Orbax logs neither the files it writes, nor errors at length before it raises them.
-
-    From then on nothing is printed of what is left when it has raised one: its coroutines and its threads, for which it
-    does not wait, would each print a traceback when they end.
-    """
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
-    logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
-    report = sys.unraisablehook
-
-    def report_others(unraisable: Any) -> None:
-        source = unraisable.object.cr_code.co_filename if inspect.iscoroutine(unraisable.object) else ""
-        if "orbax" not in source and str(unraisable.exc_value) != "Event loop is closed":
-            report(unraisable)
-
-    if getattr(report, "__name__", "") != report_others.__name__:
-        sys.unraisablehook = report_others
-    try:
-        yield
-    except BaseException:
-        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
-        raise
-
-
-def _is_not_of_orbax(record: logging.LogRecord) -> bool:
-    message = record.getMessage()  # with the task's file, or the error of its future
-    return "orbax" not in message and "tensorstore" not in message
-
-
-@_only_errors_that_are_raised()
-def _save_tree(path: Path, tree: Any) -> None:
-    if jax.process_count() == 1:
-        from orbax.checkpoint import v1  # imported when used: it takes about a second
-
-        # Otherwise other threads would wait five minutes for a directory that could not be made, and this process for
-        # them.
-        directories_first = v1.options.AsyncOptions(create_directories_asynchronously=False)
-        with v1.Context(async_options=directories_first):
-            v1.save(str(path.absolute()), tree)
-        return
-    import orbax.checkpoint as ocp
-
-    # The newer interface makes every process of a job save; with this one the primary saves alone.
-    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
-    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-        checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(jax.device_get(tree)))
-
-
-def _read_back(path: Path, tree: Any) -> None:
-    """Compare what was written with what should have been: Orbax takes a directory that it cannot list for empty.
-
-    Raises:
-      ValueError: if an array differs; or whatever Orbax raises if it cannot read one.
-    """
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree)
-    written = jax.device_get(jax.tree.leaves(_load_tree(path, like)))
-    for (at, leaf), read in zip(jax.tree_util.tree_leaves_with_path(tree), written, strict=True):
-        if jax.device_get(leaf).tobytes() != read.tobytes():
-            raise ValueError(f"{jax.tree_util.keystr(at)} is not read as it was written")
-
-
-@_only_errors_that_are_raised()
-def _load_tree(path: Path, like: Any) -> Any:
-    from orbax.checkpoint import v1
-
-    alone = v1.options.MultiprocessingOptions(primary_host=0, active_processes={0})
-    with v1.Context(multiprocessing_options=alone):
-        return v1.load(str(path.absolute()), like)
 
 
 def _write_digests(path: Path) -> None:
@@ -416,12 +341,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    number = re.search(r"os_error_code='(\d+)'", str(error))  # in a long message of TensorStore
-    if number:
-        return os.strerror(int(number[1]))
-    return "no space left on the disk" if "RESOURCE_EXHAUSTED" in str(error) else first_line(error)
