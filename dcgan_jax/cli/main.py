@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib import metadata
 from typing import Any, NoReturn
 
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.console import print_line, standard_streams
+from dcgan_jax.versions import package_version
 
 _COMMANDS = {
     "train": "train a run, or resume one",
@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "dcgan-jax") -> int:
             description=f"The Keras tutorial's DCGAN in JAX.\n\ncommands:{commands}\n\nCOMMAND --help lists its flags.",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.add_argument("--version", action="version", version=f"dcgan-jax {_version()}")
+        version = package_version("dcgan-jax") or "(not installed)"
+        parser.add_argument("--version", action="version", version=f"dcgan-jax {version}")
         parser.add_argument("command", choices=_COMMANDS, help=argparse.SUPPRESS)
         command = parser.parse_args(argv[:1]).command
         return _run(command, argv[1:], f"{prog} {command}")
@@ -94,10 +95,3 @@ def _exit_at_once(number: int, frame: Any) -> NoReturn:
     del number, frame
     print_line("interrupted", error=True)
     os._exit(130)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("dcgan-jax")
-    except metadata.PackageNotFoundError:  # imported from a source tree
-        return "(not installed)"

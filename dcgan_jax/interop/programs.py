@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from dcgan_jax.errors import first_line
 from dcgan_jax.files import replace_file
 from dcgan_jax.interop.common import WeightsError, input_shape, network_state, require
 from dcgan_jax.models import Discriminator, Generator
-from dcgan_jax.pinning import jax_defaults
+from dcgan_jax.pinning import at_least_float32, jax_defaults
 from dcgan_jax.state import GANState, NetworkState
+from dcgan_jax.versions import package_version
 
 _PLATFORMS = ("cpu", "cuda", "tpu")
 _NAMES = {"generator": ("noise", "images"), "discriminator": ("images", "logits")}  # of input and output in ONNX
@@ -48,7 +48,7 @@ def export_stablehlo(path: Path, state: GANState, network: str = "generator") ->
 
     def infer(x: jax.Array) -> jax.Array:
         y = half.infer(x)
-        return y.astype(jnp.promote_types(y.dtype, jnp.float32))  # a discriminator in bfloat16 has logits of it
+        return y.astype(at_least_float32(y.dtype))  # a discriminator in bfloat16 has logits of it
 
     (batch,) = export.symbolic_shape("b")
     x = jax.ShapeDtypeStruct((batch, *input_shape(state, network)), jnp.float32)
@@ -98,7 +98,7 @@ def export_onnx(
                     output_names=[outputs],
                 )
             del model.graph.value_info[:]  # the intermediate shapes have another order of axes than the arrays
-            model.producer_name, model.producer_version = "dcgan-jax", _version()
+            model.producer_name, model.producer_version = "dcgan-jax", package_version("dcgan-jax") or ""
             values = (metadata or {}).items()
             props = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values}
             onnx.helper.set_model_props(model, props)
@@ -125,10 +125,3 @@ def _quiet(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
-
-
-def _version() -> str:
-    try:
-        return version("dcgan-jax")
-    except PackageNotFoundError:  # imported from a source tree
-        return ""

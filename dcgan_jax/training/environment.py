@@ -2,11 +2,12 @@
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from dcgan_jax.versions import package_version
 
 _PACKAGES = ("dcgan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 # What changes the compiled program or how it rounds. It cannot be set for one program alone, so it is recorded.
@@ -38,7 +39,7 @@ def environment_info(devices: int) -> dict[str, Any]:
     values = {name: getattr(jax.config, name, jax.config.values.get(name)) for name in _OPTIONS}
     options = {name: value if isinstance(value, bool | float | None) else str(value) for name, value in values.items()}
     return {
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: package_version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
         "devices": devices,
@@ -54,13 +55,6 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two environments, as ``jax 0.10.2, now 0.10.3``; what one of them has not is left out."""
     changed = [name for name in now if name in saved and saved[name] != now[name]]
     return [f"{name} {_text(saved[name])}, now {_text(now[name])}" for name in changed]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # imported from a source tree, not installed
-        return None
 
 
 def _xla_flags() -> str | None:
