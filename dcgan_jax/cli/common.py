@@ -163,8 +163,8 @@ def _optional(kind: type, none: str) -> Callable[[str], Any]:
     return parse
 
 
-def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that choose a run's checkpoint and weights."""
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of commands on a run: its checkpoint, its weights, and the compilation cache."""
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="step of the checkpoint (default: the latest)")
     parser.add_argument(
         "--weights",
@@ -189,7 +189,7 @@ class LoadedRun(NamedTuple):
 
 
 def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
-    """The run to sample from, evaluate or export, by the flags of `add_checkpoint_flags`.
+    """The run to sample from, evaluate or export, by the flags of `add_run_flags`.
 
     Raises:
       UserError: as `load_run`; or if the average is requested and the run has none.

@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from dcgan_jax.cli.common import Parser, add_checkpoint_flags, check_printable, load_source, run_inference_command
+from dcgan_jax.cli.common import Parser, add_run_flags, check_printable, load_source, run_inference_command
 from dcgan_jax.console import print_result
 from dcgan_jax.evaluation.image_files import is_image_source, read_images
 from dcgan_jax.evaluation.scoring import DEFAULT_SAMPLES, evaluate, evaluate_images, format_table
@@ -21,7 +21,7 @@ def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) ->
         metavar="RUN",
         help="a run directory; or images from any program: a directory of 28x28 PNGs, an .npy or an .npz",
     )
-    add_checkpoint_flags(parser)
+    add_run_flags(parser)
     parser.add_argument("--samples", type=int, metavar="N", help=f"number of images (default: {DEFAULT_SAMPLES})")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     args = parser.parse_args(argv)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dcgan_jax.cli.common import (
     Parser,
-    add_checkpoint_flags,
+    add_run_flags,
     check_new_file,
     check_printable,
     load_source,
@@ -28,7 +28,7 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     parser.add_argument(
         "--network", choices=NETWORKS, default="generator", help="which one (default: generator; safetensors has both)"
     )
-    add_checkpoint_flags(parser)
+    add_run_flags(parser)
     parser.add_argument("--out", metavar="FILE", help="(default: generator.onnx and so on)")
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _export(args), args.no_compilation_cache)

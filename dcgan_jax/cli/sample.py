@@ -10,7 +10,7 @@ import numpy as np
 
 from dcgan_jax.cli.common import (
     Parser,
-    add_checkpoint_flags,
+    add_run_flags,
     check_new_file,
     check_printable,
     load_source,
@@ -30,7 +30,7 @@ def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     """Draw images into a ``.png`` or an ``.npy``; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Draw images with the generator of a run.")
     parser.add_argument("source", metavar="RUN", help="a run directory")
-    add_checkpoint_flags(parser)
+    add_run_flags(parser)
     parser.add_argument("--samples", type=int, default=16, metavar="N", help="number of images (default: 16)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: 0)")
     parser.add_argument("--out", default="samples.png", metavar="FILE", help="a .png grid, or an .npy of uint8 images")
