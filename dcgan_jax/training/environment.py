@@ -65,10 +65,10 @@ def _xla_flags() -> str | None:
 def _processor() -> str:
     """The processor's name and its vector instructions, for which XLA compiles."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")
     except OSError:  # not Linux
         return platform.processor() or platform.machine()
-    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in first.splitlines())}
     instructions = fields.get("flags", "").split()
     vectors = next((name for name in ("avx512f", "avx2", "avx") if name in instructions), platform.machine())
     return f"{fields.get('model name', platform.machine())}, {vectors}"
