@@ -34,6 +34,12 @@ def generate(state: GANState, z: jax.Array) -> jax.Array:
     return state.generator.infer(z)
 
 
+def image_shape(state: GANState) -> tuple[int, ...]:
+    """The shape [H, W, C] of the generator's images; nothing is computed."""
+    noise = jax.ShapeDtypeStruct((1, state.latent_size), jnp.float32)
+    return jax.eval_shape(generate, state, noise).shape[1:]
+
+
 @functools.partial(jax.jit, static_argnames="n")
 def sample(state: GANState, key: jax.Array, n: int) -> jax.Array:
     """``n`` images of fresh noise, [n, H, W, C] in [0, 1], in inference mode; n at least 1."""

@@ -4,10 +4,9 @@ import importlib
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from dcgan_jax.errors import UserError
-from dcgan_jax.sampling import generate
+from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, NetworkState
 
 NETWORKS = ("generator", "discriminator")
@@ -38,10 +37,7 @@ def network_state(state: GANState, network: str) -> NetworkState:
 
 def input_shape(state: GANState, network: str) -> tuple[int, ...]:
     """The shape of a network's input without the batch: [latent], or [H, W, C]."""
-    if network == "generator":
-        return (state.latent_size,)
-    z = jax.ShapeDtypeStruct((1, state.latent_size), jnp.float32)
-    return jax.eval_shape(generate, state, z).shape[1:]
+    return (state.latent_size,) if network == "generator" else image_shape(state)
 
 
 def network_variables(state: GANState) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from dcgan_jax.evaluation.scoring import MAX_SAMPLES, MIN_SAMPLES
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizers import preset
 from dcgan_jax.pinning import seed_key, split_key
-from dcgan_jax.sampling import generate
+from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, init_state
 from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
 from dcgan_jax.training.config import ConfigError, TrainConfig
@@ -114,10 +114,8 @@ def create_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
 
 def model_summary(state: GANState) -> str:
     """Tables of both networks' layers: shapes and parameter counts."""
-    z = jnp.zeros((1, state.latent_size), jnp.float32)
-    images = jax.eval_shape(generate, state, z)
     tables = []
-    for module, x in ((state.generator.module, z), (state.discriminator.module, images)):
-        table = tabulate(module, jax.random.key(0), console_kwargs={"width": 120, "force_terminal": False})
-        tables.append(table(jnp.zeros(x.shape, x.dtype)))
+    for network, shape in ((state.generator, (state.latent_size,)), (state.discriminator, image_shape(state))):
+        table = tabulate(network.module, jax.random.key(0), console_kwargs={"width": 120, "force_terminal": False})
+        tables.append(table(jnp.zeros((1, *shape), jnp.float32)))
     return "".join(tables)
