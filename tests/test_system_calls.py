@@ -219,6 +219,17 @@ def try_all(server, prepare, command, check, *plans):
     assert total > 0
 
 
+def try_resuming(server, interrupted, check, plan):
+    """`try_all` of a plan on copies of the interrupted run, which resumes to step ten."""
+    try_all(
+        server,
+        lambda run_dir: shutil.copytree(interrupted, run_dir),
+        lambda run_dir: ["train", "--workdir", run_dir, "--resume", "--steps", 10],
+        check,
+        plan,
+    )
+
+
 def changes(call):
     """Calls that change, flush or lock a file or a directory."""
     return call.changes or call.name in ("fsync", "fdatasync", "flock", "fcntl")
@@ -279,13 +290,7 @@ def test_resume_and_save(plan, server, interrupted, whole):
         assert whole[0]["metrics.jsonl"].startswith(rows) or (interrupted / "metrics.jsonl").read_bytes() == rows
         assert_resumes(server, run_dir, whole, "--resume", "--steps", 10)
 
-    try_all(
-        server,
-        lambda run_dir: shutil.copytree(interrupted, run_dir),
-        lambda run_dir: ["train", "--workdir", run_dir, "--resume", "--steps", 10],
-        check,
-        plan,
-    )
+    try_resuming(server, interrupted, check, plan)
 
 
 def short_writes():
@@ -313,13 +318,7 @@ def test_uncommon_results(plan, server, interrupted, whole):
         assert checkpoints(run_dir)["8"] == checkpoints(interrupted)["8"]
         assert_resumes(server, run_dir, whole, "--resume", "--steps", 10)
 
-    try_all(
-        server,
-        lambda run_dir: shutil.copytree(interrupted, run_dir),
-        lambda run_dir: ["train", "--workdir", run_dir, "--resume", "--steps", 10],
-        check,
-        plan,
-    )
+    try_resuming(server, interrupted, check, plan)
 
 
 @pytest.mark.parametrize("plan", ALL, ids=IDS)

@@ -7,6 +7,7 @@ has imported everything and has one thread.
 import functools
 import gc
 import hashlib
+import importlib
 import json
 import os
 import signal
@@ -48,8 +49,10 @@ def import_all():
     from helpers import SmallDiscriminator
     from orbax.checkpoint import v1  # noqa: F401
 
-    from dcgan_jax import cli  # noqa: F401
-    from dcgan_jax.training import checkpoint, loop, setup
+    from dcgan_jax.training import environment, loop, setup
+
+    for command in ("export", "import_weights", "sample", "train"):
+        importlib.import_module(f"dcgan_jax.cli.{command}")
 
     class DigitGenerator(nn.Module):
         """Images of the digits' size, from one dense layer with batch norm."""
@@ -63,10 +66,9 @@ def import_all():
     warnings.simplefilter("error")
     setup.Generator = lambda dtype: DigitGenerator()
     setup.Discriminator = lambda dtype: SmallDiscriminator()
-    # What a process does once and what writes no file: one optimizer has one compiled step.
-    setup.preset = functools.cache(setup.preset)
+    # What a process does once and what writes no file.
     setup.load_dataset = loop.load_dataset = functools.cache(setup.load_dataset)
-    checkpoint.metadata.version = functools.cache(checkpoint.metadata.version)
+    environment.package_version = functools.cache(environment.package_version)
 
 
 def serve(connection):
