@@ -1,4 +1,4 @@
-"""Standard streams and signals: whatever becomes of them, a run goes on, or saves and ends.
+"""Standard streams and signals: a run continues without its streams, and a signal makes it save and stop.
 
 A process is started where Python's start or exit, or a terminal that is closed, is the point.
 """
@@ -236,6 +236,17 @@ def test_terminal_that_closes_does_not_end_a_run():
         reporter.close()
 
 
+@pytest.fixture
+def default_signals():
+    """SIGINT and SIGHUP as in a terminal: a process that was started in the background, or by nohup, ignores them."""
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {each: signal.signal(each, handler) for each, handler in defaults.items()}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+@pytest.mark.usefixtures("default_signals")
 def test_hangup_is_a_request_and_never_urgent():
     """A shell and the kernel each send one as a terminal closes; then Ctrl-C still only requests a stop."""
     with stop_signals() as stop:
@@ -260,6 +271,7 @@ def test_hangup_stays_ignored_under_nohup():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_job_of_processes_gets_sigterm(number, monkeypatch):
     """JAX watches for it, so that all processes stop after the same step."""
@@ -292,6 +304,7 @@ def test_signal_is_acknowledged_while_compiling():
     assert signal.set_wakeup_fd(-1) == -1
 
 
+@pytest.mark.usefixtures("default_signals")
 def test_closed_terminal_saves_the_run(train_process, tmp_path):
     """Its processes get SIGHUP, and whatever they write afterwards fails."""
     master, slave = pty.openpty()
@@ -309,6 +322,7 @@ def test_closed_terminal_saves_the_run(train_process, tmp_path):
     assert 3 <= step < 10_000
 
 
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("command", [["train.py"], ["-m", "dcgan_jax", "sample", "absent"]])
 def test_ctrl_c_during_import_is_one_line(command, tmp_path):
     command = [str(ROOT / part) if part.endswith(".py") else part for part in command]
