@@ -115,7 +115,7 @@ def hand_over_calls(to: socket.socket) -> None:
 
 
 class Supervisor:
-    """Decides on the calls of a process that has called `hand_over_calls`; others than those below ``root`` go on.
+    """Decides on the calls of a process that has called `hand_over_calls`; only those below ``root`` wait for a decision.
 
     Attributes:
       policy: returns None, and the call is done; or an error's number, and it fails with that; or, for ``write``,

@@ -21,7 +21,7 @@ from dcgan_jax.files import PARTIAL, errors_name, flush, replace_file
 from dcgan_jax.training.config import ConfigError, TrainConfig
 
 _RUNS = Path("runs")
-_UNSTARTED = {"lock", "config.json" + PARTIAL, "checkpoints"}  # all that a run leaves that has not got a config
+_UNSTARTED = {"lock", "config.json" + PARTIAL, "checkpoints"}  # all that is left of a run without a config
 
 
 class RunDirError(UserError):
