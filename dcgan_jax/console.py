@@ -16,8 +16,8 @@ class OutputError(UserError):
 def print_line(line: str, *, error: bool = False) -> None:
     """Print a line at once, on standard output or on standard error. It never raises.
 
-    A stream that is missing, closed, full, or whose reader has left, is passed over: what is printed only describes the work,
-    which continues. Characters that are not in the stream's encoding are escaped.
+    A stream that is missing, closed, full, or whose reader has left, is passed over: what is printed only describes the
+    work, which continues. Characters that are not in the stream's encoding are escaped.
     """
     with contextlib.suppress(Exception):  # a notebook's stream may raise anything
         _write(sys.stderr if error else sys.stdout, line + "\n")

@@ -115,7 +115,7 @@ def hand_over_calls(to: socket.socket) -> None:
 
 
 class Supervisor:
-    """Decides on the calls of a process that has called `hand_over_calls`; only those below ``root`` wait for a decision.
+    """Decides on the calls below ``root`` of a process that has called `hand_over_calls`; it does not delay others.
 
     Attributes:
       policy: returns None, and the call is done; or an error's number, and it fails with that; or, for ``write``,
