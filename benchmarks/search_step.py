@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from flax import struct
 
 from benchmarks.search_settings import Setting
@@ -59,12 +60,46 @@ def optimizer(setting: Setting, rate: float, decay: float) -> optax.GradientTran
         schedule = optax.linear_schedule(rate, 0.0, setting.horizon - setting.fall_from, setting.fall_from)
     if setting.optimizer == "adam":
         tx = optax.adam(schedule, b1=setting.beta1, b2=setting.rho, eps=setting.eps)
+    elif setting.optimizer == "relative":
+        tx = _relative(schedule, setting.rate_vectors / rate, setting)
+    elif setting.optimizer == "muon":
+        tx = _muon(schedule, setting.rate_vectors / rate, setting)
     elif setting.rho == 0.9:
         return rmsprop(schedule, decay, clip=setting.clip, eps=setting.eps)
     else:
         scale = optax.scale_by_rms(decay=setting.rho, eps=setting.eps, eps_in_sqrt=False)
         tx = optax.chain(scale, optax.scale_by_learning_rate(schedule))
     return tx if setting.clip is None else optax.chain(optax.clip(setting.clip), tx)
+
+
+def _relative(rate: optax.ScalarOrSchedule, vectors: float, setting: Setting) -> optax.GradientTransformation:
+    """Each kernel moves by ``rate`` of its norm along Adam's direction; the rest by Adam at ``vectors`` times that."""
+    return optax.chain(
+        optax.scale_by_adam(b1=setting.beta1, b2=setting.rho, eps=setting.eps),
+        optax.masked(optax.scale_by_trust_ratio(), lambda tree: jax.tree.map(lambda x: x.ndim > 1, tree)),
+        optax.masked(optax.scale(vectors), lambda tree: jax.tree.map(lambda x: x.ndim <= 1, tree)),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
+def _muon(rate: optax.ScalarOrSchedule, vectors: float, setting: Setting) -> optax.GradientTransformation:
+    """Muon for kernels, as matrices [inputs, outputs]; Adam at ``vectors`` times the rate for all else."""
+
+    def dimensions(params: Any) -> Any:
+        def of(x: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+            inputs = tuple(range(x.ndim - 1))
+            return optax.contrib.MuonDimensionNumbers(inputs, (x.ndim - 1,)) if x.ndim > 1 else None
+
+        return jax.tree.map(of, params)
+
+    return optax.contrib.muon(
+        rate,
+        beta=setting.beta1,
+        adam_b1=setting.beta1,
+        adam_b2=setting.rho,
+        adam_learning_rate=lambda count: vectors * (rate(count) if callable(rate) else rate),
+        muon_weight_dimension_numbers=dimensions,
+    )
 
 
 def losses(setting: Setting) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
