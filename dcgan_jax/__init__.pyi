@@ -14,7 +14,7 @@ from .losses import Losses, discriminator_loss, generator_loss
 from .models import Discriminator, Generator
 from .optimizers import preset, rmsprop
 from .sampling import generate, sample
-from .state import GANState, NetworkState, averaged, init_state
+from .state import GANState, NetworkState, Update, averaged, init_state
 from .step import discriminator_step, generator_step, train_step
 from .training import TrainConfig, load_run, train
 
@@ -26,6 +26,7 @@ __all__ = [
     "Losses",
     "NetworkState",
     "TrainConfig",
+    "Update",
     "averaged",
     "check_images",
     "check_state",

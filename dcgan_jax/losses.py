@@ -19,10 +19,17 @@ class Losses(NamedTuple):
     Attributes:
       discriminator: ``(real_logits [B, 1], fake_logits [B, 1]) -> scalar``.
       generator: ``(fake_logits [B, 1]) -> scalar``.
+      penalty: ``(discriminator, real, fake, key) -> scalar``, which is added to the discriminator's loss, or None.
+        ``discriminator`` is a function of images [N, H, W, C] to logits [N, 1], in training mode and always with the
+        same dropout; ``real`` and ``fake`` are the step's images [B, H, W, C]. It may differentiate by images.
+      penalty_every: steps between penalties; each is multiplied by it, so that the weight stays (lazy regularisation,
+        Karras et al., arXiv:1912.04958).
     """
 
     discriminator: Callable[[jax.Array, jax.Array], jax.Array]
     generator: Callable[[jax.Array], jax.Array]
+    penalty: Callable[[Callable[[jax.Array], jax.Array], jax.Array, jax.Array, jax.Array], jax.Array] | None = None
+    penalty_every: int = 1
 
 
 def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:

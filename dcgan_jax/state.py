@@ -1,7 +1,9 @@
 """The state of a GAN in training: one pytree with two symmetric halves."""
 
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from flax.errors import InvalidRngError
 
 from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.models import Discriminator, Generator
@@ -25,7 +28,8 @@ class NetworkState(struct.PyTreeNode):
       params: the parameters, as ``module.init`` returns them.
       batch_stats: the moving statistics; ``{}`` for a module that has none.
       opt_state: the optimizer's.
-      module: a Linen module called as ``module(x, train=...)``. Static.
+      module: a Linen module called as ``module(x, train=...)``. Its random streams in training mode are ``dropout``
+        and any other; in inference mode it draws nothing. Static.
       tx: an Optax transformation. Static.
     """
 
@@ -40,14 +44,17 @@ class NetworkState(struct.PyTreeNode):
         variables = {"params": self.params, "batch_stats": self.batch_stats}
         return self.module.apply(variables, x, train=False)  # pyright: ignore[reportReturnType]
 
-    def train(self, params: Any, x: jax.Array, dropout_key: jax.Array) -> tuple[jax.Array, Any]:
+    def train(self, params: Any, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
         """The network in training mode with these ``params``: its output and the updated ``batch_stats``."""
+        key = pin_key(key)
+        # Flax takes a stream of any other name from that of "params".
+        streams = {"dropout": key, "params": jax.random.fold_in(key, 1)}
         with flax_defaults():
             output, updates = self.module.apply(
                 {"params": params, "batch_stats": self.batch_stats},
                 x,
                 train=True,
-                rngs={"dropout": pin_key(dropout_key)},
+                rngs=streams,
                 mutable=["batch_stats"],
             )
         return output, updates.get("batch_stats", self.batch_stats)
@@ -100,6 +107,32 @@ class EMA(struct.PyTreeNode):
         return (1 - self.decay) / -jnp.expm1(count * math.log(self.decay)) if self.decay else 1.0
 
 
+def uniform_noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The tutorial's noise: uniform on [-1, 1)."""
+    return jax.random.uniform(key, shape, jnp.float32, -1.0, 1.0)
+
+
+class Update(NamedTuple):
+    """One network's update in a step, for a caller's own metrics.
+
+    Attributes:
+      name: ``discriminator`` or ``generator``.
+      before, after: the network before and after the update.
+      grads: the gradient of ``loss``, like the parameters.
+      loss: a scalar, with the penalty if there is one.
+      real_logits: [B, 1], the discriminator's of real images before its update; None in the generator's.
+      fake_logits: [B, 1], of the fakes.
+    """
+
+    name: str
+    before: NetworkState
+    after: NetworkState
+    grads: Any
+    loss: jax.Array
+    real_logits: jax.Array | None
+    fake_logits: jax.Array
+
+
 class GANState(struct.PyTreeNode):
     """Everything that training changes.
 
@@ -112,6 +145,8 @@ class GANState(struct.PyTreeNode):
       fakes: the generator's mode for the fakes of the discriminator's update: ``inference`` as in the tutorial, or
         ``training`` as for its own update. Static.
       losses: what the two networks minimise. Static.
+      noise: draws what the generator makes images of. Static.
+      metrics: the caller's own metrics of each `Update`, or None. Static.
     """
 
     step: jax.Array
@@ -121,6 +156,8 @@ class GANState(struct.PyTreeNode):
     ema: EMA | None = None
     fakes: str = struct.field(pytree_node=False, default="inference")
     losses: Losses = struct.field(pytree_node=False, default=CROSS_ENTROPY)
+    noise: Callable[[jax.Array, tuple[int, ...]], jax.Array] = struct.field(pytree_node=False, default=uniform_noise)
+    metrics: Callable[[Update], dict[str, jax.Array]] | None = struct.field(pytree_node=False, default=None)
 
 
 @jax.transfer_guard("allow")
@@ -135,6 +172,8 @@ def init_state(
     ema: float | None = None,
     fakes: str = "inference",
     losses: Losses = CROSS_ENTROPY,
+    noise: Callable[[jax.Array, tuple[int, ...]], jax.Array] = uniform_noise,
+    metrics: Callable[[Update], dict[str, jax.Array]] | None = None,
 ) -> GANState:
     """A fresh state; the images' shape is that of the generator's output.
 
@@ -153,9 +192,14 @@ def init_state(
       ema: keep a moving average of the generator with this decay, in [0, 1); None keeps none.
       fakes: the generator's mode for the fakes of the discriminator's update, ``inference`` or ``training``.
       losses: what the two networks minimise; the tutorial's cross-entropies if left out.
+      noise: a function of a key and of a shape (n, latent_size) that draws what the generator makes images of, in
+        training, sampling and evaluation; uniform on [-1, 1) as in the tutorial if left out.
+      metrics: a function of an `Update` that returns a dict of arrays; `train_step` returns them beside its own, with
+        ``d_`` and ``g_`` before their names.
 
     Raises:
-      ValueError: if ``ema``, ``fakes`` or ``latent_size`` is none of these, or a network's output has another shape.
+      ValueError: if ``ema``, ``fakes`` or ``latent_size`` is none of these, or a network's output has another shape, or
+        draws random numbers in inference mode.
       TypeError: if a network is not a Linen module, an optimizer not an Optax transformation, or an output not floating
         point.
     """
@@ -176,12 +220,12 @@ def init_state(
     z = jnp.zeros((1, latent_size), jnp.float32)
     with flax_defaults():
         # jit: the outputs that init throws away are then never computed.
-        g_variables = jax.jit(generator.init)(generator_key, z)
+        g_variables = jax.jit(functools.partial(generator.init, train=False))(generator_key, z)
         images = _output(generator, g_variables, jax.ShapeDtypeStruct((2, latent_size), jnp.float32))
         if len(images.shape) != 4 or images.shape[0] != 2:
             raise ValueError(f"the generator must return images [B, H, W, C], got shape {images.shape} with B = 2")
         one = jnp.zeros((1, *images.shape[1:]), images.dtype)
-        d_variables = jax.jit(discriminator.init)(discriminator_key, one)
+        d_variables = jax.jit(functools.partial(discriminator.init, train=False))(discriminator_key, one)
         logits = _output(discriminator, d_variables, images)
         if logits.shape != (2, 1):
             raise ValueError(f"the discriminator must return logits [B, 1], got shape {logits.shape} with B = 2")
@@ -198,6 +242,8 @@ def init_state(
         latent_size=latent_size,
         fakes=fakes,
         losses=losses,
+        noise=noise,
+        metrics=metrics,
     )
 
 
@@ -222,7 +268,13 @@ def _check_types(module: object, tx: object, name: str) -> None:
 
 def _output(module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     """Shape and dtype of a module's output in inference mode."""
-    output = jax.eval_shape(module.apply, variables, x)
+    try:
+        output = jax.eval_shape(functools.partial(module.apply, train=False), variables, x)
+    except InvalidRngError as error:
+        raise ValueError(
+            f"{type(module).__name__} draws random numbers in inference mode, where images and logits are functions of "
+            "the input alone: draw only if train"
+        ) from error
     if not isinstance(output, jax.ShapeDtypeStruct) or not jnp.issubdtype(output.dtype, jnp.floating):
         raise TypeError(f"{type(module).__name__} must return one floating-point array, got {output}")
     return output

@@ -1,6 +1,7 @@
 """One training step: update the discriminator, then the generator against the updated discriminator."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from dcgan_jax.losses import discriminator_accuracy, generator_accuracy
 from dcgan_jax.pinning import at_least_float32, pin_key
 from dcgan_jax.sampling import generate, sample_noise
 from dcgan_jax.sharding import shard_like, state_shardings, with_auto_axes
-from dcgan_jax.state import GANState
+from dcgan_jax.state import GANState, Update
 
 Metrics = dict[str, jax.Array]
 
@@ -30,7 +31,8 @@ def train_step(state: GANState, images: jax.Array, key: jax.Array) -> tuple[GANS
 
     Returns:
       The new state, one step on, and the scalars ``d_loss``, ``d_accuracy``, ``g_loss`` and
-      ``g_accuracy``, on the device.
+      ``g_accuracy``, on the device; with a penalty ``d_penalty``, which ``d_loss`` is without; and the caller's own
+      metrics.
 
     Raises:
       TypeError: if the images are neither uint8 nor floating point.
@@ -54,11 +56,11 @@ def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tu
     Args, raises: as `train_step`.
 
     Returns:
-      The state with a new discriminator, and ``d_loss`` and ``d_accuracy`` before the update.
+      The state with a new discriminator, and its metrics before the update.
     """
     _check_batch_size(images.shape[0] if images.ndim else 0)
-    noise_key, dropout_key, generator_key = jax.random.split(pin_key(key), 3)
-    z = shard_like(sample_noise(noise_key, images.shape[0], state.latent_size), images)  # [B, latent]
+    noise_key, discriminator_key, generator_key = jax.random.split(pin_key(key), 3)
+    z = shard_like(sample_noise(state, noise_key, images.shape[0]), images)  # [B, latent]
     if state.fakes == "training":
         fake, _ = state.generator.train(state.generator.params, z, generator_key)  # [B, H, W, C]
     else:
@@ -69,14 +71,20 @@ def discriminator_step(state: GANState, images: jax.Array, key: jax.Array) -> tu
     both = jnp.stack([real, fake], axis=1).reshape(-1, *real.shape[1:])  # [2 B, H, W, C]
 
     def loss(params):
-        logits, batch_stats = state.discriminator.train(params, both, dropout_key)  # [2 B, 1]
-        real_logits, fake_logits = logits[0::2], logits[1::2]
-        accuracy = discriminator_accuracy(real_logits, fake_logits)
-        return state.losses.discriminator(real_logits, fake_logits), (accuracy, batch_stats)
+        logits, batch_stats = state.discriminator.train(params, both, discriminator_key)  # [2 B, 1]
+        logits = logits[0::2], logits[1::2]
+        d_loss = state.losses.discriminator(*logits)
+        metrics = {"d_loss": d_loss, "d_accuracy": discriminator_accuracy(*logits)}
+        if state.losses.penalty is not None:
+            metrics["d_penalty"] = _penalty(state, params, real, fake, discriminator_key)
+            d_loss += metrics["d_penalty"]
+        return d_loss, (metrics, logits, batch_stats)
 
-    (d_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(state.discriminator.params)
+    value, grads = jax.value_and_grad(loss, has_aux=True)(state.discriminator.params)
+    d_loss, (metrics, logits, batch_stats) = value
     discriminator = state.discriminator.update(grads, batch_stats, d_loss)
-    return state.replace(discriminator=discriminator), {"d_loss": d_loss, "d_accuracy": accuracy}
+    metrics |= _own_metrics(state, Update("discriminator", state.discriminator, discriminator, grads, d_loss, *logits))
+    return state.replace(discriminator=discriminator), metrics
 
 
 @functools.partial(jax.jit, static_argnames="batch_size")
@@ -97,15 +105,15 @@ def generator_step(
       like: an array [batch_size, ...]; the fakes are sharded over devices as it is. Its values do not matter.
 
     Returns:
-      The state with a new generator (and a new moving average of it, if one is kept), and ``g_loss`` and
-      ``g_accuracy`` before the update.
+      The state with a new generator (and a new moving average of it, if one is kept), and its metrics before the
+      update.
 
     Raises:
       ValueError: if ``batch_size`` is below 1, or ``like`` has another number of rows.
     """
     _check_batch_size(batch_size)
     noise_key, generator_key, discriminator_key = jax.random.split(pin_key(key), 3)
-    z = sample_noise(noise_key, batch_size, state.latent_size)  # [B, latent]
+    z = sample_noise(state, noise_key, batch_size)  # [B, latent]
     if like is not None:
         if like.shape[0] != batch_size:
             raise ValueError(f"like must have batch_size = {batch_size} rows, got {like.shape[0]}")
@@ -115,12 +123,38 @@ def generator_step(
     def loss(params):
         fake, batch_stats = state.generator.train(params, z, generator_key)  # [B, H, W, C]
         logits, _ = state.discriminator.train(frozen, fake, discriminator_key)  # [B, 1]
-        return state.losses.generator(logits), (generator_accuracy(logits), batch_stats)
+        return state.losses.generator(logits), (logits, batch_stats)
 
-    (g_loss, (accuracy, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(state.generator.params)
+    (g_loss, (logits, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(state.generator.params)
     generator = state.generator.update(grads, batch_stats, g_loss)
     ema = None if state.ema is None else state.ema.update(generator)
-    return state.replace(generator=generator, ema=ema), {"g_loss": g_loss, "g_accuracy": accuracy}
+    metrics = {"g_loss": g_loss, "g_accuracy": generator_accuracy(logits)}
+    metrics |= _own_metrics(state, Update("generator", state.generator, generator, grads, g_loss, None, logits))
+    return state.replace(generator=generator, ema=ema), metrics
+
+
+def _penalty(state: GANState, params: Any, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+    """The penalty of the losses in the steps that have one, and 0 in the others."""
+    penalty, every = state.losses.penalty, state.losses.penalty_every
+    assert penalty is not None
+    dropout_key, key = jax.random.split(jax.random.fold_in(key, 1))
+
+    def value(params: Any) -> jax.Array:
+        return every * penalty(lambda x: state.discriminator.train(params, x, dropout_key)[0], real, fake, key)
+
+    if every == 1:
+        return value(params)
+    zero = jax.eval_shape(value, params)
+    return jax.lax.cond(state.step % every == 0, value, lambda _: jnp.zeros(zero.shape, zero.dtype), params)
+
+
+def _own_metrics(state: GANState, update: Update) -> Metrics:
+    """The caller's metrics of one update, if there are any, under the network's letter."""
+    own = {} if state.metrics is None else state.metrics(update)
+    for name in ("loss", "accuracy", "penalty"):
+        if name in own:
+            raise ValueError(f"own metrics must not be named {name}: the step has that")
+    return {f"{update.name[0]}_{name}": value for name, value in own.items()}
 
 
 def _check_batch_size(batch_size: int) -> None:

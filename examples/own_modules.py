@@ -21,7 +21,7 @@ class MyGenerator(nn.Module):
     """Two dense layers, batch norm between them: [B, latent] -> [B, 28, 28, 1]."""
 
     @nn.compact
-    def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, z: jax.Array, train: bool) -> jax.Array:
         x = nn.BatchNorm(use_running_average=not train)(nn.Dense(256)(z))
         x = nn.Dense(28 * 28)(nn.relu(x))
         return nn.sigmoid(x).reshape(-1, 28, 28, 1)
@@ -31,7 +31,7 @@ class MyDiscriminator(nn.Module):
     """A dense layer and a linear one whose largest singular values are kept at 1 (Miyato et al., arXiv:1802.05957)."""
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         x = images.reshape(images.shape[0], -1)  # [B, 784]
         x = nn.leaky_relu(nn.SpectralNorm(nn.Dense(256))(x, update_stats=train))
         return nn.SpectralNorm(nn.Dense(1))(x, update_stats=train)

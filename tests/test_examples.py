@@ -72,6 +72,25 @@ def test_own_modules_learn(capsys):
     assert scale == pytest.approx(np.linalg.norm(d.params["Dense_0"]["kernel"], 2), rel=0.1)
 
 
+@pytest.mark.parametrize("penalty", ["r1", "wgan-gp"])
+def test_gradient_penalty(penalty, small, monkeypatch, capsys):
+    module = small("gradient_penalty")
+    monkeypatch.setattr(module, "Discriminator", lambda dropout_rate: example("own_modules").MyDiscriminator())
+    assert module.main(steps=2, batch_size=4, penalty=penalty).step == 2
+    first, second = [float(line.split("penalty ")[1]) for line in capsys.readouterr().out.splitlines()]
+    assert first > 0
+    assert (second == 0) == (penalty == "r1")  # the next is in step 5
+
+
+def test_own_metrics_and_noise(small, capsys):
+    module = small("own_metrics")
+    state = module.main(steps=1, batch_size=4)
+    names = [entry.split()[-2] for entry in capsys.readouterr().out.split(", ")]
+    own = ["d_change", "d_gap", "d_grad_norm", "g_change", "g_grad_norm"]
+    assert names == sorted([*own, "d_accuracy", "d_loss", "g_accuracy", "g_loss"])
+    assert state.noise is module.gaussian
+
+
 def test_gradient_accumulation_of_four(small):
     module = small("gradient_accumulation")
     before, after = module.main(steps=0, batch_size=4), module.main(steps=1, batch_size=4)

@@ -16,7 +16,7 @@ from dcgan_jax import (
     rmsprop,
     train_step,
 )
-from dcgan_jax.sampling import sample_noise
+from dcgan_jax.state import uniform_noise
 
 keras = pytest.importorskip("keras")
 L = keras.layers
@@ -82,7 +82,7 @@ def randomised(model, seed):
 def test_generator_equals_keras():
     model = keras_generator()
     variables = generator_from_keras(randomised(model, 0))
-    z = sample_noise(jax.random.key(0), 3, 100)
+    z = uniform_noise(jax.random.key(0), (3, 100))
     ours = Generator().apply(variables, z)
     theirs = model(z, training=False)
     assert np.std(theirs) > 0.01
@@ -158,8 +158,8 @@ def compare_three_steps():
         images, key = mnist[i * batch_size : (i + 1) * batch_size], jax.random.key(i)
         # The noise that train_step draws from its key: see there.
         d_key, g_key = jax.random.split(key)
-        d_noise = sample_noise(jax.random.split(d_key)[0], batch_size, 100)
-        g_noise = sample_noise(jax.random.split(g_key, 3)[0], batch_size, 100)
+        d_noise = uniform_noise(jax.random.split(d_key)[0], (batch_size, 100))
+        g_noise = uniform_noise(jax.random.split(g_key, 3)[0], (batch_size, 100))
 
         fakes = g.predict(np.asarray(d_noise), verbose=0)
         x = np.concatenate([images.astype(np.float32) / np.float32(255), fakes])

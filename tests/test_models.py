@@ -8,7 +8,7 @@ import pytest
 from helpers import assert_same_bits
 
 from dcgan_jax import Discriminator, Generator, generate, init_state, sample, train_step
-from dcgan_jax.sampling import sample_noise
+from dcgan_jax.state import uniform_noise
 
 
 def size(tree):
@@ -55,7 +55,7 @@ def test_discriminator_returns_logits(state, key):
 
 
 def test_image_depends_on_its_own_noise_only(state, key):
-    z = sample_noise(key, 8, 100)
+    z = uniform_noise(key, (8, 100))
     together = generate(state, z)
     others = generate(state, z.at[1:].set(0.5))
     assert_same_bits(together[0], others[0])
@@ -64,7 +64,7 @@ def test_image_depends_on_its_own_noise_only(state, key):
 
 
 def test_noise_is_uniform_between_minus_1_and_1(key):
-    z = np.asarray(sample_noise(key, 1000, 100))
+    z = np.asarray(uniform_noise(key, (1000, 100)))
     assert -1 <= z.min() < -0.9999
     assert 0.9999 < z.max() < 1
     assert abs(z.mean()) < 5 * (1 / 3 / z.size) ** 0.5
@@ -72,7 +72,7 @@ def test_noise_is_uniform_between_minus_1_and_1(key):
 
 def test_training_mode_updates_the_statistics(key):
     """Two dropout keys give two images, and the moving statistics take a tenth of the batch's."""
-    z, generator = sample_noise(key, 4, 100), Generator(image_shape=(4, 4, 1))
+    z, generator = uniform_noise(key, (4, 100)), Generator(image_shape=(4, 4, 1))
     variables = jax.jit(generator.init)(key, z)
 
     @jax.jit
@@ -128,7 +128,7 @@ BFLOAT16 = 15 * 2**-9
 
 def test_bfloat16_agrees_to_its_precision(state, digits, key):
     variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
-    z = sample_noise(key, 8, 100)
+    z = uniform_noise(key, (8, 100))
     images = jax.jit(Generator(dtype=jnp.bfloat16).apply)(variables, z)
     assert images.dtype == jnp.float32
     assert 0 < np.abs(images - generate(state, z)).max() < BFLOAT16  # other sums, and close to these

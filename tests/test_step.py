@@ -302,7 +302,7 @@ def test_fakes_in_training_mode(small_state, small_images, key):
     """They are generated as for the generator's own update: by hand, with the noise and the dropout of the step."""
     noise_key, dropout_key, generator_key = jax.random.split(key, 3)
     generator, discriminator = small_state.generator, small_state.discriminator
-    z = sample_noise(noise_key, len(small_images), 5)
+    z = sample_noise(small_state, noise_key, len(small_images))
     fake, _ = generator.train(generator.params, z, generator_key)
     both = jnp.stack([small_images / 255, fake], axis=1).reshape(-1, 8, 8, 1)  # real, fake, real, fake, ...
     logits, _ = discriminator.train(discriminator.params, both, dropout_key)

@@ -66,7 +66,7 @@ def run_steps(
         state, metrics = step(carry[0])
         return state, jax.tree.map(lambda values, value: values.at[i].set(value), carry[1], metrics)
 
-    metrics = jax.tree.map(lambda m: jnp.zeros((capacity,), m.dtype), jax.eval_shape(step, state)[1])
+    metrics = jax.tree.map(lambda m: jnp.zeros((capacity, *m.shape), m.dtype), jax.eval_shape(step, state)[1])
     return jax.lax.fori_loop(jnp.int32(0), jnp.asarray(steps, jnp.int32), body, (state, metrics))
 
 

@@ -167,7 +167,7 @@ class RunWriter:
         return self._samples / f"{step:0{self._sample_digits}d}.png"
 
     def _draw_grid(self, state: GANState) -> np.ndarray:
-        noise = sample_noise(self._keys["grid"], GRID, state.latent_size)
+        noise = sample_noise(state, self._keys["grid"], GRID)
         return jax.device_get(generate(self._sampling_state(state), noise))
 
     def _sampling_state(self, state: GANState) -> GANState:

@@ -1,0 +1,73 @@
+"""A discriminator whose loss sees its gradient by images: R1, or the penalty of WGAN-GP.
+
+    python examples/gradient_penalty.py --penalty wgan-gp --steps 200 --batch-size 64
+
+`Losses.penalty` is given the discriminator as a function of images, the step's real and fake images, and a key. Here it
+is differentiated by images, and then the step differentiates the result by the discriminator's parameters.
+"""
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dcgan_jax import (
+    Discriminator,
+    GANState,
+    Losses,
+    discriminator_loss,
+    generator_loss,
+    init_state,
+    load_dataset,
+    train_step,
+)
+
+
+def squared_slopes(discriminator, images: jax.Array) -> jax.Array:
+    """The squared length of the gradient of each image's logit by the image: [B]."""
+    slopes = jax.grad(lambda images: discriminator(images).sum())(images)  # [B, H, W, C]
+    return jnp.square(slopes).sum((1, 2, 3))
+
+
+def r1(discriminator, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+    """Half of gamma = 1 times the mean squared slope at real images (Mescheder et al., arXiv:1801.04406)."""
+    return squared_slopes(discriminator, real).mean() / 2
+
+
+def wgan_gp(discriminator, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+    """Ten times the squared difference from 1 of slopes between real and fake (Gulrajani et al., arXiv:1704.00028)."""
+    share = jax.random.uniform(key, (len(real), 1, 1, 1), real.dtype)
+    slopes = jnp.sqrt(squared_slopes(discriminator, share * real + (1 - share) * fake) + 1e-12)
+    return 10 * jnp.square(slopes - 1).mean()
+
+
+LOSSES = {
+    "r1": Losses(discriminator_loss, generator_loss, penalty=r1, penalty_every=4),  # in every fourth step, four times
+    "wgan-gp": Losses(lambda real, fake: fake.mean() - real.mean(), lambda fake: -fake.mean(), penalty=wgan_gp),
+}
+
+
+def main(steps: int, batch_size: int, penalty: str = "r1") -> GANState:
+    data, key = jnp.asarray(load_dataset()), jax.random.key(0)
+    state = init_state(
+        key,
+        discriminator=Discriminator(dropout_rate=0),  # its slopes are then those of the network that is trained
+        generator_tx=optax.adam(4e-4, b1=0, b2=0.99),
+        discriminator_tx=optax.adam(4e-4, b1=0, b2=0.99),
+        losses=LOSSES[penalty],
+    )
+    for i in range(steps):
+        batch_key, step_key = jax.random.split(jax.random.fold_in(key, i))
+        state, metrics = train_step(state, data[jax.random.randint(batch_key, (batch_size,), 0, len(data))], step_key)
+        if i % 20 == 0 or i == steps - 1:
+            print(f"{i + 1}: D's loss {metrics['d_loss']:.3f} and penalty {metrics['d_penalty']:.4f}")
+    return state
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--penalty", choices=list(LOSSES), default="r1")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--batch-size", type=int, default=64)
+    main(**vars(parser.parse_args()))

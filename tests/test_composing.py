@@ -1,0 +1,269 @@
+"""What a caller may bring: modules of any form, noise, penalties, metrics."""
+
+import pickle
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import SmallDiscriminator, SmallGenerator, assert_close, assert_same_bits, small_gan
+
+from dcgan_jax import (
+    Losses,
+    averaged,
+    discriminator_loss,
+    generate,
+    generator_loss,
+    init_state,
+    rmsprop,
+    sample,
+    train_step,
+)
+from dcgan_jax.sampling import sample_in_batches
+from dcgan_jax.training.device_loop import run_steps
+
+
+class Required(SmallGenerator):
+    """A generator that must be told whether it trains."""
+
+    @nn.compact
+    def __call__(self, z, train):
+        return SmallGenerator()(z, train)
+
+
+class Training(SmallGenerator):
+    """A generator that trains unless told otherwise."""
+
+    @nn.compact
+    def __call__(self, z, train=True):
+        return SmallGenerator()(z, train)
+
+
+class Keyword(SmallGenerator):
+    """A generator that takes the mode by its name alone."""
+
+    @nn.compact
+    def __call__(self, z, *, train):
+        return SmallGenerator()(z, train)
+
+
+class Noisy(nn.Module):
+    """A discriminator that adds noise, and drops units by a stream of another name."""
+
+    always: bool = False
+
+    @nn.compact
+    def __call__(self, images, train):
+        x = images.reshape(images.shape[0], -1)
+        if train or self.always:
+            x = x + jax.random.normal(self.make_rng("noise"), x.shape, x.dtype)
+        x = nn.Dropout(0.5, deterministic=not train, rng_collection="units")(nn.Dense(32)(x))
+        return nn.Dense(1)(nn.Dropout(0.5, deterministic=not train)(x))
+
+
+@pytest.mark.parametrize("generator", [Required(), Training(), Keyword()])
+def test_any_form_of_the_argument_train(generator, small_images, key):
+    state = init_state(key, generator=generator, discriminator=Noisy(), latent_size=5)
+    mean = state.generator.batch_stats["SmallGenerator_0"]["BatchNorm_0"]["mean"]
+    assert (mean == 0).all()  # as initialised, and not those of the first noise
+    state, metrics = train_step(state, small_images, key)
+    assert np.isfinite(metrics["d_loss"])
+    moved = state.generator.batch_stats["SmallGenerator_0"]["BatchNorm_0"]["mean"]
+    assert (moved != 0).any()
+    assert sample(state, key, 3).shape == (3, 8, 8, 1)
+
+
+def test_random_streams_of_any_name(small_images, key):
+    """Each stream is a function of the step's key, and no two of them draw the same."""
+    state = init_state(key, generator=SmallGenerator(), discriminator=Noisy(), latent_size=5)
+    (_, first), (_, again) = train_step(state, small_images, key), train_step(state, small_images, key)
+    _, other = train_step(state, small_images, jax.random.key(7))
+    assert first["d_loss"] == again["d_loss"] != other["d_loss"]
+
+    class Streams(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            names = ("dropout", "noise", "units", "noise")
+            draws = [jax.random.uniform(self.make_rng(name), (4,)) if train else jnp.zeros(4) for name in names]
+            return nn.Dense(1)(x.reshape(len(x), -1)) + jnp.zeros((len(x), 1)), jnp.stack(draws)
+
+    module = Streams()
+    network = state.discriminator.replace(module=module, params=module.init(key, small_images, False)["params"])
+    (_, draws), _ = network.train(network.params, small_images / 255, key)
+    assert len(np.unique(draws)) == draws.size
+
+
+def test_draws_in_inference_mode_are_refused(key):
+    with pytest.raises(ValueError, match="Noisy draws random numbers in inference mode.*draw only if train"):
+        init_state(key, generator=SmallGenerator(), discriminator=Noisy(always=True), latent_size=5)
+
+
+def half_normal(key, shape):
+    return jnp.abs(jax.random.normal(key, shape, jnp.float32))
+
+
+class Echo(nn.Module):
+    """A generator that shows its noise, over ten: [B, 64] -> [B, 8, 8, 1]."""
+
+    @nn.compact
+    def __call__(self, z, train=False):
+        self.param("unused", nn.initializers.zeros, ())
+        return (z / 10).reshape(-1, 8, 8, 1)
+
+
+def test_noise_is_the_callers_in_training_and_sampling(small_images, key):
+    def record(update):
+        return {"fake": update.fake_logits}
+
+    state = init_state(
+        key,
+        generator=Echo(),
+        discriminator=SmallDiscriminator(),
+        latent_size=64,
+        noise=half_normal,
+        metrics=record,
+        ema=0.9,
+    )
+    for images in (sample(state, key, 50), sample_in_batches(state, key, 50), sample(averaged(state), key, 50)):
+        np.testing.assert_array_equal(np.asarray(images).reshape(50, 64), half_normal(key, (50, 64)) / 10)
+    # In a step: the discriminator's logits of exactly these fakes.
+    d_key, g_key = jax.random.split(key)
+    after, metrics = train_step(state, small_images, key)
+    noise = half_normal(jax.random.split(d_key, 3)[0], (len(small_images), 64))
+    both = jnp.stack([small_images / 255, generate(state, noise)], axis=1).reshape(-1, 8, 8, 1)
+    logits, _ = state.discriminator.train(state.discriminator.params, both, jax.random.split(d_key, 3)[1])
+    np.testing.assert_allclose(metrics["d_fake"], logits[1::2], rtol=1e-5, atol=1e-6)
+    noise = half_normal(jax.random.split(g_key, 3)[0], (len(small_images), 64))
+    discriminator, dropout_key = after.discriminator, jax.random.split(g_key, 3)[2]
+    logits, _ = discriminator.train(discriminator.params, generate(state, noise), dropout_key)
+    np.testing.assert_allclose(metrics["g_fake"], logits, rtol=1e-5, atol=1e-6)
+
+
+def test_noise_of_another_shape_is_refused(key):
+    state = small_gan(key, noise=lambda key, shape: jnp.zeros((shape[0], 3)))
+    with pytest.raises(ValueError, match=r"noise must have the shape that it is asked for, \(4, 5\), got \(4, 3\)"):
+        sample(state, key, 4)
+
+
+def slope(discriminator, real, fake, key):
+    """R1 at a random point between real and fake: it uses all that a penalty is given."""
+    x = real + jax.random.uniform(key, (len(real), 1, 1, 1)) * (fake - real)
+    return jnp.square(jax.grad(lambda x: discriminator(x).sum())(x)).sum((1, 2, 3)).mean()
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_penalty_is_added_to_the_loss(every, small_images, key):
+    """Its gradient is: a step of plain descent goes along that of loss plus penalty, by hand and by differences."""
+    losses = Losses(discriminator_loss, generator_loss, slope, every)
+    descent = optax.sgd(1.0)
+    state = small_gan(key, losses=losses, discriminator_tx=descent, generator_tx=descent)
+    plain = small_gan(key, discriminator_tx=descent, generator_tx=descent)
+    for step in range(4):
+        at = state.replace(step=jnp.int32(step))
+        after, metrics = train_step(at, small_images, key)
+        without, plain_metrics = train_step(plain, small_images, key)
+        assert metrics["d_loss"] == plain_metrics["d_loss"]
+        if step % every:
+            assert metrics["d_penalty"] == 0
+            assert_close(after.discriminator.params, without.discriminator.params, 1e-6)
+            continue
+        assert metrics["d_penalty"] > 0
+        # Along its own gradient the penalty of the same draws falls, and by as much as its length says.
+        own = jax.tree.map(lambda a, b: b - a, after.discriminator.params, without.discriminator.params)
+        length = sum(float(jnp.vdot(x, x)) for x in jax.tree.leaves(own))
+        h = 0.01 / length**0.5
+        values = []
+        for shift in (-h, h):
+            params = optax.tree.add_scale(at.discriminator.params, shift, own)
+            moved = at.replace(discriminator=at.discriminator.replace(params=params))
+            values.append(float(train_step(moved, small_images, key)[1]["d_penalty"]))
+        assert (values[1] - values[0]) / (2 * h) == pytest.approx(length, rel=0.02)
+    assert "d_penalty" not in plain_metrics
+
+
+def test_lazy_penalty_weighs_as_much(small_images, key):
+    once = small_gan(key, losses=Losses(discriminator_loss, generator_loss, slope))
+    lazy = small_gan(key, losses=Losses(discriminator_loss, generator_loss, slope, 4))
+    (_, each), (_, every_fourth) = train_step(once, small_images, key), train_step(lazy, small_images, key)
+    np.testing.assert_allclose(every_fourth["d_penalty"], 4 * each["d_penalty"], rtol=1e-6)
+
+
+def norms(update):
+    assert update.name in ("discriminator", "generator")
+    return {"norm": optax.tree.norm(update.grads), "fakes": update.fake_logits[:, 0]}
+
+
+def test_own_metrics_of_both_updates(small_images, key):
+    state, plain = small_gan(key, metrics=norms), small_gan(key)
+    after, metrics = train_step(state, small_images, key)
+    expected, plain_metrics = train_step(plain, small_images, key)
+    assert_same_bits(after.generator.params, expected.generator.params)  # to look changes nothing
+    assert set(metrics) == {*plain_metrics, "d_norm", "d_fakes", "g_norm", "g_fakes"}
+    assert metrics["g_norm"] > 0
+    # The accuracies follow from the logits.
+    assert metrics["g_accuracy"] == (metrics["g_fakes"] > 0).mean()
+
+
+def test_own_metrics_under_scan_vmap_and_in_one_dispatch(small_images, key):
+    state, keys = small_gan(key, metrics=norms), jax.random.split(key, 3)
+    _, scanned = jax.lax.scan(lambda state, key: train_step(state, small_images, key), state, keys)
+    assert scanned["d_fakes"].shape == (3, 6)
+    _, mapped = jax.vmap(train_step, (None, None, 0))(state, small_images, keys)
+    assert mapped["d_norm"].shape == (3,)
+    _, metrics = run_steps(jax.tree.map(jnp.copy, state), small_images, key, 2, batch_size=4, capacity=3)
+    assert metrics["g_fakes"].shape == (3, 4)
+    assert (metrics["g_fakes"][2] == 0).all()
+
+
+def test_own_metric_with_a_taken_name_is_refused(small_images, key):
+    state = small_gan(key, metrics=lambda update: {"loss": update.loss})
+    with pytest.raises(ValueError, match="own metrics must not be named loss"):
+        train_step(state, small_images, key)
+
+
+def test_penalised_states_under_vmap_and_with_a_key_of_their_own(small_images, key):
+    losses = Losses(discriminator_loss, generator_loss, slope, 2)
+
+    def member(key):
+        return small_gan(key, losses=losses)
+
+    keys = jax.random.split(key, 3)
+    together, metrics = jax.vmap(train_step, (0, None, 0))(jax.vmap(member)(keys), small_images, keys)
+    alone, own = train_step(member(keys[1]), small_images, keys[1])
+    np.testing.assert_allclose(metrics["d_penalty"][1], own["d_penalty"], rtol=1e-4)
+    assert (together.step == 1).all()
+    assert alone.step == 1
+
+
+def test_equal_states_combine_and_share_a_program(small_images, key):
+    losses = Losses(discriminator_loss, generator_loss, slope, 2)
+
+    def build():
+        return small_gan(
+            key,
+            losses=losses,
+            noise=half_normal,
+            metrics=norms,
+            ema=0.5,
+            discriminator_tx=rmsprop(1e-3),
+            generator_tx=optax.adam(1e-3),
+        )
+
+    first, second = build(), build()
+    train_step(first, small_images, key)
+    programs = train_step._cache_size()
+    train_step(second, small_images, key)
+    assert train_step._cache_size() == programs
+    doubled = jax.tree.map(jnp.add, first, second)
+    assert_same_bits(doubled.step, first.step)
+
+
+def test_state_with_own_parts_pickles(small_images, key):
+    losses = Losses(discriminator_loss, generator_loss, slope, 2)
+    options = {"losses": losses, "noise": half_normal, "metrics": norms}
+    state = small_gan(key, generator_tx=rmsprop(1e-3), discriminator_tx=rmsprop(1e-3), **options)
+    again = pickle.loads(pickle.dumps(state))
+    assert_same_bits(state, again)
+    assert_same_bits(train_step(state, small_images, key), train_step(again, small_images, key))
