@@ -29,6 +29,12 @@ def test_json_round_trip():
     assert TrainConfig.from_json(config.to_json()) == config
 
 
+def test_config_of_an_earlier_revision_is_read():
+    values = json.loads(TrainConfig(steps=7).to_json())
+    del values["stop_at_fid"]
+    assert TrainConfig.from_json(json.dumps(values)) == TrainConfig(steps=7)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -48,6 +54,9 @@ def test_json_round_trip():
         ("data_dir", "\ud800", "--data-dir must be printable text"),
         ("dtype", "float16", "--dtype must be one of float32, bfloat16, got 'float16'"),
         ("steps_per_call", 0, "--steps-per-call must be between 1 and"),
+        ("stop_at_fid", 0, "--stop-at-fid must be a number above 0, got 0.0"),
+        ("stop_at_fid", float("nan"), "--stop-at-fid must be a number above 0, got nan"),
+        ("stop_at_fid", True, "--stop-at-fid must be a number, got True"),
         ("steps_per_call", "4", "--steps-per-call must be an integer, got '4'"),
     ],
 )

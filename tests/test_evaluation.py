@@ -19,7 +19,7 @@ from dcgan_jax.images import image_grid
 from dcgan_jax.training import writer
 from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.run_dir import truncate_metrics
+from dcgan_jax.training.run_dir import read_evaluations, truncate_metrics
 from dcgan_jax.training.setup import create_state
 
 PROGRAM = {"batch_size": 2, "ema": 0.9}  # one compiled program for all runs here
@@ -76,18 +76,22 @@ def test_commands_use_the_average_if_there_is_one(evaluated, tmp_path, capsys):
     assert (np.load(tmp_path / "a.npy") != np.load(tmp_path / "b.npy")).any()
 
 
+def scored(monkeypatch, fids):
+    """Evaluations at the steps that are the keys have these FIDs."""
+
+    def score(state, key, samples):
+        scores = Scores(fids[int(state.step)], *[0.0] * 5, [0.1] * 10, 0.0, [], 0.0)
+        return Evaluation(samples, scores, scores)
+
+    monkeypatch.setattr(writer, "evaluate", score)
+
+
 def test_best_checkpoint_is_kept_after_each_stop(tmp_path, monkeypatch):
     """Evaluations at steps 3, 6 and 9 score 1, 3 and 2; the run stops at some of them, between them and at the end.
 
     If it is resumed without evaluations, there are no more of them, and the best one's checkpoint stays.
     """
-
-    def score(state, key, samples):
-        fid = {3: 1.0, 6: 3.0, 9: 2.0}[int(state.step)]
-        scores = Scores(fid, *[0.0] * 5, [0.1] * 10, 0.0, [], 0.0)
-        return Evaluation(samples, scores, scores)
-
-    monkeypatch.setattr(writer, "evaluate", score)
+    scored(monkeypatch, {3: 1.0, 6: 3.0, 9: 2.0})
     config = TrainConfig(workdir=str(tmp_path / "run"), checkpoint_every=2, keep_checkpoints=1, eval_every=3, **PROGRAM)
     for stop in (3, 4, 7, 9, 10):
         train(dataclasses.replace(config, steps=stop), resume=stop > 3)
@@ -95,6 +99,41 @@ def test_best_checkpoint_is_kept_after_each_stop(tmp_path, monkeypatch):
     train(dataclasses.replace(config, steps=12, eval_every=None), resume=True)
     assert checkpoint_steps(tmp_path / "run" / "checkpoints") == [12, 3]
     assert [row["step"] for row in metric_rows(tmp_path / "run") if "evaluation" in row] == [3, 6, 9]
+
+
+def test_run_stops_at_a_fid(tmp_path, monkeypatch, capsys):
+    scored(monkeypatch, {2: 30.0, 4: 10.0, 6: 8.0})
+    run_dir = tmp_path / "run"
+    flags = ["--steps", 9, "--eval-every", 2, "--batch-size", 2, "--ema", 0.9, "--workdir", run_dir]
+    assert run_cli("train", *flags, "--stop-at-fid", 10) == 0
+    assert (
+        f"reached --stop-at-fid 10 with FID 10.00: stopped and saved at step 4 in {run_dir}\n"
+        in capsys.readouterr().out
+    )
+    assert checkpoint_steps(run_dir / "checkpoints")[0] == 4
+    assert run_cli("train", "--workdir", run_dir, "--resume", "--eval-every", "none") == 2
+    assert "--stop-at-fid needs evaluations: add --eval-every N" in capsys.readouterr().err
+    assert run_cli("train", "--workdir", run_dir, "--resume") == 2
+    assert "already has FID 10.00: ask for less than --stop-at-fid 10, or for none" in capsys.readouterr().err
+    assert run_cli("train", "--workdir", run_dir, "--resume", "--stop-at-fid", 9.5) == 0
+    assert "FID 8.00" in capsys.readouterr().out
+    assert checkpoint_steps(run_dir / "checkpoints")[0] == 6
+    assert not (run_dir / "fakes.png").exists()
+
+
+def test_trend_of_the_evaluations_is_printed(tmp_path, monkeypatch, capsys):
+    scored(monkeypatch, {1: 30.0, 2: 20.0, 3: 25.0, 4: 21.0, 5: 19.0})
+    config = TrainConfig(workdir=str(tmp_path / "run"), eval_every=1, **PROGRAM)
+    train(dataclasses.replace(config, steps=3))
+    train(dataclasses.replace(config, steps=5), resume=True)
+    ends = [line.split(")")[-1] for line in capsys.readouterr().out.splitlines() if "FID" in line]
+    assert ends == [
+        "",
+        "; the best so far, 30.00 before",
+        "; no better for this evaluation than 20.00 at step 2",
+        "; no better for 2 evaluations than 20.00 at step 2",
+        "; the best so far, 20.00 before",
+    ]
 
 
 def test_rows_edited_by_hand_are_passed_over(evaluated, tmp_path):
@@ -105,10 +144,8 @@ def test_rows_edited_by_hand_are_passed_over(evaluated, tmp_path):
     text = "\ufeff" + before + "\n".join(odd)
     (run_dir / "metrics.jsonl").write_text(text, encoding="utf-8")
     truncate_metrics(run_dir / "metrics.jsonl", 9)
-    best = writer.best_evaluation(run_dir, 129)
-    assert best is not None
-    assert best[1] in checkpoint_steps(run_dir / "checkpoints")
-    assert writer.best_evaluation(run_dir, 150) is None  # scores of another number of images are others
+    assert [step for _, step in read_evaluations(run_dir, 129)] == [4, 8]
+    assert read_evaluations(run_dir, 150) == []  # scores of another number of images are others
     assert (run_dir / "metrics.jsonl").read_text().startswith(before)
 
 
@@ -139,8 +176,8 @@ def test_failed_evaluation_does_not_end_a_run(tmp_path, capsys):
         (["--eval-every", 5, "--dataset", "kmnist"], "only mnist can be evaluated"),
         (["--eval-every", 5, "--eval-samples", 100], "--eval-samples must be 129 to 60000, got 100"),
         (["--eval-every", 0], "--eval-every must be between 1 and"),
-        (["--ema", 1], "--ema must be above 0 and below 1, got 1.0"),
-        (["--ema", "nan"], "--ema must be above 0 and below 1, got nan"),
+        (["--ema", 1], "--ema must be a number above 0 and below 1, got 1.0"),
+        (["--ema", "nan"], "--ema must be a number above 0 and below 1, got nan"),
         (["--fakes", "eval"], "--fakes must be one of inference, training"),
     ],
 )

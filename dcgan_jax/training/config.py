@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 from dcgan_jax.data import DATASETS
@@ -11,6 +12,8 @@ from dcgan_jax.optimizers import PRESETS
 from dcgan_jax.paths import PathError, local_path
 from dcgan_jax.state import FAKES
 
+_ADDED = {"stop_at_fid": None}  # fields that runs of earlier revisions lack, and what those runs did
+_HIGH = {"ema": 1}  # upper bounds of numbers that are not integers, which are above 0
 _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
@@ -65,6 +68,9 @@ class TrainConfig:
         None, "steps between evaluations, each with a checkpoint; the best one is kept (default: none)", kind=int
     )
     eval_samples: int = _field(10_000, "images per evaluation")
+    stop_at_fid: float | None = _field(
+        None, "stop when an evaluation has at most this FID; needs --eval-every (default: none)", kind=float
+    )
     devices: int | None = _field(None, "devices that share each batch (default: all)", kind=int, none="all")
     stop_on_collapse: bool = _field(False, "stop when the run has collapsed")
     steps_per_call: int | None = _field(
@@ -75,14 +81,19 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
             kind = field.metadata["kind"]
+            if kind is float and type(value) is int:
+                value = float(value)
+                object.__setattr__(self, field.name, value)
             optional = field.default is None
             if not (type(value) is kind or (optional and value is None)):
                 raise ConfigError(f"{flag} must be {_KINDS[kind]}, got {value!r}")
             low = 0 if field.name == "seed" else 1
             if type(value) is int and not low <= value < 2**31:
                 raise ConfigError(f"{flag} must be between {low} and {2**31 - 1}, got {value}")
-            if isinstance(value, float) and not 0 < value < 1:
-                raise ConfigError(f"{flag} must be above 0 and below 1, got {value}")
+            high = _HIGH.get(field.name, math.inf)
+            if isinstance(value, float) and not 0 < value < high:
+                below = "" if high == math.inf else f" and below {high}"
+                raise ConfigError(f"{flag} must be a number above 0{below}, got {value}")
             choices = field.metadata["choices"]
             if choices and value not in choices:
                 raise ConfigError(f"{flag} must be one of {', '.join(choices)}, got {value!r}")
@@ -111,6 +122,8 @@ class TrainConfig:
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"the config is not JSON ({error})") from error
         names = {field.name for field in dataclasses.fields(cls)}
+        if isinstance(values, dict):
+            values = {**_ADDED, **values}
         if not isinstance(values, dict) or set(values) != names:
             given = set(values) if isinstance(values, dict) else set()
             raise ConfigError(

@@ -94,7 +94,7 @@ def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
     """Train in a run directory that this job has locked, from a saved state or a new one."""
     config, mesh = run.config, data_mesh(run.config.devices)
     state, dataset, key = _place(run, mesh)
-    step, stop_signal, collapsed = int(state.step), None, False
+    step, stop_signal, collapsed, reached = int(state.step), None, False, False
     runner = StepRunner(config, dataset, key, mesh, step)
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(_open_writer(run, dataset, thresholds)) if is_primary() else None
@@ -129,11 +129,13 @@ def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
                     writer.save_checkpoint(state, due.evaluate)
             if writer:
                 writer.reporter.update(step)
-            if stopping:
+            # Good enough. The primary evaluates, and all processes stop.
+            reached = config.stop_at_fid is not None and due.evaluate and broadcast_json(writer and writer.reached)
+            if stopping or reached:
                 break
         if writer:
             writer.finish(step)
-    stopped_by = None if collapsed or step == config.steps else stop_signal
+    stopped_by = None if collapsed or reached or step == config.steps else stop_signal
     return Outcome(local_replica(state), Path(str(config.workdir)), stopped_by, collapsed)
 
 

@@ -8,9 +8,10 @@ models.txt     both networks' layers        lock           the process that uses
 import contextlib
 import errno
 import json
+import math
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,26 @@ def truncate_metrics(path: Path, step: int) -> None:
             if json.loads(line)["step"] <= step:
                 kept.append(line.decode("utf-8-sig") + "\n")
     replace_text(path, "".join(kept))
+
+
+def read_evaluations(run_dir: Path, samples: int) -> list[tuple[float, int]]:
+    """FID and step of each evaluation of ``samples`` images among a run's rows, in their order."""
+    content, found = b"", []
+    with contextlib.suppress(FileNotFoundError):
+        content = (run_dir / "metrics.jsonl").read_bytes()
+    for line in content.splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):  # edited by hand
+            row = json.loads(line)
+            if row["evaluation"]["samples"] == samples:
+                fid = float(row["evaluation"]["scores"]["fid"])
+                if math.isfinite(fid):
+                    found.append((fid, int(row["step"])))
+    return found
+
+
+def best_evaluation(evaluations: list[tuple[float, int]], steps: Iterable[int]) -> int | None:
+    """The step among ``steps`` whose evaluation has the lowest FID, or None."""
+    return min((each for each in evaluations if each[1] in steps), default=(0.0, None))[1]
 
 
 def replace_text(path: Path, text: str) -> None:

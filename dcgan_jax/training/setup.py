@@ -1,6 +1,7 @@
 """What a run is built from: its checked config, its first state and keys, and the table of its layers."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from dcgan_jax.state import GANState, init_state
 from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import data_mesh
-from dcgan_jax.training.run_dir import check_writable, read_config
+from dcgan_jax.training.run_dir import check_writable, read_config, read_evaluations
 
 # These fields decide what a run computes: a resumed run must have them unchanged.
 _IMMUTABLE = ("batch_size", "seed", "dataset", "preset", "dtype", "ema", "fakes")
@@ -41,6 +42,8 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> np.ndarray
       DatasetError: if the data cannot be loaded.
       ClassifierError: if the weights of the digit classifier are damaged.
     """
+    if config.stop_at_fid is not None and config.eval_every is None:
+        raise ConfigError("--stop-at-fid needs evaluations: add --eval-every N")
     if resume:
         _validate_resume(config, run_dir)
     check_writable(run_dir)
@@ -81,6 +84,13 @@ def _validate_resume(config: TrainConfig, run_dir: Path) -> None:
     validate_same(config, f"the checkpoint {checkpoint}", verify_checkpoint(checkpoint).get("settings") or {})
     if done >= config.steps:
         raise ConfigError(f"the run in {run_dir} already has {done} steps: ask for more with --steps")
+    fids = {step: fid for fid, step in read_evaluations(run_dir, config.eval_samples)}
+    last = fids.get(done, math.inf)
+    if config.stop_at_fid is not None and last <= config.stop_at_fid:
+        raise ConfigError(
+            f"the run in {run_dir} already has FID {last:.2f}: ask for less than --stop-at-fid {config.stop_at_fid:g}, "
+            "or for none"
+        )
 
 
 def validate_same(config: TrainConfig, source: str, saved: dict[str, Any]) -> None:

@@ -1,9 +1,6 @@
 """What a run writes and prints: metrics, samples, evaluations, checkpoints, warnings of a collapse."""
 
-import contextlib
 import dataclasses
-import json
-import math
 import signal
 import time
 from collections.abc import Iterable
@@ -25,7 +22,14 @@ from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import data_mesh, local_replica
 from dcgan_jax.training.progress import Reporter, format_duration
-from dcgan_jax.training.run_dir import MetricsFile, replace_text, truncate_metrics, write_config
+from dcgan_jax.training.run_dir import (
+    MetricsFile,
+    best_evaluation,
+    read_evaluations,
+    replace_text,
+    truncate_metrics,
+    write_config,
+)
 from dcgan_jax.training.schedule import is_logged
 from dcgan_jax.training.setup import model_summary
 
@@ -39,6 +43,7 @@ class RunWriter:
 
     Attributes:
       should_stop: whether the run has collapsed and has to stop for it (``--stop-on-collapse``).
+      reached: whether an evaluation of this process has the FID to stop at (``--stop-at-fid``).
       reporter: prints to the terminal.
     """
 
@@ -61,7 +66,7 @@ class RunWriter:
           collapse: the state of the collapse detector, for a run that resumes.
           thresholds: the collapse detector's.
         """
-        self.should_stop = False
+        self.should_stop = self.reached = False
         self._config, self._keys, self._reals = config, keys, reals
         self._run_dir = Path(str(config.workdir))
         self._checkpoints, self._samples = self._run_dir / "checkpoints", self._run_dir / "samples"
@@ -71,7 +76,7 @@ class RunWriter:
         truncate_metrics(self._run_dir / "metrics.jsonl", step)
         digits = config.dataset == "mnist"
         self._detector = CollapseDetector(step, reals / 255, digits, collapse, thresholds)
-        self._best = best_evaluation(self._run_dir, config.eval_samples)
+        self._evaluations = read_evaluations(self._run_dir, config.eval_samples)
         self._rows = MetricsFile(self._run_dir / "metrics.jsonl")
         self._began = time.perf_counter()
         self.reporter = Reporter(config, step)
@@ -128,15 +133,13 @@ class RunWriter:
         """Save a checkpoint, and before it the evaluation if one is due, all rows so far, and the final samples."""
         step = int(state.step)
         if evaluating:
-            row = self._evaluate(state)
-            self._rows.write(row)
-            self._best = min(filter(None, (self._best, _fid(row))), default=None)
+            self._rows.write(self._evaluate(state))
         if step == self._config.steps:
             fakes = sample(self._sampling_state(state), self._keys["fakes"], GRID)
             save_grid(self._run_dir / "fakes.png", jax.device_get(fakes))
         self._rows.sync()
-        best, detector = self._best and self._best[1], self._detector
-        saved = checkpoint_steps(self._checkpoints)
+        saved, detector = checkpoint_steps(self._checkpoints), self._detector
+        best = best_evaluation(self._evaluations, {*saved, step})
         self._save(state, steps_to_keep(saved, step, best, detector.healthy_until, detector.settled_until))
 
     def acknowledge(self, runner: StepRunner, number: signal.Signals) -> None:
@@ -157,6 +160,12 @@ class RunWriter:
                 path = self._checkpoints / str(healthy[0])
                 message = f"the last healthy checkpoint is {path} (evaluate and sample: --checkpoint STEP)"
             print_line(f"collapsed: stopped at step {step:,} without a checkpoint of it; {message}")
+        elif self.reached and step < self._config.steps:
+            fid = self._evaluations[-1][0]
+            print_line(
+                f"reached --stop-at-fid {self._config.stop_at_fid:g} with FID {fid:.2f}: stopped and saved at step "
+                f"{step:,} in {self._run_dir}"
+            )
         elif step == self._config.steps:
             duration = format_duration(time.perf_counter() - self._began)
             print_line(f"done: {step:,} steps, {duration}; samples in {self._samples}")
@@ -206,10 +215,13 @@ class RunWriter:
             print_line(f"warning: the evaluation at step {row['step']:,} failed: {error}")
             return {**row, "evaluation": None}
         scores, floor = evaluation.scores, evaluation.floor
+        trend = _trend(self._evaluations, scores.fid)
         print_line(
             f"{row['step']}: FID {scores.fid:.2f} (real images: {floor.fid:.2f}), precision {scores.precision:.3f} "
-            f"({floor.precision:.3f}), recall {scores.recall:.3f} ({floor.recall:.3f})"
+            f"({floor.precision:.3f}), recall {scores.recall:.3f} ({floor.recall:.3f}){trend}"
         )
+        self._evaluations.append((scores.fid, row["step"]))
+        self.reached = self._config.stop_at_fid is not None and scores.fid <= self._config.stop_at_fid
         return {**row, "evaluation": evaluation.to_json()}
 
 
@@ -224,19 +236,13 @@ def weights_name(config: TrainConfig) -> str:
     return "last" if config.ema is None else f"average {config.ema}"
 
 
-def _fid(row: dict[str, Any]) -> tuple[float, int] | None:
-    evaluation = row.get("evaluation")
-    return (evaluation["scores"]["fid"], row["step"]) if evaluation else None
-
-
-def best_evaluation(run_dir: Path, samples: int) -> tuple[float, int] | None:
-    """The lowest FID of ``samples`` images among a run's rows, and its step, if its checkpoint exists."""
-    saved, found = checkpoint_steps(run_dir / "checkpoints"), []
-    for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError):  # edited by hand
-            row = json.loads(line)
-            if row["evaluation"]["samples"] == samples and row["step"] in saved:
-                fid = float(row["evaluation"]["scores"]["fid"])
-                if math.isfinite(fid):
-                    found.append((fid, int(row["step"])))
-    return min(found, default=None)
+def _trend(before: list[tuple[float, int]], fid: float) -> str:
+    """How an evaluation compares with those before it: whether training longer still helps."""
+    if not before:
+        return ""
+    best, step = min(before)
+    if fid < best:
+        return f"; the best so far, {best:.2f} before"
+    since = len(before) - before.index((best, step))
+    times = "this evaluation" if since == 1 else f"{since} evaluations"
+    return f"; no better for {times} than {best:.2f} at step {step:,}"
