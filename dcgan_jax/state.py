@@ -72,19 +72,22 @@ class EMA(struct.PyTreeNode):
 
     After t updates with x_1 ... x_t it is sum_i decay^(t - i) x_i / sum_i decay^(t - i): an average from zero with
     its bias divided out, as in Adam (Kingma and Ba, arXiv:1412.6980). Before the first update it is the initial
-    network.
+    network. With a ramp its half-life is at most that share of the t updates, so that an early average is of recent
+    networks alone.
 
     Attributes:
       count: updates so far, an int32 scalar.
       params: the averaged parameters.
       batch_stats: the averaged statistics; leaves that are not floating point are the newest.
       decay: in [0, 1). Static.
+      ramp: above 0, 0.05 in StyleGAN3 (Karras et al., arXiv:2106.12423), or None. Static.
     """
 
     count: jax.Array
     params: Any
     batch_stats: Any
     decay: float = struct.field(pytree_node=False)
+    ramp: float | None = struct.field(pytree_node=False, default=None)
 
     def update(self, network: NetworkState) -> "EMA":
         """The average with ``network`` as the newest term."""
@@ -103,8 +106,14 @@ class EMA(struct.PyTreeNode):
         return self.replace(count=count, params=params, batch_stats=batch_stats)
 
     def _share(self, count: jax.Array) -> jax.Array | float:
-        """The newest term's, (1 - decay) / (1 - decay^count); expm1 keeps its digits while decay^count is near 1."""
-        return (1 - self.decay) / -jnp.expm1(count * math.log(self.decay)) if self.decay else 1.0
+        """The newest term's, (1 - decay) / (1 - decay^count); expm1 keeps its digits while decay^count is near 1.
+
+        With a ramp at least 1 - 2^(-1 / half-life).
+        """
+        if not self.decay:
+            return 1.0
+        share = (1 - self.decay) / -jnp.expm1(count * math.log(self.decay))
+        return share if self.ramp is None else jnp.maximum(share, -jnp.expm1(-math.log(2) / (self.ramp * count)))
 
 
 def uniform_noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -170,6 +179,7 @@ def init_state(
     discriminator_tx: optax.GradientTransformation | None = None,
     latent_size: int = 100,
     ema: float | None = None,
+    ema_ramp: float | None = None,
     fakes: str = "inference",
     losses: Losses = CROSS_ENTROPY,
     noise: Callable[[jax.Array, tuple[int, ...]], jax.Array] = uniform_noise,
@@ -190,6 +200,7 @@ def init_state(
       discriminator_tx: likewise.
       latent_size: dimensions of the noise; the tutorial's 100.
       ema: keep a moving average of the generator with this decay, in [0, 1); None keeps none.
+      ema_ramp: the largest half-life of the average as a share of the updates so far, above 0; see `EMA`.
       fakes: the generator's mode for the fakes of the discriminator's update, ``inference`` or ``training``.
       losses: what the two networks minimise; the tutorial's cross-entropies if left out.
       noise: a function of a key and of a shape (n, latent_size) that draws what the generator makes images of, in
@@ -198,8 +209,8 @@ def init_state(
         ``d_`` and ``g_`` before their names.
 
     Raises:
-      ValueError: if ``ema``, ``fakes`` or ``latent_size`` is none of these, or a network's output has another shape, or
-        draws random numbers in inference mode.
+      ValueError: if ``ema``, ``ema_ramp``, ``fakes`` or ``latent_size`` is none of these, or a network's output has
+        another shape, or draws random numbers in inference mode.
       TypeError: if a network is not a Linen module, an optimizer not an Optax transformation, or an output not floating
         point.
     """
@@ -207,6 +218,8 @@ def init_state(
         raise ValueError(f"latent_size must be an integer of at least 1, got {latent_size!r}")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be in [0, 1), got {ema}")
+    if ema_ramp is not None and not (ema is not None and 0 < ema_ramp < math.inf):
+        raise ValueError(f"ema_ramp must be above 0, and with an ema, got {ema_ramp} and {ema}")
     if fakes not in FAKES:
         raise ValueError(f"fakes must be one of {', '.join(FAKES)}, got {fakes!r}")
     generator = Generator() if generator is None else generator
@@ -233,7 +246,7 @@ def init_state(
     average = None
     if ema is not None:  # copies: a caller who donates the state may not donate a buffer twice
         params, batch_stats = jax.tree.map(jnp.copy, (network.params, network.batch_stats))
-        average = EMA(jnp.zeros((), jnp.int32), params, batch_stats, ema)
+        average = EMA(jnp.zeros((), jnp.int32), params, batch_stats, ema, ema_ramp)
     return GANState(
         step=jnp.zeros((), jnp.int32),
         generator=network,

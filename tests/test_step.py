@@ -270,6 +270,25 @@ def test_average_is_the_mean_without_bias(decay, small_images, key):
     assert_close((generator.params, generator.batch_stats), expected, 1e-6)
 
 
+@pytest.mark.parametrize("ramp", [0.05, 1.0, 100.0])
+def test_half_life_of_an_average_with_a_ramp(ramp, small_images, key):
+    """It is the ramp's share of the updates so far, unless the average without a ramp is of newer networks."""
+    state, mean, decay = small_gan(jax.random.key(1), ema=0.9, ema_ramp=ramp), 0.0, 0.9
+    for i in range(6):
+        state, _ = quick_step(state, small_images, jax.random.fold_in(key, i))
+        new = np.float64(state.generator.params["Dense_0"]["kernel"])
+        without, half_life = (1 - decay) / (1 - decay ** (i + 1)), ramp * (i + 1)
+        share = max(without, 1 - 0.5 ** (1 / half_life))
+        mean = mean + share * (new - mean)
+    assert_close(averaged(state).generator.params["Dense_0"]["kernel"], mean, 1e-6)
+
+
+@pytest.mark.parametrize(("ema", "ramp"), [(0.9, 0.0), (0.9, -1.0), (0.9, float("nan")), (None, 0.05)])
+def test_ramp_out_of_range_is_refused(ema, ramp):
+    with pytest.raises(ValueError, match="ema_ramp must be above 0"):
+        small_gan(jax.random.key(1), ema=ema, ema_ramp=ramp)
+
+
 def test_average_changes_nothing_in_training(small_state, small_images, key):
     """And a state without one has no leaf for it."""
     state = small_gan(jax.random.key(1), ema=0.9)
