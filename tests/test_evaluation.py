@@ -295,7 +295,8 @@ def test_evaluate_reports_errors_in_one_line(finished, tmp_path, capsys):
     (tmp_path / "text.npy").write_text("no array")
     np.save(tmp_path / "objects.npy", np.array([{}, None]))
     for argv, message in [
-        ([tmp_path / "nowhere"], "holds no readable config.json"),
+        ([tmp_path / "nowhere"], "nowhere: it does not exist"),
+        ([tmp_path], "holds no readable config.json"),
         ([run_dir, "--checkpoint", 7], "has no checkpoint 7 to read: it has"),
         ([run_dir, "--samples", 128], "--samples must be 129 to 60000, got 128"),
         ([run_dir, "--samples", "many"], "invalid int value: 'many'"),

@@ -642,7 +642,7 @@ def test_bad_export_or_import_is_one_line(finished, keras_weights, tmp_path, cap
         (["export", folder, "--format", "onnx", "--out", tmp_path / "there.onnx"], "already exists"),
         (["export", folder, "--format", "onnx", "--out", tmp_path / "g.h5"], "--out must end in .onnx"),
         (["export", folder, "--format", "stablehlo", "--checkpoint", 7], "has no checkpoint 7"),
-        (["export", tmp_path / "nowhere", "--format", "stablehlo"], "holds no readable config.json"),
+        (["export", tmp_path / "nowhere", "--format", "stablehlo"], "nowhere: it does not exist"),
         (["import", tmp_path / "none.safetensors"], "cannot read"),
         (["import", tmp_path / "none.weights.h5"], "cannot read"),
         (["import", tmp_path / "text.safetensors"], "cannot read"),

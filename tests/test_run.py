@@ -75,7 +75,7 @@ def test_load_run_refuses_what_is_missing(run_dir, tmp_path):
     bare.mkdir()
     shutil.copy(run_dir / "config.json", bare)
     for folder, step, message in (
-        (tmp_path / "absent", None, "there is no run in .*absent: it holds no readable config.json"),
+        (tmp_path / "absent", None, "there is no run in .*absent: it does not exist"),
         (run_dir / "checkpoints", None, "there is no run in .*checkpoints"),
         (run_dir / "config.json", None, "there is no run in .*config.json"),
         (bare, None, "the run in .*bare has no checkpoint to read: it has none yet"),

@@ -136,7 +136,8 @@ def read_config(run_dir: Path) -> TrainConfig:
     try:
         text = (run_dir / "config.json").read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError) as error:
-        raise RunDirError(f"there is no run in {run_dir}: it holds no readable config.json") from error
+        reason = "holds no readable config.json" if os.path.lexists(run_dir) else "does not exist"
+        raise RunDirError(f"there is no run in {run_dir}: it {reason}") from error
     except OSError as error:
         raise RunDirError(f"cannot read {run_dir / 'config.json'} ({error.strerror})") from error
     try:
