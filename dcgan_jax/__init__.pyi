@@ -12,7 +12,7 @@ from .interop import (
 )
 from .losses import Losses, discriminator_loss, generator_loss
 from .models import Discriminator, Generator
-from .optimizers import preset, rmsprop
+from .optimizers import muon, preset, rmsprop
 from .sampling import generate, sample
 from .state import GANState, NetworkState, Update, averaged, init_state
 from .step import discriminator_step, generator_step, train_step
@@ -45,6 +45,7 @@ __all__ = [
     "load_dataset",
     "load_labels",
     "load_run",
+    "muon",
     "preset",
     "rmsprop",
     "sample",

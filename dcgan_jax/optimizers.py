@@ -1,20 +1,19 @@
-"""RMSprop as Keras defines it, as an Optax transformation, and the tutorial's published settings."""
+"""Optimizers as Optax transformations: RMSprop as Keras defines it, Muon, and the tutorial's published settings."""
 
 import dataclasses
 import functools
-import types
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.core import Tracer
 from jax.typing import DTypeLike
 
 from dcgan_jax.pinning import at_least_float32
 
 Scalar = float | jax.Array
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # K. Jordan's coefficients; five iterations give values from 0.7 to 1.2
+_EPS = 1e-8  # of Muon
 
 
 class RMSpropState(NamedTuple):
@@ -111,67 +110,100 @@ def _sqrt(v: jax.Array) -> jax.Array:
     return jnp.where(zero, jnp.zeros_like(v), jnp.sqrt(jnp.where(zero, jnp.ones_like(v), v)))
 
 
-def by_value(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same transformation, equal to every other that was built alike.
+class MuonState(NamedTuple):
+    """``count``: updates done, an int32 scalar. ``mu``: the momentum. ``nu``: of vectors the mean of squares."""
 
-    Optax's transformations are closures, which Python compares by identity: two states with separately built ones would
-    not combine under ``jax.tree.map``, and would each compile the step.
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # Optax's name for it
+    mu: optax.Updates
+    nu: optax.Updates
+
+
+def muon(
+    learning_rate: Scalar | optax.Schedule,
+    momentum: float = 0.5,
+    *,
+    vector_rate: Scalar = 1e-3,
+    b2: float = 0.99,
+) -> optax.GradientTransformation:
+    """Muon for kernels, and Adam for biases and scales.
+
+    A kernel [..., inputs, outputs] is taken as a matrix of as many rows as it has inputs at all places. With its
+    gradient g in update t = 1, 2, ..., element by element::
+
+        mu   <- momentum mu + (1 - momentum) g                                   mu = 0 at first
+        m     = momentum mu / (1 - momentum^(t + 1)) + (1 - momentum) g / (1 - momentum^t)     (Nesterov)
+        step  = -learning_rate * sqrt(max(1, outputs / inputs)) * orthogonal(m)
+
+    ``orthogonal(m)`` has the singular vectors of m, and singular values near 1 for all of them. A gradient of a deep
+    layer lies in a few directions; the rule moves the others as far. What has fewer than two axes moves by Adam with
+    Nesterov's momentum, at ``vector_rate``.
+
+    Args:
+      learning_rate: a positive number, or an Optax schedule of the update's number: the largest change of a layer's
+        output, as a share of its input, in one step.
+      momentum: in [0, 1). Low, as in most GANs: the loss of one network changes with every step of the other.
+      vector_rate: Adam's learning rate where ``learning_rate`` is a number; with a schedule the ratio of the two stays
+        what it is at the schedule's start.
+      b2: Adam's decay of the mean of squares, in [0, 1).
+
+    References:
+      Jordan and others, Muon: An optimizer for hidden layers (2024); Bernstein and Newhouse, arXiv:2409.20325;
+      ``optax.contrib.muon``, which gives the same steps.
     """
-    extra = isinstance(tx, optax.GradientTransformationExtraArgs)
-    return (_ExtraArgsByValue if extra else _ByValue)(tx.init, tx.update)
+    rule = _Muon(learning_rate, momentum, vector_rate, b2)
+    return optax.GradientTransformationExtraArgs(_init_muon, rule)  # pyright: ignore[reportArgumentType]
 
 
-class _Comparison:
-    """Equality and hash of a pair of functions by their code and what they close over."""
-
-    def _value(self) -> Any:
-        if "_cached" not in self.__dict__:
-            self.__dict__["_cached"] = _value(tuple(self), ())  # pyright: ignore[reportArgumentType]
-        return self.__dict__["_cached"]
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, _Comparison) and self._value() == other._value())
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash(self._value())
-
-    def __getstate__(self) -> None:
-        """Nothing: what is cached may hold what cannot be pickled."""
+def _init_muon(params: optax.Params) -> MuonState:
+    nu = jax.tree.map(lambda x: jnp.zeros(x.shape if x.ndim < 2 else (), x.dtype), params)
+    return MuonState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params), nu)
 
 
-class _ByValue(_Comparison, optax.GradientTransformation):
-    pass
+@dataclasses.dataclass(frozen=True)
+class _Muon:
+    """The update of `muon`: a class and not a closure, so that equal ones are equal, and can be pickled."""
+
+    learning_rate: Scalar | optax.Schedule
+    momentum: float
+    vector_rate: Scalar
+    b2: float
+
+    def __call__(
+        self, updates: optax.Updates, state: MuonState, params: optax.Params | None = None, **extra_args: Any
+    ) -> tuple[optax.Updates, MuonState]:
+        del params, extra_args
+        b1, b2 = self.momentum, self.b2
+        rate, vector_rate = self.learning_rate, self.vector_rate
+        if callable(rate):
+            vector_rate, rate = vector_rate * rate(state.count) / rate(0), rate(state.count)
+        count = jnp.asarray(optax.safe_increment(state.count))
+        mu = jax.tree.map(lambda g, m: b1 * m + (1 - b1) * g, updates, state.mu)
+        nu = jax.tree.map(lambda g, v: b2 * v + (1 - b2) * jnp.square(g) if g.ndim < 2 else v, updates, state.nu)
+
+        def step(g: jax.Array, m: jax.Array, v: jax.Array) -> jax.Array:
+            wide = at_least_float32(g.dtype)
+            t, g32, m32 = count.astype(wide), g.astype(wide), m.astype(wide)
+            direction = b1 * m32 / (1 - b1 ** (t + 1)) + (1 - b1) * g32 / (1 - b1**t)
+            if g.ndim < 2:
+                size = jnp.sqrt(v.astype(wide) / (1 - b2**t)) + _EPS
+                return jnp.asarray(-jnp.asarray(vector_rate, wide) * direction / size, g.dtype)
+            return jnp.asarray(-jnp.asarray(rate, wide) * _orthogonal(direction), g.dtype)
+
+        return jax.tree.map(step, updates, mu, nu), MuonState(count, mu, nu)
 
 
-class _ExtraArgsByValue(_Comparison, optax.GradientTransformationExtraArgs):
-    pass
-
-
-def _value(x: Any, outer: tuple[int, ...]) -> Any:
-    """What ``x`` is compared by, hashable; ``outer`` are the functions that contain it."""
-    inner = (*outer, id(x))
-    if isinstance(x, types.FunctionType) and id(x) not in outer:
-        cells = [cell.cell_contents for cell in x.__closure__ or ()]
-        return x.__code__, _value((cells, x.__defaults__, x.__kwdefaults__), inner)
-    if isinstance(x, functools.partial):
-        return functools.partial, _value((x.func, x.args, x.keywords), inner)
-    if isinstance(x, types.MethodType):
-        return x.__func__, type(x.__self__), _value(getattr(x.__self__, "__dict__", {}), inner)
-    if isinstance(x, dict):
-        return dict, frozenset((key, _value(each, inner)) for key, each in x.items())
-    if isinstance(x, list | tuple):
-        return type(x), *(_value(each, inner) for each in x)
-    if isinstance(x, np.ndarray | jax.Array) and not isinstance(x, Tracer):
-        array = np.asarray(x)
-        return array.dtype, array.shape, array.tobytes()
-    try:
-        hash(x)
-    except TypeError:
-        return type(x), id(x)
-    return type(x), x  # 1, 1.0 and True are equal
+def _orthogonal(kernel: jax.Array) -> jax.Array:
+    """The matrix of a kernel with its singular values near sqrt(max(1, outputs / inputs)), in the kernel's shape."""
+    x = kernel.reshape(-1, kernel.shape[-1])  # [inputs, outputs]
+    inputs, outputs = x.shape
+    x = x.T if inputs > outputs else x  # the fewer rows, the smaller the products
+    x = x / (jnp.sqrt(jnp.square(x).sum()) + _EPS)
+    c1, c3, c5 = _NEWTON_SCHULZ
+    for _ in range(5):  # x <- c1 x + c3 (x x^T) x + c5 (x x^T)^2 x
+        square = x @ x.T
+        x = c1 * x + (c3 * square + c5 * (square @ square)) @ x
+    x = x.T if inputs > outputs else x
+    return (max(1, outputs / inputs) ** 0.5 * x).reshape(kernel.shape)
 
 
 class Preset(NamedTuple):

@@ -13,9 +13,10 @@ import optax
 from flax import struct
 from flax.errors import InvalidRngError
 
+from dcgan_jax.by_value import by_value
 from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.models import Discriminator, Generator
-from dcgan_jax.optimizers import by_value, preset
+from dcgan_jax.optimizers import preset
 from dcgan_jax.pinning import at_least_float32, flax_defaults, pin_key
 
 FAKES = ("inference", "training")  # the generator's modes for the fakes of the discriminator's update

@@ -1,0 +1,73 @@
+"""Optax transformations that are equal if they were built alike."""
+
+import functools
+import types
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.core import Tracer
+
+
+def by_value(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same transformation, equal to every other that was built alike.
+
+    Optax's transformations are closures, which Python compares by identity: two states with separately built ones would
+    not combine under ``jax.tree.map``, and would each compile the step.
+    """
+    extra = isinstance(tx, optax.GradientTransformationExtraArgs)
+    return (_ExtraArgsByValue if extra else _ByValue)(tx.init, tx.update)
+
+
+class _Comparison:
+    """Equality and hash of a pair of functions by their code and what they close over."""
+
+    def _value(self) -> Any:
+        if "_cached" not in self.__dict__:
+            self.__dict__["_cached"] = _value(tuple(self), ())  # pyright: ignore[reportArgumentType]
+        return self.__dict__["_cached"]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, _Comparison) and self._value() == other._value())
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._value())
+
+    def __getstate__(self) -> None:
+        """Nothing: what is cached may hold what cannot be pickled."""
+
+
+class _ByValue(_Comparison, optax.GradientTransformation):
+    pass
+
+
+class _ExtraArgsByValue(_Comparison, optax.GradientTransformationExtraArgs):
+    pass
+
+
+def _value(x: Any, outer: tuple[int, ...]) -> Any:
+    """What ``x`` is compared by, hashable; ``outer`` are the functions that contain it."""
+    inner = (*outer, id(x))
+    if isinstance(x, types.FunctionType) and id(x) not in outer:
+        cells = [cell.cell_contents for cell in x.__closure__ or ()]
+        return x.__code__, _value((cells, x.__defaults__, x.__kwdefaults__), inner)
+    if isinstance(x, functools.partial):
+        return functools.partial, _value((x.func, x.args, x.keywords), inner)
+    if isinstance(x, types.MethodType):
+        return x.__func__, type(x.__self__), _value(getattr(x.__self__, "__dict__", {}), inner)
+    if isinstance(x, dict):
+        return dict, frozenset((key, _value(each, inner)) for key, each in x.items())
+    if isinstance(x, list | tuple):
+        return type(x), *(_value(each, inner) for each in x)
+    if isinstance(x, np.ndarray | jax.Array) and not isinstance(x, Tracer):
+        array = np.asarray(x)
+        return array.dtype, array.shape, array.tobytes()
+    try:
+        hash(x)
+    except TypeError:
+        return type(x), id(x)
+    return type(x), x  # 1, 1.0 and True are equal

@@ -1,0 +1,107 @@
+"""Muon: Optax's steps, orthogonal ones, and the same contracts as `rmsprop`."""
+
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optax.contrib
+import pytest
+from helpers import assert_close, assert_same_bits, small_gan
+
+from dcgan_jax import muon, train_step
+
+SHAPES = {"wide": (3, 40), "tall": (5, 5, 2, 7), "column": (30, 1), "bias": (7,), "scale": ()}
+
+
+def tree(seed):
+    keys = jax.random.split(jax.random.key(seed), len(SHAPES))
+    return {name: jax.random.normal(key, shape) for key, (name, shape) in zip(keys, SHAPES.items(), strict=True)}
+
+
+def steps(tx, n=4):
+    """Parameters after n updates along random gradients."""
+    params = tree(0)
+    state, update = tx.init(params), jax.jit(tx.update)
+    for seed in range(1, n + 1):
+        updates, state = update(tree(seed), state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_steps_are_optaxs(momentum):
+    def dimensions(params):
+        axes = optax.contrib.MuonDimensionNumbers
+        return jax.tree.map(lambda x: axes(tuple(range(x.ndim - 1)), (x.ndim - 1,)) if x.ndim > 1 else None, params)
+
+    ours = steps(muon(0.02, momentum, vector_rate=1e-3, b2=0.99))
+    kernels = optax.contrib.muon(0.02, beta=momentum, muon_weight_dimension_numbers=dimensions)
+    vectors = optax.nadam(1e-3, b1=momentum, b2=0.99)
+    theirs, others = steps(kernels), steps(vectors)
+    # Five iterations, each of which may multiply a rounding error of 2^-24 by its slope at zero, 3.4.
+    tolerance = 2**-24 * 3.4445**5
+    for name, value in ours.items():
+        assert_close(value, (theirs if value.ndim > 1 else others)[name], tolerance)
+
+
+def test_singular_values_of_a_step_are_near_1():
+    updates, _ = muon(1.0).update(tree(1), muon(1.0).init(tree(0)), None)
+    for name, largest in (("wide", (40 / 3) ** 0.5), ("tall", 1.0), ("column", 1.0)):
+        matrix = np.asarray(updates[name]).reshape(-1, SHAPES[name][-1])
+        values = np.linalg.svd(matrix, compute_uv=False) / largest
+        assert (values > 0.6).all(), name
+        assert (values < 1.25).all(), name
+
+
+def test_a_gradient_of_zero_moves_nothing():
+    zeros = jax.tree.map(jnp.zeros_like, tree(0))
+    updates, _ = muon(0.02).update(zeros, muon(0.02).init(zeros), None)
+    assert_same_bits(jax.tree.map(jnp.abs, updates), zeros)
+
+
+def test_schedule_scales_both_rates():
+    halved = muon(lambda count: 0.02 / 2.0**count, vector_rate=1e-3)
+    state, rates = halved.init(tree(0)), []
+    same = muon(0.02, vector_rate=1e-3)
+    same_state = same.init(tree(0))
+    for seed in range(1, 4):
+        updates, state = halved.update(tree(seed), state, None)
+        expected, same_state = same.update(tree(seed), same_state, None)
+        rates.append({name: float(jnp.abs(updates[name]).sum() / jnp.abs(expected[name]).sum()) for name in SHAPES})
+    for i, row in enumerate(rates):
+        assert row == pytest.approx(dict.fromkeys(SHAPES, 0.5**i), rel=1e-5)
+
+
+def test_equal_ones_share_a_program_and_pickle(small_images, key):
+    def build():
+        return small_gan(key, generator_tx=muon(0.01), discriminator_tx=muon(0.02, 0.9))
+
+    state, programs = build(), train_step._cache_size()
+    first, _ = train_step(state, small_images, key)
+    second, _ = train_step(build(), small_images, key)
+    assert train_step._cache_size() <= programs + 1
+    assert_same_bits(first, second)
+    assert_same_bits(train_step(pickle.loads(pickle.dumps(state)), small_images, key)[0], first)
+
+
+def test_settings_change_no_bit():
+    params, gradients = tree(0), tree(1)
+    tx, jitted = muon(0.02), jax.jit(muon(0.02).update)
+    expected = jitted(gradients, tx.init(params), params)
+    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        assert_same_bits(jitted(gradients, tx.init(params), params), expected)
+
+
+def test_population_of_rates(small_images, key):
+    """Under vmap, and with a rate that is traced."""
+
+    def trained(rate):
+        state = small_gan(key, discriminator_tx=optax.inject_hyperparams(muon)(learning_rate=rate))
+        return train_step(state, small_images, key)[0].discriminator.params
+
+    rates = jnp.array([0.01, 0.04])
+    together = jax.vmap(trained)(rates)
+    alone = trained(rates[1])
+    assert_close(jax.tree.map(lambda x: x[1], together), alone, 1e-5)
