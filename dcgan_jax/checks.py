@@ -13,7 +13,19 @@ from dcgan_jax.sampling import sample
 from dcgan_jax.state import GANState
 
 _BATCH = 16  # enough that logits of one sign are no accident
+_DIM = 1 / 8  # of white: real images that are nowhere brighter are on another scale
 _SCALES = (1.0, -10.0, 1e3)  # of the images that a discriminator is given: logits grow with them, probabilities do not
+
+
+def scale_remedy(low: float, high: float) -> str:
+    """What to do with images whose values are from ``low`` to ``high`` and should be in [0, 1]."""
+    if -1.1 <= low < -0.9 and high <= 1.1:
+        return "add 1 and divide by 2"
+    if low >= -0.1 and high <= 1.1:
+        return "clip them to [0, 1]"
+    if low >= 0 and 128 < high <= 256:
+        return "divide by 255, or pass uint8"
+    return "scale them so that black is 0 and white is 1"
 
 
 def check_images(images: ArrayLike, like: tuple[int, ...] | None = None) -> None:
@@ -26,15 +38,16 @@ def check_images(images: ArrayLike, like: tuple[int, ...] | None = None) -> None
     Raises:
       TypeError: if they are neither uint8 nor floating point.
       ValueError: if they have another shape, are not finite, or are not in [0, 255] (uint8) or [0, 1] (floating point);
-        also if their values are all 0 or 1 of 255.
+        also if all their values are below an eighth of white, or the same.
     """
     images = np.asarray(images)
     if images.ndim != 4 or not len(images) or (like is not None and images.shape[1:] != tuple(like)):
         expected = "[N, H, W, C]" if like is None else f"[N, {', '.join(map(str, like))}]"
         raise ValueError(f"real images must be {expected} with N at least 1, got {list(images.shape)}")
     if images.dtype == np.uint8:
-        if images.max() <= 1:
-            raise ValueError("uint8 images must be in [0, 255], got none above 1: multiply by 255, or pass floats")
+        if (high := int(images.max())) < _DIM * 255:
+            raise ValueError(f"uint8 images must be in [0, 255], got none above {high}: scale them, or pass floats")
+        _check_not_constant(images)
         return
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise TypeError(f"real images must be uint8 or floating point in [0, 1], got {images.dtype}")
@@ -42,8 +55,17 @@ def check_images(images: ArrayLike, like: tuple[int, ...] | None = None) -> None
     if not np.isfinite([low, high]).all():
         raise ValueError("real images must be finite, got NaN or infinity")
     if not 0 <= low <= high <= 1:
-        remedy = "add 1 and divide by 2" if low < 0 and high <= 1 else "divide by 255, or pass uint8"
-        raise ValueError(f"floating-point images must be in [0, 1], got {low:.3g} to {high:.3g}: {remedy}")
+        raise ValueError(
+            f"floating-point images must be in [0, 1], got {low:.6g} to {high:.6g}: {scale_remedy(low, high)}"
+        )
+    if high < _DIM:
+        raise ValueError(f"floating-point images must be in [0, 1], got none above {high:.3g}: were they scaled twice?")
+    _check_not_constant(images)
+
+
+def _check_not_constant(images: np.ndarray) -> None:
+    if (images == images.flat[0]).all():
+        raise ValueError(f"all pixels of the real images are the same, {images.flat[0]}: there is nothing to learn")
 
 
 def check_state(state: GANState, images: ArrayLike | None = None) -> None:
@@ -70,12 +92,21 @@ def check_state(state: GANState, images: ArrayLike | None = None) -> None:
     if not 0 <= low <= high <= 1:  # NaN too
         remedy = "end it in a sigmoid" + (", or (tanh + 1) / 2" if low >= -1 and high <= 1 else "")
         raise ValueError(f"the generator's images must be in [0, 1], got {low:.3g} to {high:.3g}: {remedy}")
+    if low == high:
+        raise ValueError(
+            f"the generator's images are {low:.3g} everywhere, and it has no gradient: a softmax over one channel is "
+            "always 1"
+        )
     if images is not None:
         check_images(images, fakes.shape[1:])
     noise = np.asarray(jax.random.uniform(seed_key(1), fakes.shape), np.float32)
     infer = jax.jit(state.discriminator.infer)
     logits = np.concatenate([np.asarray(infer(scale * noise), np.float32) for scale in _SCALES])
     low, high = float(logits.min()), float(logits.max())
+    if low == high == 1:
+        raise ValueError(
+            "the discriminator returns 1 for every image: it must return logits, so remove the softmax at its end"
+        )
     if 0 <= low < high <= 1:
         raise ValueError(
             f"the discriminator's outputs are all in [0, 1] ({low:.3g} to {high:.3g}), as probabilities are: it must "

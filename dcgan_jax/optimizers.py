@@ -2,11 +2,14 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.core import Tracer
 from jax.typing import DTypeLike
 
 from dcgan_jax.pinning import at_least_float32
@@ -54,11 +57,31 @@ def rmsprop(
     Returns:
       An `optax.GradientTransformation`. Numbers may be traced, as ``optax.inject_hyperparams`` does.
 
+    Raises:
+      ValueError: if a number that is not traced is out of its range; a rate of 0 moves nothing, and is taken.
+      TypeError: if it is no number.
+
     References:
       Hinton, Neural Networks for Machine Learning, lecture 6e; ``keras.optimizers.RMSprop``.
     """
+    _check_numbers(learning_rate=learning_rate, decay=decay, eps=eps)
+    if clip is not None:
+        _check_numbers(clip=clip)
+        if not isinstance(clip, Tracer) and not clip > 0:
+            raise ValueError(f"clip must be above 0, got {clip}")
     rule = _RMSprop(learning_rate, decay, clip, eps, eps_in_sqrt)
     return optax.GradientTransformationExtraArgs(_init, rule)  # pyright: ignore[reportArgumentType]
+
+
+def _check_numbers(below: float = math.inf, **values: Any) -> None:
+    """Raises: ValueError or TypeError unless each is a number in [0, below), a schedule, or traced."""
+    for name, value in values.items():
+        if callable(value) or isinstance(value, Tracer):
+            continue
+        if isinstance(value, bool | str) or not np.issubdtype(np.asarray(value).dtype, np.number):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+        if not ((np.asarray(value) >= 0) & (np.asarray(value) < below)).all():
+            raise ValueError(f"{name} must be at least 0 and below {below}, got {value}")
 
 
 def _init(params: optax.Params) -> RMSpropState:
@@ -150,6 +173,8 @@ def muon(
       Jordan and others, Muon: An optimizer for hidden layers (2024); Bernstein and Newhouse, arXiv:2409.20325;
       ``optax.contrib.muon``, which gives the same steps.
     """
+    _check_numbers(learning_rate=learning_rate, vector_rate=vector_rate)
+    _check_numbers(below=1.0, momentum=momentum, b2=b2)
     rule = _Muon(learning_rate, momentum, vector_rate, b2)
     return optax.GradientTransformationExtraArgs(_init_muon, rule)  # pyright: ignore[reportArgumentType]
 

@@ -223,6 +223,8 @@ def init_state(
         raise ValueError(f"ema_ramp must be above 0, and with an ema, got {ema_ramp} and {ema}")
     if fakes not in FAKES:
         raise ValueError(f"fakes must be one of {', '.join(FAKES)}, got {fakes!r}")
+    if not isinstance(losses, Losses):
+        raise TypeError(f"losses must be a Losses(discriminator, generator), got {losses!r}")
     generator = Generator() if generator is None else generator
     discriminator = Discriminator() if discriminator is None else discriminator
     tutorial = preset("tutorial")

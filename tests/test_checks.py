@@ -97,6 +97,33 @@ def test_check_state_names_the_mistake(modules, message):
         check_state(gan(**modules))
 
 
+def test_check_state_names_a_softmax_over_one_output():
+    with pytest.raises(ValueError, match="returns 1 for every image: .* remove the softmax at its end"):
+        check_state(gan(discriminator=Discriminating(last=nn.softmax)))
+    with pytest.raises(ValueError, match="images are 1 everywhere"):
+        check_state(gan(generator=Generating(last=lambda x: jnp.ones_like(x))))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"learning_rate": -1e-3}, "learning_rate must be at least 0 and below inf, got -0.001"),
+        ({"learning_rate": float("nan")}, "learning_rate must be at least 0 and below inf, got nan"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number, got 'fast'"),
+        ({"learning_rate": 1e-3, "decay": -1}, "decay must be at least 0 and below inf, got -1"),
+        ({"learning_rate": 1e-3, "clip": 0}, "clip must be above 0, got 0"),
+    ],
+)
+def test_numbers_of_an_optimizer_are_checked(arguments, error):
+    with pytest.raises((ValueError, TypeError), match=error):
+        rmsprop(**arguments)
+
+
+def test_losses_of_another_kind_are_refused():
+    with pytest.raises(TypeError, match="losses must be a Losses"):
+        gan(losses=None)
+
+
 def test_check_state_accepts_what_is_right(small_state, small_images, digits):
     """Untrained and trained, the images of a state's shape, and a discriminator that starts from zero."""
     check_state(small_state)
@@ -118,7 +145,14 @@ def test_check_state_accepts_what_is_right(small_state, small_images, digits):
     [
         (lambda x: x / 127.5 - 1, ValueError, "must be in [0, 1], got -1 to 1: add 1 and divide by 2"),
         (lambda x: x.astype(np.float32), ValueError, "must be in [0, 1], got 0 to 255: divide by 255"),
-        (lambda x: (x > 127).astype(np.uint8), ValueError, "must be in [0, 255], got none above 1: multiply by 255"),
+        (lambda x: x / 255 - 0.5, ValueError, "got -0.5 to 0.5: scale them so that black is 0 and white is 1"),
+        (lambda x: (x / 255 - 0.13) / 0.31, ValueError, "got -0.419355 to 2.80645: scale them so that black is 0"),
+        (lambda x: x / 254.97, ValueError, "got 0 to 1.00012: clip them to [0, 1]"),
+        (lambda x: x / 255 / 255, ValueError, "got none above 0.00392: were they scaled twice?"),
+        (lambda x: x * 0.0 + 0.5, ValueError, "all pixels of the real images are the same, 0.5"),
+        (lambda x: x // 255 * 0 + 255, ValueError, "all pixels of the real images are the same, 255"),
+        (lambda x: (x > 127).astype(np.uint8), ValueError, "must be in [0, 255], got none above 1: scale them"),
+        (lambda x: x // 17, ValueError, "must be in [0, 255], got none above 15: scale them"),
         (lambda x: x / 255 * np.nan, ValueError, "got NaN or infinity"),
         (lambda x: x.astype(np.int32), TypeError, "must be uint8 or floating point in [0, 1], got int32"),
         (lambda x: x > 127, TypeError, "got bool"),
@@ -141,15 +175,19 @@ def test_check_images_accepts_what_is_right(mnist):
     ("change", "message"),
     [
         (lambda x: (x > 127).astype(np.uint8), "no pixel is above 1 of 255"),
+        (lambda x: x // 17, "no pixel is above 15 of 255"),
+        (lambda x: x // 2, "no pixel is above 127 of 255"),
+        (lambda x: (x / 127.5 - 1).astype(np.int8).astype(np.uint8), "images in [-1, 1] wrap around so"),
+        (lambda x: x / 255 - 0.5, "got values from -0.5 to 0.5: scale them so that black is 0 and white is 1"),
         (lambda x: x / 255 / 255, "no pixel is above 1 of 255"),
         (lambda x: 255 - x, "digits must be white on black; subtract them from 255"),
         (lambda x: 1 - x / 255, "digits must be white on black; subtract them from 255"),
         (lambda x: ((x / 127.5 - 1) * 255).astype(np.int16).astype(np.uint8), "the background is 1 and not 0"),
         (lambda x: ((x / 127.5 - 1) * 127.5).astype(np.int16).astype(np.uint8), "the background is 129 and not 0"),
-        (lambda x: (x / 127.5 - 1).astype(np.int16).astype(np.uint8), "digits must be white on black"),
+        (lambda x: (x / 127.5 - 1).astype(np.int16).astype(np.uint8), "images in [-1, 1] wrap around so"),
         (lambda x: x // 2 + 64, "the background is 64 and not 0"),
         (lambda x: x / 127.5 - 1, "got values from -1 to 1: add 1 and divide by 2"),
-        (lambda x: x.astype(float), "got values from 0 to 255: divide by the value of white"),
+        (lambda x: x.astype(float), "got values from 0 to 255: divide by 255, or pass uint8"),
     ],
 )
 def test_evaluate_refuses_wrong_scales(change, message):

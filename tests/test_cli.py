@@ -181,7 +181,7 @@ def test_signal_mid_step_saves_the_next_step(interrupt_at, tmp_path):
 def test_interrupt_before_first_step_is_one_line(interrupt_at, tmp_path, capsys):
     interrupt_at("reals.png")
     assert run_cli("train", "--batch-size", 2, "--workdir", tmp_path / "run") == 130
-    assert capsys.readouterr().err == "interrupted; nothing was saved since the last checkpoint\n"
+    assert capsys.readouterr().err == "interrupted: what no checkpoint holds is lost\n"
 
 
 def test_interrupt_of_other_command_is_one_line(finished, tmp_path, monkeypatch, capsys):

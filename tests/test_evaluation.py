@@ -269,7 +269,7 @@ def test_images_that_cannot_be_scored_are_named(mnist, tmp_path, capsys):
     np.savez(tmp_path / "objects.npz", np.array([{}, None]))
     np.savez(tmp_path / "none.npz")
     for name, message in {
-        "empty": "there is no run in",
+        "empty": "is not a run directory, nor a directory of 28x28 PNGs, an .npy or an .npz",
         "grid": "a.png is a grid of images: draw them into an .npy (sample RUN --out FILE.npy)",
         "grid/a.png": "a.png is a grid of images: draw them into an .npy",
         "large": "pictures of digits must be 28x28, ",
@@ -296,7 +296,8 @@ def test_evaluate_reports_errors_in_one_line(finished, tmp_path, capsys):
     np.save(tmp_path / "objects.npy", np.array([{}, None]))
     for argv, message in [
         ([tmp_path / "nowhere"], "nowhere: it does not exist"),
-        ([tmp_path], "holds no readable config.json"),
+        ([tmp_path], "is not a run directory, nor a directory of 28x28 PNGs, an .npy or an .npz"),
+        (["a" * 300], "File name too long"),
         ([run_dir, "--checkpoint", 7], "has no checkpoint 7 to read: it has"),
         ([run_dir, "--samples", 128], "--samples must be 129 to 60000, got 128"),
         ([run_dir, "--samples", "many"], "invalid int value: 'many'"),

@@ -202,7 +202,7 @@ def test_second_signal_ends_at_once(inherited, interrupt_at, tmp_path, capsys):
     assert survived == [0]
     acknowledged, ended = capsys.readouterr().err.splitlines()
     assert acknowledged == "Ctrl-C: stopping after this step, then saving; Ctrl-C again stops at once"
-    assert ended == "interrupted; nothing was saved since the last checkpoint"
+    assert ended == "interrupted: what no checkpoint holds is lost"
     assert latest_valid_step(tmp_path / "run" / "checkpoints") == (0, [])
 
 

@@ -27,8 +27,9 @@ from dcgan_jax.interop import export_keras, export_onnx, export_safetensors
 from dcgan_jax.layers import dropout
 from dcgan_jax.models import Conv
 from dcgan_jax.optimizers import rmsprop
-from dcgan_jax.pinning import pin_key, seed_key, split_key
+from dcgan_jax.pinning import jax_defaults, pin_key, seed_key, split_key
 from dcgan_jax.sampling import sample_in_batches
+from dcgan_jax.training.array_store import load_tree, save_tree
 from dcgan_jax.training.device_loop import run_steps
 from dcgan_jax.training.environment import differences, environment_info
 from dcgan_jax.training.run import load_run, resume_run
@@ -244,11 +245,34 @@ def test_resume_names_changed_settings(finished, tmp_path, monkeypatch, capsys):
     )
 
 
+def test_flags_of_xla_may_be_in_a_file(tmp_path, monkeypatch):
+    flags = tmp_path / "flags"
+    flags.write_text("--xla_cpu_enable_fast_math=true\n--xla_dump_to=/tmp/x\n")
+    monkeypatch.setenv("XLA_FLAGS", str(flags))
+    assert environment_info(1)["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=true"
+
+
+@pytest.mark.parametrize("guard", ["disallow", "disallow_explicit"])
+def test_checkpoints_need_no_transfer_guard_of_ones_own(guard, small_state, tmp_path):
+    """Orbax transfers arrays in threads of its own; the guard is as it was afterwards."""
+    before = jax.config.values["jax_transfer_guard"]
+    jax.config.update("jax_transfer_guard", guard)
+    try:
+        with jax_defaults():
+            save_tree(tmp_path / "state", small_state.generator.params)
+            read = load_tree(tmp_path / "state", small_state.generator.params)
+            assert_same_bits(read, small_state.generator.params)
+        assert jax.config.values["jax_transfer_guard"] == guard
+    finally:
+        jax.config.update("jax_transfer_guard", before)
+
+
 ENVIRONMENTS = [
     {"JAX_ENABLE_X64": "1"},
     {"JAX_THREEFRY_PARTITIONABLE": "0"},
     {"JAX_NUMPY_RANK_PROMOTION": "raise", "JAX_NUMPY_DTYPE_PROMOTION": "strict"},
     {"JAX_TRANSFER_GUARD": "disallow"},
+    {"JAX_TRANSFER_GUARD": "disallow_explicit", "FLAX_PROFILE": "1"},
     {"JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_RANDOM_SEED_OFFSET": "9"},
     {"FLAX_FIX_RNG_SEPARATOR": "1", "FLAX_RETURN_FROZENDICT": "1"},
     {"JAX_DEBUG_KEY_REUSE": "1", "JAX_CHECK_TRACER_LEAKS": "1", "JAX_LEGACY_PRNG_KEY": "error"},

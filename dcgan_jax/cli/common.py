@@ -37,7 +37,7 @@ def run_command(work: Callable[[], int | None], *, cache: bool, trains: bool = F
       The exit code: that of ``work``; 2 for bad input or a failure; 3 for a loss or parameter that is not finite;
       130 after Ctrl-C.
     """
-    advice = ": what was saved before is in the run directory, resume with --resume" if trains else ""
+    advice = ": a run that has begun keeps what it has saved, resume it with --resume" if trains else ""
     try:
         if cache:
             enable_compilation_cache()
@@ -58,7 +58,7 @@ def run_command(work: Callable[[], int | None], *, cache: bool, trains: bool = F
     except jax.errors.JaxRuntimeError as error:  # a device's memory is full
         print_error(f"the device failed ({first_line(error)}){advice}")
     except KeyboardInterrupt:  # before the first step, or a second time
-        print_line("interrupted" + ("; nothing was saved since the last checkpoint" if trains else ""), error=True)
+        print_line("interrupted" + (": what no checkpoint holds is lost" if trains else ""), error=True)
         return 130
     return 2
 
@@ -114,7 +114,7 @@ def _one_cache_warning() -> Iterator[None]:
                 show(message, *args, **kwargs)
             elif not warned:
                 warned = True
-                _warn_of_cache(str(message).partition("': ")[2])
+                _warn_of_cache(str(message).partition("': ")[2] or str(message).splitlines()[0])
 
         warnings.showwarning = show_once
         warnings.filterwarnings("always", message="Error .* persistent compilation cache")

@@ -18,7 +18,7 @@ _HOW = f"a directory of {_SIDE}x{_SIDE} PNGs, an .npy or an .npz"
 def is_image_source(path: Path) -> bool:
     """Whether a path names images, and not a run."""
     if path.is_dir():
-        return not (path / "config.json").exists() and bool(_pictures(path))
+        return not (path / "config.json").exists()
     return path.is_file() or path.suffix in (".npy", ".npz", ".png")
 
 
@@ -31,8 +31,8 @@ def read_images(path: Path) -> np.ndarray:
     Raises:
       EvaluationError: if they cannot be read, or are not of a shape or colour that can be scored.
     """
-    if path.is_dir():
-        return _read_pictures(_pictures(path))
+    if path.is_dir() and (pictures := _pictures(path)):
+        return _read_pictures(pictures)
     if path.suffix == ".npy":
         try:
             # Memory-mapped, so that a header that promises more than the file holds costs no memory.

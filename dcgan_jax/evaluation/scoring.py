@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.checks import scale_remedy
 from dcgan_jax.data import load_dataset
 from dcgan_jax.errors import UserError
 from dcgan_jax.evaluation.classifier import FEATURES, classify
@@ -30,6 +31,7 @@ DEFAULT_SAMPLES = 10_000  # as many as there are test images; a FID depends on t
 MIN_SAMPLES = FEATURES + 1  # with fewer the covariance of the features is singular
 MAX_SAMPLES = 60_000  # as many as there are training images for the floor
 _SHAPE = (28, 28, 1)
+_WHITE = 128  # of 255; a digit that is nowhere brighter is on another scale
 _BRIGHT = 192  # of 255; a fifth of the pixels of MNIST's digits are above 0, a tenth above this
 
 
@@ -94,8 +96,8 @@ def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation:
 
     Raises:
       EvaluationError: if the images are too few, of another shape or type, out of range, not finite, or all the same;
-        or if they cannot be digits in white on black: none is brighter than 1 of 255, most pixels are bright, or the
-        background is grey.
+        or if they cannot be digits in white on black: none is brighter than half of white, most pixels are bright, or
+        the background is grey.
     """
     images = _as_bytes(images)
     _check_brightness(images)
@@ -180,9 +182,9 @@ def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
             raise EvaluationError(f"{(~np.isfinite(images)).sum():,} pixels are NaN or infinite")
         low, high = float(images.min()), float(images.max())
         if not -0.5 < low * 255 <= high * 255 < 255.5:
-            remedy = "add 1 and divide by 2" if low < 0 and high <= 1 else "divide by the value of white"
             raise EvaluationError(
-                f"floating-point images must be in [0, 1], got values from {low:.3g} to {high:.3g}: {remedy}"
+                f"floating-point images must be in [0, 1], got values from {low:.6g} to {high:.6g}: "
+                f"{scale_remedy(low, high)}"
             )
         images = np.rint(images * 255).astype(np.uint8)
     if (images == images[0]).all():
@@ -192,10 +194,17 @@ def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
 
 def _check_brightness(images: np.ndarray) -> None:
     """Raises: EvaluationError if the images are digits on another scale than white on black from 0 to 255."""
-    if images.max() <= 1:
-        raise EvaluationError("no pixel is above 1 of 255: scale the images to [0, 255], or pass floats in [0, 1]")
+    if images.max() < _WHITE:
+        raise EvaluationError(
+            f"no pixel is above {images.max()} of 255: scale the images to [0, 255], or pass floats in [0, 1]"
+        )
     shares = np.bincount(images.ravel(), minlength=256) / images.size  # four fifths of MNIST's pixels are 0
     background = int(shares.argmax())
+    if background == 255 and shares[2:255].sum() == 0:
+        raise EvaluationError(
+            "all pixels are 255, 0 or 1, and most are 255: images in [-1, 1] wrap around so when they are converted to "
+            "uint8; add 1 and multiply by 127.5 before"
+        )
     if shares[_BRIGHT:].sum() > 0.5:
         raise EvaluationError("most pixels are bright: digits must be white on black; subtract them from 255")
     if background > 0 and shares[background] > 0.5:

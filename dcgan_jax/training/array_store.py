@@ -8,12 +8,17 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from dcgan_jax.errors import first_line
+
+_GUARDS = tuple(
+    "jax_transfer_guard" + direction for direction in ("", "_host_to_device", "_device_to_device", "_device_to_host")
+)
 
 
 @contextlib.contextmanager
@@ -41,12 +46,27 @@ def _only_errors_that_are_raised() -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def _transfers_allowed() -> Iterator[None]:
+    """Within, arrays may be transferred in all threads: a guard's context is of one thread, and Orbax has its own."""
+    with futures.ThreadPoolExecutor(1) as new_thread:  # in this one the values are those of its contexts
+        given = new_thread.submit(lambda: {name: jax.config.values[name] for name in _GUARDS}).result()
+    for name in given:
+        jax.config.update(name, "allow")
+    try:
+        yield
+    finally:
+        for name, value in given.items():
+            jax.config.update(name, value)
+
+
 def _is_not_of_orbax(record: logging.LogRecord) -> bool:
     message = record.getMessage()  # with the task's file, or the error of its future
     return "orbax" not in message and "tensorstore" not in message
 
 
 @_only_errors_that_are_raised()
+@_transfers_allowed()
 def save_tree(path: Path, tree: Any) -> None:
     """Write a pytree of arrays to the directory ``path``; in a job of several processes the primary alone does.
 
@@ -85,6 +105,7 @@ def verify_tree(path: Path, tree: Any) -> None:
 
 
 @_only_errors_that_are_raised()
+@_transfers_allowed()
 def load_tree(path: Path, like: Any) -> Any:
     """Read what `save_tree` wrote, with the shapes, types and shardings of ``like``. Raises: as there."""
     from orbax.checkpoint import v1

@@ -1,5 +1,6 @@
 """What a run's bits depend on beside its config: versions, devices, and settings of the compiler from outside."""
 
+import contextlib
 import os
 import platform
 from pathlib import Path
@@ -58,7 +59,11 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _xla_flags() -> str | None:
-    flags = sorted(flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(_HARMLESS_FLAGS))
+    text = os.environ.get("XLA_FLAGS", "")
+    if not text.lstrip().startswith("-"):  # XLA then takes it for the name of a file that holds the flags
+        with contextlib.suppress(OSError, ValueError):
+            text = Path(text).read_text(encoding="utf-8", errors="replace")
+    flags = sorted(flag for flag in text.split() if not flag.startswith(_HARMLESS_FLAGS))
     return " ".join(flags) or None
 
 

@@ -229,7 +229,10 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def _is_run_dir(path: Path) -> bool:
-    return (path / "config.json").exists()
+    try:
+        return (path / "config.json").exists()
+    except OSError as error:
+        raise RunDirError(f"cannot use {path} as a run directory ({error.strerror}): choose another") from error
 
 
 def _is_unstarted(run_dir: Path) -> bool:
