@@ -164,7 +164,7 @@ def test_penalty_is_added_to_the_loss(every, small_images, key):
         at = state.replace(step=jnp.int32(step))
         after, metrics = train_step(at, small_images, key)
         without, plain_metrics = train_step(plain, small_images, key)
-        assert metrics["d_loss"] == plain_metrics["d_loss"]
+        assert_close(metrics["d_loss"], plain_metrics["d_loss"], 1e-6)  # two programs may sum in another order
         if step % every:
             assert metrics["d_penalty"] == 0
             assert_close(after.discriminator.params, without.discriminator.params, 1e-6)
