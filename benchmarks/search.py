@@ -102,10 +102,11 @@ def _keep_samples(directory: Path, step: int, state: Any, key: Any) -> None:
 def _draw(network: Any, key: Any, n: int, part: int = 500) -> np.ndarray:
     """``n`` samples in inference mode, ``part`` at a time: uint8 [n, 28, 28, 1]."""
     import jax
-    import jax.numpy as jnp
+
+    from dcgan_jax.state import uniform_noise
 
     infer = jax.jit(type(network).infer)
-    noise = jax.random.uniform(key, (n, 100), jnp.float32, -1.0, 1.0)
+    noise = uniform_noise(key, (n, 100))
     images = [np.asarray(infer(network, noise[start : start + part])) for start in range(0, n, part)]
     return np.rint(np.concatenate(images) * 255).astype(np.uint8)
 

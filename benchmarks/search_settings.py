@@ -16,9 +16,9 @@ class Setting:
       predicted: one sentence, written before the run.
       dropout_g, dropout_d: rates of the dropout of generator and discriminator, in [0, 1); 0.4 is the tutorial's.
       optimizer: ``rmsprop`` (Keras's, as `dcgan_jax.rmsprop`), ``adam``, ``relative`` (Adam's direction of each
-        kernel at the length of the kernel, as in LAMB, arXiv:1904.00962) or ``muon`` (Optax's: the orthogonal matrix
-        that is nearest to the momentum of each kernel's gradient). Rates of the last two are relative to the weights,
-        and what is no kernel moves by Adam at ``rate_vectors``.
+        kernel at the length of the kernel, as in LAMB, arXiv:1904.00962) or ``muon`` (`dcgan_jax.muon`: the orthogonal
+        matrix that is nearest to the momentum of each kernel's gradient). Rates of the last two are relative to the
+        weights, and what is no kernel moves by Adam at ``rate_vectors``.
       rate_g, rate_d: learning rates.
       rho: decay of RMSprop's mean of squared gradients, and Adam's beta2.
       rate_vectors: see there.
@@ -82,6 +82,12 @@ class Setting:
     def batch_size(self, step: int) -> int:
         """Images in the step after ``step`` steps."""
         return [size for start, size in self.batches if step >= start][-1]
+
+
+def _muon(predicted: str, **fields: Any) -> Setting:
+    """Muon without dropout, but for the ``fields``."""
+    base = {"dropout_g": 0, "dropout_d": 0, "rate_g": 0.01, "rate_d": 0.02, "rho": 0.99, "beta1": 0.5, "clip": None}
+    return Setting(predicted, optimizer="muon", **{**base, **fields})
 
 
 SETTINGS: dict[str, Setting] = {
@@ -193,185 +199,76 @@ SETTINGS: dict[str, Setting] = {
         rho=0.99,
         clip=None,
     ),
-    "muon": Setting(
+    "muon": _muon(
         "As relative, in the norm that counts: no direction of a layer moves by more than 2 % of it (G: 1 %), all of "
         "them move. The fastest of the table by steps.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
-        rate_g=0.01,
-        rate_d=0.02,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
     ),
-    "muon-slow-g": Setting(
+    "muon-slow-g": _muon(
         "Muon moves all directions of G at once, and D is behind at step 100: half the rate of G balances them.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
         rate_g=0.005,
-        rate_d=0.02,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
     ),
-    "muon-half": Setting(
+    "muon-half": _muon(
         "Half of both rates: less circling, more precise; as good at 250, better at 1,000.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
         rate_g=0.005,
         rate_d=0.01,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
     ),
-    "muon-momentum": Setting(
+    "muon-momentum": _muon(
         "Muon makes noise as large as signal; momentum of 0.9 leaves more signal. In a game it may circle: worse.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
-        rate_g=0.01,
-        rate_d=0.02,
-        rho=0.99,
         beta1=0.9,
-        clip=None,
     ),
-    "muon-double": Setting(
+    "muon-double": _muon(
         "Twice both rates: G is faster to strokes, and coarse from then on.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
         rate_g=0.02,
         rate_d=0.04,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
     ),
-    "muon-training": Setting(
+    "muon-training": _muon(
         "As training-fakes: D judges what G optimises. G with Muon changes faster than its moving statistics.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
-        rate_g=0.01,
-        rate_d=0.02,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
         fakes="training",
     ),
-    "muon-r1": Setting(
+    "muon-r1": _muon(
         "With Muon D is sharp enough for a penalty to matter: R1 of 0.3 damps circling, FID down by a tenth.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
-        rate_g=0.01,
-        rate_d=0.02,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
         r1=0.3,
     ),
-    "muon-dropout-d": Setting(
+    "muon-dropout-d": _muon(
         "Dropout of 0.2 in D evens out the digits, at a tenth of the pace.",
-        dropout_g=0,
         dropout_d=0.2,
-        optimizer="muon",
-        rate_g=0.01,
-        rate_d=0.02,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
     ),
-    "muon-dropout-d-0.4": Setting(
+    "muon-dropout-d-0.4": _muon(
         "Muon alone draws sharp strokes and few ones and sixes (KL 0.1). The dropout of D evened digits in article: KL "
         "below 0.04, FID below 70 at 1,000, though slower early.",
-        dropout_g=0,
-        optimizer="muon",
-        rate_g=0.01,
-        rate_d=0.02,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
+        dropout_d=0.4,
     ),
-    "muon-r1-fall": Setting(
+    "muon-r1-fall": _muon(
         "As muon-r1 to step 500; rates that fall from there to 0 at 1,000 end the circling: FID down by a third at "
         "1,000.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
-        rate_g=0.01,
-        rate_d=0.02,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
-        r1=0.3,
         fall_from=500,
+        r1=0.3,
         branch=("muon-r1", 500),
     ),
-    "muon-r1-1": Setting(
+    "muon-r1-1": _muon(
         "R1 made digits even; three times as much of it makes them evener, and strokes slower: equal at 500.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
-        rate_g=0.01,
-        rate_d=0.02,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
         r1=1.0,
     ),
-    "muon-r1-r2": Setting(
+    "muon-r1-r2": _muon(
         "The same penalty on fakes (R3GAN) damps G's side too: a little lower at 500, at the price of half a step.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
-        rate_g=0.01,
-        rate_d=0.02,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
         r1=0.3,
         r2=0.3,
     ),
-    "muon-r1-double": Setting(
+    "muon-r1-double": _muon(
         "With R1 the game is stable enough for twice the rates: faster to 500.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
         rate_g=0.02,
         rate_d=0.04,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
         r1=0.3,
     ),
-    "muon-r1-training": Setting(
+    "muon-r1-training": _muon(
         "D judges what G optimises: FID of the last weights down, of the average as before.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
-        rate_g=0.01,
-        rate_d=0.02,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
         r1=0.3,
         fakes="training",
     ),
-    "muon-r1-relativistic": Setting(
+    "muon-r1-relativistic": _muon(
         "Pairs of real and fake, as R3GAN: no lost digits at all, KL below 0.02.",
-        dropout_g=0,
-        dropout_d=0,
-        optimizer="muon",
-        rate_g=0.01,
-        rate_d=0.02,
-        rho=0.99,
-        beta1=0.5,
-        clip=None,
-        r1=0.3,
         loss="relativistic",
+        r1=0.3,
         r2=0.3,
     ),
 }

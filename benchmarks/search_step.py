@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-import optax.contrib
 from flax import struct
 
 from benchmarks.search_settings import Setting
-from dcgan_jax import Discriminator, GANState, Generator, discriminator_loss, generator_loss, init_state, rmsprop
+from dcgan_jax import Discriminator, GANState, Generator, discriminator_loss, generator_loss, init_state, muon, rmsprop
 from dcgan_jax.losses import discriminator_accuracy
-from dcgan_jax.state import NetworkState
+from dcgan_jax.sampling import sample_noise
+from dcgan_jax.state import NetworkState, uniform_noise
 
 Metrics = dict[str, jax.Array]
 _LIBRARY_MOMENTUM = 0.9  # of `Generator`'s moving statistics
@@ -63,7 +63,7 @@ def optimizer(setting: Setting, rate: float, decay: float) -> optax.GradientTran
     elif setting.optimizer == "relative":
         tx = _relative(schedule, setting.rate_vectors / rate, setting)
     elif setting.optimizer == "muon":
-        tx = _muon(schedule, setting.rate_vectors / rate, setting)
+        tx = muon(schedule, setting.beta1, vector_rate=setting.rate_vectors, b2=setting.rho)
     elif setting.rho == 0.9:
         return rmsprop(schedule, decay, clip=setting.clip, eps=setting.eps)
     else:
@@ -79,26 +79,6 @@ def _relative(rate: optax.ScalarOrSchedule, vectors: float, setting: Setting) ->
         optax.masked(optax.scale_by_trust_ratio(), lambda tree: jax.tree.map(lambda x: x.ndim > 1, tree)),
         optax.masked(optax.scale(vectors), lambda tree: jax.tree.map(lambda x: x.ndim <= 1, tree)),
         optax.scale_by_learning_rate(rate),
-    )
-
-
-def _muon(rate: optax.ScalarOrSchedule, vectors: float, setting: Setting) -> optax.GradientTransformation:
-    """Muon for kernels, as matrices [inputs, outputs]; Adam at ``vectors`` times the rate for all else."""
-
-    def dimensions(params: Any) -> Any:
-        def of(x: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
-            inputs = tuple(range(x.ndim - 1))
-            return optax.contrib.MuonDimensionNumbers(inputs, (x.ndim - 1,)) if x.ndim > 1 else None
-
-        return jax.tree.map(of, params)
-
-    return optax.contrib.muon(
-        rate,
-        beta=setting.beta1,
-        adam_b1=setting.beta1,
-        adam_b2=setting.rho,
-        adam_learning_rate=lambda count: vectors * (rate(count) if callable(rate) else rate),
-        muon_weight_dimension_numbers=dimensions,
     )
 
 
@@ -153,7 +133,7 @@ def search_step(
 
     # The discriminator, on real images and fakes that carry no gradient.
     noise_key, generator_key, see_key, dropout_key, penalty_key = jax.random.split(d_key, 5)
-    z = _noise(noise_key, batch_size, gan.latent_size)
+    z = sample_noise(gan, noise_key, batch_size)
     if setting.fakes == "training":
         fake, _ = gan.generator.train(gan.generator.params, z, generator_key)
     else:
@@ -178,7 +158,7 @@ def search_step(
 
     # The generator, against the updated discriminator.
     noise_key, generator_key, see_key, dropout_key = jax.random.split(g_key, 4)
-    z = _noise(noise_key, batch_size, gan.latent_size)
+    z = sample_noise(gan, noise_key, batch_size)
 
     def generator_objective(params: Any) -> tuple[jax.Array, Any]:
         fake, batch_stats = gan.generator.train(params, z, generator_key)
@@ -214,18 +194,13 @@ def with_recomputed_statistics(generator: NetworkState, key: jax.Array, latent_s
 
     @jax.jit
     def of_batch(params: Any, key: jax.Array) -> Any:
-        z = _noise(key, 200, latent_size)
+        z = uniform_noise(key, (200, latent_size))
         variables = {"params": params, "batch_stats": zeros}
         _, updates = module.apply(variables, z, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
         return jax.tree.map(lambda x: x / (1 - _LIBRARY_MOMENTUM), updates["batch_stats"])
 
     batches = [of_batch(generator.params, each) for each in jax.random.split(key, 10)]
     return generator.replace(batch_stats=jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *batches))
-
-
-def _noise(key: jax.Array, n: int, latent_size: int) -> jax.Array:
-    """Noise [n, latent_size], uniform on [-1, 1) as in the tutorial."""
-    return jax.random.uniform(key, (n, latent_size), jnp.float32, -1.0, 1.0)
 
 
 def _seen(images: jax.Array, key: jax.Array, step: jax.Array, setting: Setting) -> jax.Array:
