@@ -45,12 +45,21 @@ def check_images(images: ArrayLike, like: tuple[int, ...] | None = None) -> None
         expected = "[N, H, W, C]" if like is None else f"[N, {', '.join(map(str, like))}]"
         raise ValueError(f"real images must be {expected} with N at least 1, got {list(images.shape)}")
     if images.dtype == np.uint8:
-        if (high := int(images.max())) < _DIM * 255:
-            raise ValueError(f"uint8 images must be in [0, 255], got none above {high}: scale them, or pass floats")
-        _check_not_constant(images)
-        return
-    if not jnp.issubdtype(images.dtype, jnp.floating):
+        _check_bytes(images)
+    elif jnp.issubdtype(images.dtype, jnp.floating):
+        _check_floats(images)
+    else:
         raise TypeError(f"real images must be uint8 or floating point in [0, 1], got {images.dtype}")
+    if (images == images.flat[0]).all():
+        raise ValueError(f"all pixels of the real images are the same, {images.flat[0]}: there is nothing to learn")
+
+
+def _check_bytes(images: np.ndarray) -> None:
+    if (high := int(images.max())) < _DIM * 255:
+        raise ValueError(f"uint8 images must be in [0, 255], got none above {high}: scale them, or pass floats")
+
+
+def _check_floats(images: np.ndarray) -> None:
     low, high = float(images.min()), float(images.max())
     if not np.isfinite([low, high]).all():
         raise ValueError("real images must be finite, got NaN or infinity")
@@ -60,12 +69,6 @@ def check_images(images: ArrayLike, like: tuple[int, ...] | None = None) -> None
         )
     if high < _DIM:
         raise ValueError(f"floating-point images must be in [0, 1], got none above {high:.3g}: were they scaled twice?")
-    _check_not_constant(images)
-
-
-def _check_not_constant(images: np.ndarray) -> None:
-    if (images == images.flat[0]).all():
-        raise ValueError(f"all pixels of the real images are the same, {images.flat[0]}: there is nothing to learn")
 
 
 def check_state(state: GANState, images: ArrayLike | None = None) -> None:

@@ -13,7 +13,6 @@ from dcgan_jax.paths import PathError, local_path
 from dcgan_jax.state import FAKES
 
 _ADDED = {"stop_at_fid": None}  # fields that runs of earlier revisions lack, and what those runs did
-_HIGH = {"ema": 1}  # upper bounds of numbers that are not integers, which are above 0
 _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
@@ -30,10 +29,21 @@ def _expanded(path: str, flag: str) -> str:
     return expanded if path.startswith("~") else path
 
 
-def _field(default: Any, help: str, choices: tuple[str, ...] = (), kind: type = str, none: str = "none") -> Any:
-    """A field with its flag's help; if it may be None, ``kind`` is its type and ``none`` the flag's word for None."""
+def _field(
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] = (),
+    kind: type = str,
+    none: str = "none",
+    below: float = math.inf,
+) -> Any:
+    """A field with its flag's help; if it may be None, ``kind`` is its type and ``none`` the flag's word for None.
+
+    A number that is not an integer must be above 0 and ``below`` a bound.
+    """
     kind = kind if default is None else type(default)
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "kind": kind, "none": none})
+    metadata = {"help": help, "choices": choices, "kind": kind, "none": none, "below": below}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +65,7 @@ class TrainConfig:
         "float32", "dtype the networks compute in; parameters, statistics and losses stay float32", DTYPES
     )
     ema: float | None = _field(
-        None, "decay of a moving average of the generator, such as 0.999, used for samples", kind=float
+        None, "decay of a moving average of the generator, such as 0.999, used for samples", kind=float, below=1
     )
     fakes: str = _field("inference", "mode of the generator for the fakes of the discriminator's update", FAKES)
     sample_every: int = _field(
@@ -90,10 +100,10 @@ class TrainConfig:
             low = 0 if field.name == "seed" else 1
             if type(value) is int and not low <= value < 2**31:
                 raise ConfigError(f"{flag} must be between {low} and {2**31 - 1}, got {value}")
-            high = _HIGH.get(field.name, math.inf)
-            if isinstance(value, float) and not 0 < value < high:
-                below = "" if high == math.inf else f" and below {high}"
-                raise ConfigError(f"{flag} must be a number above 0{below}, got {value}")
+            below = field.metadata["below"]
+            if isinstance(value, float) and not 0 < value < below:
+                bound = "" if below == math.inf else f" and below {below}"
+                raise ConfigError(f"{flag} must be a number above 0{bound}, got {value}")
             choices = field.metadata["choices"]
             if choices and value not in choices:
                 raise ConfigError(f"{flag} must be one of {', '.join(choices)}, got {value!r}")
@@ -122,12 +132,10 @@ class TrainConfig:
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"the config is not JSON ({error})") from error
         names = {field.name for field in dataclasses.fields(cls)}
-        if isinstance(values, dict):
-            values = {**_ADDED, **values}
-        if not isinstance(values, dict) or set(values) != names:
-            given = set(values) if isinstance(values, dict) else set()
+        given = {**_ADDED, **values} if isinstance(values, dict) else {}
+        if set(given) != names:
             raise ConfigError(
                 f"the config does not have the expected fields "
-                f"(missing: {sorted(names - given)}, unknown: {sorted(given - names)})"
+                f"(missing: {sorted(names - set(given))}, unknown: {sorted(set(given) - names)})"
             )
-        return cls(**values)
+        return cls(**given)

@@ -48,7 +48,7 @@ def run_steps(
       sharding: of the batch, over devices that each hold ``state`` and ``dataset``.
 
     Returns:
-      The new state, and for each metric an array [capacity] of which the first ``steps`` are valid.
+      The new state, and for each metric an array [capacity, ...] of which the first ``steps`` rows are valid.
     """
 
     def step(state: GANState) -> tuple[GANState, Metrics]:

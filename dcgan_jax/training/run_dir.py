@@ -193,10 +193,8 @@ class MetricsFile:
 
 def truncate_metrics(path: Path, step: int) -> None:
     """Remove the rows of metrics after a step, whose steps are repeated, and a row that is only partly written."""
-    content, kept = b"", []
-    with contextlib.suppress(FileNotFoundError):
-        content = path.read_bytes()
-    for line in content.splitlines():
+    kept = []
+    for line in _lines(path):
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # part of a row, or edited by hand
             if json.loads(line)["step"] <= step:
                 kept.append(line.decode("utf-8-sig") + "\n")
@@ -205,10 +203,8 @@ def truncate_metrics(path: Path, step: int) -> None:
 
 def read_evaluations(run_dir: Path, samples: int) -> list[tuple[float, int]]:
     """FID and step of each evaluation of ``samples`` images among a run's rows, in their order."""
-    content, found = b"", []
-    with contextlib.suppress(FileNotFoundError):
-        content = (run_dir / "metrics.jsonl").read_bytes()
-    for line in content.splitlines():
+    found = []
+    for line in _lines(run_dir / "metrics.jsonl"):
         with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):  # edited by hand
             row = json.loads(line)
             if row["evaluation"]["samples"] == samples:
@@ -221,6 +217,14 @@ def read_evaluations(run_dir: Path, samples: int) -> list[tuple[float, int]]:
 def best_evaluation(evaluations: list[tuple[float, int]], steps: Iterable[int]) -> int | None:
     """The step among ``steps`` whose evaluation has the lowest FID, or None."""
     return min((each for each in evaluations if each[1] in steps), default=(0.0, None))[1]
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The lines of a file, of any content; none if it is not there."""
+    try:
+        return path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -84,13 +84,13 @@ def _validate_resume(config: TrainConfig, run_dir: Path) -> None:
     validate_same(config, f"the checkpoint {checkpoint}", verify_checkpoint(checkpoint).get("settings") or {})
     if done >= config.steps:
         raise ConfigError(f"the run in {run_dir} already has {done} steps: ask for more with --steps")
-    fids = {step: fid for fid, step in read_evaluations(run_dir, config.eval_samples)}
-    last = fids.get(done, math.inf)
-    if config.stop_at_fid is not None and last <= config.stop_at_fid:
-        raise ConfigError(
-            f"the run in {run_dir} already has FID {last:.2f}: ask for less than --stop-at-fid {config.stop_at_fid:g}, "
-            "or for none"
-        )
+    if config.stop_at_fid is not None:
+        fids = {step: fid for fid, step in read_evaluations(run_dir, config.eval_samples)}
+        if fids.get(done, math.inf) <= config.stop_at_fid:
+            raise ConfigError(
+                f"the run in {run_dir} already has FID {fids[done]:.2f}: ask for less than --stop-at-fid "
+                f"{config.stop_at_fid:g}, or for none"
+            )
 
 
 def validate_same(config: TrainConfig, source: str, saved: dict[str, Any]) -> None:
