@@ -206,7 +206,7 @@ def test_own_metrics_of_both_updates(small_images, key):
     assert metrics["g_accuracy"] == (metrics["g_fakes"] > 0).mean()
 
 
-def test_own_metrics_under_scan_vmap_and_in_one_dispatch(small_images, key):
+def test_own_metrics_under_scan_vmap_and_dispatch(small_images, key):
     state, keys = small_gan(key, metrics=norms), jax.random.split(key, 3)
     _, scanned = jax.lax.scan(lambda state, key: train_step(state, small_images, key), state, keys)
     assert scanned["d_fakes"].shape == (3, 6)
@@ -223,7 +223,8 @@ def test_own_metric_with_a_taken_name_is_refused(small_images, key):
         train_step(state, small_images, key)
 
 
-def test_penalised_states_under_vmap_and_with_a_key_of_their_own(small_images, key):
+def test_penalised_states_under_vmap(small_images, key):
+    """A member of a population takes the step that it takes alone, with a key of its own."""
     losses = Losses(discriminator_loss, generator_loss, slope, 2)
 
     def member(key):

@@ -253,7 +253,7 @@ def test_flags_of_xla_may_be_in_a_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("guard", ["disallow", "disallow_explicit"])
-def test_checkpoints_need_no_transfer_guard_of_ones_own(guard, small_state, tmp_path):
+def test_transfer_guard_leaves_checkpoints_alone(guard, small_state, tmp_path):
     """Orbax transfers arrays in threads of its own; the guard is as it was afterwards."""
     before = jax.config.values["jax_transfer_guard"]
     jax.config.update("jax_transfer_guard", guard)
