@@ -10,9 +10,10 @@ from .interop import (
     generator_from_keras,
     generator_to_keras,
 )
-from .losses import Losses, discriminator_loss, generator_loss
+from .losses import Losses, discriminator_loss, generator_loss, r1_penalty
 from .models import Discriminator, Generator
-from .optimizers import muon, preset, rmsprop
+from .optimizers import muon, rmsprop
+from .presets import Preset, preset
 from .sampling import generate, sample
 from .state import GANState, NetworkState, Update, averaged, init_state
 from .step import discriminator_step, generator_step, train_step
@@ -25,6 +26,7 @@ __all__ = [
     "Generator",
     "Losses",
     "NetworkState",
+    "Preset",
     "TrainConfig",
     "Update",
     "averaged",
@@ -47,6 +49,7 @@ __all__ = [
     "load_run",
     "muon",
     "preset",
+    "r1_penalty",
     "rmsprop",
     "sample",
     "save_grid",

@@ -3,6 +3,8 @@
 Logits of a narrower type are converted to float32 first.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,6 +13,8 @@ import jax.numpy as jnp
 import optax
 
 from dcgan_jax.pinning import at_least_float32
+
+Penalty = Callable[[Callable[[jax.Array], jax.Array], jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 class Losses(NamedTuple):
@@ -28,7 +32,7 @@ class Losses(NamedTuple):
 
     discriminator: Callable[[jax.Array, jax.Array], jax.Array]
     generator: Callable[[jax.Array], jax.Array]
-    penalty: Callable[[Callable[[jax.Array], jax.Array], jax.Array, jax.Array, jax.Array], jax.Array] | None = None
+    penalty: Penalty | None = None
     penalty_every: int = 1
 
 
@@ -62,6 +66,34 @@ def generator_loss(fake_logits: jax.Array) -> jax.Array:
 
 
 CROSS_ENTROPY = Losses(discriminator_loss, generator_loss)  # the tutorial's
+
+
+def r1_penalty(gamma: float) -> Penalty:
+    """R1, a penalty for `Losses`: gamma / 2 times the mean of |dD/dx|^2 over the real images x, D in logits.
+
+    It keeps the discriminator flat where the data is, so that the two networks do not circle (Mescheder et al.,
+    arXiv:1801.04406).
+
+    Raises:
+      ValueError: unless ``gamma`` is a finite number of at least 0.
+    """
+    if not 0 <= gamma < math.inf:
+        raise ValueError(f"gamma must be a number of at least 0, got {gamma}")
+    return _R1(gamma)
+
+
+@dataclasses.dataclass(frozen=True)
+class _R1:
+    """The penalty of `r1_penalty`: a class and not a closure, so that equal ones are equal, and can be pickled."""
+
+    gamma: float
+
+    def __call__(
+        self, discriminator: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        del fake, key
+        slopes = _float32(jax.grad(lambda x: discriminator(x).sum())(real))  # [B, H, W, C]
+        return self.gamma / 2 * jnp.square(slopes).sum((1, 2, 3)).mean()
 
 
 def discriminator_accuracy(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:

@@ -1,7 +1,6 @@
-"""Optimizers as Optax transformations: RMSprop as Keras defines it, Muon, and the tutorial's published settings."""
+"""Optimizers as Optax transformations: RMSprop as Keras defines it, and Muon."""
 
 import dataclasses
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -229,38 +228,3 @@ def _orthogonal(kernel: jax.Array) -> jax.Array:
         x = c1 * x + (c3 * square + c5 * (square @ square)) @ x
     x = x.T if inputs > outputs else x
     return (max(1, outputs / inputs) ** 0.5 * x).reshape(kernel.shape)
-
-
-class Preset(NamedTuple):
-    """One published pair of optimizers."""
-
-    discriminator: optax.GradientTransformation
-    generator: optax.GradientTransformation
-
-
-PRESETS = ("tutorial", "article", "upstream", "keras3")
-
-
-@functools.cache  # the same objects each time, so that two states of one preset share a compiled step
-def preset(name: str) -> Preset:
-    """The pair of optimizers that one source of the tutorial publishes.
-
-    Args:
-      name: ``tutorial``, what the walkthrough gives as the current code; ``article``, the article's own
-        listing; ``upstream``, the last version in the tutorial's repository (efe15a1); ``keras3``, the
-        walkthrough's settings as Keras 3 runs them, with epsilon inside the root.
-
-    Raises:
-      ValueError: for any other name.
-    """
-    match name:
-        case "tutorial":
-            return Preset(discriminator=rmsprop(1e-4, 3e-8), generator=rmsprop(1e-4, 3e-8))
-        case "article":
-            return Preset(discriminator=rmsprop(8e-4, 6e-8, clip=1.0), generator=rmsprop(4e-4, 3e-8, clip=1.0))
-        case "upstream":
-            return Preset(discriminator=rmsprop(2e-4, 6e-8), generator=rmsprop(1e-4, 3e-8))
-        case "keras3":
-            one = rmsprop(1e-4, 3e-8, eps_in_sqrt=True)
-            return Preset(discriminator=one, generator=one)
-    raise ValueError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")

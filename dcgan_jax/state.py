@@ -16,8 +16,9 @@ from flax.errors import InvalidRngError
 from dcgan_jax.by_value import by_value
 from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.models import Discriminator, Generator
-from dcgan_jax.optimizers import preset
 from dcgan_jax.pinning import at_least_float32, flax_defaults, pin_key
+from dcgan_jax.presets import Preset
+from dcgan_jax.presets import preset as preset_of_name
 
 FAKES = ("inference", "training")  # the generator's modes for the fakes of the discriminator's update
 
@@ -174,6 +175,7 @@ class GANState(struct.PyTreeNode):
 def init_state(
     key: jax.Array,
     *,
+    preset: str | Preset = "tutorial",
     generator: nn.Module | None = None,
     discriminator: nn.Module | None = None,
     generator_tx: optax.GradientTransformation | None = None,
@@ -182,7 +184,7 @@ def init_state(
     ema: float | None = None,
     ema_ramp: float | None = None,
     fakes: str = "inference",
-    losses: Losses = CROSS_ENTROPY,
+    losses: Losses | None = None,
     noise: Callable[[jax.Array, tuple[int, ...]], jax.Array] = uniform_noise,
     metrics: Callable[[Update], dict[str, jax.Array]] | None = None,
 ) -> GANState:
@@ -193,30 +195,38 @@ def init_state(
 
     Args:
       key: a PRNG key.
-      generator: a Linen module ``(z [B, latent_size], train) -> images [B, H, W, C] in [0, 1]``.
-        `Generator()` if None.
+      preset: the name of a `dcgan_jax.preset`, or a `Preset` of your own: what gives whatever is None below.
+      generator: a Linen module ``(z [B, latent_size], train) -> images [B, H, W, C] in [0, 1]``. `Generator` with the
+        preset's dropout if None.
       discriminator: a Linen module ``(images [B, H, W, C], train) -> logits [B, 1]``, without the sigmoid that
-        the tutorial's model ends in: the losses apply it. `Discriminator()` if None.
-      generator_tx: any Optax transformation; the ``tutorial`` preset's if None.
+        the tutorial's model ends in: the losses apply it. `Discriminator` with the preset's dropout if None.
+      generator_tx: any Optax transformation; the preset's if None.
       discriminator_tx: likewise.
       latent_size: dimensions of the noise; the tutorial's 100.
-      ema: keep a moving average of the generator with this decay, in [0, 1); None keeps none.
-      ema_ramp: the largest half-life of the average as a share of the updates so far, above 0; see `EMA`.
+      ema: keep a moving average of the generator with this decay, in [0, 1); the preset's if None.
+      ema_ramp: the largest half-life of the average as a share of the updates so far, above 0; see `EMA`. The preset's
+        if None.
       fakes: the generator's mode for the fakes of the discriminator's update, ``inference`` or ``training``.
-      losses: what the two networks minimise; the tutorial's cross-entropies if left out.
+      losses: what the two networks minimise; the preset's if None, in most the tutorial's cross-entropies.
       noise: a function of a key and of a shape (n, latent_size) that draws what the generator makes images of, in
         training, sampling and evaluation; uniform on [-1, 1) as in the tutorial if left out.
       metrics: a function of an `Update` that returns a dict of arrays; `train_step` returns them beside its own, with
         ``d_`` and ``g_`` before their names.
 
     Raises:
-      ValueError: if ``ema``, ``ema_ramp``, ``fakes`` or ``latent_size`` is none of these, or a network's output has
-        another shape, or draws random numbers in inference mode.
+      ValueError: if ``preset``, ``ema``, ``ema_ramp``, ``fakes``, ``latent_size`` or the interval of the penalty is
+        none of these, or a network's output has another shape, or draws random numbers in inference mode.
       TypeError: if a network is not a Linen module, an optimizer not an Optax transformation, or an output not floating
         point.
     """
     if isinstance(latent_size, bool) or not isinstance(latent_size, int | np.integer) or latent_size < 1:
         raise ValueError(f"latent_size must be an integer of at least 1, got {latent_size!r}")
+    chosen = preset_of_name(preset) if isinstance(preset, str) else preset
+    if not isinstance(chosen, Preset):
+        raise TypeError(f"preset must be a name or a Preset, got {preset!r}")
+    ema = chosen.ema if ema is None else ema
+    ema_ramp = chosen.ema_ramp if ema_ramp is None else ema_ramp
+    losses = chosen.losses if losses is None else losses
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be in [0, 1), got {ema}")
     if ema_ramp is not None and not (ema is not None and 0 < ema_ramp < math.inf):
@@ -225,11 +235,13 @@ def init_state(
         raise ValueError(f"fakes must be one of {', '.join(FAKES)}, got {fakes!r}")
     if not isinstance(losses, Losses):
         raise TypeError(f"losses must be a Losses(discriminator, generator), got {losses!r}")
-    generator = Generator() if generator is None else generator
-    discriminator = Discriminator() if discriminator is None else discriminator
-    tutorial = preset("tutorial")
-    generator_tx = tutorial.generator if generator_tx is None else generator_tx
-    discriminator_tx = tutorial.discriminator if discriminator_tx is None else discriminator_tx
+    every = losses.penalty_every
+    if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
+        raise ValueError(f"penalty_every must be an integer of at least 1, got {every!r}")
+    generator = Generator(dropout_rate=chosen.dropout_rate) if generator is None else generator
+    discriminator = Discriminator(dropout_rate=chosen.dropout_rate) if discriminator is None else discriminator
+    generator_tx = chosen.generator if generator_tx is None else generator_tx
+    discriminator_tx = chosen.discriminator if discriminator_tx is None else discriminator_tx
     _check_types(generator, generator_tx, "generator")
     _check_types(discriminator, discriminator_tx, "discriminator")
     generator_key, discriminator_key = jax.random.split(pin_key(key))

@@ -137,7 +137,7 @@ def _penalty(state: GANState, params: Any, real: jax.Array, fake: jax.Array, key
     """The penalty of the losses in the steps that have one, and 0 in the others."""
     penalty, every = state.losses.penalty, state.losses.penalty_every
     assert penalty is not None
-    dropout_key, key = jax.random.split(jax.random.fold_in(key, 1))
+    dropout_key, key = jax.random.split(jax.random.fold_in(key, 2))  # 1 is that of the update's own streams
 
     def value(params: Any) -> jax.Array:
         return every * penalty(lambda x: state.discriminator.train(params, x, dropout_key)[0], real, fake, key)

@@ -1,6 +1,6 @@
-"""A discriminator whose loss sees its gradient by images: R1, or the penalty of WGAN-GP.
+"""A discriminator whose loss sees its gradient by images: the penalty of WGAN-GP, or R1.
 
-    python examples/gradient_penalty.py --penalty wgan-gp --steps 200 --batch-size 64
+    python examples/gradient_penalty.py --penalty r1 --steps 200 --batch-size 64
 
 `Losses.penalty` is given the discriminator as a function of images, the step's real and fake images, and a key. Here it
 is differentiated by images, and then the step differentiates the result by the discriminator's parameters.
@@ -20,35 +20,28 @@ from dcgan_jax import (
     generator_loss,
     init_state,
     load_dataset,
+    r1_penalty,
     train_step,
 )
-
-
-def squared_slopes(discriminator, images: jax.Array) -> jax.Array:
-    """The squared length of the gradient of each image's logit by the image: [B]."""
-    slopes = jax.grad(lambda images: discriminator(images).sum())(images)  # [B, H, W, C]
-    return jnp.square(slopes).sum((1, 2, 3))
-
-
-def r1(discriminator, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
-    """Half of gamma = 1 times the mean squared slope at real images (Mescheder et al., arXiv:1801.04406)."""
-    return squared_slopes(discriminator, real).mean() / 2
 
 
 def wgan_gp(discriminator, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
     """Ten times the squared difference from 1 of slopes between real and fake (Gulrajani et al., arXiv:1704.00028)."""
     share = jax.random.uniform(key, (len(real), 1, 1, 1), real.dtype)
-    slopes = jnp.sqrt(squared_slopes(discriminator, share * real + (1 - share) * fake) + 1e-12)
+    between = share * real + (1 - share) * fake  # [B, H, W, C]
+    gradient = jax.grad(lambda images: discriminator(images).sum())(between)  # [B, H, W, C]
+    slopes = jnp.sqrt(jnp.square(gradient).sum((1, 2, 3)) + 1e-12)  # [B]
     return 10 * jnp.square(slopes - 1).mean()
 
 
 LOSSES = {
-    "r1": Losses(discriminator_loss, generator_loss, penalty=r1, penalty_every=4),  # in every fourth step, four times
     "wgan-gp": Losses(lambda real, fake: fake.mean() - real.mean(), lambda fake: -fake.mean(), penalty=wgan_gp),
+    # In each fourth step, four times.
+    "r1": Losses(discriminator_loss, generator_loss, penalty=r1_penalty(1.0), penalty_every=4),
 }
 
 
-def main(steps: int, batch_size: int, penalty: str = "r1") -> GANState:
+def main(steps: int, batch_size: int, penalty: str = "wgan-gp") -> GANState:
     data, key = jnp.asarray(load_dataset()), jax.random.key(0)
     state = init_state(
         key,
@@ -67,7 +60,7 @@ def main(steps: int, batch_size: int, penalty: str = "r1") -> GANState:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--penalty", choices=list(LOSSES), default="r1")
+    parser.add_argument("--penalty", choices=list(LOSSES), default="wgan-gp")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=64)
     main(**vars(parser.parse_args()))

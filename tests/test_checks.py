@@ -121,7 +121,7 @@ def test_numbers_of_an_optimizer_are_checked(arguments, error):
 
 def test_losses_of_another_kind_are_refused():
     with pytest.raises(TypeError, match="losses must be a Losses"):
-        gan(losses=None)
+        gan(losses="hinge")
 
 
 def test_check_state_accepts_what_is_right(small_state, small_images, digits):

@@ -220,7 +220,7 @@ def test_resume_takes_more_steps_only(finished, capsys):
         ("train --steps many", "invalid int value: 'many'"),
         ("train --batch-size -1", "--batch-size must be between 1"),
         ("train --batch-size 60001", "--batch-size must be at most 60000"),
-        ("train --preset adam", "--preset must be one of tutorial, article, upstream, keras3, got 'adam'"),
+        ("train --preset adam", "--preset must be one of tutorial, article, upstream, keras3, recommended, got 'adam'"),
         ("train --dataset cifar10", "--dataset must be one of mnist"),
         ("train --workdir full", "full is not an empty directory"),
         ("train --workdir full/file", "not an empty directory"),

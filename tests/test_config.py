@@ -46,7 +46,7 @@ def test_config_of_an_earlier_revision_is_read():
         ("steps", "9", "--steps must be an integer, got '9'"),
         ("steps", 9.0, "--steps must be an integer, got 9.0"),
         ("steps", True, "--steps must be an integer, got True"),
-        ("preset", "adam", "--preset must be one of tutorial, article, upstream, keras3, got 'adam'"),
+        ("preset", "adam", "--preset must be one of tutorial, article, upstream, keras3, recommended, got 'adam'"),
         ("dataset", None, "--dataset must be a string, got None"),
         ("workdir", "", "--workdir must not be empty"),
         ("workdir", 3, "--workdir must be a string, got 3"),

@@ -36,7 +36,7 @@ def evaluated(tmp_path_factory):
         assert run_cli("train", "--steps", 10, "--workdir", whole, *flags) == 0
         assert run_cli("train", "--steps", 7, "--workdir", halves, *flags) == 0
         assert run_cli("train", "--steps", 10, "--workdir", halves, "--resume") == 0
-    message = "samples and evaluations use the moving average of the generator (--ema 0.9)"
+    message = "samples and evaluations use the moving average of the generator"
     assert out.getvalue().count(message) == 3
     return whole, halves
 
@@ -301,7 +301,7 @@ def test_evaluate_reports_errors_in_one_line(finished, tmp_path, capsys):
         ([run_dir, "--checkpoint", 7], "has no checkpoint 7 to read: it has"),
         ([run_dir, "--samples", 128], "--samples must be 129 to 60000, got 128"),
         ([run_dir, "--samples", "many"], "invalid int value: 'many'"),
-        ([run_dir, "--weights", "average"], "keeps no average: it was trained without --ema"),
+        ([run_dir, "--weights", "average"], "keeps no average: its preset has none, and it was trained without --ema"),
         ([tmp_path / "none.npy"], "No such file"),
         ([tmp_path / "text.npy"], "it is not a complete .npy of numbers"),
         ([tmp_path / "objects.npy"], "it is not a complete .npy of numbers"),

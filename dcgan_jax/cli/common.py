@@ -169,7 +169,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         choices=("average", "last"),
-        help="the moving average that --ema kept, or the last weights (default: the average where there is one)",
+        help="the moving average that the run kept, or the last weights (default: the average where there is one)",
     )
     add_cache_flag(parser)
 
@@ -198,9 +198,11 @@ def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
     run = load_run(run_dir, args.checkpoint)
     state, weights = run.state, "last"
     if args.weights == "average" and state.ema is None:
-        raise ConfigError(f"the run in {run_dir} keeps no average: it was trained without --ema")
+        raise ConfigError(
+            f"the run in {run_dir} keeps no average: its preset has none, and it was trained without --ema"
+        )
     if state.ema is not None and args.weights != "last":
-        state, weights = averaged(state), weights_name(run.config)
+        state, weights = averaged(state), weights_name(state)
     metadata = {"run": str(run_dir), "step": int(state.step), "weights": weights}
     title = f"{run_dir} at step {metadata['step']:,}, {weights} weights"
     return LoadedRun(run._replace(state=state), metadata, title)

@@ -8,8 +8,8 @@ from typing import Any
 from dcgan_jax.data import DATASETS
 from dcgan_jax.errors import UserError
 from dcgan_jax.models import DTYPES
-from dcgan_jax.optimizers import PRESETS
 from dcgan_jax.paths import PathError, local_path
+from dcgan_jax.presets import PRESETS
 from dcgan_jax.state import FAKES
 
 _ADDED = {"stop_at_fid": None}  # fields that runs of earlier revisions lack, and what those runs did
@@ -60,12 +60,16 @@ class TrainConfig:
     dataset: str = _field("mnist", "data set; mnist is built in, the others are downloaded once", DATASETS)
     data_dir: str | None = _field(None, "directory of downloaded data sets (default: ~/tensorflow_datasets)")
     workdir: str | None = _field(None, "run directory (default: the next number under runs/)")
-    preset: str = _field("tutorial", "optimizers, as one source of the tutorial has them", PRESETS)
+    preset: str = _field("tutorial", "how to train: as one source of the tutorial has it, or as recommended", PRESETS)
     dtype: str = _field(
         "float32", "dtype the networks compute in; parameters, statistics and losses stay float32", DTYPES
     )
     ema: float | None = _field(
-        None, "decay of a moving average of the generator, such as 0.999, used for samples", kind=float, below=1
+        None,
+        "decay of a moving average of the generator, such as 0.999, used for samples (default: the preset's)",
+        kind=float,
+        none="preset",
+        below=1,
     )
     fakes: str = _field("inference", "mode of the generator for the fakes of the discriminator's update", FAKES)
     sample_every: int = _field(

@@ -14,8 +14,8 @@ from dcgan_jax.data import load_dataset
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES, MIN_SAMPLES
 from dcgan_jax.models import Discriminator, Generator
-from dcgan_jax.optimizers import preset
 from dcgan_jax.pinning import seed_key, split_key
+from dcgan_jax.presets import preset
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, init_state
 from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
@@ -108,14 +108,13 @@ def create_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
     """
     names = ("init", "run", "grid", "reals", "fakes", "evaluation")
     keys: dict[str, jax.Array] = dict(zip(names, split_key(seed_key(config.seed), len(names)), strict=True))
-    optimizers = preset(config.preset)
+    chosen = preset(config.preset)
     dtype = jnp.dtype(config.dtype)
     state = init_state(
         keys.pop("init"),
-        generator=Generator(dtype=dtype),
-        discriminator=Discriminator(dtype=dtype),
-        generator_tx=optimizers.generator,
-        discriminator_tx=optimizers.discriminator,
+        preset=chosen,
+        generator=Generator(dropout_rate=chosen.dropout_rate, dtype=dtype),
+        discriminator=Discriminator(dropout_rate=chosen.dropout_rate, dtype=dtype),
         ema=config.ema,
         fakes=config.fakes,
     )

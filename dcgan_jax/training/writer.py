@@ -102,8 +102,8 @@ class RunWriter:
             print_line(f"resuming from step {int(state.step):,} in {self._run_dir}")
         devices = mesh.devices.flat[0].device_kind + (f", {mesh.size} devices" if mesh.size > 1 else "")
         print_line(f"on {devices}; the first step compiles, which takes a while")
-        if config.ema is not None:
-            print_line(f"samples and evaluations use the moving average of the generator (--ema {config.ema})")
+        if state.ema is not None:
+            print_line("samples and evaluations use the moving average of the generator")
 
     def write_initial(self, state: GANState) -> None:
         """The files of a new run: the layers, real images, the first samples and, unless it has one, a checkpoint."""
@@ -208,7 +208,7 @@ class RunWriter:
 
     def _evaluate(self, state: GANState) -> dict[str, Any]:
         """The row of an evaluation. Images that cannot be scored, all the same for example, do not end a run."""
-        row: dict[str, Any] = {"step": int(state.step), "weights": weights_name(self._config)}
+        row: dict[str, Any] = {"step": int(state.step), "weights": weights_name(state)}
         try:
             evaluation = evaluate(self._sampling_state(state), self._keys["evaluation"], self._config.eval_samples)
         except EvaluationError as error:
@@ -231,9 +231,9 @@ def sample_digits(folder: Path, steps: int) -> int:
     return min(found, default=max(6, len(str(steps))))
 
 
-def weights_name(config: TrainConfig) -> str:
+def weights_name(state: GANState) -> str:
     """Which weights samples and evaluations of a run use: ``last``, or ``average <decay>``."""
-    return "last" if config.ema is None else f"average {config.ema}"
+    return "last" if state.ema is None else f"average {state.ema.decay}"
 
 
 def _trend(before: list[tuple[float, int]], fid: float) -> str:
