@@ -55,9 +55,7 @@ def create_state(setting: Setting, key: jax.Array) -> SearchState:
 
 def optimizer(setting: Setting, rate: float, decay: float) -> optax.GradientTransformation:
     """One network's optimizer; ``decay`` is the time decay that the article gives its RMSprop."""
-    schedule: float | optax.Schedule = rate
-    if setting.fall_from is not None:
-        schedule = optax.linear_schedule(rate, 0.0, setting.horizon - setting.fall_from, setting.fall_from)
+    schedule = _schedule(setting, rate)
     if setting.optimizer == "adam":
         tx = optax.adam(schedule, b1=setting.beta1, b2=setting.rho, eps=setting.eps)
     elif setting.optimizer == "relative":
@@ -70,6 +68,16 @@ def optimizer(setting: Setting, rate: float, decay: float) -> optax.GradientTran
         scale = optax.scale_by_rms(decay=setting.rho, eps=setting.eps, eps_in_sqrt=False)
         tx = optax.chain(scale, optax.scale_by_learning_rate(schedule))
     return tx if setting.clip is None else optax.chain(optax.clip(setting.clip), tx)
+
+
+def _schedule(setting: Setting, rate: float) -> float | optax.Schedule:
+    """The rate of each step, if it is not the same in all."""
+    if setting.fall_from is not None:
+        return optax.linear_schedule(rate, 0.0, setting.horizon - setting.fall_from, setting.fall_from)
+    if setting.decay_steps is not None:
+        steps = setting.decay_steps
+        return lambda step: rate / jnp.sqrt(1 + step / steps)
+    return rate
 
 
 def _relative(rate: optax.ScalarOrSchedule, vectors: float, setting: Setting) -> optax.GradientTransformation:
