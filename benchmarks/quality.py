@@ -1,17 +1,19 @@
 """Quality of the digits, setting by setting: one run after the other, all scored by the same evaluator.
 
-    python -m benchmarks.quality                  # all runs without a result; hours on a CPU
+    python -m benchmarks.quality                  # all runs; days on a CPU
     python -m benchmarks.quality --only keras3    # one of them
     python -m benchmarks.quality --report         # tables and pictures from the results
 
-An interrupted benchmark continues when it is started again: each run resumes from its checkpoint in
-``runs/quality/<name>``, and a run with a result in ``benchmarks/results/quality`` is done.
+Stop it in any way and start it again: each run resumes from its checkpoint in ``runs/quality/<name>``, and what has
+been scored is in ``benchmarks/results/quality``.
 """
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,88 +28,198 @@ PICTURES = ROOT / "docs" / "images"
 
 
 class Setting(NamedTuple):
-    """One run: its title, its flags beside the common ones, its steps, its program, the decay of its moving average."""
+    """One run.
+
+    Attributes:
+      title: its name in tables.
+      group: the table it is in.
+      flags: of its program, beside the steps.
+      steps: the length of the run.
+      points: the steps at which its images are scored; four that are evenly spaced if there are none.
+      program: ``train.py``, or the module of another system that has the flags of `benchmarks.peers.keras_published`.
+      pictures: the points with a picture of fifty images; the last alone if there are none.
+    """
 
     title: str
+    group: str = "presets"
     flags: tuple[str, ...] = ()
     steps: int = 1000
-    program: str = "train"
-    ema: float = 0.999
+    points: tuple[int, ...] = ()
+    program: str = "train.py"
+    pictures: tuple[int, ...] = ()
+
+    def scored(self) -> tuple[int, ...]:
+        """The points at which images are scored."""
+        return self.points or tuple(range(self.steps // 4, self.steps + 1, self.steps // 4))
 
 
+def _preset(title: str, *flags: str, ema: str = "0.999", steps: int = 1000) -> Setting:
+    return Setting(title, flags=("--batch-size", "64", "--ema", ema, *flags), steps=steps)
+
+
+def _recommended(seed: int, steps: int = 1000, points: tuple[int, ...] = (), batch_size: int = 64) -> Setting:
+    title = f"`recommended`, seed {seed}" + (f", batch {batch_size}" if batch_size != 64 else "")
+    flags = ("--preset", "recommended", "--batch-size", str(batch_size), "--seed", str(seed))
+    return Setting(title, "recommended", flags, steps, points, pictures=PICTURED if steps == 10_000 else ())
+
+
+def _peer(title: str, module: str, *flags: str) -> Setting:
+    points, flags = (250, 500, 1000, 2000, 3000), ("--batch-size", "64", *flags)
+    return Setting(title, "peers", flags, 3000, points, f"benchmarks.peers.{module}", pictures=(1000, 3000))
+
+
+LONG = (100, 250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000, 10_000)
+PICTURED = (100, 1000, 3000, 10_000)
 RUNS = {
-    "tutorial-0": Setting("tutorial, seed 0", ("--seed", "0")),
-    "training-fakes": Setting("tutorial, D's fakes in training mode", ("--fakes", "training")),
-    "keras": Setting("the Keras program as in its repository", program="keras"),
-    "keras3": Setting("tutorial, epsilon inside the root", ("--preset", "keras3")),
-    "upstream": Setting("upstream", ("--preset", "upstream")),
-    "article": Setting("article", ("--preset", "article")),
-    "article-1": Setting("article, seed 1, average 0.99", ("--preset", "article", "--seed", "1"), ema=0.99),
-    "tutorial-1": Setting("tutorial, seed 1", ("--seed", "1")),
-    "tutorial-2": Setting("tutorial, seed 2", ("--seed", "2")),
-    "article-long": Setting("article, 3,000 steps", ("--preset", "article"), steps=3000),
+    "tutorial-0": _preset("tutorial, seed 0", "--seed", "0"),
+    "training-fakes": _preset("tutorial, D's fakes in training mode", "--fakes", "training"),
+    "keras": Setting(
+        "the Keras program as in its repository",
+        flags=("--batch-size", "64"),
+        program="benchmarks.peers.keras_published",
+    ),
+    "keras3": _preset("tutorial, epsilon inside the root", "--preset", "keras3"),
+    "upstream": _preset("upstream", "--preset", "upstream"),
+    "article": _preset("article", "--preset", "article"),
+    "article-1": _preset("article, seed 1, average 0.99", "--preset", "article", "--seed", "1", ema="0.99"),
+    "tutorial-1": _preset("tutorial, seed 1", "--seed", "1"),
+    "tutorial-2": _preset("tutorial, seed 2", "--seed", "2"),
+    "article-long": _preset("article, 3,000 steps", "--preset", "article", steps=3000),
+    "recommended-0": _recommended(0, 10_000, LONG),
+    "recommended-1": _recommended(1),
+    "recommended-2": _recommended(2),
+    "recommended-256": _recommended(0, batch_size=256),
+    "tutorial-long": Setting(
+        "`tutorial`, seed 0",
+        "recommended",
+        ("--batch-size", "64", "--ema", "0.999"),
+        10_000,
+        LONG,
+        pictures=PICTURED,
+    ),
+    "keras-published": _peer("the Keras program as in its repository", "keras_published"),
+    "keras-frozen": _peer("the Keras program, D frozen in G's update", "keras_published", "--freeze"),
+    "pytorch": _peer("PyTorch's DCGAN recipe", "pytorch_dcgan"),
 }
-_BATCH_SIZE = 64
-_POINTS = 4  # of a run's curve
+_FURTHER = ("strided", "autoencoder", "third")  # extractors, beside the evaluation's own
 
 
-def _train(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
-    """Train with ``train.py``, then score the last and the averaged weights at each point of the curve."""
-    from dcgan_jax import averaged, evaluate, load_run
+def _run(name: str, setting: Setting, folder: Path) -> None:
+    """Train from point to point, score the images at each, and keep what has been scored so far.
+
+    The result has a row for each point and set of weights, with the FID in the features of each extractor, and the
+    seconds that training took, as long as the machine's owner left it alone.
+    """
+    path = RESULTS / f"{name}.json"
+    result = json.loads(path.read_text()) if path.exists() else {"curve": [], "seconds": 0.0}
+    for step in setting.scored():
+        if any(row["step"] == step for row in result["curve"]):
+            continue
+        began = time.perf_counter()
+        _train(setting, folder, step)
+        result["seconds"] += time.perf_counter() - began
+        for weights, images in _images(setting, folder, step):
+            scores, result["floor"] = _score(images)
+            result["curve"].append({"step": step, "weights": weights, **scores})
+            told = ", ".join(f"{extractor} {fid:.2f}" for extractor, fid in scores["fids"].items())
+            print(f"{name}, step {step}, {weights} weights: FID {scores['fid']:.2f}, {told}", flush=True)
+        if step in (setting.pictures or setting.scored()[-1:]):
+            _draw(name, setting, folder, step, result["curve"])
+        result["losses"] = _losses(setting, folder)
+        write_json(path, {"title": setting.title, "machine": machine(), "flags": setting.flags, **result})
+
+
+def _train(setting: Setting, folder: Path, steps: int) -> None:
+    """Train up to ``steps`` in a process of its own, from the newest checkpoint."""
     from dcgan_jax.training.checkpoint import checkpoint_steps
 
-    every = setting.steps // _POINTS
-    new = ["--batch-size", _BATCH_SIZE, "--ema", setting.ema, "--checkpoint-every", every, "--keep-checkpoints", 1000]
-    flags = ["--resume"] if (folder / "config.json").exists() else [*new, *setting.flags]
-    command = ["train.py", "--steps", setting.steps, "--workdir", folder, "--sample-every", every, *flags]
-    if setting.steps not in checkpoint_steps(folder / "checkpoints"):
-        subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True)
-
-    curve, floor = [], None
-    for step in range(every, setting.steps + 1, every):
-        run = load_run(folder, step)
-        for weights, state in (("last", run.state), ("average", averaged(run.state))):
-            result = evaluate(state, run.keys["evaluation"])
-            floor = result.floor._asdict()
-            curve.append({"step": step, "weights": weights, **result.scores._asdict()})
-            print(f"{name}, step {step}, {weights} weights: FID {result.scores.fid:.2f}", flush=True)
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    flags = [str(flag) for flag in (*new, *setting.flags)]
-    return {"flags": flags, "curve": curve, "floor": floor, "losses": [row for row in rows if "d_loss" in row]}
+    if setting.program != "train.py":
+        every = ["--draw-at", *map(str, setting.scored())]
+        command = ["-m", setting.program, str(folder), "--steps", str(steps), *every, *setting.flags]
+    elif steps in checkpoint_steps(folder / "checkpoints"):
+        return
+    else:
+        flags = ("--resume",) if (folder / "config.json").exists() else (*setting.flags, "--keep-checkpoints", "1000")
+        command = ["train.py", "--steps", str(steps), "--workdir", str(folder), *flags]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
 
 
-def _keras(name: str, setting: Setting, folder: Path) -> dict[str, Any]:
-    """Train the Keras program, and score its images."""
+def _images(setting: Setting, folder: Path, step: int) -> Iterator[tuple[str, np.ndarray]]:
+    """10,000 images of each set of weights, of noise that is the run's own."""
+    from dcgan_jax import averaged, load_run
+    from dcgan_jax.evaluation.scoring import DEFAULT_SAMPLES
+    from dcgan_jax.sampling import sample_in_batches
+
+    if setting.program != "train.py":
+        yield "last", np.load(folder / f"{step}.npy")
+        return
+    run = load_run(folder, step)
+    states = {"last": run.state, "average": averaged(run.state)}
+    for weights, state in states.items():
+        yield weights, np.asarray(sample_in_batches(state, run.keys["evaluation"], DEFAULT_SAMPLES))
+
+
+def _score(images: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The evaluation's scores of images and of real ones, each with ``fids`` by the other extractors."""
     from dcgan_jax import evaluate_images
 
-    every = setting.steps // _POINTS
-    flags = ["--steps", setting.steps, "--batch-size", _BATCH_SIZE, "--draw-every", every, *setting.flags]
-    command = [sys.executable, "-m", "benchmarks.peers.keras_published", folder, *flags]
-    subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
-    curve, floor = [], None
-    for step in range(every, setting.steps + 1, every):
-        result = evaluate_images(np.load(folder / f"{step}.npy"))
-        floor = result.floor._asdict()
-        curve.append({"step": step, "weights": "last", **result.scores._asdict()})
-        print(f"{name}, step {step}: FID {result.scores.fid:.2f}", flush=True)
+    result = evaluate_images(images)
+    ours, real = result.scores._asdict(), result.floor._asdict()
+    ours["fids"] = {extractor: _fid(extractor, images) for extractor in _FURTHER}
+    real["fids"] = {extractor: _real_fid(extractor, len(images)) for extractor in _FURTHER}
+    return ours, real
+
+
+def _fid(extractor: str, images: np.ndarray) -> float:
+    from benchmarks.extractors import load_extractor
+    from benchmarks.scores import distances
+
+    bytes_ = images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
+    features = load_extractor(extractor)(bytes_)[1]
+    return distances(features, _test_features(extractor), kid=False)["fid"]
+
+
+@functools.cache
+def _test_features(extractor: str) -> np.ndarray:
+    from benchmarks.extractors import load_extractor
+    from dcgan_jax import load_dataset
+
+    return load_extractor(extractor)(load_dataset(split="test"))[1]
+
+
+@functools.cache
+def _real_fid(extractor: str, n: int) -> float:
+    """The FID of ``n`` training images: the floor."""
+    from dcgan_jax import load_dataset
+
+    images = load_dataset()
+    return _fid(extractor, images[np.random.default_rng(0).choice(len(images), n, replace=False)])
+
+
+def _losses(setting: Setting, folder: Path) -> list[dict[str, Any]]:
+    """The run's rows of losses, each tenth step."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    every_tenth = [row for row in rows if row["step"] == 1 or row["step"] % 10 == 0]
-    return {"flags": [str(flag) for flag in flags], "curve": curve, "floor": floor, "losses": every_tenth}
+    return [row for row in rows if "d_loss" in row and (row["step"] == 1 or row["step"] % 10 == 0)]
 
 
-def _draw(name: str, setting: Setting, folder: Path, curve: list[dict[str, Any]]) -> None:
-    """The picture of a run: fifty images of its last step, with the weights that have the lower FID."""
+def _draw(name: str, setting: Setting, folder: Path, step: int, curve: list[dict[str, Any]]) -> None:
+    """Fifty images of a step, the first of their noise, with the weights that have the lower FID."""
     from dcgan_jax import averaged, load_run, save_grid
     from dcgan_jax.sampling import sample_in_batches
 
-    if setting.program == "keras":
-        images = np.load(folder / f"{setting.steps}.npy")[:50]
+    if setting.program != "train.py":
+        images = np.load(folder / f"{step}.npy")[:50]
     else:
-        run = load_run(folder, setting.steps)
-        best = min((row for row in curve if row["step"] == setting.steps), key=lambda row: row["fid"])
+        run = load_run(folder, step)
+        best = min((row for row in curve if row["step"] == step), key=lambda row: row["fid"])
         state = averaged(run.state) if best["weights"] == "average" else run.state
         images = sample_in_batches(state, run.keys["fakes"], 50)
-    save_grid(PICTURES / f"quality-{name}.png", images, columns=10)
+    save_grid(PICTURES / f"{picture(name, setting, step)}.png", images, columns=10)
+
+
+def picture(name: str, setting: Setting, step: int) -> str:
+    """The name of a picture, without its end: that of the run, and the step where there are several."""
+    return f"quality-{name}-{step}" if setting.pictures else f"quality-{name}"
 
 
 def results() -> Iterator[tuple[str, Setting, dict[str, Any]]]:
@@ -118,31 +230,61 @@ def results() -> Iterator[tuple[str, Setting, dict[str, Any]]]:
             yield name, setting, json.loads(path.read_text())
 
 
-def table() -> str:
+def table(group: str) -> str:
     """A row for each run's end, the averaged weights in one of their own, and the floor."""
-
-    def row(title: str, weights: str, s: dict[str, Any]) -> list[str]:
-        missing = " ".join(map(str, s["missing_digits"])) or "none"
-        two, three = (f"{s['fid']:.2f}", f"{s['kid']:.2f}"), (f"{s['precision']:.3f}", f"{s['recall']:.3f}")
-        digits = f"{s['digit_kl']:.3f}, {missing}"
-        return [title, weights, *two, *three, f"{s['mnist_score']:.2f}", digits, f"{s['nearest']:.2f}"]
-
     rows, floor = [], None
     for _, setting, result in results():
+        if setting.group == group:
+            floor = result["floor"]
+            rows += [_row(setting.title, row) for row in result["curve"] if row["step"] == setting.steps]
+    return markdown_table(_HEADER, [*rows, *([_row("real images (the floor)", floor)] if floor else [])])
+
+
+def _row(title: str, s: dict[str, Any]) -> list[str]:
+    missing = " ".join(map(str, s["missing_digits"])) or "none"
+    two, three = (f"{s['fid']:.2f}", f"{s['kid']:.2f}"), (f"{s['precision']:.3f}", f"{s['recall']:.3f}")
+    digits = f"{s['digit_kl']:.3f}, {missing}"
+    return [title, s.get("weights", ""), *two, *three, f"{s['mnist_score']:.2f}", digits, f"{s['nearest']:.2f}"]
+
+
+_HEADER = ("run", "weights", "FID", "KID", "precision", "recall", "MNIST score", "digits: KL, missing", "nearest")
+
+
+def curves_table(group: str) -> str:
+    """A row for each point of each run of a group, with the weights that have the lower FID, and the floor."""
+    rows, floor = [], None
+    for _, setting, result in results():
+        if setting.group != group:
+            continue
         floor = result["floor"]
-        rows += [row(setting.title, s["weights"], s) for s in result["curve"] if s["step"] == setting.steps]
+        for step in setting.scored():
+            best = min((row for row in result["curve"] if row["step"] == step), key=lambda row: row["fid"], default={})
+            if best:
+                rows.append([setting.title, f"{step:,}", best["weights"], *_figures(best, floor)])
     if floor:
-        rows.append(row("real images (the floor)", "", floor))
-    scores = ("FID", "KID", "precision", "recall", "MNIST score", "digits: KL, missing", "nearest")
-    return markdown_table(("run", "weights", *scores), rows)
+        rows.append(["real images (the floor)", "", "", *_figures(floor, floor)])
+    fids = (f"FID {extractor}" for extractor in ("own", *_FURTHER))
+    header = ("run", "step", "weights", *fids, "precision", "recall", "digits: KL, largest gap", "nearest")
+    return markdown_table(header, rows)
+
+
+def _figures(s: dict[str, Any], floor: dict[str, Any]) -> list[str]:
+    fids = [f"{fid:.2f}" for fid in (s["fid"], *s["fids"].values())]
+    gap = max(abs(ours / real - 1) for ours, real in zip(s["digits"], floor["digits"], strict=True))
+    digits = f"{s['digit_kl']:.3f}, {100 * gap:.0f} %"
+    return [*fids, f"{s['precision']:.3f}", f"{s['recall']:.3f}", digits, f"{s['nearest']:.2f}"]
 
 
 def _report() -> None:
-    """Print the table, and draw the curves of the runs and of the long one."""
-    print(table())
+    """Print the tables, and draw the curves of the runs."""
+    print(table("presets"), curves_table("recommended"), curves_table("peers"), sep="\n\n")
     runs = [(setting, result) for _, setting, result in results()]
-    _curves("quality-curves", [run for run in runs if run[0].steps <= 1000])
-    _curves("quality-curves-long", [run for run in runs if run[0].steps > 1000])
+    presets = [run for run in runs if run[0].group == "presets"]
+    _curves("quality-curves", [run for run in presets if run[0].steps <= 1000])
+    _curves("quality-curves-long", [run for run in presets if run[0].steps > 1000])
+    others = [run for run in runs if run[0].group != "presets"]
+    if others:
+        _curves("quality-curves-recommended", others)
 
 
 def _curves(name: str, runs: list[tuple[Setting, dict[str, Any]]]) -> None:
@@ -186,13 +328,7 @@ def main() -> int:
         return 0
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name in args.only:
-        path, setting = RESULTS / f"{name}.json", RUNS[name]
-        if path.exists():
-            continue
-        folder = (args.folder / name).absolute()
-        result = (_keras if setting.program == "keras" else _train)(name, setting, folder)
-        _draw(name, setting, folder, result["curve"])
-        write_json(path, {"title": setting.title, "machine": machine(), **result})
+        _run(name, RUNS[name], (args.folder / name).absolute())
     return 0
 
 

@@ -1,12 +1,12 @@
 """The tutorial's Keras program as published, in Keras 3, for as many steps as are asked for.
 
-    python -m benchmarks.peers.keras_published FOLDER --steps 1000 --batch-size 64 --draw-every 250
+    python -m benchmarks.peers.keras_published FOLDER --steps 1000 --batch-size 64 --draw-at 500 1000
 
-The discriminator is never frozen: the adversarial model's update changes it too. The optimizers are those of the
-last version in the tutorial's repository (``upstream``) or of the walkthrough (``tutorial``), as Keras 3 has them; the
-backend is the one that ``KERAS_BACKEND`` names. Everything is saved to ``FOLDER/state.npz`` every 50 steps, and an
-interrupted program resumes from there. Each ``FOLDER/<step>.npy`` holds 10,000 images, ``FOLDER/metrics.jsonl`` a
-row for each step.
+The discriminator is not frozen: the adversarial model's update changes it too, unless ``--freeze``. The optimizers are
+those of the last version in the tutorial's repository (``upstream``) or of the walkthrough (``tutorial``), as Keras 3
+has them; the backend is the one that ``KERAS_BACKEND`` names. Everything is saved to ``FOLDER/state.npz`` every 50
+steps, and an interrupted program resumes from there. Each ``FOLDER/<step>.npy`` holds 10,000 images,
+``FOLDER/metrics.jsonl`` a row for each step.
 """
 
 import argparse
@@ -41,8 +41,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--draw-every", type=int, default=250, help="steps between files of 10,000 images")
+    parser.add_argument("--draw-at", type=int, nargs="+", default=[1000], help="steps with a file of 10,000 images")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--freeze", action="store_true", help="the adversarial model leaves the discriminator as it is")
     parser.add_argument("--preset", choices=list(_OPTIMIZERS), default="upstream")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +53,7 @@ def main() -> None:
     adversarial = keras.Sequential([keras.Input((100,)), generator, discriminator])
     for model, (rate, decay) in zip((discriminator, adversarial), _OPTIMIZERS[args.preset], strict=True):
         schedule = keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
+        discriminator.trainable = not (args.freeze and model is adversarial)
         model.compile(loss="binary_crossentropy", optimizer=keras.optimizers.RMSprop(schedule), metrics=["accuracy"])
         model.optimizer.build(model.trainable_variables)
     variables = [*adversarial.variables, *discriminator.optimizer.variables, *adversarial.optimizer.variables]
@@ -73,13 +75,15 @@ def main() -> None:
         real = data[random.integers(0, len(data), n)].astype(np.float32) / 255
         z, fresh = random.uniform(-1, 1, (2, n, 100)).astype(np.float32)
         fake = generator.predict_on_batch(z)
+        discriminator.trainable = True
         d_loss, d_accuracy = discriminator.train_on_batch(np.concatenate([real, fake]), labels)
+        discriminator.trainable = not args.freeze
         g_loss, g_accuracy = adversarial.train_on_batch(fresh, np.ones((n, 1), np.float32))
         values = {"d_loss": d_loss, "d_accuracy": d_accuracy, "g_loss": g_loss, "g_accuracy": g_accuracy}
         log.append(json.dumps({"step": step, **{k: float(v) for k, v in values.items()}}))
         discriminator.reset_metrics()  # else they are means over all steps so far
         adversarial.reset_metrics()
-        if step % args.draw_every == 0:
+        if step in args.draw_at:
             noise = np.random.default_rng(args.seed).uniform(-1, 1, (_SAMPLES, 100)).astype(np.float32)
             images = generator.predict(noise, batch_size=250, verbose=0)
             np.save(args.folder / f"{step}.npy", np.rint(images * 255).astype(np.uint8))

@@ -9,7 +9,7 @@ from torch import nn
 torch.set_flush_denormal(True)  # otherwise its CPU steps become two to three times slower in the course of training
 
 
-def _generator() -> nn.Sequential:
+def generator_network() -> nn.Sequential:
     def block(features: int, to: int) -> list[nn.Module]:
         return [nn.ConvTranspose2d(features, to, 5, padding=2), nn.BatchNorm2d(to, eps=1e-3), nn.ReLU()]
 
@@ -22,7 +22,7 @@ def _generator() -> nn.Sequential:
     )
 
 
-def _discriminator() -> nn.Sequential:
+def discriminator_network() -> nn.Sequential:
     layers: list[nn.Module] = []
     for features, to, stride in [(1, 64, 2), (64, 128, 2), (128, 256, 2), (256, 512, 1)]:
         layers += [nn.Conv2d(features, to, 5, stride, padding=2), nn.LeakyReLU(0.2), nn.Dropout(0.4)]
@@ -33,7 +33,7 @@ def prepare(images: np.ndarray) -> tuple[Callable[[], None], str]:
     """A function that does one whole step and waits for it, and the device's name."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    generator, discriminator = _generator().to(device), _discriminator().to(device)
+    generator, discriminator = generator_network().to(device), discriminator_network().to(device)
     optimizers = [
         torch.optim.RMSprop(network.parameters(), lr=1e-4, alpha=0.9, eps=1e-7)
         for network in (generator, discriminator)
