@@ -101,7 +101,7 @@ RUNS = {
     "keras-frozen": _peer("the Keras program, D frozen in G's update", "keras_published", "--freeze"),
     "pytorch": _peer("PyTorch's DCGAN recipe", "pytorch_dcgan"),
 }
-_FURTHER = ("strided", "autoencoder", "third")  # extractors, beside the evaluation's own
+_FURTHER = ("autoencoder", "third")  # extractors, beside the two of the evaluation
 
 
 def _run(name: str, setting: Setting, folder: Path) -> None:
@@ -122,7 +122,8 @@ def _run(name: str, setting: Setting, folder: Path) -> None:
             scores, result["floor"] = _score(images)
             result["curve"].append({"step": step, "weights": weights, **scores})
             told = ", ".join(f"{extractor} {fid:.2f}" for extractor, fid in scores["fids"].items())
-            print(f"{name}, step {step}, {weights} weights: FID {scores['fid']:.2f}, {told}", flush=True)
+            told = f"FID {scores['fid']:.2f}, strided {scores['second_fid']:.2f}, {told}"
+            print(f"{name}, step {step}, {weights} weights: {told}", flush=True)
         if step in (setting.pictures or setting.scored()[-1:]):
             _draw(name, setting, folder, step, result["curve"])
         result["losses"] = _losses(setting, folder)
@@ -263,13 +264,13 @@ def curves_table(group: str) -> str:
                 rows.append([setting.title, f"{step:,}", best["weights"], *_figures(best, floor)])
     if floor:
         rows.append(["real images (the floor)", "", "", *_figures(floor, floor)])
-    fids = (f"FID {extractor}" for extractor in ("own", *_FURTHER))
+    fids = (f"FID {extractor}" for extractor in ("own", "strided", *_FURTHER))
     header = ("run", "step", "weights", *fids, "precision", "recall", "digits: KL, largest gap", "nearest")
     return markdown_table(header, rows)
 
 
 def _figures(s: dict[str, Any], floor: dict[str, Any]) -> list[str]:
-    fids = [f"{fid:.2f}" for fid in (s["fid"], *s["fids"].values())]
+    fids = [f"{fid:.2f}" for fid in (s["fid"], s["second_fid"], *s["fids"].values())]
     gap = max(abs(ours / real - 1) for ours, real in zip(s["digits"], floor["digits"], strict=True))
     digits = f"{s['digit_kl']:.3f}, {100 * gap:.0f} %"
     return [*fids, f"{s['precision']:.3f}", f"{s['recall']:.3f}", digits, f"{s['nearest']:.2f}"]

@@ -80,7 +80,7 @@ def scored(monkeypatch, fids):
     """Evaluations at the steps that are the keys have these FIDs."""
 
     def score(state, key, samples):
-        scores = Scores(fids[int(state.step)], *[0.0] * 5, [0.1] * 10, 0.0, [], 0.0)
+        scores = Scores(fids[int(state.step)], *[0.0] * 6, [0.1] * 10, 0.0, [], 0.0)
         return Evaluation(samples, scores, scores)
 
     monkeypatch.setattr(writer, "evaluate", score)

@@ -6,8 +6,10 @@ import pytest
 from helpers import assert_same_bits
 
 from dcgan_jax import evaluate, evaluate_images, load_dataset, load_labels, sample
-from dcgan_jax.evaluation.classifier import WEIGHTS, ClassifierError, classify, load_classifier
+from dcgan_jax.evaluation import classifier, strided_classifier
+from dcgan_jax.evaluation.classifier import ClassifierError, apply_in_batches, classify, load_classifier
 from dcgan_jax.evaluation.scoring import EvaluationError, format_table
+from dcgan_jax.evaluation.strided_classifier import StridedClassifier, load_strided_classifier, strided_features
 from dcgan_jax.sampling import sample_in_batches
 
 
@@ -38,18 +40,30 @@ def test_classifier_is_right_on_99_3_percent():
     assert (features >= 0).all()
 
 
-def test_damaged_classifier_is_reported(tmp_path):
-    assert WEIGHTS.stat().st_size <= 1_000_000
-    content, path = bytearray(WEIGHTS.read_bytes()), tmp_path / "weights.npz"
+def test_second_classifier_is_right_on_99_percent():
+    images = load_dataset(split="test")
+    logits, features = apply_in_batches(StridedClassifier(), load_strided_classifier(), images)
+    assert (logits.argmax(-1) == load_labels(split="test")).mean() >= 0.99
+    assert features.shape == (10_000, 64)
+    np.testing.assert_array_equal(strided_features(images[:1000]), features[:1000])
+
+
+@pytest.mark.parametrize(
+    ("weights", "load"),
+    [(classifier.WEIGHTS, load_classifier), (strided_classifier.WEIGHTS, load_strided_classifier)],
+)
+def test_damaged_classifier_is_reported(weights, load, tmp_path):
+    assert weights.stat().st_size <= 1_000_000
+    content, path = bytearray(weights.read_bytes()), tmp_path / "weights.npz"
     path.write_bytes(content)
-    assert_same_bits(load_classifier(path), load_classifier())
+    assert_same_bits(load(path), load())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(ClassifierError, match="weights.npz is damaged"):
-        load_classifier(path)
+        load(path)
     path.unlink()
     with pytest.raises(ClassifierError, match="cannot read"):
-        load_classifier(path)
+        load(path)
 
 
 def test_classification_is_independent_of_the_batch(real):
@@ -64,6 +78,7 @@ def test_real_images_score_as_the_floor(real_evaluation, noise_scores):
     scores, floor = real_evaluation.scores, real_evaluation.floor
     assert real_evaluation.samples == 600
     assert floor.fid / 2 < scores.fid < 2 * floor.fid  # random sets of 600 are between 6 and 9, noise is at thousands
+    assert floor.second_fid / 2 < scores.second_fid < 2 * floor.second_fid
     assert abs(scores.kid) < 0.05 * noise_scores.kid
     for value, real_value in ((scores.precision, floor.precision), (scores.recall, floor.recall)):
         assert value == pytest.approx(real_value, abs=0.05)  # shares of 600 have a deviation of at most 0.02
@@ -77,6 +92,7 @@ def test_real_images_score_as_the_floor(real_evaluation, noise_scores):
 
 def test_noise_is_far_from_digits(real_evaluation, noise_scores):
     assert noise_scores.fid > 10 * real_evaluation.scores.fid
+    assert noise_scores.second_fid > 10 * real_evaluation.scores.second_fid
     assert noise_scores.precision < 0.05
     assert noise_scores.recall < 0.05
     assert noise_scores.nearest > 10
@@ -139,7 +155,7 @@ def test_other_shapes_are_refused_before_sampling(small_state, key):
 def test_table_has_every_score(real_evaluation):
     text = format_table(real_evaluation)
     scores, floor = real_evaluation.scores, real_evaluation.floor
-    for value in (scores.fid, floor.fid, scores.nearest, floor.nearest):
+    for value in (scores.fid, floor.fid, scores.second_fid, floor.second_fid, scores.nearest, floor.nearest):
         assert f"{value:.3f}" in text
-    assert len(text.splitlines()) == 20
+    assert len(text.splitlines()) == 21
     assert len({len(line) for line in text.splitlines()}) == 1

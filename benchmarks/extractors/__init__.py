@@ -1,7 +1,7 @@
 """Further feature extractors: FID by one network's features alone is only as good as that network.
 
-An extractor is a function of images: logits [N, 10] and features [N, D]. ``own`` is the evaluation's classifier.
-``strided`` is a classifier of another build and seed, ``autoencoder`` knows no labels. ``third`` is one more
+An extractor is a function of images: logits [N, 10] and features [N, D]. ``own`` is the evaluation's first classifier,
+``strided`` its second one, ``autoencoder`` knows no labels. ``third`` is one more
 classifier: nothing is chosen by it, so that a final table can be checked with it.
 """
 
@@ -10,22 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.extractors.networks import Encoder, ResidualClassifier, StridedClassifier
-from dcgan_jax.evaluation.classifier import classify, parse_weights
+from benchmarks.extractors.networks import Encoder, ResidualClassifier
+from dcgan_jax.evaluation import strided_classifier
+from dcgan_jax.evaluation.classifier import apply_in_batches, classify, parse_weights
 
 Extractor = Callable[[np.ndarray], tuple[np.ndarray | None, np.ndarray]]
 
-NETWORKS = {"strided": StridedClassifier(), "autoencoder": Encoder(), "third": ResidualClassifier()}
-_BATCH = 500  # images at a time
+NETWORKS = {"strided": strided_classifier.StridedClassifier(), "autoencoder": Encoder(), "third": ResidualClassifier()}
 
 
 def weights_path(name: str) -> Path:
     """The file of the weights of one of `NETWORKS`."""
-    return Path(__file__).parent / f"{name}.npz"
+    return strided_classifier.WEIGHTS if name == "strided" else Path(__file__).parent / f"{name}.npz"
 
 
 @functools.cache
@@ -48,19 +46,5 @@ def load_extractor(name: str) -> Extractor:
 
 def extract(name: str, variables: dict[str, Any], images: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     """Logits, or None, and features of ``images`` by the network ``name``, a few hundred images at a time."""
-    parts = []
-    for start in range(0, len(images), _BATCH):
-        batch = images[start : start + _BATCH]
-        padding = np.zeros((_BATCH - len(batch), *batch.shape[1:]), batch.dtype)  # one compiled program
-        with jax.default_matmul_precision("float32"):
-            outputs = jax.device_get(_apply(variables, np.concatenate([batch, padding]), name))
-        parts.append([output[: len(batch)] for output in outputs])
-    *logits, features = (np.concatenate(each) for each in zip(*parts, strict=True))
+    *logits, features = apply_in_batches(NETWORKS[name], variables, images)
     return (logits[0] if logits else None), features
-
-
-@functools.partial(jax.jit, static_argnames="name")
-def _apply(variables: dict[str, Any], images: jax.Array, name: str) -> Any:
-    scale = 255 if images.dtype == jnp.uint8 else 1
-    outputs = NETWORKS[name].apply(variables, images.astype(jnp.float32) / scale)
-    return outputs if isinstance(outputs, tuple) else (outputs,)

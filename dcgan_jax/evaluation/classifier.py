@@ -3,6 +3,7 @@
 Its weights are part of the package; ``python -m dcgan_jax.evaluation.train_classifier`` trains them again.
 """
 
+import functools
 import io
 from pathlib import Path
 from typing import Any
@@ -85,23 +86,28 @@ def classify(images: np.ndarray, variables: dict[str, Any] | None = None) -> tup
       ClassifierError: if the package's weights cannot be used.
     """
     variables = load_classifier() if variables is None else variables
+    logits, features = apply_in_batches(DigitClassifier(), variables, images)
+    return logits, features
+
+
+def apply_in_batches(network: nn.Module, variables: dict[str, Any], images: np.ndarray) -> list[np.ndarray]:
+    """A network's outputs, each [N, ...], for images [N, 28, 28, 1], uint8 or in [0, 1], a few hundred at a time."""
     size = _FEW if len(images) <= _FEW else _BATCH  # padded to one of them: two compiled programs for any number
-    logits, features = [], []
+    parts = []
     for start in range(0, len(images), size):
         batch = images[start : start + size]
         n = len(batch)
         padded = np.concatenate([batch, np.zeros((size - n, *batch.shape[1:]), batch.dtype)])
         with jax.default_matmul_precision("float32"):  # else TPUs and newer GPUs round to 8 or 10 bits
-            each = jax.device_get(_apply(variables, padded))
-        logits.append(each[0][:n])
-        features.append(each[1][:n])
-    return np.concatenate(logits), np.concatenate(features)
+            parts.append([output[:n] for output in jax.device_get(_apply(network, variables, padded))])
+    return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
-@jax.jit
-def _apply(variables: dict[str, Any], images: jax.Array) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jax.jit, static_argnames="network")
+def _apply(network: nn.Module, variables: dict[str, Any], images: jax.Array) -> tuple[jax.Array, ...]:
     scale = 255 if images.dtype == jnp.uint8 else 1
-    return DigitClassifier().apply(variables, images.astype(jnp.float32) / scale)  # pyright: ignore[reportReturnType]
+    outputs = network.apply(variables, images.astype(jnp.float32) / scale)
+    return outputs if isinstance(outputs, tuple) else (outputs,)  # pyright: ignore[reportReturnType]
 
 
 def _max_pool(x: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ from flax.linen.summary import tabulate
 from dcgan_jax.data import load_dataset
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES, MIN_SAMPLES
+from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.pinning import seed_key, split_key
 from dcgan_jax.presets import preset
@@ -50,6 +51,7 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> np.ndarray
     if config.eval_every is not None:
         validate_evaluation(config, config.eval_samples, "--eval-samples")
         load_dataset(split="test")
+        load_strided_classifier()
     if config.dataset == "mnist":
         load_classifier()
     devices = data_mesh(config.devices).size

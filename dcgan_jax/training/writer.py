@@ -217,7 +217,8 @@ class RunWriter:
         scores, floor = evaluation.scores, evaluation.floor
         trend = _trend(self._evaluations, scores.fid)
         print_line(
-            f"{row['step']}: FID {scores.fid:.2f} (real images: {floor.fid:.2f}), precision {scores.precision:.3f} "
+            f"{row['step']}: FID {scores.fid:.2f} (real images: {floor.fid:.2f}), by a second classifier "
+            f"{scores.second_fid:.2f} ({floor.second_fid:.2f}), precision {scores.precision:.3f} "
             f"({floor.precision:.3f}), recall {scores.recall:.3f} ({floor.recall:.3f}){trend}"
         )
         self._evaluations.append((scores.fid, row["step"]))
