@@ -132,6 +132,21 @@ def _sqrt(v: jax.Array) -> jax.Array:
     return jnp.where(zero, jnp.zeros_like(v), jnp.sqrt(jnp.where(zero, jnp.ones_like(v), v)))
 
 
+@dataclasses.dataclass(frozen=True)
+class InverseSqrt:
+    """A schedule for a learning rate: ``rate / sqrt(1 + t / steps)`` in update t = 0, 1, 2, ...
+
+    It needs no length of the run, so that a longer run begins as a shorter one. A class and not a closure, so that
+    equal ones are equal, and can be pickled.
+    """
+
+    rate: float
+    steps: float
+
+    def __call__(self, count: jax.Array | int) -> jax.Array:
+        return self.rate / jnp.sqrt(1 + jnp.asarray(count, jnp.float32) / self.steps)
+
+
 class MuonState(NamedTuple):
     """``count``: updates done, an int32 scalar. ``mu``: the momentum. ``nu``: of vectors the mean of squares."""
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import optax
 
 from dcgan_jax.losses import CROSS_ENTROPY, Losses, r1_penalty
-from dcgan_jax.optimizers import muon, rmsprop
+from dcgan_jax.optimizers import InverseSqrt, muon, rmsprop
 
 PRESETS = ("tutorial", "article", "upstream", "keras3", "recommended")
 
@@ -58,8 +58,8 @@ def preset(name: str) -> Preset:
             return Preset(discriminator=one, generator=one)
         case "recommended":
             return Preset(
-                discriminator=muon(0.02),
-                generator=muon(0.01),
+                discriminator=muon(InverseSqrt(0.04, steps=300)),
+                generator=muon(InverseSqrt(0.02, steps=300)),
                 dropout_rate=0.0,
                 losses=CROSS_ENTROPY._replace(penalty=r1_penalty(0.3), penalty_every=4),
                 ema=0.998,

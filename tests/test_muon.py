@@ -11,6 +11,7 @@ import pytest
 from helpers import assert_close, assert_same_bits, small_gan
 
 from dcgan_jax import muon, train_step
+from dcgan_jax.optimizers import InverseSqrt
 
 SHAPES = {"wide": (3, 40), "tall": (5, 5, 2, 7), "column": (30, 1), "bias": (7,), "scale": ()}
 
@@ -72,6 +73,17 @@ def test_schedule_scales_both_rates():
         rates.append({name: float(jnp.abs(updates[name]).sum() / jnp.abs(expected[name]).sum()) for name in SHAPES})
     for i, row in enumerate(rates):
         assert row == pytest.approx(dict.fromkeys(SHAPES, 0.5**i), rel=1e-5)
+
+
+def test_rates_fall_with_the_root_of_the_updates():
+    """At a constant gradient the steps of kernels and of vectors are rate / sqrt(1 + t / steps) of the first."""
+    falling, same = muon(InverseSqrt(0.02, steps=4)), muon(0.02)
+    opt_state, other = falling.init(tree(0)), same.init(tree(0))
+    for t in range(5):
+        updates, opt_state = falling.update(tree(1), opt_state, None)
+        expected, other = same.update(tree(1), other, None)
+        for name in SHAPES:
+            assert_close(updates[name], np.asarray(expected[name]) / np.sqrt(1 + t / 4), 1e-6)
 
 
 def test_equal_ones_share_a_program_and_pickle(small_images, key):

@@ -86,10 +86,14 @@ class NarrowDiscriminator(nn.Module):
 
 
 def first_steps(images, key):
-    """A state, a step of it, a dispatch of a run from there, and samples."""
+    """A state, a step of it, a dispatch of a run from there, and samples.
+
+    The generator has RMSprop, the discriminator Muon with a schedule, and there are a penalty and an average with a
+    ramp.
+    """
     clipped = preset("article").generator
     modules = {"generator": NarrowGenerator(), "discriminator": NarrowDiscriminator()}
-    state = init_state(key, **modules, generator_tx=clipped, ema=0.9, latent_size=5)
+    state = init_state(key, **modules, preset="recommended", generator_tx=clipped, latent_size=5)
 
     def steps(state, images, key):
         stepped, metrics = train_step(state, images, key)
