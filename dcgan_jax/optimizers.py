@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.core import Tracer
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 from dcgan_jax.pinning import at_least_float32
 
@@ -143,7 +143,7 @@ class InverseSqrt:
     rate: float
     steps: float
 
-    def __call__(self, count: jax.Array | int) -> jax.Array:
+    def __call__(self, count: ArrayLike) -> jax.Array:
         return self.rate / jnp.sqrt(1 + jnp.asarray(count, jnp.float32) / self.steps)
 
 
