@@ -119,7 +119,7 @@ def _run(name: str, setting: Setting, folder: Path) -> None:
         _train(setting, folder, step)
         result["seconds"] += time.perf_counter() - began
         for weights, images in _images(setting, folder, step):
-            scores, result["floor"] = _score(images)
+            scores, result["floor"] = score(images)
             result["curve"].append({"step": step, "weights": weights, **scores})
             told = ", ".join(f"{extractor} {fid:.2f}" for extractor, fid in scores["fids"].items())
             told = f"FID {scores['fid']:.2f}, strided {scores['second_fid']:.2f}, {told}"
@@ -160,7 +160,7 @@ def _images(setting: Setting, folder: Path, step: int) -> Iterator[tuple[str, np
         yield weights, np.asarray(sample_in_batches(state, run.keys["evaluation"], DEFAULT_SAMPLES))
 
 
-def _score(images: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
+def score(images: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
     """The evaluation's scores of images and of real ones, each with ``fids`` by the other extractors."""
     from dcgan_jax import evaluate_images
 
