@@ -25,6 +25,7 @@ DTYPES = ("float32", "bfloat16")  # what the networks may compute in
 
 _KERNEL_SIZE = 5  # the tutorial's, in every convolution
 _KERNEL_INIT = nn.initializers.glorot_uniform()
+_WIDEST = 512  # channels of a map; beyond it the parameters of larger images would be those of the widest layers alone
 
 
 class Conv(nn.Module):
@@ -51,6 +52,10 @@ class Conv(nn.Module):
 
 class Generator(nn.Module):
     """Noise to images: [B, latent] -> [B, *image_shape], each pixel in [0, 1].
+
+    A dense layer makes the smallest map, 4 to 8 pixels wide, and each of the convolutions after it doubles its size and
+    halves its channels: twice up to 32 pixels, and once more for each doubling beyond (the rule of Radford et al.,
+    arXiv:1511.06434), with at most 512 channels. The maps have the sizes of the discriminator's.
 
     With the defaults and 100 latent dimensions it has 2,394,241 parameters, 25,536 of them batch statistics.
     With ``train=True`` batch normalisation uses the batch's own statistics and updates the moving ones
@@ -86,21 +91,28 @@ class Generator(nn.Module):
         def conv(name: str, features: int, upsample: bool = False) -> Conv:
             return Conv(features, upsample=upsample, dtype=self.dtype, plain=self.plain, name=name)
 
-        units = height // 4 * (width // 4) * 256
-        x = nn.Dense(units, dtype=self.dtype, kernel_init=_KERNEL_INIT, name="dense")(z)
+        stages = doublings(height, width)
+        h, w, features = -(-height // 2**stages), -(-width // 2**stages), min(64 * 2**stages, _WIDEST)
+        x = nn.Dense(h * w * features, dtype=self.dtype, kernel_init=_KERNEL_INIT, name="dense")(z)
         x = normalise("norm_0", x)  # statistics of each unit, not of each channel
-        x = x.reshape(-1, height // 4, width // 4, 256)  # [B, 7, 7, 256]
+        x = x.reshape(-1, h, w, features)  # [B, 7, 7, 256]
         if train:
             x = dropout(x, self.dropout_rate, self.make_rng("dropout"))
-        x = normalise("norm_1", conv("conv_1", 128, upsample=True)(x))  # [B, 14, 14, 128]
-        x = normalise("norm_2", conv("conv_2", 64, upsample=True)(x))  # [B, 28, 28, 64]
-        x = normalise("norm_3", conv("conv_3", 32)(x))  # [B, 28, 28, 32]
-        x = conv("conv_4", channels)(x)  # [B, 28, 28, 1]
+        for i in range(1, stages + 1):
+            scale = 2 ** (stages - i)
+            x = conv(f"conv_{i}", min(64 * scale, _WIDEST), upsample=True)(x)
+            x = x[:, : -(-height // scale), : -(-width // scale)]  # [B, 14, 14, 128], [B, 28, 28, 64]
+            x = normalise(f"norm_{i}", x)
+        x = normalise(f"norm_{stages + 1}", conv(f"conv_{stages + 1}", 32)(x))  # [B, 28, 28, 32]
+        x = conv(f"conv_{stages + 2}", channels)(x)  # [B, 28, 28, 1]
         return nn.sigmoid(x.astype(at_least_float32(x.dtype)))
 
 
 class Discriminator(nn.Module):
     """Images to logits: [B, H, W, C] in [0, 1] -> [B, 1], above 0 where the image looks real.
+
+    Convolutions with stride 2 halve the image to at most 4 pixels: three for images of up to 32 pixels, and one more
+    for each doubling beyond, with twice the channels of the one before and at most 512. One with stride 1 follows.
 
     With 28x28x1 images it has 4,311,553 parameters. It has no batch normalisation; with ``train=True``
     dropout is on (pass a ``dropout`` rng).
@@ -118,7 +130,9 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         x = images
-        for i, (features, stride) in enumerate([(64, 2), (128, 2), (256, 2), (512, 1)], start=1):
+        halvings = doublings(*images.shape[1:3]) + 1
+        layers = [(min(64 * 2**i, _WIDEST), 2) for i in range(halvings)] + [(_WIDEST, 1)]
+        for i, (features, stride) in enumerate(layers, start=1):
             conv = Conv(features, stride, dtype=self.dtype, plain=self.plain, name=f"conv_{i}")
             x = nn.leaky_relu(conv(x), negative_slope=0.2)
             if train:
@@ -126,3 +140,14 @@ class Discriminator(nn.Module):
             # [B, 14, 14, 64], [B, 7, 7, 128], [B, 4, 4, 256], [B, 4, 4, 512]
         x = x.reshape(x.shape[0], -1)  # [B, 8192], by row, column, channel
         return nn.Dense(1, dtype=self.dtype, kernel_init=_KERNEL_INIT, name="dense")(x)  # [B, 1]
+
+
+def doublings(height: int, width: int) -> int:
+    """How often the generator doubles its smallest map: twice up to 32 pixels, and once more for each doubling beyond.
+
+    The shorter side of the smallest map keeps 4 pixels.
+    """
+    n = 2
+    while max(height, width) > 8 * 2**n and min(height, width) >= 8 * 2**n:
+        n += 1
+    return n

@@ -94,13 +94,54 @@ def test_dropout_needs_its_rng(state):
         Discriminator().apply({"params": state.discriminator.params}, jnp.zeros((1, 28, 28, 1)), train=True)
 
 
-@pytest.mark.parametrize("image_shape", [(32, 32, 3), (12, 20, 1)], ids=str)
-def test_other_image_shapes(image_shape, key):
+@pytest.mark.parametrize(
+    ("image_shape", "smallest"),
+    [
+        ((28, 28, 1), (7, 7)),
+        ((32, 32, 3), (8, 8)),
+        ((12, 20, 1), (3, 5)),
+        ((36, 36, 3), (5, 5)),
+        ((44, 60, 1), (6, 8)),
+        ((64, 64, 3), (8, 8)),
+        ((128, 32, 3), (16, 4)),  # the shorter side keeps 4 pixels
+        ((128, 128, 3), (8, 8)),
+        ((256, 256, 1), (8, 8)),
+    ],
+    ids=str,
+)
+def test_networks_grow_with_the_images(image_shape, smallest, key):
+    """A stage for each doubling beyond 32 pixels; the last maps of both networks keep a few pixels."""
     generator, discriminator = Generator(image_shape=image_shape), Discriminator()
     images, variables = jax.eval_shape(generator.init_with_output, key, jnp.zeros((2, 100)))
     assert images.shape == (2, *image_shape)
-    logits, _ = jax.eval_shape(discriminator.init_with_output, key, images)
+    convolutions = sorted((name for name in variables["params"] if name.startswith("conv")), key=lambda n: n[5:])
+    widest = variables["params"][convolutions[0]]["kernel"].shape[2]
+    assert variables["params"]["dense"]["bias"].shape == (smallest[0] * smallest[1] * widest,)
+    logits, variables = jax.eval_shape(discriminator.init_with_output, key, images)
     assert logits.shape == (2, 1)
+    assert variables["params"]["dense"]["kernel"].shape[0] <= 16 * 512
+    assert len(convolutions) == len([name for name in variables["params"] if name.startswith("conv")])
+
+
+def test_each_doubling_adds_a_stage(key):
+    counts = []
+    for size in (32, 64, 128, 256):
+        params = jax.eval_shape(Generator(image_shape=(size, size, 3)).init, key, jnp.zeros((2, 100)))["params"]
+        counts.append(len(params))
+    assert counts == [9, 11, 13, 15]  # a convolution and a normalisation each
+
+
+@pytest.mark.parametrize(
+    "size", [40, pytest.param(64, marks=pytest.mark.slow), pytest.param(128, marks=pytest.mark.slow)]
+)
+def test_larger_colour_images_step(size, key):
+    state = init_state(key, generator=Generator(image_shape=(size, size, 3)))
+    images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    stepped, metrics = jax.jit(train_step, compiler_options={"xla_backend_optimization_level": 0})(state, images, key)
+    assert all(np.isfinite(value) for value in metrics.values())
+    for before, after in ((state.generator, stepped.generator), (state.discriminator, stepped.discriminator)):
+        moved = jax.tree.map(lambda a, b: bool((a != b).any()), before.params, after.params)
+        assert all(jax.tree.leaves(moved))
 
 
 @pytest.mark.parametrize("image_shape", [(30, 28, 1), (28, 0, 1)], ids=str)
