@@ -1,7 +1,7 @@
 # What the package exports; ``__init__.py`` imports each name from here when it is used.
 
 from .checks import check_images, check_state
-from .data import load_dataset, load_labels
+from .data import load_data, load_dataset, load_labels
 from .evaluation import EvaluationError, evaluate, evaluate_images
 from .images import save_grid
 from .interop import (
@@ -44,6 +44,7 @@ __all__ = [
     "generator_loss",
     "generator_step",
     "init_state",
+    "load_data",
     "load_dataset",
     "load_labels",
     "load_run",

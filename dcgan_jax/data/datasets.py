@@ -1,48 +1,168 @@
-"""Data sets by name, as NumPy arrays."""
+"""Data sets by name or path, as NumPy arrays."""
 
 from pathlib import Path
 
 import numpy as np
 
-from dcgan_jax.data.common import IMAGES, LABELS, SPLITS, DatasetError
+from dcgan_jax.console import print_line
+from dcgan_jax.data.arrays import read_array_file
+from dcgan_jax.data.cache import load_cached, save_cached
+from dcgan_jax.data.common import IMAGES, LABELS, SPLITS, Dataset, DatasetError, with_labels
+from dcgan_jax.data.fitting import Size, choose_size, fit_array, to_channels
 from dcgan_jax.data.idx import parse_idx
 from dcgan_jax.data.mnist import read_archive
-from dcgan_jax.data.tfds import fetch_archive
+from dcgan_jax.data.pictures import list_pictures, read_pictures
+from dcgan_jax.data.tfds import fetch_archive, read_prepared
+from dcgan_jax.errors import first_line
+from dcgan_jax.paths import PathError, local_path
 
-DATASETS = ("mnist", "fashion_mnist", "kmnist")
+DATASETS = ("mnist", "fashion_mnist", "kmnist")  # whose archives are read without TFDS's own readers
+_CLASSES = {
+    "mnist": tuple(map(str, range(10))),
+    "fashion_mnist": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+}
+_CACHE_FORMAT = 1  # changes whenever the same pictures give other arrays
 
 
-def load_dataset(name: str = "mnist", split: str = "train", data_dir: str | Path | None = None) -> np.ndarray:
-    """Load the images of one split of a data set.
+def load_data(
+    source: str | Path = "mnist",
+    split: str = "train",
+    *,
+    labels: bool = True,
+    data_dir: str | Path | None = None,
+    image_size: Size | None = None,
+    channels: int | None = None,
+) -> Dataset:
+    """Images from whatever a person has, with their classes where there are any.
 
     Args:
-      name: ``mnist`` (embedded in the package, no network), ``fashion_mnist`` or ``kmnist`` (downloaded
-        once by TFDS, without TensorFlow; archives placed by hand in ``<data_dir>/downloads/manual`` are
-        read from there).
-      split: ``train`` (60,000 images) or ``test`` (10,000).
-      data_dir: the TFDS directory, ``~/tensorflow_datasets`` if None. ``mnist`` does not use it.
-
-    Returns:
-      uint8 [N, 28, 28, 1], 0 black to 255 white, in the archive's order.
+      source: ``mnist`` (embedded in the package, no network); ``fashion_mnist`` or ``kmnist`` (downloaded once, without
+        TensorFlow; archives placed by hand in ``<data_dir>/downloads/manual`` are read from there); another image data
+        set of TFDS that is prepared in ``data_dir``, such as ``cifar10`` or ``emnist/letters``; or a path: a folder or
+        a zip of pictures, whose sub-folders are classes, an ``.npy``, an ``.npz`` or an idx file. A name is taken for
+        a path if it is not one of the first three and there is such a file.
+      split: ``train`` or ``test``. Of pictures and single arrays there is ``train`` alone.
+      labels: whether to read classes; those of ``fashion_mnist`` and ``kmnist`` are a download of their own.
+      data_dir: the TFDS directory, ``~/tensorflow_datasets`` if None.
+      image_size: height and width; if None those that the images have, at most 64 and in multiples of 4. Each image is
+        cropped around its centre to this shape, and resized with antialiasing.
+      channels: 1 or 3; as many as the images have if None.
 
     Raises:
-      DatasetError: for an unknown name or split, a damaged archive, or (within seconds) no network.
+      DatasetError: if that is not there, is damaged, holds no images, or does not fit into memory.
     """
-    return _load(name, split, data_dir, IMAGES, 3)[..., None]
-
-
-def load_labels(name: str = "mnist", split: str = "train", data_dir: str | Path | None = None) -> np.ndarray:
-    """The classes of `load_dataset`'s images, in the same order: uint8 [N], 0 to 9. Args, raises: as there."""
-    return _load(name, split, data_dir, LABELS, 1)
-
-
-def _load(name: str, split: str, data_dir: str | Path | None, archives: dict[str, str], dimensions: int) -> np.ndarray:
-    if name not in DATASETS:
-        raise DatasetError(f"unknown data set {name!r}: choose from {', '.join(DATASETS)}")
     if split not in SPLITS:
-        raise DatasetError(f"unknown split {split!r} of {name}: choose from {', '.join(SPLITS)}")
-    if name == "mnist":
-        path, archive = read_archive(archives[split])
+        raise DatasetError(f"unknown split {split!r} of {source}: choose from {', '.join(SPLITS)}")
+    if channels not in (None, 1, 3):
+        raise DatasetError(f"channels must be 1 or 3, got {channels}")
+    name = str(source)
+    if name in DATASETS:
+        dataset = _load_archives(name, split, data_dir, labels)
+    elif isinstance(source, Path) or _path(name).exists() or _is_path(name):
+        path = _path(name)
+        if not path.exists():
+            raise DatasetError(f"there is no file or folder {path}")
+        if path.is_dir() or _is_zip(path):
+            _check_split(path, split)
+            return _load_pictures(path, image_size, channels)
+        if path.suffix != ".npz":
+            _check_split(path, split)
+        dataset = read_array_file(path, split)
     else:
-        path, archive = fetch_archive(name, archives[split], data_dir)
+        dataset = read_prepared(name, split, data_dir, DATASETS)
+    return _fitted(dataset, image_size, channels)
+
+
+def load_dataset(name: str | Path = "mnist", split: str = "train", data_dir: str | Path | None = None) -> np.ndarray:
+    """The images of one split of a data set: uint8 [N, H, W, C], 0 black to 255 white.
+
+    MNIST and its kind are [60000, 28, 28, 1], in the archive's order, and have a test split of 10,000. Args, raises: as
+    `load_data`.
+    """
+    return load_data(name, split, labels=False, data_dir=data_dir).images
+
+
+def load_labels(name: str | Path = "mnist", split: str = "train", data_dir: str | Path | None = None) -> np.ndarray:
+    """The classes of `load_dataset`'s images by number, in the same order: uint8 [N].
+
+    Raises:
+      DatasetError: as `load_data`, or if the images have no classes, or more than 256.
+    """
+    if name in DATASETS and split in SPLITS:
+        return _archive(str(name), LABELS[split], data_dir, 1)
+    labels, classes = load_data(name, split, data_dir=data_dir)[1:3]
+    if labels is None:
+        raise DatasetError(f"the images of {name} have no classes")
+    if len(classes) > 256:
+        raise DatasetError(f"{name} has {len(classes)} classes, and a byte counts 256: use load_data")
+    return labels.astype(np.uint8)
+
+
+def _load_archives(name: str, split: str, data_dir: str | Path | None, labels: bool) -> Dataset:
+    images = _archive(name, IMAGES[split], data_dir, 3)[..., None]  # [N, 28, 28, 1]
+    return (
+        with_labels(images, _archive(name, LABELS[split], data_dir, 1), _CLASSES[name]) if labels else Dataset(images)
+    )
+
+
+def _archive(name: str, filename: str, data_dir: str | Path | None, dimensions: int) -> np.ndarray:
+    path, archive = read_archive(filename) if name == "mnist" else fetch_archive(name, filename, data_dir)
     return parse_idx(archive, path, dimensions)
+
+
+def _path(name: str) -> Path:
+    try:
+        return local_path(name, "the data set")
+    except PathError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name that does not exist looks like a path: TFDS has no such names."""
+    return name.startswith((".", "~", "/")) or "\\" in name or Path(name).suffix != "" or name.count("/") > 1
+
+
+def _is_zip(path: Path) -> bool:
+    if path.suffix == ".npz":  # a zip of arrays
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    except OSError as error:
+        raise DatasetError(f"cannot read {path} ({error.strerror})") from error
+
+
+def _check_split(path: Path, split: str) -> None:
+    if split != "train":
+        raise DatasetError(f"{path} has no split {split}: it is all for training")
+
+
+def _load_pictures(path: Path, image_size: Size | None, channels: int | None) -> Dataset:
+    """`read_pictures`, from the user's cache if the same pictures were read before."""
+    with list_pictures(path) as listing:
+        key = f"{listing.digest()[:32]}-{image_size}-{channels}-{_CACHE_FORMAT}".replace(" ", "")
+        dataset = load_cached(key)
+        if dataset is not None:
+            return dataset
+        dataset = read_pictures(path, listing, image_size, channels)
+    try:
+        save_cached(key, dataset)
+    except (OSError, RuntimeError, KeyError) as error:  # the latter two: the user has no home directory
+        print_line(f"warning: the pictures cannot be cached ({first_line(error)}): they will be read again", error=True)
+    return dataset
+
+
+def _fitted(dataset: Dataset, image_size: Size | None, channels: int | None) -> Dataset:
+    """A data set with this size and these channels, and a note of what was done."""
+    images, notes = dataset.images, list(dataset.notes)
+    size = image_size or choose_size([images.shape[1:3]])
+    if images.shape[1:3] != size:
+        notes.append(f"{len(images):,} images of {images.shape[1]}x{images.shape[2]} resized to {size[0]}x{size[1]}")
+        images = fit_array(images, size)
+    if channels is not None:
+        images = to_channels(images, channels)
+    return dataset._replace(images=images, notes=tuple(notes))

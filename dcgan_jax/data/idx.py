@@ -32,9 +32,26 @@ def parse_idx(archive: bytes, path: Path, dimensions: int) -> np.ndarray:
         content = gzip.decompress(archive)
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{path} is not a complete gzip file ({error})") from error
-    start = 4 + 4 * dimensions
-    if len(content) >= start:
-        magic, *shape = struct.unpack(f">{1 + dimensions}I", content[:start])
-        if magic == 0x00000800 + dimensions and len(content) - start == math.prod(shape):
-            return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
-    raise DatasetError(f"{path} does not hold an idx file of {'labels' if dimensions == 1 else 'images'}")
+    what = "labels" if dimensions == 1 else "images"
+    try:
+        array = read_idx(content, path)
+    except DatasetError as error:
+        raise DatasetError(f"{path} does not hold an idx file of {what}") from error
+    if array.ndim != dimensions:
+        raise DatasetError(f"{path} does not hold an idx file of {what}")
+    return array
+
+
+def read_idx(content: bytes, path: Path) -> np.ndarray:
+    """Parse an idx file of unsigned bytes, of any number of dimensions: uint8, writable.
+
+    Raises:
+      DatasetError: if it is not such a file.
+    """
+    if len(content) >= 4 and content[:3] == b"\x00\x00\x08" and content[3] > 0:
+        start = 4 + 4 * content[3]
+        if len(content) >= start:
+            shape = struct.unpack(f">{content[3]}I", content[4:start])
+            if len(content) - start == math.prod(shape):
+                return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+    raise DatasetError(f"{path} is neither an .npy, an .npz, a zip of pictures nor an idx file of bytes, or is damaged")

@@ -5,7 +5,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from dcgan_jax.data.common import DatasetError
+import numpy as np
+from tqdm import tqdm
+
+from dcgan_jax.data.common import Dataset, DatasetError, with_labels
+from dcgan_jax.data.fitting import check_memory
 from dcgan_jax.errors import first_line
 from dcgan_jax.files import read_verified
 from dcgan_jax.paths import PathError, local_path
@@ -27,10 +31,7 @@ def fetch_archive(name: str, filename: str, data_dir: str | Path | None) -> tupl
     Raises:
       DatasetError: if it cannot be downloaded or is damaged.
     """
-    try:
-        root = local_path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "the data directory")
-    except PathError as error:
-        raise DatasetError(f"{error} (choose one with --data-dir or TFDS_DATA_DIR)") from error
+    root = _data_root(data_dir)
     import tensorflow_datasets as tfds  # imported when used: it takes most of a second
 
     downloads = root / "downloads"
@@ -93,3 +94,55 @@ def _unreachable(url: str) -> str | None:
     thread.start()
     thread.join(_CONNECT_SECONDS)
     return reason[0]
+
+
+def read_prepared(name: str, split: str, data_dir: str | Path | None, known: tuple[str, ...]) -> Dataset:
+    """An image classification data set of TFDS that is prepared on disk, read without TensorFlow.
+
+    Args:
+      name: TFDS's name, such as ``cifar10`` or ``emnist/letters``.
+      split: ``train`` or ``test``.
+      data_dir: TFDS's directory, as `fetch_archive`'s.
+      known: the names of other data sets, for the error.
+
+    Raises:
+      DatasetError: if it is not prepared there, is no set of images of one size, or cannot be read.
+    """
+    root = _data_root(data_dir)
+    prepared = sorted(path.parent for path in (root / name).glob("**/dataset_info.json"))
+    if not prepared:
+        raise DatasetError(
+            f"unknown data set {name!r}: choose from {', '.join(known)}, the path of a folder or zip of pictures, an "
+            f".npy, .npz or idx file, or a data set that TensorFlow Datasets has prepared in {root}"
+        )
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(prepared[-1])  # the latest version
+        features: Any = builder.info.features
+        if split not in builder.info.splits:
+            raise DatasetError(f"{name} has no split {split}: it has {', '.join(builder.info.splits)}")
+        source: Any = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]
+        shape = features["image"].shape
+        if None in shape:
+            raise DatasetError(f"{name} has images of several sizes: save them as pictures in a folder")
+        check_memory(len(source), shape[:2], shape[2], name)
+        images, labels = np.empty((len(source), *shape), np.uint8), np.empty(len(source), np.int32)
+        for i, example in enumerate(tqdm(source, f"reading {name}", disable=None, leave=False)):
+            images[i], labels[i] = example["image"], example.get("label", 0)
+        names = tuple(features["label"].names) if "label" in features else ()
+    except DatasetError:
+        raise
+    except Exception as error:  # whatever TFDS and its readers raise
+        raise DatasetError(
+            f"cannot read {name} in {prepared[-1]} ({first_line(error)}): prepare it with "
+            "file_format='array_record', which is read without TensorFlow"
+        ) from error
+    return with_labels(images, labels, names) if names else Dataset(images)
+
+
+def _data_root(data_dir: str | Path | None) -> Path:
+    try:
+        return local_path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "the data directory")
+    except PathError as error:
+        raise DatasetError(f"{error} (choose one with --data-dir or TFDS_DATA_DIR)") from error

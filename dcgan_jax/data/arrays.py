@@ -1,0 +1,173 @@
+"""Images in NumPy's files and in idx files."""
+
+import gzip
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from dcgan_jax.data.common import Dataset, DatasetError, with_labels
+from dcgan_jax.data.fitting import check_memory
+from dcgan_jax.data.idx import read_idx
+
+_IMAGE_KEYS = {"train": ("images", "x_train", "train_images"), "test": ("test_images", "x_test")}
+_LABEL_KEYS = {"train": ("labels", "y_train", "train_labels"), "test": ("test_labels", "y_test")}
+
+
+def read_array_file(path: Path, split: str = "train") -> Dataset:
+    """Images from an ``.npy``, an ``.npz`` or an idx file, and labels where they are beside them.
+
+    Args:
+      path: an ``.npz`` has the images as ``images``, ``x_train`` or ``train_images``, or as its only array, and the
+        labels as ``labels``, ``y_train`` or ``train_labels``. An idx file, gzipped or not, has its labels in the file
+        of the same name with ``labels`` and ``idx1``.
+      split: ``test`` takes ``x_test`` and ``y_test`` of an ``.npz``.
+
+    Raises:
+      DatasetError: if they are not images, or cannot be told to be.
+    """
+    try:
+        if path.suffix == ".npy":
+            return _dataset(_load_npy(path), None, path)
+        if path.suffix == ".npz":
+            return _read_npz(path, split)
+        return _read_idx(path)
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise DatasetError(_not_an_array(path, error)) from error
+
+
+def _not_an_array(path: Path, error: ValueError) -> str:
+    if any(text in str(error) for text in ("Object arrays", "Python objects", "allow_pickle")):
+        return f"{path} holds Python objects, perhaps images of several shapes: save one array of numbers [N, H, W, C]"
+    return f"{path} is no file of NumPy's, or is damaged ({str(error).splitlines()[0]})"
+
+
+def _read_npz(path: Path, split: str) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = arrays.files
+            found = [name for name in _IMAGE_KEYS[split] if name in names]
+            if not found and split == "train" and len(names) == 1:
+                found = names
+            if not found:
+                raise DatasetError(
+                    f"{path} holds the arrays {', '.join(names) or 'none'}: name the images "
+                    f"{' or '.join(_IMAGE_KEYS[split])}"
+                )
+            labels = [name for name in _LABEL_KEYS[split] if name in names]
+            return _dataset(arrays[found[0]], arrays[labels[0]] if labels else None, path)
+    except ValueError as error:
+        raise DatasetError(_not_an_array(path, error)) from error
+
+
+def _read_idx(path: Path) -> Dataset:
+    images = read_idx(_decompressed(path), path)
+    labels = None
+    beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1"))
+    if images.ndim > 1 and beside != path and beside.exists():
+        labels = read_idx(_decompressed(beside), beside)
+    return _dataset(images, labels, path)
+
+
+def _decompressed(path: Path) -> bytes:
+    content = path.read_bytes()
+    return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+
+
+def _dataset(array: np.ndarray, labels: np.ndarray | None, path: Path) -> Dataset:
+    """Images and labels, checked and in the form of `Dataset`."""
+    images, notes = _to_images(array, path)
+    if labels is None:
+        return Dataset(images, notes=notes)
+    shape = list(labels.shape)
+    if labels.ndim == 2 and shape[1] > 1 and ((labels == 0) | (labels == 1)).all():  # one-hot
+        labels = np.asarray(labels.argmax(-1))
+    if labels.size != len(images):
+        raise DatasetError(f"{path} has {len(images):,} images and labels of shape {shape}: one each is needed")
+    if not np.issubdtype(labels.dtype, np.integer) and not np.issubdtype(labels.dtype, np.str_):
+        raise DatasetError(f"{path}: labels must be integers or text, got {labels.dtype}")
+    return with_labels(images, labels.reshape(-1), notes=notes)
+
+
+def _to_images(array: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """uint8 [N, H, W, 1 or 3], and what was done."""
+    notes = []
+    if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
+        raise DatasetError(f"{path}: images must be numbers, got {array.dtype}")
+    if array.ndim == 1 or (array.ndim == 2 and array.shape[1] < 16):
+        raise DatasetError(
+            f"{path} holds an array of shape {list(array.shape)}: labels, perhaps, and no images [N, H, W, C]"
+        )
+    if array.ndim == 2:
+        side = math.isqrt(array.shape[1])
+        colours = math.isqrt(array.shape[1] // 3)
+        if side * side == array.shape[1]:
+            array = array.reshape(-1, side, side)
+        elif 3 * colours * colours == array.shape[1]:
+            array = array.reshape(-1, 3, colours, colours)
+        else:
+            raise DatasetError(
+                f"{path}: rows of {array.shape[1]:,} numbers are no square images: save them as [N, H, W, C]"
+            )
+        notes.append(f"rows of numbers taken as images of shape {list(array.shape[1:])}")
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4:
+        raise DatasetError(f"{path}: images must be [N, H, W, C] or [N, H, W], got {list(array.shape)}")
+    if array.shape[-1] not in (1, 3) and array.shape[1] in (1, 3):
+        array = array.transpose(0, 2, 3, 1)
+        notes.append("channels moved from the second axis to the last")
+    n, height, width, channels = array.shape
+    if channels not in (1, 3):
+        raise DatasetError(
+            f"{path}: images must have 1 or 3 channels, got {channels}: leave out the transparency, perhaps"
+        )
+    if not n or min(height, width) < 4:
+        raise DatasetError(f"{path} holds {n:,} images of {height}x{width}: at least one of at least 4x4 is needed")
+    check_memory(n, (height, width), channels, path)
+    return np.ascontiguousarray(_to_bytes(array, path, notes)), tuple(notes)
+
+
+def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> np.ndarray:
+    """The values as uint8, by their range."""
+    if array.dtype == np.bool_:
+        notes.append("true and false taken as white and black")
+        return array * np.uint8(255)
+    low, high = float(array.min()), float(array.max())
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise DatasetError(f"{path} has numbers that are NaN or infinite")
+    if low == high:
+        raise DatasetError(f"{path}: all pixels are {low:g}: there is nothing to learn")
+    if np.issubdtype(array.dtype, np.integer):
+        if low >= 0 and 1 < high <= 255:
+            return array.astype(np.uint8)
+        if low >= 0 and array.dtype == np.uint16:
+            notes.append("16 bits a pixel rounded to 8")
+            return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        remedy = "multiply by 255" if (low, high) == (0, 1) else "scale them so"
+        raise DatasetError(f"{path}: integer pixels must be from 0 to 255, got {low:g} to {high:g}: {remedy}")
+    if low >= 0 and high <= 1:
+        scale, offset = 255.0, 0.0
+    elif -1 <= low < 0 and high <= 1:
+        scale, offset = 127.5, 1.0
+        notes.append("[-1, 1] taken as black to white")
+    elif low >= 0 and 1.5 < high <= 255:
+        scale, offset = 1.0, 0.0
+        notes.append("[0, 255] taken as black to white")
+    else:
+        raise DatasetError(
+            f"{path}: pixels must be in [0, 1], [-1, 1] or [0, 255], got {low:.6g} to {high:.6g}: scale them so"
+        )
+    out = np.empty(array.shape, np.uint8)
+    for start in range(0, len(array), 1000):  # without a copy in float64 of all
+        out[start : start + 1000] = np.rint((array[start : start + 1000].astype(np.float64) + offset) * scale)
+    return out

@@ -1,0 +1,112 @@
+"""Images of other sizes: which size to take, and how each image gets it."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dcgan_jax.data.common import DatasetError
+
+LARGEST = 64  # of the sides that are chosen for the user, in pixels
+_MULTIPLE = 4  # of the sides that the networks take
+Size = tuple[int, int]  # height, width
+
+
+def parse_size(text: str) -> Size:
+    """Height and width from ``N`` or ``HxW``.
+
+    Raises:
+      ValueError: if it is neither, or a side is not a multiple of 4 from 4 to 1,024.
+    """
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
+        raise ValueError(f"must be N or HxW, such as 64 or 48x64, got {text!r}")
+    height, width = int(sides[0]), int(sides[-1])
+    for side in (height, width):
+        if not 4 <= side <= 1024 or side % _MULTIPLE:
+            down = min(max(side // _MULTIPLE * _MULTIPLE, 4), 1024)
+            raise ValueError(
+                f"must have sides that are multiples of 4 from 4 to 1024, got {text}: {down} is the nearest"
+            )
+    return height, width
+
+
+def choose_size(sizes: Iterable[Size]) -> Size:
+    """The size for images of these sizes: their own, at most 64 on the longer side, in multiples of 4.
+
+    Images of several sizes get a square, of the median of their shorter sides.
+    """
+    distinct = set(sizes := list(sizes))
+    if len(distinct) > 1:
+        side = int(np.median([min(size) for size in sizes]))
+        distinct = {(side, side)}
+    ((height, width),) = distinct
+    scale = min(1.0, LARGEST / max(height, width))
+    return _down(height * scale), _down(width * scale)
+
+
+def _down(side: float) -> int:
+    return max(int(side + 1e-6) // _MULTIPLE * _MULTIPLE, _MULTIPLE)
+
+
+def fit(image: Image.Image, size: Size) -> Image.Image:
+    """The image cropped around its centre to the shape of ``size``, and resized with antialiasing.
+
+    One that is larger by less than 4 pixels is only cropped: its pixels stay sharp.
+    """
+    height, width = size
+    if image.size == (width, height):
+        return image
+    if 0 <= image.height - height < _MULTIPLE and 0 <= image.width - width < _MULTIPLE:
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        return image.crop((left, top, left + width, top + height))
+    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def fit_array(images: np.ndarray, size: Size) -> np.ndarray:
+    """`fit` for each of uint8 [N, H, W, C], C 1 or 3: [N, *size, C]."""
+    n, height, width, channels = images.shape
+    if (height, width) == size:
+        return images
+    out = np.empty((n, *size, channels), np.uint8)
+    for image, row in zip(images, out, strict=True):
+        fitted = np.asarray(fit(Image.fromarray(image[..., 0] if channels == 1 else image), size))
+        row[...] = fitted.reshape(row.shape)
+    return out
+
+
+def to_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 [N, H, W, 1 or 3] with this number of channels: luma (ITU-R 601) from colours, or three equal channels."""
+    if images.shape[-1] == channels:
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=-1)
+    weights = np.array([299, 587, 114], np.uint32)
+    return ((images @ weights + 500) // 1000).astype(np.uint8)[..., None]
+
+
+def check_memory(images: int, size: Size, channels: int, source: object) -> None:
+    """Raises: DatasetError if so many images do not fit into the memory that is free now."""
+    needed, free = 2 * images * size[0] * size[1] * channels, free_memory()  # here, and on the device
+    if free is not None and needed > free:
+        raise DatasetError(
+            f"{source}: {images:,} images of {size[0]}x{size[1]}x{channels} take {needed / 2**30:.1f} GiB of memory, "
+            f"and {free / 2**30:.1f} GiB are free: choose a smaller --image-size, or fewer images"
+        )
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that can be had without swapping, or None where the system does not say."""
+    free = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text() for name in ("max", "current"))
+        free += [int(limit) - int(used)]
+    except (OSError, ValueError):  # not Linux, or no limit
+        pass
+    if not free and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        free += [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    return min(free, default=None)

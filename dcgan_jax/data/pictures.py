@@ -1,0 +1,287 @@
+"""A folder of pictures, or a zip of one."""
+
+import contextlib
+import hashlib
+import io
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from dcgan_jax.data.common import Dataset, DatasetError
+from dcgan_jax.data.fitting import Size, check_memory, choose_size, fit, to_channels
+from dcgan_jax.errors import first_line
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
+_MOST_BROKEN = 0.1  # share of the pictures; more of them are no accident
+_LARGEST_FILE = 2**30  # bytes
+_NAMED = 3  # broken pictures that are named
+_CHUNK = 32  # pictures that a thread reads in one go
+_EXIF_ORIENTATION = 0x0112
+T = TypeVar("T")
+
+
+class Picture(NamedTuple):
+    """A file: its name within the folder, with slashes, and a function that reads it."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+class Header(NamedTuple):
+    """What a file is: its picture's height and width as shown, its EXIF orientation, and its content's SHA-256."""
+
+    size: Size
+    orientation: int
+    digest: bytes
+
+
+class Listing(NamedTuple):
+    """The good pictures of a folder in the order of their names, what is wrong with the others, and their number."""
+
+    pictures: dict[str, Picture]
+    headers: dict[str, Header]
+    broken: dict[str, str]
+    others: int
+
+    def digest(self) -> str:
+        """Of all names and contents, in hexadecimal."""
+        sha256 = hashlib.sha256()
+        for name, header in self.headers.items():
+            sha256.update(os.fsencode(name) + b"\0" + header.digest)
+        return sha256.hexdigest()
+
+
+@contextlib.contextmanager
+def list_pictures(path: Path) -> Iterator[Listing]:
+    """The pictures of a folder and of its folders, or of a zip, while it is open. Hidden files are left out.
+
+    Raises:
+      DatasetError: if there are none, it cannot be read, or more than a tenth of them are broken.
+    """
+    with _opened(path) as (pictures, others):
+        if not pictures:
+            among = f" among its {others:,} files" if others else ""
+            raise DatasetError(
+                f"there are no pictures in {path}{among}: {', '.join(SUFFIXES)} are read, in its folders too"
+            )
+        broken: dict[str, str] = {}
+        headers = _each(_header, pictures, broken, "looking at")
+        _check_broken(path, broken, len(pictures))
+        yield Listing(
+            {picture.name: picture for picture in pictures if picture.name in headers}, headers, broken, others
+        )
+
+
+def read_pictures(path: Path, listing: Listing, size: Size | None = None, channels: int | None = None) -> Dataset:
+    """The pictures of a listing.
+
+    The folders at the top are classes, if there are several and every picture is in one. Transparent pixels become
+    white. Pictures that turn out to be broken are left out, named and counted.
+
+    Args:
+      path: the folder or the zip.
+      listing: its.
+      size: crop each picture around its centre to this shape, and resize it; `choose_size` if None.
+      channels: 1 or 3; as many as the pictures have if None: grey ones in files of colours are grey.
+
+    Raises:
+      DatasetError: if more than a tenth of them are broken, or they do not fit into memory.
+    """
+    size = size or choose_size(header.size for header in listing.headers.values())
+    check_memory(len(listing.pictures), size, 3, path)
+    broken = dict(listing.broken)
+    headers = listing.headers
+    decoded = _each(lambda p: _decode(p.read(), size, headers[p.name]), [*listing.pictures.values()], broken, "reading")
+    _check_broken(path, broken, len(decoded) + len(broken))
+    images = np.stack(list(decoded.values()))  # [N, H, W, 3]
+    if channels is None:
+        channels = 1 if (images == images[..., :1]).all() else 3
+    labels, classes = _classes(list(decoded))
+    notes = _notes(listing, size, broken)
+    return Dataset(np.ascontiguousarray(to_channels(images, channels)), labels, classes, tuple(notes))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[list[Picture], int]]:
+    """The files that are pictures by their suffix, in order, and the number of other files."""
+    try:
+        if path.is_dir():
+            yield _order(_walk(path))
+            return
+        with zipfile.ZipFile(path) as archive:
+            yield _order(_members(archive))
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise DatasetError(f"cannot read {path} ({getattr(error, 'strerror', None) or first_line(error)})") from error
+
+
+def _walk(root: Path) -> Iterator[Picture]:
+    """Every file; a folder that is reached twice, through a link, is read once."""
+
+    def fail(error: OSError) -> None:
+        raise DatasetError(f"cannot read the folder {error.filename} ({error.strerror})") from error
+
+    seen = set()
+    for folder, folders, files in os.walk(root, onerror=fail, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            path = Path(folder, name)
+            yield Picture(path.relative_to(root).as_posix(), lambda path=path: _read_file(path))
+
+
+def _read_file(path: Path) -> bytes:
+    if not path.is_file():  # a broken link, or a pipe that nobody writes to
+        raise OSError("no file")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise OSError(f"larger than {_LARGEST_FILE >> 30} GiB")
+    return path.read_bytes()
+
+
+def _members(archive: zipfile.ZipFile) -> Iterator[Picture]:
+    for info in archive.infolist():
+        if not info.is_dir():
+            yield Picture(info.filename.replace("\\", "/"), lambda info=info: _read_member(archive, info))
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.file_size > _LARGEST_FILE:
+        raise OSError(f"larger than {_LARGEST_FILE >> 30} GiB")
+    return archive.read(info)  # RuntimeError: it is encrypted
+
+
+def _order(files: Iterator[Picture]) -> tuple[list[Picture], int]:
+    """Pictures by name, without hidden files and what macOS adds to archives, and the number of other files."""
+    visible = [
+        file for file in files if not any(part.startswith(".") or part == "__MACOSX" for part in file.name.split("/"))
+    ]
+    pictures = [file for file in visible if file.name.lower().endswith(SUFFIXES)]
+    return sorted(pictures, key=lambda file: os.fsencode(file.name).split(b"/")), len(visible) - len(pictures)
+
+
+def _each(work: Callable[[Picture], T], pictures: list[Picture], broken: dict[str, str], doing: str) -> dict[str, T]:
+    """The results of ``work`` by name, in order; what it raises goes into ``broken``."""
+
+    def attempt(pictures: list[Picture]) -> list[T | Exception]:
+        return [_attempt(work, picture) for picture in pictures]
+
+    done: dict[str, T] = {}
+    chunks = [pictures[start : start + _CHUNK] for start in range(0, len(pictures), _CHUNK)]
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor() as pool,
+        tqdm(desc=f"{doing} pictures", total=len(pictures), disable=None, leave=False) as bar,
+    ):
+        warnings.simplefilter("ignore")  # Pillow warns of large pictures, and refuses those of over 179 million pixels
+        for chunk, results in zip(chunks, pool.map(attempt, chunks), strict=True):
+            for picture, result in zip(chunk, results, strict=True):
+                if isinstance(result, Exception):
+                    broken[picture.name] = _reason(result)
+                else:
+                    done[picture.name] = result
+            bar.update(len(chunk))
+    return done
+
+
+def _attempt(work: Callable[[Picture], T], picture: Picture) -> T | Exception:
+    try:
+        return work(picture)
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them
+        return error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "no picture"
+    return getattr(error, "strerror", None) or first_line(error)
+
+
+def _header(picture: Picture) -> Header:
+    content = picture.read()
+    with Image.open(io.BytesIO(content)) as image:
+        width, height = image.size
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    size = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+    return Header(size, orientation, hashlib.sha256(content).digest())
+
+
+def _decode(content: bytes, size: Size, header: Header) -> np.ndarray:
+    """A picture as uint8 [H, W, 3]."""
+    with Image.open(io.BytesIO(content)) as image:
+        # JPEG can be decoded at a half, a quarter or an eighth, which is all that a large one needs.
+        image.draft(None, (2 * max(size), 2 * max(size)))
+        picture = image if header.orientation == 1 else ImageOps.exif_transpose(image)
+        return np.asarray(fit(_to_rgb(picture), size))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(_to_eight_bits(np.asarray(image)))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:
+    """Grey pixels of 16 bits, or floats of any scale that is told by their range, as 8 bits."""
+    low, high = float(pixels.min()), float(pixels.max())
+    if np.issubdtype(pixels.dtype, np.integer) and low >= 0 and high < 2**16:
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    for white in (1.0, 255.0, 65535.0):
+        if low >= 0 and high <= white:
+            return np.rint(pixels.astype(np.float64) * (255 / white)).astype(np.uint8)
+    raise ValueError(f"pixels from {low:g} to {high:g}")
+
+
+def _check_broken(path: Path, broken: dict[str, str], total: int) -> None:
+    if len(broken) > _MOST_BROKEN * total:
+        raise DatasetError(
+            f"{len(broken):,} of the {total:,} pictures in {path} cannot be read, more than one in ten: "
+            f"{_named(broken)}"
+        )
+
+
+def _named(broken: dict[str, str]) -> str:
+    named = [f"{printable(name)} ({reason})" for name, reason in list(broken.items())[:_NAMED]]
+    return ", ".join(named) + (", ..." if len(broken) > _NAMED else "")
+
+
+def printable(name: str) -> str:
+    """A file's name with a question mark for whatever cannot be printed."""
+    return "".join(character if character.isprintable() else "?" for character in name)
+
+
+def _classes(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The class of each picture and the names of the classes: the folders at the top, below those that all share."""
+    folders = [name.split("/")[:-1] for name in names]
+    shared = len(os.path.commonprefix(folders))  # pyright: ignore[reportCallIssue, reportArgumentType]
+    if any(len(parts) <= shared for parts in folders):
+        return None, ()
+    tops = [parts[shared] for parts in folders]
+    classes = tuple(dict.fromkeys(tops))  # in the order of the names
+    numbers = {name: i for i, name in enumerate(classes)}
+    return np.array([numbers[top] for top in tops], np.int32), tuple(map(printable, classes))
+
+
+def _notes(listing: Listing, size: Size, broken: dict[str, str]) -> Iterator[str]:
+    others = sum(header.size != size for header in listing.headers.values())
+    if others:
+        of = f"{others:,} of {len(listing.headers):,} pictures"
+        yield f"{of} cropped around their centre and resized to {size[0]}x{size[1]}"
+    if broken:
+        yield f"left out {len(broken):,} pictures that cannot be read: {_named(broken)}"
+    if listing.others:
+        yield f"left out {listing.others:,} files of other kinds"

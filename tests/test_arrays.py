@@ -1,0 +1,190 @@
+"""Images in NumPy's files and idx files: what is read, and what is refused."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from dcgan_jax.data import DatasetError, load_data
+
+RANDOM = np.random.default_rng(0)
+BYTES = RANDOM.integers(0, 256, (7, 12, 8, 1), np.uint8)
+BYTES[0, 0, 0, 0], BYTES[0, 0, 1, 0] = 0, 255  # so that ranges are whole
+COLOURS = RANDOM.integers(0, 256, (7, 12, 8, 3), np.uint8)
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Save arrays and load them."""
+
+    def load(array=None, name="a.npy", split="train", image_size=None, channels=None, **arrays):
+        if array is not None:
+            np.save(tmp_path / name, array)
+        else:
+            np.savez(tmp_path / (name := "a.npz"), **arrays)
+        return load_data(str(tmp_path / name), split, image_size=image_size, channels=channels)
+
+    return load
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        BYTES,
+        BYTES[..., 0],
+        BYTES.transpose(0, 3, 1, 2),
+        BYTES.astype(np.int64),
+        BYTES.astype(np.float32) / 255,
+        BYTES.astype(np.float64) / 127.5 - 1,
+        BYTES.astype(np.float16),
+        BYTES.astype(np.uint16) * 257,
+        np.asfortranarray(BYTES),
+    ],
+    ids=["bytes", "no channel", "channel first", "integers", "unit", "from -1", "floats to 255", "16 bits", "fortran"],
+)
+def test_array_is_read_as_bytes(array, load):
+    images = load(array).images
+    assert images.dtype == np.uint8
+    assert images.flags.c_contiguous
+    np.testing.assert_array_equal(images, BYTES)
+
+
+def test_colours_are_kept(load):
+    np.testing.assert_array_equal(load(COLOURS).images, COLOURS)
+    np.testing.assert_array_equal(load(COLOURS.transpose(0, 3, 1, 2)).images, COLOURS)
+    planes = RANDOM.integers(0, 256, (3, 3, 8, 8), np.uint8)
+    np.testing.assert_array_equal(load(planes.reshape(3, -1)).images, planes.transpose(0, 2, 3, 1))  # as CIFAR's
+
+
+def test_what_was_done_is_said(load):
+    (note,) = load(np.float32(BYTES / 127.5 - 1)).notes
+    assert note == "[-1, 1] taken as black to white"
+    assert load(BYTES).notes == ()
+    (note,) = load(RANDOM.integers(0, 256, (3, 30, 30), np.uint8)).notes
+    assert note == "3 images of 30x30 resized to 28x28"
+
+
+def test_sizes_and_channels_can_be_chosen(load):
+    assert load(COLOURS, image_size=(16, 16)).images.shape == (7, 16, 16, 3)
+    grey = load(COLOURS, channels=1).images
+    assert grey.shape == (7, 12, 8, 1)
+    luma = COLOURS @ [0.299, 0.587, 0.114]
+    assert np.abs(grey[..., 0] - luma).max() <= 0.5
+    np.testing.assert_array_equal(load(BYTES, channels=3).images, np.repeat(BYTES, 3, -1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((30, 31), (28, 28)), ((28, 28), (28, 28)), ((64, 200), (20, 64)), ((500, 100), (64, 12)), ((5, 7), (4, 4))],
+)
+def test_default_size_is_a_multiple_of_4_up_to_64(shape, size, load):
+    assert load(RANDOM.integers(0, 256, (2, *shape), np.uint8)).images.shape == (2, *size, 1)
+
+
+def test_labels_are_numbered(load):
+    dataset = load(images=BYTES, labels=np.array([5, 3, 5, 9, 9, 3, 5]))
+    assert dataset.classes == ("3", "5", "9")
+    assert dataset.labels.tolist() == [1, 0, 1, 2, 2, 0, 1]
+    assert load(x_train=BYTES, y_train=np.arange(7)[:, None]).labels.tolist() == list(range(7))
+    assert load(x_train=BYTES, y_train=np.eye(7)[::-1]).labels.tolist() == list(range(7))[::-1]
+    assert load(images=BYTES, labels=np.array(list("abcabca"))).classes == ("a", "b", "c")
+    assert load(anything=BYTES).labels is None
+
+
+def test_test_split_of_npz(load):
+    dataset = load(x_train=BYTES, x_test=BYTES[:2], y_test=np.array([0, 1]), split="test")
+    np.testing.assert_array_equal(dataset.images, BYTES[:2])
+    assert dataset.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bytes], ids=["gzip", "plain"])
+def test_idx_files_have_their_labels_beside_them(compress, tmp_path):
+    images = struct.pack(">4I", 0x803, 7, 12, 8) + BYTES.tobytes()
+    (tmp_path / "my-images-idx3-ubyte").write_bytes(compress(images))
+    assert load_data(tmp_path / "my-images-idx3-ubyte").labels is None
+    (tmp_path / "my-labels-idx1-ubyte").write_bytes(
+        compress(struct.pack(">2I", 0x801, 7) + bytes([4, 4, 2, 2, 2, 2, 2]))
+    )
+    dataset = load_data(tmp_path / "my-images-idx3-ubyte")
+    np.testing.assert_array_equal(dataset.images, BYTES)
+    assert (dataset.labels.tolist(), dataset.classes) == ([1, 1, 0, 0, 0, 0, 0], ("2", "4"))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.arange(20), "labels, perhaps, and no images"),
+        (np.arange(20)[:, None], "labels, perhaps, and no images"),
+        (np.zeros((5, 30)), "rows of 30 numbers are no square images"),
+        (np.zeros((2, 3, 4, 5, 6)), r"must be \[N, H, W, C\] or \[N, H, W\], got \[2, 3, 4, 5, 6\]"),
+        (np.zeros((5, 8, 8, 4), np.uint8), "1 or 3 channels, got 4: leave out the transparency"),
+        (np.zeros((0, 8, 8, 1)), "holds 0 images"),
+        (np.zeros((5, 2, 9)), "5 images of 2x9"),
+        (np.where(BYTES == 5, np.nan, BYTES), "NaN or infinite"),
+        (np.full((5, 8, 8), 7), "all pixels are 7: there is nothing to learn"),
+        (BYTES // 128, "got 0 to 1: multiply by 255"),
+        (BYTES.astype(np.int16) - 5, "must be from 0 to 255, got -5 to 250"),
+        (BYTES * 1000.0, r"must be in \[0, 1\], \[-1, 1\] or \[0, 255\], got 0 to 255000"),
+        (BYTES / 60 - 2.0, "got -2 to 2.25"),
+        (BYTES + 0j, "must be numbers, got complex128"),
+        (np.array(["a", "b"]), "must be numbers, got <U1"),
+    ],
+)
+def test_what_is_no_image_is_refused(array, message, load):
+    with pytest.raises(DatasetError, match=message):
+        load(array)
+
+
+def test_pictures_of_several_shapes_in_one_array_are_refused(tmp_path):
+    ragged = np.empty(2, object)
+    ragged[:] = [np.zeros((4, 4)), np.zeros((5, 5))]
+    np.save(tmp_path / "a.npy", ragged)
+    with pytest.raises(DatasetError, match="Python objects, perhaps images of several shapes: save one array"):
+        load_data(tmp_path / "a.npy")
+    np.savez(tmp_path / "a.npz", images=ragged)
+    with pytest.raises(DatasetError, match="Python objects, perhaps images of several shapes: save one array"):
+        load_data(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": BYTES, "labels": np.arange(6)}, r"has 7 images and labels of shape \[6\]: one each is needed"),
+        ({"images": BYTES, "labels": np.linspace(0, 1, 7)}, "labels must be integers or text, got float64"),
+        ({"a": BYTES, "b": BYTES}, "holds the arrays a, b: name the images images or x_train"),
+        ({}, "holds the arrays none"),
+    ],
+)
+def test_unusable_npz_is_reported(arrays, message, load):
+    with pytest.raises(DatasetError, match=message):
+        load(**arrays)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a-idx3-ubyte", "a-idx3-ubyte.gz"])
+@pytest.mark.parametrize("content", [b"", b"no file of images", b"\x1f\x8bno gzip", b"PK\x03\x04no zip"])
+def test_damaged_file_is_one_line(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError) as error:
+        load_data(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_images_that_do_not_fit_into_memory_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 1000)
+    np.save(tmp_path / "a.npy", BYTES)
+    with pytest.raises(DatasetError, match="7 images of 12x8x1 take 0.0 GiB of memory, and 0.0 GiB are free"):
+        load_data(tmp_path / "a.npy")
+
+
+def test_digest_is_of_images_labels_and_classes(load):
+    digests = {
+        load(BYTES).digest(),
+        load(BYTES[::-1]).digest(),
+        load(images=BYTES, labels=np.arange(7)).digest(),
+        load(images=BYTES, labels=np.arange(7)[::-1]).digest(),
+        load(images=BYTES, labels=np.arange(1, 8)).digest(),
+    }
+    assert len(digests) == 5
+    assert load(BYTES).digest() in digests

@@ -1,0 +1,289 @@
+"""Folders and zips of pictures: what is read, how it is cropped, and what is left out."""
+
+import os
+import shutil
+import stat
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcgan_jax.data import DatasetError, load_data
+from dcgan_jax.data import cache as data_cache
+
+RANDOM = np.random.default_rng(0)
+COLOURS = RANDOM.integers(0, 256, (12, 8, 3), np.uint8)
+GREY = RANDOM.integers(0, 256, (12, 8), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """A user's cache directory of the test's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    return tmp_path / "pictures"
+
+
+def save(path, pixels=COLOURS, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff", ".ppm", ".PNG", ".webp"])
+def test_lossless_formats_are_read_to_the_byte(suffix, folder):
+    save(folder / f"a{suffix}", **({"lossless": True} if suffix == ".webp" else {}))
+    np.testing.assert_array_equal(load_data(folder).images, COLOURS[None])
+
+
+def test_jpeg_is_read(folder):
+    smooth = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+    save(folder / "a.jpeg", smooth, quality=95)
+    images = load_data(folder).images
+    assert images.shape == (1, 64, 64, 1)
+    assert np.abs(images[0, ..., 0].astype(int) - smooth).max() < 8
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16", "I", "F", "PA"])
+def test_modes_look_as_they_are_shown(mode, folder):
+    """Grey ramps in every mode; the transparent half of those that have one becomes white."""
+    ramp = np.broadcast_to(np.arange(0, 256, 8, dtype=np.uint8), (32, 32)).copy()
+    expected = np.repeat(ramp[..., None], 3, -1).astype(int)
+    suffix = "tiff" if mode in ("CMYK", "I", "F", "I;16") else "png"
+    if mode == "1":
+        image, expected = Image.fromarray(ramp).convert("1", dither=Image.Dither.NONE), (expected >= 128) * 255
+    elif mode == "I;16":
+        image = Image.fromarray(ramp.astype(np.uint16) * 257)
+    elif mode == "I":
+        image = Image.fromarray(ramp.astype(np.int32) * 257)
+    elif mode == "F":
+        image = Image.fromarray(ramp.astype(np.float32) / 255)
+    elif mode == "PA":
+        image = Image.fromarray(ramp).convert("P")
+        image.info["transparency"] = 0
+        expected[:, 0] = 255
+    elif mode in ("RGBA", "LA"):
+        image = Image.fromarray(ramp).convert(mode)
+        image.putalpha(Image.fromarray(np.repeat([[0, 255]], 16, 1).astype(np.uint8).repeat(32, 0)))
+        expected[:, :16] = 255
+    else:
+        image = Image.fromarray(ramp).convert(mode)
+    image.save(folder / f"a.{suffix}")
+    images = load_data(folder, channels=3).images
+    assert np.abs(images[0].astype(int) - expected).max() <= 1
+
+
+def test_exif_orientation_is_applied(folder):
+    picture = np.zeros((40, 80, 3), np.uint8)
+    picture[:, :40] = 255  # the left half
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise: the left half is shown at the top
+    save(folder / "a.jpg", picture, exif=exif, quality=95)
+    images = load_data(folder).images
+    assert images.shape == (1, 64, 32, 1)
+    assert images[0, :28].min() > 240
+    assert images[0, -28:].max() < 15
+
+
+def test_centre_is_kept_and_antialiased(folder):
+    """Of a wide picture the middle square; a fine chequerboard becomes grey and no pattern."""
+    picture = np.zeros((100, 300), np.uint8)
+    picture[:, 100:200] = 255
+    save(folder / "a.png", picture)
+    assert load_data(folder, image_size=(20, 20)).images[:, :, 1:-1].min() >= 250  # the filter is wider than a pixel
+    save(folder / "a.png", (np.indices((200, 200)).sum(0) % 2 * 255).astype(np.uint8))
+    inner = load_data(folder, image_size=(20, 20)).images[0, 2:-2, 2:-2]
+    assert np.abs(inner.astype(int) - 127).max() <= 8
+
+
+def test_grey_pictures_in_files_of_colours_are_grey(folder):
+    save(folder / "a.png", np.repeat(GREY[..., None], 3, -1))
+    save(folder / "b.png", GREY)
+    images = load_data(folder).images
+    np.testing.assert_array_equal(images, np.stack([GREY, GREY])[..., None])
+    save(folder / "c.png", COLOURS)
+    assert load_data(folder).images.shape == (3, 12, 8, 3)
+
+
+def test_pictures_of_several_sizes_become_squares(folder):
+    for i, shape in enumerate([(100, 50), (40, 80), (60, 60)]):
+        save(folder / f"{i}.png", RANDOM.integers(0, 256, shape, np.uint8))
+    dataset = load_data(folder)
+    assert dataset.images.shape == (3, 48, 48, 1)  # the median of 50, 40 and 60, as a multiple of 4
+    assert dataset.notes == ("3 of 3 pictures cropped around their centre and resized to 48x48",)
+
+
+def test_folders_are_classes_in_the_order_of_names(folder):
+    for i, name in enumerate(["개/b c.png", "개/a.png", "고양이/deep/x.png", "cat/1.png"]):
+        save(folder / name, np.full((8, 8), 60 * i + 1, np.uint8))
+    dataset = load_data(folder)
+    assert dataset.classes == ("cat", "개", "고양이")
+    assert dataset.labels.tolist() == [0, 1, 1, 2]
+    assert dataset.images[:, 0, 0, 0].tolist() == [181, 61, 1, 121]
+
+
+def test_pictures_without_a_folder_have_no_classes(folder):
+    save(folder / "a.png", GREY)
+    save(folder / "cats" / "b.png", GREY)
+    assert load_data(folder).labels is None
+
+
+def test_one_folder_around_all_is_no_class(folder):
+    for name in ("all/cat/1.png", "all/dog/2.png"):
+        save(folder / name, GREY)
+    assert load_data(folder).classes == ("cat", "dog")
+    shutil.rmtree(folder / "all" / "dog")
+    assert load_data(folder).classes == ()
+
+
+def test_hidden_and_other_files_are_left_out(folder):
+    save(folder / "a.png", GREY)
+    save(folder / ".b.png", GREY)
+    save(folder / ".thumbnails" / "c.png", GREY)
+    (folder / "Thumbs.db").write_bytes(b"x")
+    dataset = load_data(folder)
+    assert len(dataset.images) == 1
+    assert dataset.notes == ("left out 1 files of other kinds",)
+
+
+def test_zip_has_the_same_images_as_its_folder(folder, tmp_path):
+    for name in ("cat/1.png", "dog/2 3.png", "cat/.hidden.png"):
+        save(folder / name, RANDOM.integers(0, 256, (8, 8), np.uint8))
+    shutil.make_archive(str(tmp_path / "z"), "zip", folder)
+    with zipfile.ZipFile(tmp_path / "z.zip", "a") as archive:
+        archive.writestr("__MACOSX/cat/._1.png", b"not a picture")
+    ours, theirs = load_data(tmp_path / "z.zip"), load_data(folder)
+    np.testing.assert_array_equal(ours.images, theirs.images)
+    assert (ours.classes, ours.labels.tolist()) == (theirs.classes, theirs.labels.tolist())
+    assert ours.digest() == theirs.digest()
+
+
+def test_broken_pictures_are_named_and_counted(folder):
+    for i in range(20):
+        save(folder / f"{i:02}.png", GREY)
+    (folder / "05.png").write_bytes((folder / "05.png").read_bytes()[:60])  # its end is missing
+    (folder / "06.jpg").write_bytes(b"no picture")
+    dataset = load_data(folder)
+    assert len(dataset.images) == 19
+    (note,) = dataset.notes
+    assert note.startswith("left out 2 pictures that cannot be read: ")
+    assert "06.jpg (no picture)" in note
+    assert "05.png (" in note
+
+
+def test_more_than_a_tenth_broken_is_refused(folder):
+    for i in range(9):
+        save(folder / f"{i}.png", GREY)
+    (folder / "a.png").write_bytes(b"")
+    assert len(load_data(folder).images) == 9
+    (folder / "b.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"2 of the 11 pictures in .* cannot be read, more than one in ten: a.png"):
+        load_data(folder)
+
+
+def test_no_pictures_are_reported(folder, tmp_path):
+    with pytest.raises(DatasetError, match="there are no pictures in .*: .png, .jpg"):
+        load_data(folder)
+    (folder / "a.txt").write_text("")
+    with pytest.raises(DatasetError, match="there are no pictures in .* among its 1 files"):
+        load_data(folder)
+    with zipfile.ZipFile(tmp_path / "z.zip", "w"):
+        pass
+    with pytest.raises(DatasetError, match="there are no pictures in .*z.zip"):
+        load_data(tmp_path / "z.zip")
+    with pytest.raises(DatasetError, match="there is no file or folder .*nowhere"):
+        load_data(tmp_path / "nowhere")
+
+
+def test_loop_of_links_is_read_once(folder):
+    save(folder / "cat" / "a.png", GREY)
+    (folder / "cat" / "again").symlink_to(folder)
+    (folder / "gone.png").symlink_to(folder / "nothing.png")
+    for i in range(10):
+        save(folder / "cat" / f"{i}.png", GREY)
+    dataset = load_data(folder)
+    assert len(dataset.images) == 11
+    assert "gone.png (" in dataset.notes[0]
+
+
+def test_huge_picture_is_left_out(folder):
+    """900 million pixels of one colour, in a file of a megabyte."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Image.new("1", (30_000, 30_000)).save(folder / "huge.png")
+    for i in range(10):
+        save(folder / f"{i}.png", GREY)
+    dataset = load_data(folder)
+    assert len(dataset.images) == 10
+    assert "huge.png (Image size (900000000 pixels) exceeds limit" in dataset.notes[0]
+
+
+def test_name_that_is_not_utf_8_is_read(folder):
+    save(folder / "a" / "x.png", GREY)
+    try:
+        os.mkdir(os.fsencode(folder) + b"/\xff\xfe")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    shutil.copy(folder / "a" / "x.png", os.fsencode(folder) + b"/\xff\xfe/y.png")
+    dataset = load_data(folder)
+    assert dataset.classes == ("a", "??")
+    dataset.digest()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind root")
+def test_folder_without_permission_is_named(folder):
+    save(folder / "a" / "x.png", GREY)
+    (folder / "a").chmod(0)
+    try:
+        with pytest.raises(DatasetError, match="cannot read the folder .*/a"):
+            load_data(folder)
+    finally:
+        (folder / "a").chmod(stat.S_IRWXU)
+
+
+def test_pictures_are_read_once_and_cached(folder, cache, monkeypatch):
+    for i in range(5):
+        save(folder / f"{i}.png", RANDOM.integers(0, 256, (8, 8, 3), np.uint8))
+    first = load_data(folder)
+    monkeypatch.setattr("dcgan_jax.data.pictures._decode", None)
+    second = load_data(folder)
+    np.testing.assert_array_equal(first.images, second.images)
+    assert second[1:] == first[1:]
+    assert len(list(cache.glob("data/*.npz"))) == 1
+
+
+def test_cache_is_of_the_content(folder):
+    save(folder / "a.png", GREY)
+    before = load_data(folder).images
+    times = (folder / "a.png").stat()
+    save(folder / "a.png", 255 - GREY)
+    os.utime(folder / "a.png", ns=(times.st_atime_ns, times.st_mtime_ns))
+    np.testing.assert_array_equal(load_data(folder).images, 255 - before)
+    (folder / "a.png").rename(folder / "b.png")
+    np.testing.assert_array_equal(load_data(folder).images, 255 - before)
+    assert load_data(folder, image_size=(8, 8)).images.shape == (1, 8, 8, 1)
+
+
+def test_damaged_cache_is_not_used(folder, cache):
+    save(folder / "a.png", GREY)
+    expected = load_data(folder).images
+    (path,) = cache.glob("data/*.npz")
+    content = bytearray(path.read_bytes())
+    for damage in (content[:100], b"", content.replace(GREY.tobytes()[:20], bytes(20))):
+        path.write_bytes(damage)
+        np.testing.assert_array_equal(load_data(folder).images, expected)
+
+
+def test_cache_that_cannot_be_written_is_a_warning(folder, cache, capsys):
+    save(folder / "a.png", GREY)
+    (cache / "data").write_text("a file")
+    np.testing.assert_array_equal(load_data(folder).images[0, ..., 0], GREY)
+    assert "warning: the pictures cannot be cached" in capsys.readouterr().err
+    assert data_cache.load_cached("absent") is None
