@@ -2,11 +2,34 @@
 
 import jax
 import jax.numpy as jnp
-from helpers import assert_close
+import numpy as np
+from helpers import assert_close, assert_same_bits
 
 from dcgan_jax import TrainConfig
-from dcgan_jax.training.device_loop import StepRunner
+from dcgan_jax.training.device_loop import StepRunner, mirror_some, run_steps
 from dcgan_jax.training.distributed import data_mesh, replicate
+
+
+def test_mirrored_images_are_some(key):
+    """Each image is as it was or mirrored, about half of each; the same key chooses the same."""
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (400, 4, 6, 1), np.uint8))
+    mirrored = mirror_some(images, key)
+    turned = np.asarray((mirrored == images[:, :, ::-1]).all((1, 2, 3)))
+    kept = np.asarray((mirrored == images).all((1, 2, 3)))
+    assert (turned ^ kept).all()
+    assert 150 < turned.sum() < 250  # five standard deviations
+    assert (mirrored == mirror_some(images, key)).all()
+
+
+def test_mirror_changes_the_real_images_alone(small_state, small_images, key):
+    """A data set of images that are their own mirror images gives the same bits with it."""
+    symmetric = jnp.concatenate([small_images[:, :, :4], small_images[:, :, 3::-1]], axis=2)
+    copies = [jax.tree.map(jnp.copy, small_state) for _ in range(4)]
+    options = {"batch_size": 4, "capacity": 1}
+    plain, mirrored = (run_steps(copies[i], symmetric, key, 1, mirror=bool(i), **options)[0] for i in range(2))
+    assert_same_bits(plain, mirrored)
+    plain, mirrored = (run_steps(copies[i], small_images, key, 1, mirror=bool(i % 2), **options)[0] for i in (2, 3))
+    assert jax.tree.leaves(plain.discriminator)[1].tolist() != jax.tree.leaves(mirrored.discriminator)[1].tolist()
 
 
 def test_steps_per_call_change_nothing(small_state, small_images, key):

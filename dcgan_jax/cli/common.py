@@ -124,6 +124,8 @@ def _one_cache_warning() -> Iterator[None]:
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each field of `TrainConfig`."""
     for field in dataclasses.fields(TrainConfig):
+        if not field.metadata["flag"]:
+            continue
         text = field.metadata["help"]
         if field.metadata["choices"]:
             text += "; one of " + ", ".join(field.metadata["choices"])

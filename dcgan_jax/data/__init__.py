@@ -1,7 +1,17 @@
 """Data sets as NumPy arrays."""
 
 from dcgan_jax.data.common import SPLITS, Dataset, DatasetError
-from dcgan_jax.data.datasets import DATASETS, load_data, load_dataset, load_labels
+from dcgan_jax.data.datasets import DATASETS, absolute_source, load_data, load_dataset, load_labels
 from dcgan_jax.data.fitting import parse_size
 
-__all__ = ["DATASETS", "SPLITS", "Dataset", "DatasetError", "load_data", "load_dataset", "load_labels", "parse_size"]
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "Dataset",
+    "DatasetError",
+    "absolute_source",
+    "load_data",
+    "load_dataset",
+    "load_labels",
+    "parse_size",
+]

@@ -53,7 +53,7 @@ def _not_an_array(path: Path, error: ValueError) -> str:
 
 def _read_npz(path: Path, split: str) -> Dataset:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = arrays.files
             found = [name for name in _IMAGE_KEYS[split] if name in names]
             if not found and split == "train" and len(names) == 1:

@@ -77,6 +77,18 @@ def load_data(
     return _fitted(dataset, image_size, channels)
 
 
+def absolute_source(source: str) -> str:
+    """A data set's name as it is, and the path of one as an absolute path.
+
+    Raises:
+      DatasetError: if it is a URL, or a home directory that is not known.
+    """
+    if source in DATASETS:
+        return source
+    path = _path(source)
+    return str(path.absolute()) if path.exists() or _is_path(source) else source
+
+
 def load_dataset(name: str | Path = "mnist", split: str = "train", data_dir: str | Path | None = None) -> np.ndarray:
     """The images of one split of a data set: uint8 [N, H, W, C], 0 black to 255 white.
 

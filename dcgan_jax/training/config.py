@@ -5,14 +5,15 @@ import json
 import math
 from typing import Any
 
-from dcgan_jax.data import DATASETS
+from dcgan_jax.data import DatasetError, absolute_source, parse_size
 from dcgan_jax.errors import UserError
 from dcgan_jax.models import DTYPES
 from dcgan_jax.paths import PathError, local_path
 from dcgan_jax.presets import PRESETS
 from dcgan_jax.state import FAKES
 
-_ADDED = {"stop_at_fid": None}  # fields that runs of earlier revisions lack, and what those runs did
+# Fields that runs of earlier revisions lack, and what those runs did.
+_ADDED = {"stop_at_fid": None, "image_size": None, "channels": None, "mirror": False, "data_digest": None}
 _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
@@ -36,13 +37,14 @@ def _field(
     kind: type = str,
     none: str = "none",
     below: float = math.inf,
+    flag: bool = True,
 ) -> Any:
     """A field with its flag's help; if it may be None, ``kind`` is its type and ``none`` the flag's word for None.
 
-    A number that is not an integer must be above 0 and ``below`` a bound.
+    A number that is not an integer must be above 0 and ``below`` a bound. Without a ``flag`` it is for the run alone.
     """
     kind = kind if default is None else type(default)
-    metadata = {"help": help, "choices": choices, "kind": kind, "none": none, "below": below}
+    metadata = {"help": help, "choices": choices, "kind": kind, "none": none, "below": below, "flag": flag}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -57,7 +59,18 @@ class TrainConfig:
     steps: int = _field(10_000, "training steps in total")
     batch_size: int = _field(256, "real images per step, and as many fakes")
     seed: int = _field(0, "seed of the parameters, the noise, the dropout and the batches")
-    dataset: str = _field("mnist", "data set; mnist is built in, the others are downloaded once", DATASETS)
+    dataset: str = _field(
+        "mnist",
+        "data set: mnist is built in, fashion_mnist and kmnist are downloaded once; or a folder or zip of pictures, an "
+        ".npy, an .npz, an idx file, or the name of a data set that TFDS has prepared",
+    )
+    image_size: str | None = _field(
+        None, "size of the images, N or HxW (default: what the data has, at most 64, in multiples of 4)"
+    )
+    channels: int | None = _field(
+        None, "1 for grey images, 3 for colours (default: what the data has)", kind=int, none="data"
+    )
+    mirror: bool = _field(False, "mirror each real image at random: for pictures whose left and right mean nothing")
     data_dir: str | None = _field(None, "directory of downloaded data sets (default: ~/tensorflow_datasets)")
     workdir: str | None = _field(None, "run directory (default: the next number under runs/)")
     preset: str = _field("tutorial", "how to train: as one source of the tutorial has it, or as recommended", PRESETS)
@@ -91,6 +104,8 @@ class TrainConfig:
         None, "steps per call to the devices (default: 1 on a CPU, 25 elsewhere)", kind=int
     )
 
+    data_digest: str | None = _field(None, "SHA-256 of the images, which a run records", flag=False)
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
@@ -115,10 +130,26 @@ class TrainConfig:
                 raise ConfigError(f"{flag} must not be empty: leave it out for the default")
             if isinstance(value, str) and not value.isprintable():
                 raise ConfigError(f"{flag} must be printable text, got {value!r}")
+        if self.channels not in (None, 1, 3):
+            raise ConfigError(f"--channels must be 1 or 3, got {self.channels}")
+        try:
+            object.__setattr__(self, "dataset", absolute_source(self.dataset))
+        except DatasetError as error:
+            raise ConfigError(f"--dataset: {error}") from error
+        if self.image_size is not None:
+            try:
+                height, width = parse_size(self.image_size)
+            except ValueError as error:
+                raise ConfigError(f"--image-size {error}") from error
+            object.__setattr__(self, "image_size", f"{height}x{width}")
         for name in ("workdir", "data_dir"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _expanded(value, "--" + name.replace("_", "-")))
+
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the run's images; MNIST's where nothing is said."""
+        return (*parse_size(self.image_size or "28"), self.channels or 1)
 
     def to_json(self) -> str:
         """The config as an indented JSON object."""

@@ -23,7 +23,13 @@ def sample_batch(dataset: jax.Array, key: jax.Array, batch_size: int) -> jax.Arr
     return dataset[jax.random.randint(pin_key(key), (batch_size,), 0, dataset.shape[0], jnp.int32)]
 
 
-@functools.partial(jax.jit, static_argnames=("batch_size", "capacity", "sharding"), donate_argnames="state")
+def mirror_some(images: jax.Array, key: jax.Array) -> jax.Array:
+    """Half of the images [B, H, W, C], chosen at random, with left and right exchanged."""
+    chosen = jax.random.bits(pin_key(key), (len(images), 1, 1, 1), jnp.uint32) & 1
+    return jnp.where(chosen == 1, images[:, :, ::-1], images)
+
+
+@functools.partial(jax.jit, static_argnames=("batch_size", "capacity", "sharding", "mirror"), donate_argnames="state")
 def run_steps(
     state: GANState,
     dataset: jax.Array,
@@ -33,6 +39,7 @@ def run_steps(
     batch_size: int,
     capacity: int,
     sharding: NamedSharding | None = None,
+    mirror: bool = False,
 ) -> tuple[GANState, Metrics]:
     """The run's next ``steps`` steps in one dispatch. ``state`` is donated: its buffers are reused.
 
@@ -46,6 +53,7 @@ def run_steps(
       batch_size: images per step.
       capacity: the most steps per dispatch; 1 leaves the loop out of the program.
       sharding: of the batch, over devices that each hold ``state`` and ``dataset``.
+      mirror: whether to `mirror_some` of the real images.
 
     Returns:
       The new state, and for each metric an array [capacity, ...] of which the first ``steps`` rows are valid.
@@ -54,6 +62,8 @@ def run_steps(
     def step(state: GANState) -> tuple[GANState, Metrics]:
         batch_key, step_key = jax.random.split(jax.random.fold_in(pin_key(key), state.step))
         images = sample_batch(dataset, batch_key, batch_size)
+        if mirror:
+            images = mirror_some(images, jax.random.fold_in(batch_key, 1))
         if sharding is not None:
             images = jax.lax.with_sharding_constraint(images, sharding)
         return train_step(state, images, step_key)
@@ -105,6 +115,7 @@ class StepRunner:
             batch_size=self._config.batch_size,
             capacity=self._capacity,
             sharding=self._sharding,
+            mirror=self._config.mirror,
         )
         self.calls += 1
         self._unread.append((before, metrics))

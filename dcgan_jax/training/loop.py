@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 
-from dcgan_jax.data import load_dataset
 from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.state import GANState
 from dcgan_jax.training import schedule
@@ -29,7 +28,7 @@ from dcgan_jax.training.distributed import (
 )
 from dcgan_jax.training.finite import NotFiniteError, check_finite
 from dcgan_jax.training.run import Run, open_run
-from dcgan_jax.training.setup import create_state
+from dcgan_jax.training.setup import create_state, load_images
 from dcgan_jax.training.signals import stop_signals
 from dcgan_jax.training.writer import GRID, RunWriter
 
@@ -147,7 +146,7 @@ def _open_writer(run: Run, dataset: jax.Array, thresholds: CollapseThresholds | 
 
 def _place(run: Run, mesh: Any) -> tuple[GANState, jax.Array, jax.Array]:
     """The state, the data set and the run's key, replicated over the mesh alike for new and resumed runs."""
-    images = load_dataset(run.config.dataset, data_dir=run.config.data_dir)
+    images = load_images(run.config).images if run.images is None else run.images
     key = run.keys["run"]
     state, dataset, key_data = replicate((run.state, images, jax.random.key_data(key)), mesh)
     return state, dataset, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))

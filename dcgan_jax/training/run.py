@@ -12,6 +12,7 @@ import numpy as np
 from dcgan_jax.console import print_line
 from dcgan_jax.paths import local_path
 from dcgan_jax.pinning import jax_defaults
+from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
 from dcgan_jax.training.checkpoint import (
     CheckpointError,
@@ -23,7 +24,7 @@ from dcgan_jax.training.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
-from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.device_loop import sample_batch
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
@@ -40,12 +41,14 @@ class Run(NamedTuple):
       state: the state, its step included.
       keys: those of `create_state`, of which ``run`` is the checkpoint's.
       collapse: the state of the collapse detector, as JSON holds it.
+      images: the real images, uint8 [N, H, W, C], of a run that is to be trained.
     """
 
     config: TrainConfig
     state: GANState
     keys: dict[str, jax.Array]
     collapse: dict[str, Any]
+    images: np.ndarray | None = None
 
 
 def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> Run:
@@ -55,14 +58,14 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
       ConfigError, RunDirError, DatasetError, CheckpointError, DevicesError: before anything is written.
     """
     run_dir = resolve_run_dir(config.workdir, resume)
-    validate_run(config, run_dir, resume)
+    config, images = validate_run(config, run_dir, resume)
     if config.workdir is None and not resume:
         run_dir = claim_number(run_dir)
     stack.enter_context(lock_run_dir(run_dir, resume))
     for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
         for problem in remove_partial(folder):
             print_line(f"warning: {problem}", error=True)
-    return resume_run(dataclasses.replace(config, workdir=str(run_dir)))
+    return resume_run(dataclasses.replace(config, workdir=str(run_dir)))._replace(images=images)
 
 
 def resume_run(config: TrainConfig) -> Run:
@@ -131,7 +134,12 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array])
       OSError: if a file cannot be written. The directory then holds none, or this one, and resuming it writes the file.
     """
     run_dir = resolve_run_dir(config.workdir, resume=False)
-    images = validate_run(config, run_dir, resume=False)
+    config, images = validate_run(config, run_dir, resume=False)
+    if image_shape(state) != images.shape[1:]:
+        raise ConfigError(
+            f"the images of {config.dataset} are {list(images.shape[1:])}, the generator's {list(image_shape(state))}: "
+            "choose --image-size and --channels"
+        )
     config = dataclasses.replace(config, workdir=str(run_dir))
     with lock_run_dir(run_dir, resume=False):
         # Before the directory holds a run: one that is interrupted here must not resume from other weights.

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.summary import tabulate
 
-from dcgan_jax.data import load_dataset
+from dcgan_jax.console import print_line
+from dcgan_jax.data import Dataset, load_data, load_dataset, parse_size
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES, MIN_SAMPLES
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
@@ -25,18 +26,22 @@ from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.run_dir import check_writable, read_config, read_evaluations
 
 # These fields decide what a run computes: a resumed run must have them unchanged.
-_IMMUTABLE = ("batch_size", "seed", "dataset", "preset", "dtype", "ema", "fakes")
+_IMMUTABLE = (
+    *("batch_size", "seed", "dataset", "image_size", "channels", "mirror"),
+    *("preset", "dtype", "ema", "fakes"),
+)
+_DIGITS = (28, 28, 1)
 
 
-def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> np.ndarray:
+def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, np.ndarray]:
     """Check that a run can start or resume, and load its data. Writes nothing.
 
     Returns:
-      The images, uint8 [N, H, W, C].
+      The config, for a new run with the size, channels and digest of its images; and the images, uint8 [N, H, W, C].
 
     Raises:
-      ConfigError: if the batch is larger than the data or cannot be split evenly, or a resumed run has another config
-        or no steps left.
+      ConfigError: if the batch is larger than the data or cannot be split evenly, or a resumed run has another config,
+        other data or no steps left.
       DevicesError: if there are fewer devices than requested.
       RunDirError: if the run directory cannot be written.
       CheckpointError: if the run has checkpoints and none of them can be used.
@@ -52,7 +57,7 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> np.ndarray
         validate_evaluation(config, config.eval_samples, "--eval-samples")
         load_dataset(split="test")
         load_strided_classifier()
-    if config.dataset == "mnist":
+    if is_of_digits(config):
         load_classifier()
     devices = data_mesh(config.devices).size
     if config.batch_size % devices:
@@ -60,18 +65,51 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> np.ndarray
             f"--batch-size must be a multiple of {devices}, the devices that share it, got {config.batch_size}: choose "
             "another, or fewer --devices"
         )
-    images = load_dataset(config.dataset, data_dir=config.data_dir)
+    config, images = _load_images(config, run_dir, resume)
     if config.batch_size > len(images):
         raise ConfigError(
             f"--batch-size must be at most {len(images)}, the images of {config.dataset}, got {config.batch_size}"
         )
-    return images
+    return config, images
+
+
+def is_of_digits(config: TrainConfig) -> bool:
+    """Whether the run's images are MNIST's as they are, which the classifiers of the evaluation know."""
+    return config.dataset == "mnist" and config.image_shape() == _DIGITS
+
+
+def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, np.ndarray]:
+    """The run's images, and the config that has their size, channels and digest; those of a resumed run are checked."""
+    data = load_images(config)
+    for note in data.notes:
+        print_line(f"{config.dataset}: {note}")
+    digest = data._replace(labels=None, classes=()).digest()
+    if resume:
+        if config.data_digest not in (None, digest):
+            raise ConfigError(
+                f"the images of {config.dataset} are no longer those that the run in {run_dir} began with (SHA-256 "
+                f"{digest[:12]}..., not {config.data_digest[:12]}...): restore them, or start a new run"
+            )
+        return config, data.images
+    height, width, channels = data.images.shape[1:]
+    found = {"image_size": f"{height}x{width}", "channels": channels, "data_digest": digest}
+    return dataclasses.replace(config, **found), data.images
+
+
+def load_images(config: TrainConfig) -> Dataset:
+    """The run's images, without classes. Raises: as `load_data`."""
+    size = None if config.image_size is None else parse_size(config.image_size)
+    return load_data(config.dataset, labels=False, data_dir=config.data_dir, image_size=size, channels=config.channels)
 
 
 def validate_evaluation(config: TrainConfig, samples: int, flag: str) -> None:
     """Raises: ConfigError if the run's images are not digits, or ``samples`` of them cannot be scored."""
-    if config.dataset != "mnist":
-        raise ConfigError(f"only mnist can be evaluated, by a classifier of its digits; the run is on {config.dataset}")
+    if not is_of_digits(config):
+        shape = "x".join(map(str, config.image_shape()))
+        raise ConfigError(
+            "only mnist in its own size can be evaluated, by classifiers of its digits; the run is on images of "
+            f"{shape} from {config.dataset}"
+        )
     if not MIN_SAMPLES <= samples <= MAX_SAMPLES:
         raise ConfigError(f"{flag} must be {MIN_SAMPLES} to {MAX_SAMPLES}, got {samples}")
 
@@ -115,7 +153,7 @@ def create_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
     state = init_state(
         keys.pop("init"),
         preset=chosen,
-        generator=Generator(dropout_rate=chosen.dropout_rate, dtype=dtype),
+        generator=Generator(config.image_shape(), dropout_rate=chosen.dropout_rate, dtype=dtype),
         discriminator=Discriminator(dropout_rate=chosen.dropout_rate, dtype=dtype),
         ema=config.ema,
         fakes=config.fakes,

@@ -31,7 +31,7 @@ from dcgan_jax.training.run_dir import (
     write_config,
 )
 from dcgan_jax.training.schedule import is_logged
-from dcgan_jax.training.setup import model_summary
+from dcgan_jax.training.setup import is_of_digits, model_summary
 
 GRID = 16  # images in a grid of 4x4, the tutorial's
 
@@ -74,7 +74,7 @@ class RunWriter:
         self._samples.mkdir(exist_ok=True)
         self._sample_digits = sample_digits(self._samples, config.steps)
         truncate_metrics(self._run_dir / "metrics.jsonl", step)
-        digits = config.dataset == "mnist"
+        digits = is_of_digits(config)
         self._detector = CollapseDetector(step, reals / 255, digits, collapse, thresholds)
         self._evaluations = read_evaluations(self._run_dir, config.eval_samples)
         self._rows = MetricsFile(self._run_dir / "metrics.jsonl")

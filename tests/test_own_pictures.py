@@ -1,0 +1,119 @@
+"""Runs on a person's own pictures: from one command to samples, and what happens when the pictures change."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import assert_same_bits, one_error_line, run_cli
+from PIL import Image
+
+from dcgan_jax import load_run
+from dcgan_jax.training import setup
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr("dcgan_jax.data.cache.platformdirs.user_cache_path", lambda _: folder)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Twenty small pictures of two classes, in colours, with names that have spaces and Korean letters."""
+    folder = tmp_path / "내 사진"
+    for kind in ("고양이 cats", "dogs"):
+        (folder / kind).mkdir(parents=True)
+        for i in range(10):
+            Image.fromarray(RANDOM.integers(0, 256, (18, 14, 3), np.uint8)).save(folder / kind / f"사진 {i}.png")
+    return folder
+
+
+def config_of(run_dir):
+    return json.loads((run_dir / "config.json").read_text())
+
+
+def test_folder_trains_and_samples(pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_dir = tmp_path / "run"
+    flags = ["--batch-size", 4, "--workdir", run_dir]
+    assert run_cli("train", "--dataset", "내 사진", "--steps", 3, *flags) == 0
+    out = capsys.readouterr().out
+    assert "20 of 20 pictures cropped around their centre and resized to 16x12" in out
+    config = config_of(run_dir)
+    assert (config["dataset"], config["image_size"], config["channels"]) == (str(pictures), "16x12", 3)
+    with Image.open(run_dir / "reals.png") as grid:
+        assert grid.mode == "RGB"
+    assert run_cli("sample", run_dir, "--samples", 5, "--out", tmp_path / "a.npy") == 0
+    assert np.load(tmp_path / "a.npy").shape == (5, 16, 12, 3)
+
+
+def test_interrupted_run_resumes_to_the_same_bits(pictures, tmp_path):
+    """Mirrored at random, and without naming the pictures again."""
+    flags = ["--batch-size", 4, "--dataset", pictures, "--channels", 1, "--mirror"]
+    assert run_cli("train", *flags, "--steps", 4, "--workdir", tmp_path / "whole") == 0
+    assert run_cli("train", *flags, "--steps", 2, "--workdir", tmp_path / "parts") == 0
+    assert run_cli("train", "--resume", "--steps", 4, "--workdir", tmp_path / "parts") == 0
+    assert_same_bits(load_run(tmp_path / "whole").state, load_run(tmp_path / "parts").state)
+
+
+def test_changed_pictures_are_refused(pictures, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    assert run_cli("train", "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    changed = pictures / "dogs" / "사진 3.png"
+    content = changed.read_bytes()
+    Image.fromarray(np.zeros((18, 14, 3), np.uint8)).save(changed)
+    assert run_cli("train", "--resume", "--steps", 2, "--workdir", run_dir) == 2
+    _, err = capsys.readouterr()
+    assert f"the images of {pictures} are no longer those that the run in {run_dir} began with (SHA-256 " in err
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+    changed.write_bytes(content)
+    assert run_cli("train", "--resume", "--steps", 2, "--workdir", run_dir) == 0
+
+
+def test_resume_with_other_images_is_refused(pictures, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    assert run_cli("train", "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
+    for flags, message in (
+        (["--image-size", 8], "has image_size 16x12, not 8x8"),
+        (["--channels", 1], "has channels 3, not 1"),
+        (["--mirror"], "has mirror False, not True"),
+        (["--dataset", "mnist"], "not mnist"),
+    ):
+        capsys.readouterr()
+        assert run_cli("train", "--resume", "--steps", 2, "--workdir", run_dir, *flags) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_array_trains(tmp_path):
+    np.save(tmp_path / "a.npy", RANDOM.random((9, 3, 8, 8)).astype(np.float32))
+    run_dir = tmp_path / "run"
+    assert run_cli("train", "--dataset", tmp_path / "a.npy", "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
+    assert (config_of(run_dir)["image_size"], config_of(run_dir)["channels"]) == ("8x8", 3)
+
+
+def test_mnist_in_another_size_is_not_evaluated_as_digits(tmp_path, capsys):
+    flags = ["--image-size", 8, "--batch-size", 4, "--steps", 1, "--workdir", tmp_path / "run"]
+    assert run_cli("train", *flags, "--eval-every", 1) == 2
+    assert "only mnist in its own size can be evaluated" in one_error_line(capsys)
+    assert run_cli("train", *flags) == 0
+    capsys.readouterr()
+    assert run_cli("evaluate", tmp_path / "run") == 2
+    assert "the run is on images of 8x8x1 from mnist" in one_error_line(capsys)
+
+
+def test_run_of_an_earlier_revision_resumes(tmp_path, monkeypatch):
+    """Its config and its checkpoints say nothing of sizes and digests: the images are MNIST's."""
+    run_dir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(setup, "_load_images", lambda config, *_: (config, setup.load_images(config).images))
+        assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", run_dir) == 0
+    added = ("image_size", "channels", "mirror", "data_digest")
+    config = {name: value for name, value in config_of(run_dir).items() if name not in added}
+    (run_dir / "config.json").write_text(json.dumps(config))
+    for steps in (2, 3):
+        assert run_cli("train", "--resume", "--steps", steps, "--workdir", run_dir) == 0
+    assert load_run(run_dir).state.step == 3
