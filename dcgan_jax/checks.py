@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from dcgan_jax.pinning import seed_key
-from dcgan_jax.sampling import sample
+from dcgan_jax.sampling import sample, sample_labels
 from dcgan_jax.state import GANState
 
 _BATCH = 16  # enough that logits of one sign are no accident
@@ -103,8 +103,8 @@ def check_state(state: GANState, images: ArrayLike | None = None) -> None:
     if images is not None:
         check_images(images, fakes.shape[1:])
     noise = np.asarray(jax.random.uniform(seed_key(1), fakes.shape), np.float32)
-    infer = jax.jit(state.discriminator.infer)
-    logits = np.concatenate([np.asarray(infer(scale * noise), np.float32) for scale in _SCALES])
+    infer, labels = jax.jit(state.discriminator.infer), sample_labels(state, seed_key(1), _BATCH)
+    logits = np.concatenate([np.asarray(infer(scale * noise, labels), np.float32) for scale in _SCALES])
     low, high = float(logits.min()), float(logits.max())
     if low == high == 1:
         raise ValueError(

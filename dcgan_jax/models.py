@@ -23,8 +23,10 @@ from dcgan_jax.pinning import at_least_float32
 
 DTYPES = ("float32", "bfloat16")  # what the networks may compute in
 
+_ZEROS = nn.initializers.zeros_init()
 _KERNEL_SIZE = 5  # the tutorial's, in every convolution
 _KERNEL_INIT = nn.initializers.glorot_uniform()
+_EMBEDDING = 50  # numbers that stand for a class beside the noise
 _WIDEST = 512  # channels of a map; beyond it the parameters of larger images would be those of the widest layers alone
 
 
@@ -67,6 +69,8 @@ class Generator(nn.Module):
       dtype: what the layers compute in, that of their inputs if None. Parameters, statistics and the
         images are float32 all the same.
       plain: compute with XLA's own convolutions on every platform, which converters to other formats need.
+      classes: draw an image of a class, ``labels`` [B] of 0 to ``classes`` - 1, which a learned vector beside the noise
+        stands for (Mirza and Osindero, arXiv:1411.1784); None takes no labels.
 
     Raises:
       ValueError: if the height or the width is not a multiple of 4.
@@ -76,9 +80,10 @@ class Generator(nn.Module):
     dropout_rate: float = 0.4
     dtype: DTypeLike | None = None
     plain: bool = False
+    classes: int | None = None
 
     @nn.compact
-    def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, z: jax.Array, train: bool = False, labels: jax.Array | None = None) -> jax.Array:
         height, width, channels = self.image_shape
         if height < 4 or width < 4 or height % 4 or width % 4:
             raise ValueError(f"image height and width must be multiples of 4, got {self.image_shape}")
@@ -91,6 +96,9 @@ class Generator(nn.Module):
         def conv(name: str, features: int, upsample: bool = False) -> Conv:
             return Conv(features, upsample=upsample, dtype=self.dtype, plain=self.plain, name=name)
 
+        if self.classes is not None:
+            embedding = nn.Embed(self.classes, _EMBEDDING, dtype=self.dtype, name="embedding")
+            z = jnp.concatenate([z, embedding(_checked(labels)).astype(z.dtype)], axis=-1)  # [B, latent + 50]
         stages = doublings(height, width)
         h, w, features = -(-height // 2**stages), -(-width // 2**stages), min(64 * 2**stages, _WIDEST)
         x = nn.Dense(h * w * features, dtype=self.dtype, kernel_init=_KERNEL_INIT, name="dense")(z)
@@ -121,14 +129,18 @@ class Discriminator(nn.Module):
       dropout_rate: of the dropout after each convolution.
       dtype: what the layers compute in, that of their inputs if None. Parameters are float32 all the same.
       plain: as the generator's.
+      classes: judge whether an image looks real and of its class, one of ``labels`` [B]: the logit is larger by the
+        product of a learned vector of the class and the sum of the last map over its pixels (the projection of Miyato
+        and Koyama, arXiv:1802.05637); None takes no labels.
     """
 
     dropout_rate: float = 0.4
     dtype: DTypeLike | None = None
     plain: bool = False
+    classes: int | None = None
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, images: jax.Array, train: bool = False, labels: jax.Array | None = None) -> jax.Array:
         x = images
         halvings = doublings(*images.shape[1:3]) + 1
         layers = [(min(64 * 2**i, _WIDEST), 2) for i in range(halvings)] + [(_WIDEST, 1)]
@@ -138,8 +150,19 @@ class Discriminator(nn.Module):
             if train:
                 x = dropout(x, self.dropout_rate, self.make_rng("dropout"))
             # [B, 14, 14, 64], [B, 7, 7, 128], [B, 4, 4, 256], [B, 4, 4, 512]
+        maps = x
         x = x.reshape(x.shape[0], -1)  # [B, 8192], by row, column, channel
-        return nn.Dense(1, dtype=self.dtype, kernel_init=_KERNEL_INIT, name="dense")(x)  # [B, 1]
+        logits = nn.Dense(1, dtype=self.dtype, kernel_init=_KERNEL_INIT, name="dense")(x)  # [B, 1]
+        if self.classes is not None:
+            embed = nn.Embed(self.classes, _WIDEST, dtype=self.dtype, embedding_init=_ZEROS, name="projection")
+            logits += (embed(_checked(labels)) * maps.sum((1, 2))).sum(-1, keepdims=True)
+        return logits
+
+
+def _checked(labels: jax.Array | None) -> jax.Array:
+    if labels is None:
+        raise ValueError("a network with classes needs the labels of its batch")
+    return labels
 
 
 def doublings(height: int, width: int) -> int:

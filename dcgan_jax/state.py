@@ -30,8 +30,8 @@ class NetworkState(struct.PyTreeNode):
       params: the parameters, as ``module.init`` returns them.
       batch_stats: the moving statistics; ``{}`` for a module that has none.
       opt_state: the optimizer's.
-      module: a Linen module called as ``module(x, train=...)``. Its random streams in training mode are ``dropout``
-        and any other; in inference mode it draws nothing. Static.
+      module: a Linen module called as ``module(x, train=...)``, and with ``labels=`` where there are classes. Its
+        random streams in training mode are ``dropout`` and any other; in inference mode it draws nothing. Static.
       tx: an Optax transformation. Static.
     """
 
@@ -41,12 +41,14 @@ class NetworkState(struct.PyTreeNode):
     module: nn.Module = struct.field(pytree_node=False)
     tx: optax.GradientTransformation = struct.field(pytree_node=False)
 
-    def infer(self, x: jax.Array) -> jax.Array:
+    def infer(self, x: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         """The network in inference mode: moving statistics, no dropout."""
         variables = {"params": self.params, "batch_stats": self.batch_stats}
-        return self.module.apply(variables, x, train=False)  # pyright: ignore[reportReturnType]
+        return self.module.apply(variables, x, train=False, **_given(labels))  # pyright: ignore[reportReturnType]
 
-    def train(self, params: Any, x: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+    def train(
+        self, params: Any, x: jax.Array, key: jax.Array, labels: jax.Array | None = None
+    ) -> tuple[jax.Array, Any]:
         """The network in training mode with these ``params``: its output and the updated ``batch_stats``."""
         key = pin_key(key)
         # Flax takes a stream of any other name from that of "params".
@@ -58,6 +60,7 @@ class NetworkState(struct.PyTreeNode):
                 train=True,
                 rngs=streams,
                 mutable=["batch_stats"],
+                **_given(labels),
             )
         return output, updates.get("batch_stats", self.batch_stats)
 
@@ -67,6 +70,11 @@ class NetworkState(struct.PyTreeNode):
         updates, opt_state = tx.update(grads, self.opt_state, self.params, value=loss)
         params = optax.apply_updates(self.params, updates)
         return self.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
+
+
+def _given(labels: jax.Array | None) -> dict[str, Any]:
+    """The labels as an argument of a module, if there are any: a module without classes need not know of them."""
+    return {} if labels is None else {"labels": labels}
 
 
 class EMA(struct.PyTreeNode):
@@ -158,6 +166,7 @@ class GANState(struct.PyTreeNode):
       losses: what the two networks minimise. Static.
       noise: draws what the generator makes images of. Static.
       metrics: the caller's own metrics of each `Update`, or None. Static.
+      classes: the number of classes that images are drawn by, or None. Static.
     """
 
     step: jax.Array
@@ -169,6 +178,7 @@ class GANState(struct.PyTreeNode):
     losses: Losses = struct.field(pytree_node=False, default=CROSS_ENTROPY)
     noise: Callable[[jax.Array, tuple[int, ...]], jax.Array] = struct.field(pytree_node=False, default=uniform_noise)
     metrics: Callable[[Update], dict[str, jax.Array]] | None = struct.field(pytree_node=False, default=None)
+    classes: int | None = struct.field(pytree_node=False, default=None)
 
 
 @jax.transfer_guard("allow")
@@ -187,6 +197,7 @@ def init_state(
     losses: Losses | None = None,
     noise: Callable[[jax.Array, tuple[int, ...]], jax.Array] = uniform_noise,
     metrics: Callable[[Update], dict[str, jax.Array]] | None = None,
+    classes: int | None = None,
 ) -> GANState:
     """A fresh state; the images' shape is that of the generator's output.
 
@@ -212,6 +223,8 @@ def init_state(
         training, sampling and evaluation; uniform on [-1, 1) as in the tutorial if left out.
       metrics: a function of an `Update` that returns a dict of arrays; `train_step` returns them beside its own, with
         ``d_`` and ``g_`` before their names.
+      classes: the number of classes; both networks are then also given ``labels`` [B], and `train_step` and
+        `dcgan_jax.sample` take them. None for images without classes.
 
     Raises:
       ValueError: if ``preset``, ``ema``, ``ema_ramp``, ``fakes``, ``latent_size`` or the interval of the penalty is
@@ -219,8 +232,9 @@ def init_state(
       TypeError: if a network is not a Linen module, an optimizer not an Optax transformation, or an output not floating
         point.
     """
-    if isinstance(latent_size, bool) or not isinstance(latent_size, int | np.integer) or latent_size < 1:
-        raise ValueError(f"latent_size must be an integer of at least 1, got {latent_size!r}")
+    for name, value in (("latent_size", latent_size), ("classes", 1 if classes is None else classes)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
     chosen = preset_of_name(preset) if isinstance(preset, str) else preset
     if not isinstance(chosen, Preset):
         raise TypeError(f"preset must be a name or a Preset, got {preset!r}")
@@ -238,8 +252,10 @@ def init_state(
     every = losses.penalty_every
     if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
         raise ValueError(f"penalty_every must be an integer of at least 1, got {every!r}")
-    generator = Generator(dropout_rate=chosen.dropout_rate) if generator is None else generator
-    discriminator = Discriminator(dropout_rate=chosen.dropout_rate) if discriminator is None else discriminator
+    if generator is None:
+        generator = Generator(dropout_rate=chosen.dropout_rate, classes=classes)
+    if discriminator is None:
+        discriminator = Discriminator(dropout_rate=chosen.dropout_rate, classes=classes)
     generator_tx = chosen.generator if generator_tx is None else generator_tx
     discriminator_tx = chosen.discriminator if discriminator_tx is None else discriminator_tx
     _check_types(generator, generator_tx, "generator")
@@ -248,13 +264,15 @@ def init_state(
     z = jnp.zeros((1, latent_size), jnp.float32)
     with flax_defaults():
         # jit: the outputs that init throws away are then never computed.
-        g_variables = jax.jit(functools.partial(generator.init, train=False))(generator_key, z)
-        images = _output(generator, g_variables, jax.ShapeDtypeStruct((2, latent_size), jnp.float32))
+        labels = None if classes is None else jnp.zeros(1, jnp.int32)
+        g_variables = jax.jit(functools.partial(generator.init, train=False))(generator_key, z, **_given(labels))
+        images = _output(generator, g_variables, jax.ShapeDtypeStruct((2, latent_size), jnp.float32), labels)
         if len(images.shape) != 4 or images.shape[0] != 2:
             raise ValueError(f"the generator must return images [B, H, W, C], got shape {images.shape} with B = 2")
         one = jnp.zeros((1, *images.shape[1:]), images.dtype)
-        d_variables = jax.jit(functools.partial(discriminator.init, train=False))(discriminator_key, one)
-        logits = _output(discriminator, d_variables, images)
+        init = jax.jit(functools.partial(discriminator.init, train=False))
+        d_variables = init(discriminator_key, one, **_given(labels))
+        logits = _output(discriminator, d_variables, images, labels)
         if logits.shape != (2, 1):
             raise ValueError(f"the discriminator must return logits [B, 1], got shape {logits.shape} with B = 2")
     network = _network(generator, g_variables, generator_tx)
@@ -272,6 +290,7 @@ def init_state(
         losses=losses,
         noise=noise,
         metrics=metrics,
+        classes=classes,
     )
 
 
@@ -294,10 +313,13 @@ def _check_types(module: object, tx: object, name: str) -> None:
         raise TypeError(f"the {name}'s optimizer must be an Optax gradient transformation, got {tx!r}")
 
 
-def _output(module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """Shape and dtype of a module's output in inference mode."""
+def _output(
+    module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct, labels: jax.Array | None
+) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of a module's output for two inputs in inference mode."""
+    given = {} if labels is None else {"labels": jax.ShapeDtypeStruct((2,), labels.dtype)}
     try:
-        output = jax.eval_shape(functools.partial(module.apply, train=False), variables, x)
+        output = jax.eval_shape(functools.partial(module.apply, train=False), variables, x, **given)
     except InvalidRngError as error:
         raise ValueError(
             f"{type(module).__name__} draws random numbers in inference mode, where images and logits are functions of "
