@@ -173,7 +173,7 @@ def test_failed_evaluation_does_not_end_a_run(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--eval-every", 5, "--dataset", "kmnist"], "only mnist can be evaluated"),
+        (["--eval-every", 5, "--dataset", "kmnist"], "only mnist in its own size can be evaluated"),
         (["--eval-every", 5, "--eval-samples", 100], "--eval-samples must be 129 to 60000, got 100"),
         (["--eval-every", 0], "--eval-every must be between 1 and"),
         (["--ema", 1], "--ema must be a number above 0 and below 1, got 1.0"),

@@ -109,11 +109,55 @@ def test_run_of_an_earlier_revision_resumes(tmp_path, monkeypatch):
     """Its config and its checkpoints say nothing of sizes and digests: the images are MNIST's."""
     run_dir = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(setup, "_load_images", lambda config, *_: (config, setup.load_images(config).images))
+        patch.setattr(setup, "_load_images", lambda config, *_: (config, setup.load_images(config)))
         assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", run_dir) == 0
-    added = ("image_size", "channels", "mirror", "data_digest")
+    added = ("image_size", "channels", "mirror", "conditional", "classes", "data_digest")
     config = {name: value for name, value in config_of(run_dir).items() if name not in added}
     (run_dir / "config.json").write_text(json.dumps(config))
     for steps in (2, 3):
         assert run_cli("train", "--resume", "--steps", steps, "--workdir", run_dir) == 0
     assert load_run(run_dir).state.step == 3
+
+
+def test_conditional_run_draws_by_class(pictures, tmp_path, capsys):
+    """It resumes to the same bits, and samples the classes that are asked for, by name or number."""
+    flags = ["--dataset", pictures, "--batch-size", 4, "--conditional"]
+    assert run_cli("train", *flags, "--steps", 3, "--workdir", tmp_path / "whole") == 0
+    assert run_cli("train", *flags, "--steps", 2, "--workdir", tmp_path / "parts") == 0
+    assert run_cli("train", "--resume", "--steps", 3, "--workdir", tmp_path / "parts") == 0
+    whole = load_run(tmp_path / "whole")
+    assert_same_bits(whole.state, load_run(tmp_path / "parts").state)
+    assert whole.config.classes == ("dogs", "고양이 cats")
+
+    def drawn(*flags):
+        out = tmp_path / "drawn.npy"
+        out.unlink(missing_ok=True)
+        assert run_cli("sample", tmp_path / "whole", "--samples", 2, "--out", out, *flags) == 0
+        return np.load(out)
+
+    grid = drawn("--grid")
+    assert grid.shape == (4, 16, 12, 3)
+    np.testing.assert_array_equal(grid, drawn("--classes", "dogs,고양이 cats"))
+    np.testing.assert_array_equal(grid, drawn("--classes", "0,1"))
+    assert len(drawn("--classes", "1")) == len(drawn()) == 2
+    assert run_cli("sample", tmp_path / "whole", "--grid", "--samples", 3, "--out", tmp_path / "grid.png") == 0
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.width / image.height == pytest.approx(3 * 12 / (2 * 16), rel=0.1)  # a row for each class
+    capsys.readouterr()
+    assert run_cli("sample", tmp_path / "whole", "--classes", "birds", "--out", tmp_path / "b.png") == 2
+    assert "there is no class 'birds': choose from dogs, 고양이 cats" in one_error_line(capsys)
+    assert run_cli("export", tmp_path / "whole", "--format", "stablehlo", "--out", tmp_path / "a.stablehlo") == 2
+    assert "networks with classes can be exported as safetensors only" in one_error_line(capsys)
+
+
+def test_conditional_needs_classes(pictures, tmp_path, capsys):
+    np.save(tmp_path / "a.npy", RANDOM.random((9, 8, 8)))
+    flags = ["--batch-size", 4, "--steps", 1, "--workdir", tmp_path / "run"]
+    assert run_cli("train", "--dataset", tmp_path / "a.npy", "--conditional", *flags) == 2
+    assert "--conditional needs images of at least two classes" in one_error_line(capsys)
+    assert run_cli("train", "--dataset", pictures, *flags) == 0
+    capsys.readouterr()
+    assert run_cli("sample", tmp_path / "run", "--grid", "--out", tmp_path / "b.png") == 2
+    assert "draws no classes: it was trained without --conditional" in one_error_line(capsys)
+    assert run_cli("train", "--resume", "--conditional", "--steps", 2, "--workdir", tmp_path / "run") == 2
+    assert "has conditional False, not True" in one_error_line(capsys)

@@ -1,6 +1,7 @@
 """`load_run` and `create_run`: a run is read back from its directory, and what is missing is named in one line."""
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import jax
 import pytest
 from helpers import all_files, assert_same_bits
 
-from dcgan_jax import TrainConfig, load_run, train
+from dcgan_jax import TrainConfig, load_dataset, load_run, train
 from dcgan_jax.errors import UserError
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.run import create_run
@@ -47,7 +48,9 @@ def test_load_run_reads_the_latest_checkpoint(kind, created):
     before = all_files(run_dir)
     with lock_run_dir(run_dir, resume=True):
         run = load_run(kind(run_dir))
-    assert run.config == TrainConfig(batch_size=2, seed=5, workdir=str(run_dir))
+    digest = hashlib.sha256(b"((60000, 28, 28, 1), ())" + load_dataset().tobytes()).hexdigest()
+    recorded = {"image_size": "28x28", "channels": 1, "data_digest": digest}
+    assert run.config == TrainConfig(batch_size=2, seed=5, workdir=str(run_dir), **recorded)
     assert_same_bits(run.state, state.replace(step=state.step + 9))
     assert_same_bits(jax.tree.map(jax.random.key_data, run.keys), jax.tree.map(jax.random.key_data, keys))
     assert run.collapse == {"n": 9}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from dcgan_jax.cli.common import (
@@ -32,6 +33,13 @@ def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     parser.add_argument("source", metavar="RUN", help="a run directory")
     add_run_flags(parser)
     parser.add_argument("--samples", type=int, default=16, metavar="N", help="number of images (default: 16)")
+    by_class = parser.add_mutually_exclusive_group()
+    by_class.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help="a row of --samples images for each of these classes of a conditional run, by name or number, with commas",
+    )
+    by_class.add_argument("--grid", action="store_true", help="such a row for every class")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: 0)")
     parser.add_argument("--out", default="samples.png", metavar="FILE", help="a .png grid, or an .npy of uint8 images")
     args = parser.parse_args(argv)
@@ -47,14 +55,42 @@ def _sample(args: argparse.Namespace) -> None:
     if not 0 <= args.seed < 2**31:
         raise ConfigError(f"--seed must be between 0 and {2**31 - 1}, got {args.seed}")
     loaded = load_source(args.source, args)
-    images = sample_in_batches(loaded.run.state, seed_key(args.seed), args.samples)
+    rows = None
+    if args.grid or args.classes is not None:
+        rows = _chosen_classes(args.classes, loaded.run.config.classes, args.source)
+    labels = None if rows is None else jnp.repeat(jnp.asarray(rows, jnp.int32), args.samples)
+    n = args.samples if labels is None else len(labels)
+    if n > MAX_SAMPLES:
+        raise ConfigError(f"--samples of {len(rows or ())} classes must be {MAX_SAMPLES} images at most, got {n}")
+    images = sample_in_batches(loaded.run.state, seed_key(args.seed), n, labels)
     if not np.isfinite(images).all():
         raise ConfigError(f"the generator of {args.source} draws numbers that are NaN or infinite: nothing was written")
     if out.suffix == ".png":
-        save_grid(out, images, columns=math.ceil(math.sqrt(args.samples)))
+        save_grid(out, images, columns=math.ceil(math.sqrt(n)) if rows is None else args.samples)
     else:
         replace_file(out, lambda partial: _save_npy(partial, np.rint(images * 255).astype(np.uint8)))
-    print_line(f"{args.samples:,} images of {loaded.title}, in {out}")
+    print_line(f"{n:,} images of {loaded.title}, in {out}")
+
+
+def _chosen_classes(text: str | None, classes: tuple[str, ...] | None, source: str) -> list[int]:
+    """The numbers of the classes that are named, or of all.
+
+    Raises:
+      ConfigError: if there is no such class, or the run has none.
+    """
+    if classes is None:
+        raise ConfigError(f"the run in {source} draws no classes: it was trained without --conditional")
+    if text is None:
+        return list(range(len(classes)))
+    chosen = []
+    for name in (part.strip() for part in text.split(",")):
+        if name in classes:
+            chosen.append(classes.index(name))
+        elif name.isascii() and name.isdigit() and int(name) < len(classes):
+            chosen.append(int(name))
+        else:
+            raise ConfigError(f"--classes: there is no class {name!r}: choose from {', '.join(classes)}")
+    return chosen
 
 
 def _save_npy(path: Path, images: np.ndarray) -> None:

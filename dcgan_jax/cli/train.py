@@ -82,8 +82,8 @@ def _config(given: dict[str, Any], resume: bool) -> TrainConfig:
 
 def _dry_run(config: TrainConfig, resume: bool) -> None:
     run_dir = resolve_run_dir(config.workdir, resume)
-    config, images = validate_run(config, run_dir, resume)
+    config, data = validate_run(config, run_dir, resume)
     print_result(model_summary(create_state(config)[0]))
     print_result(dataclasses.replace(config, workdir=str(run_dir)).to_json().rstrip("\n"))
     what = "would resume" if resume else "would train"
-    print_line(f"{what} in {run_dir}, on {len(images):,} images; nothing was written")
+    print_line(f"{what} in {run_dir}, on {len(data.images):,} images; nothing was written")

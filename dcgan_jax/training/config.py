@@ -13,8 +13,16 @@ from dcgan_jax.presets import PRESETS
 from dcgan_jax.state import FAKES
 
 # Fields that runs of earlier revisions lack, and what those runs did.
-_ADDED = {"stop_at_fid": None, "image_size": None, "channels": None, "mirror": False, "data_digest": None}
-_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+_ADDED = {
+    "stop_at_fid": None,
+    "image_size": None,
+    "channels": None,
+    "mirror": False,
+    "conditional": False,
+    "classes": None,
+    "data_digest": None,
+}
+_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string", tuple: "a list of strings"}
 
 
 class ConfigError(UserError):
@@ -104,12 +112,17 @@ class TrainConfig:
         None, "steps per call to the devices (default: 1 on a CPU, 25 elsewhere)", kind=int
     )
 
+    conditional: bool = _field(False, "draw images by class: the data set's classes, or the folders of the pictures")
+    classes: tuple[str, ...] | None = _field(None, "names of the classes, which a run records", kind=tuple, flag=False)
     data_digest: str | None = _field(None, "SHA-256 of the images, which a run records", flag=False)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
             kind = field.metadata["kind"]
+            if kind is tuple and isinstance(value, list):  # JSON's
+                value = tuple(value)
+                object.__setattr__(self, field.name, value)
             if kind is float and type(value) is int:
                 value = float(value)
                 object.__setattr__(self, field.name, value)

@@ -19,7 +19,10 @@ _STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is handled w
 
 
 def sample_batch(dataset: jax.Array, key: jax.Array, batch_size: int) -> jax.Array:
-    """A batch drawn uniformly with replacement: [N, H, W, C] -> [batch_size, H, W, C], on the data's device."""
+    """A batch drawn uniformly with replacement: [N, ...] -> [batch_size, ...], on the data's device.
+
+    The same key draws the same rows of images and of labels.
+    """
     return dataset[jax.random.randint(pin_key(key), (batch_size,), 0, dataset.shape[0], jnp.int32)]
 
 
@@ -40,6 +43,7 @@ def run_steps(
     capacity: int,
     sharding: NamedSharding | None = None,
     mirror: bool = False,
+    labels: jax.Array | None = None,
 ) -> tuple[GANState, Metrics]:
     """The run's next ``steps`` steps in one dispatch. ``state`` is donated: its buffers are reused.
 
@@ -54,6 +58,7 @@ def run_steps(
       capacity: the most steps per dispatch; 1 leaves the loop out of the program.
       sharding: of the batch, over devices that each hold ``state`` and ``dataset``.
       mirror: whether to `mirror_some` of the real images.
+      labels: the classes of ``dataset``, int32 [N], for a state with classes.
 
     Returns:
       The new state, and for each metric an array [capacity, ...] of which the first ``steps`` rows are valid.
@@ -64,9 +69,10 @@ def run_steps(
         images = sample_batch(dataset, batch_key, batch_size)
         if mirror:
             images = mirror_some(images, jax.random.fold_in(batch_key, 1))
+        of_batch = None if labels is None else sample_batch(labels, batch_key, batch_size)
         if sharding is not None:
-            images = jax.lax.with_sharding_constraint(images, sharding)
-        return train_step(state, images, step_key)
+            images, of_batch = jax.lax.with_sharding_constraint((images, of_batch), sharding)
+        return train_step(state, images, step_key, of_batch)
 
     if capacity == 1:
         state, metrics = step(state)
@@ -87,12 +93,20 @@ class StepRunner:
       calls: dispatches so far.
     """
 
-    def __init__(self, config: TrainConfig, dataset: jax.Array, key: jax.Array, mesh: Mesh, step: int):
-        """Begin after ``step`` steps; ``dataset`` and ``key`` are replicated over ``mesh``."""
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: jax.Array,
+        key: jax.Array,
+        mesh: Mesh,
+        step: int,
+        labels: jax.Array | None = None,
+    ):
+        """Begin after ``step`` steps; ``dataset``, ``key`` and ``labels`` are replicated over ``mesh``."""
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         self.calls = 0
         self._config, self._dataset, self._key, self._sharding = config, dataset, key, batch_sharding(mesh)
-        self._step = step
+        self._step, self._labels = step, labels
         self._capacity = min(config.steps_per_call or (1 if on_cpu else _STEPS_PER_CALL), config.steps)
         # At most two dispatches are ahead of the devices, so that a signal is soon handled. Zero where one CPU is
         # several devices: they share its threads, and programs that wait for each other could occupy all of them.
@@ -116,6 +130,7 @@ class StepRunner:
             capacity=self._capacity,
             sharding=self._sharding,
             mirror=self._config.mirror,
+            labels=self._labels,
         )
         self.calls += 1
         self._unread.append((before, metrics))

@@ -92,9 +92,9 @@ def _broadcast_run(run: Run | None) -> Run:
 def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
     """Train in a run directory that this job has locked, from a saved state or a new one."""
     config, mesh = run.config, data_mesh(run.config.devices)
-    state, dataset, key = _place(run, mesh)
+    state, dataset, labels, key = _place(run, mesh)
     step, stop_signal, collapsed, reached = int(state.step), None, False, False
-    runner = StepRunner(config, dataset, key, mesh, step)
+    runner = StepRunner(config, dataset, key, mesh, step, labels)
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(_open_writer(run, dataset, thresholds)) if is_primary() else None
         if writer:
@@ -144,9 +144,13 @@ def _open_writer(run: Run, dataset: jax.Array, thresholds: CollapseThresholds | 
     return RunWriter(run.config, run.keys, reals, int(run.state.step), run.collapse, thresholds)
 
 
-def _place(run: Run, mesh: Any) -> tuple[GANState, jax.Array, jax.Array]:
-    """The state, the data set and the run's key, replicated over the mesh alike for new and resumed runs."""
-    images = load_images(run.config).images if run.images is None else run.images
+def _place(run: Run, mesh: Any) -> tuple[GANState, jax.Array, jax.Array | None, jax.Array]:
+    """The state, the images, their labels and the run's key, on each device of the mesh.
+
+    For new and resumed runs alike: they share one compiled program.
+    """
+    data = run.data or load_images(run.config)
     key = run.keys["run"]
-    state, dataset, key_data = replicate((run.state, images, jax.random.key_data(key)), mesh)
-    return state, dataset, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))
+    labels = data.labels if run.config.conditional else None
+    state, dataset, labels, key_data = replicate((run.state, data.images, labels, jax.random.key_data(key)), mesh)
+    return state, dataset, labels, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))

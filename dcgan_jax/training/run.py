@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from dcgan_jax.console import print_line
+from dcgan_jax.data import Dataset
 from dcgan_jax.paths import local_path
 from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.sampling import image_shape
@@ -41,14 +42,14 @@ class Run(NamedTuple):
       state: the state, its step included.
       keys: those of `create_state`, of which ``run`` is the checkpoint's.
       collapse: the state of the collapse detector, as JSON holds it.
-      images: the real images, uint8 [N, H, W, C], of a run that is to be trained.
+      data: the real images, and their classes if it is conditional, of a run that is to be trained.
     """
 
     config: TrainConfig
     state: GANState
     keys: dict[str, jax.Array]
     collapse: dict[str, Any]
-    images: np.ndarray | None = None
+    data: Dataset | None = None
 
 
 def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> Run:
@@ -58,14 +59,14 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
       ConfigError, RunDirError, DatasetError, CheckpointError, DevicesError: before anything is written.
     """
     run_dir = resolve_run_dir(config.workdir, resume)
-    config, images = validate_run(config, run_dir, resume)
+    config, data = validate_run(config, run_dir, resume)
     if config.workdir is None and not resume:
         run_dir = claim_number(run_dir)
     stack.enter_context(lock_run_dir(run_dir, resume))
     for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
         for problem in remove_partial(folder):
             print_line(f"warning: {problem}", error=True)
-    return resume_run(dataclasses.replace(config, workdir=str(run_dir)))._replace(images=images)
+    return resume_run(dataclasses.replace(config, workdir=str(run_dir)))._replace(data=data)
 
 
 def resume_run(config: TrainConfig) -> Run:
@@ -134,7 +135,8 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array])
       OSError: if a file cannot be written. The directory then holds none, or this one, and resuming it writes the file.
     """
     run_dir = resolve_run_dir(config.workdir, resume=False)
-    config, images = validate_run(config, run_dir, resume=False)
+    config, data = validate_run(config, run_dir, resume=False)
+    images = data.images
     if image_shape(state) != images.shape[1:]:
         raise ConfigError(
             f"the images of {config.dataset} are {list(images.shape[1:])}, the generator's {list(image_shape(state))}: "

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.linen.summary import tabulate
 
 from dcgan_jax.console import print_line
@@ -27,17 +26,20 @@ from dcgan_jax.training.run_dir import check_writable, read_config, read_evaluat
 
 # These fields decide what a run computes: a resumed run must have them unchanged.
 _IMMUTABLE = (
-    *("batch_size", "seed", "dataset", "image_size", "channels", "mirror"),
+    *("batch_size", "seed", "dataset", "image_size", "channels", "mirror", "conditional"),
     *("preset", "dtype", "ema", "fakes"),
 )
+# These a run finds in its images; where a config does not say them, they are as recorded.
+_RECORDED = ("image_size", "channels", "classes", "data_digest")
 _DIGITS = (28, 28, 1)
 
 
-def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, np.ndarray]:
+def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset]:
     """Check that a run can start or resume, and load its data. Writes nothing.
 
     Returns:
-      The config, for a new run with the size, channels and digest of its images; and the images, uint8 [N, H, W, C].
+      The config, for a new run with the size, channels, classes and digest of its images; and the images, whose
+      classes are there if the run is conditional.
 
     Raises:
       ConfigError: if the batch is larger than the data or cannot be split evenly, or a resumed run has another config,
@@ -51,7 +53,7 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
     if config.stop_at_fid is not None and config.eval_every is None:
         raise ConfigError("--stop-at-fid needs evaluations: add --eval-every N")
     if resume:
-        _validate_resume(config, run_dir)
+        config = _validate_resume(config, run_dir)
     check_writable(run_dir)
     if config.eval_every is not None:
         validate_evaluation(config, config.eval_samples, "--eval-samples")
@@ -65,12 +67,12 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
             f"--batch-size must be a multiple of {devices}, the devices that share it, got {config.batch_size}: choose "
             "another, or fewer --devices"
         )
-    config, images = _load_images(config, run_dir, resume)
-    if config.batch_size > len(images):
+    config, data = _load_images(config, run_dir, resume)
+    if config.batch_size > len(data.images):
         raise ConfigError(
-            f"--batch-size must be at most {len(images)}, the images of {config.dataset}, got {config.batch_size}"
+            f"--batch-size must be at most {len(data.images)}, the images of {config.dataset}, got {config.batch_size}"
         )
-    return config, images
+    return config, data
 
 
 def is_of_digits(config: TrainConfig) -> bool:
@@ -78,28 +80,36 @@ def is_of_digits(config: TrainConfig) -> bool:
     return config.dataset == "mnist" and config.image_shape() == _DIGITS
 
 
-def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, np.ndarray]:
+def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset]:
     """The run's images, and the config that has their size, channels and digest; those of a resumed run are checked."""
     data = load_images(config)
     for note in data.notes:
         print_line(f"{config.dataset}: {note}")
-    digest = data._replace(labels=None, classes=()).digest()
+    if config.conditional and len(data.classes) < 2:
+        raise ConfigError(
+            f"--conditional needs images of at least two classes, and those of {config.dataset} have none: put the "
+            "pictures of each class in a folder of its own, or leave the flag out"
+        )
+    if not config.conditional:
+        data = data._replace(labels=None, classes=())
+    digest = data.digest()
     if resume:
         if config.data_digest not in (None, digest):
             raise ConfigError(
                 f"the images of {config.dataset} are no longer those that the run in {run_dir} began with (SHA-256 "
                 f"{digest[:12]}..., not {config.data_digest[:12]}...): restore them, or start a new run"
             )
-        return config, data.images
+        return config, data
     height, width, channels = data.images.shape[1:]
     found = {"image_size": f"{height}x{width}", "channels": channels, "data_digest": digest}
-    return dataclasses.replace(config, **found), data.images
+    return dataclasses.replace(config, **found, classes=data.classes or None), data
 
 
 def load_images(config: TrainConfig) -> Dataset:
-    """The run's images, without classes. Raises: as `load_data`."""
+    """The run's images, with classes if it is conditional. Raises: as `load_data`."""
     size = None if config.image_size is None else parse_size(config.image_size)
-    return load_data(config.dataset, labels=False, data_dir=config.data_dir, image_size=size, channels=config.channels)
+    options = {"labels": config.conditional, "image_size": size, "channels": config.channels}
+    return load_data(config.dataset, data_dir=config.data_dir, **options)
 
 
 def validate_evaluation(config: TrainConfig, samples: int, flag: str) -> None:
@@ -114,12 +124,18 @@ def validate_evaluation(config: TrainConfig, samples: int, flag: str) -> None:
         raise ConfigError(f"{flag} must be {MIN_SAMPLES} to {MAX_SAMPLES}, got {samples}")
 
 
-def _validate_resume(config: TrainConfig, run_dir: Path) -> None:
-    """The config agrees with the run's own and with that of its latest checkpoint, and steps are left."""
-    validate_same(config, f"the run in {run_dir}", dataclasses.asdict(read_config(run_dir)))
+def _validate_resume(config: TrainConfig, run_dir: Path) -> TrainConfig:
+    """The config, with what the run has recorded.
+
+    It agrees with the run's own and with that of its latest checkpoint, and steps are left.
+    """
+    saved = read_config(run_dir)
+    validate_same(config, f"the run in {run_dir}", dataclasses.asdict(saved))
+    recorded = {name: getattr(saved, name) for name in _RECORDED if getattr(config, name) is None}
+    config = dataclasses.replace(config, **recorded)
     done, _ = latest_valid_step(run_dir / "checkpoints")
     if done is None:
-        return
+        return config
     checkpoint = run_dir / "checkpoints" / str(done)
     validate_same(config, f"the checkpoint {checkpoint}", verify_checkpoint(checkpoint).get("settings") or {})
     if done >= config.steps:
@@ -131,11 +147,16 @@ def _validate_resume(config: TrainConfig, run_dir: Path) -> None:
                 f"the run in {run_dir} already has FID {fids[done]:.2f}: ask for less than --stop-at-fid "
                 f"{config.stop_at_fid:g}, or for none"
             )
+    return config
 
 
 def validate_same(config: TrainConfig, source: str, saved: dict[str, Any]) -> None:
     """Raises: ConfigError if a field that decides what a run computes differs from the ``saved`` config."""
-    differing = [name for name in _IMMUTABLE if getattr(config, name) != saved.get(name)]
+    ours = {name: getattr(config, name) for name in _IMMUTABLE}
+    for name in ("conditional", "mirror"):  # runs of earlier revisions do not say that they are neither
+        saved = {name: False, **saved}
+    unsaid = [name for name in _RECORDED if None in (ours.get(name), saved.get(name))]
+    differing = [name for name in _IMMUTABLE if name not in unsaid and ours[name] != saved.get(name)]
     if differing:
         values = ", ".join(f"{name} {saved.get(name)}, not {getattr(config, name)}" for name in differing)
         raise ConfigError(f"{source} has {values}: omit that flag, or start a new run")
@@ -149,14 +170,16 @@ def create_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
     names = ("init", "run", "grid", "reals", "fakes", "evaluation")
     keys: dict[str, jax.Array] = dict(zip(names, split_key(seed_key(config.seed), len(names)), strict=True))
     chosen = preset(config.preset)
-    dtype = jnp.dtype(config.dtype)
+    classes = None if config.classes is None else len(config.classes)
+    options = {"dropout_rate": chosen.dropout_rate, "dtype": jnp.dtype(config.dtype), "classes": classes}
     state = init_state(
         keys.pop("init"),
         preset=chosen,
-        generator=Generator(config.image_shape(), dropout_rate=chosen.dropout_rate, dtype=dtype),
-        discriminator=Discriminator(dropout_rate=chosen.dropout_rate, dtype=dtype),
+        generator=Generator(config.image_shape(), **options),
+        discriminator=Discriminator(**options),
         ema=config.ema,
         fakes=config.fakes,
+        classes=classes,
     )
     return state, keys
 
@@ -166,5 +189,6 @@ def model_summary(state: GANState) -> str:
     tables = []
     for network, shape in ((state.generator, (state.latent_size,)), (state.discriminator, image_shape(state))):
         table = tabulate(network.module, jax.random.key(0), console_kwargs={"width": 120, "force_terminal": False})
-        tables.append(table(jnp.zeros((1, *shape), jnp.float32)))
+        labels = {} if state.classes is None else {"labels": jnp.zeros(1, jnp.int32)}
+        tables.append(table(jnp.zeros((1, *shape), jnp.float32), **labels))
     return "".join(tables)

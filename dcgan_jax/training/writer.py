@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -135,7 +136,7 @@ class RunWriter:
         if evaluating:
             self._rows.write(self._evaluate(state))
         if step == self._config.steps:
-            fakes = sample(self._sampling_state(state), self._keys["fakes"], GRID)
+            fakes = sample(self._sampling_state(state), self._keys["fakes"], GRID, self._labels(state))
             save_grid(self._run_dir / "fakes.png", jax.device_get(fakes))
         self._rows.sync()
         saved, detector = checkpoint_steps(self._checkpoints), self._detector
@@ -177,7 +178,11 @@ class RunWriter:
 
     def _draw_grid(self, state: GANState) -> np.ndarray:
         noise = sample_noise(state, self._keys["grid"], GRID)
-        return jax.device_get(generate(self._sampling_state(state), noise))
+        return jax.device_get(generate(self._sampling_state(state), noise, self._labels(state)))
+
+    def _labels(self, state: GANState) -> jax.Array | None:
+        """The classes of a grid, one after the other."""
+        return None if state.classes is None else jnp.arange(GRID) % state.classes
 
     def _sampling_state(self, state: GANState) -> GANState:
         """The state on one device, with the generator that samples and evaluations use."""
