@@ -16,6 +16,7 @@ from dcgan_jax import load_dataset
 from dcgan_jax.data import DatasetError
 from dcgan_jax.data.idx import parse_idx
 from dcgan_jax.data.mnist import ARCHIVES, SHA256, read_archive
+from dcgan_jax.data.tfds import _CONTENT_SHA256
 
 
 def archive(content: bytes) -> bytes:
@@ -185,6 +186,23 @@ def test_archive_placed_by_hand_is_verified(site, tmp_path):
     by_hand.write_bytes(Site.content[:-1])
     with pytest.raises(DatasetError, match=r"manual/train-images-idx3-ubyte.gz is damaged or another file"):
         load_dataset("kmnist", data_dir=tmp_path)
+
+
+def test_same_content_in_another_gzip_is_accepted(tmp_path, monkeypatch):
+    """As Debian packages Fashion-MNIST; any other content is refused."""
+    images = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
+    content = gzip.decompress(idx_archive(images))
+    name = ("fashion_mnist", "train-images-idx3-ubyte.gz")
+    monkeypatch.setitem(_CONTENT_SHA256, name, hashlib.sha256(content).hexdigest())
+    manual = tmp_path / "downloads" / "manual"
+    manual.mkdir(parents=True)
+    for level in (1, 9):
+        (manual / name[1]).write_bytes(gzip.compress(content, level))
+        np.testing.assert_array_equal(load_dataset("fashion_mnist", data_dir=tmp_path)[..., 0], images)
+    for other in (gzip.compress(content[:-1] + b"x"), b"no gzip"):
+        (manual / name[1]).write_bytes(other)
+        with pytest.raises(DatasetError, match="is damaged or another file"):
+            load_dataset("fashion_mnist", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
