@@ -1,15 +1,19 @@
 """Random input: it works, or is one line and exit code 2; no traceback, and no byte of the files is changed.
 
-Each test prints the seed and the number of inputs; together they are 10,000.
+Each test prints the seed and the number of inputs; together they are more than 10,000.
 """
 
 import dataclasses
 import functools
+import io
+import itertools
 import json
 import shutil
 import struct
 import sys
+import warnings
 import zlib
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,9 +21,10 @@ import pytest
 from helpers import run_cli
 from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from dcgan_jax import TrainConfig, load_dataset
-from dcgan_jax.data import DatasetError
+from dcgan_jax.data import DatasetError, load_data
 from dcgan_jax.data.idx import parse_idx
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.training.checkpoint import CheckpointError, latest_valid_step, restore_checkpoint, save_checkpoint
@@ -294,3 +299,122 @@ def test_checkpoints(fuzz, small_state, tmp_path):
 
     kinds = st.sampled_from(["flip", "cut", "delete", "write"])
     check(damages=st.lists(st.tuples(st.sampled_from(names), kinds, st.binary(max_size=40)), min_size=1, max_size=4))
+
+
+def encoded(mode, suffix, size):
+    content = io.BytesIO()
+    Image.effect_noise(size, 60).convert(mode).save(content, suffix)
+    return content.getvalue()
+
+
+PICTURES = [
+    encoded(mode, suffix, size)
+    for suffix, modes in (
+        ("png", "1 L P RGB RGBA"),
+        ("jpeg", "L RGB CMYK"),
+        ("webp", "RGB"),
+        ("bmp", "RGB"),
+        ("tiff", "L"),
+    )
+    for mode in modes.split()
+    for size in ((9, 5), (40, 60))
+]
+CONTENTS = st.one_of(
+    st.sampled_from(PICTURES),
+    st.tuples(st.sampled_from(PICTURES), st.integers(0, 3000)).map(lambda each: each[0][: each[1]]),
+    st.tuples(st.sampled_from(PICTURES), st.integers(0, 300), st.binary(min_size=1, max_size=9)).map(
+        lambda each: each[0][: each[1]] + each[2] + each[0][each[1] + len(each[2]) :]
+    ),
+    st.binary(max_size=40),
+)
+NAMES = st.tuples(
+    st.sampled_from(["", "a/", "b c/", "한글/", "a/deep/", ".hidden/", "x.png/"]),
+    st.integers(0, 99).map(str),
+    st.sampled_from([".png", ".jpg", ".JPEG", ".webp", ".bmp", ".tif", ".txt", "", ".gif"]),
+).map("".join)
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+def test_folders_of_pictures(zipped, fuzz, tmp_path, monkeypatch):
+    """Good, cut, damaged and misnamed pictures: images and notes, or one line, and the same twice."""
+    monkeypatch.setattr("dcgan_jax.data.cache.platformdirs.user_cache_path", lambda _: tmp_path / "cache")
+    numbers = itertools.count()
+
+    @fuzz(400)
+    def try_one(files, size, channels):
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        path = Path(shutil.make_archive(str(folder), "zip", folder)) if zipped else folder
+        results = []
+        for _ in range(2):
+            try:
+                dataset = load_data(path, image_size=size, channels=channels)
+            except DatasetError as error:
+                assert "\n" not in str(error)
+                results.append(str(error))
+                continue
+            n, height, width, depth = dataset.images.shape
+            assert dataset.images.dtype == np.uint8
+            assert size in (None, (height, width))
+            assert channels in (None, depth)
+            assert 0 < n <= len(files)
+            assert all("\n" not in note for note in dataset.notes)
+            assert dataset.labels is None or (len(dataset.labels) == n and dataset.labels.max() < len(dataset.classes))
+            results.append((dataset.digest(), dataset.notes))
+        assert results[0] == results[1]
+        shutil.rmtree(folder)
+
+    try_one(
+        files=st.dictionaries(NAMES, CONTENTS, max_size=12),
+        size=st.sampled_from([None, (8, 8), (12, 4)]),
+        channels=st.sampled_from([None, 1, 3]),
+    )
+
+
+ARRAYS = st.tuples(
+    st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 8, 16, 28, 64]), max_size=5).filter(lambda shape: np.prod(shape) < 1e5),
+    st.sampled_from(["u1", "i1", "u2", "i4", "i8", "f2", "f4", "f8", "?", "c8", "U3", "M8[s]", "V4"]),
+    st.sampled_from([(0, 1), (-1, 1), (0, 255), (0, 65535), (-7, 3), (0, 1e30)]),
+    st.booleans(),
+)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_arrays(suffix, fuzz, tmp_path):
+    """Arrays of any shape, type and range, whole or cut: images, or one line."""
+    path = tmp_path / f"a{suffix}"
+
+    @fuzz(400)
+    def try_one(array, cut, labels, flips):
+        shape, dtype, (low, high), spoiled = array
+        values = np.random.default_rng(0).uniform(low, high, shape)
+        if spoiled and values.size:
+            values.flat[0] = np.nan
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values = values.astype("f8" if dtype in ("M8[s]", "V4", "U3") else dtype)
+        values = values.astype(dtype) if dtype == "U3" else values
+        np.save(path, values) if suffix == ".npy" else np.savez(path, images=values, labels=np.arange(labels))
+        content = bytearray(path.read_bytes()[:cut])
+        for position, mask in flips:
+            content[position % len(content)] ^= mask
+        path.write_bytes(content)
+        try:
+            dataset = load_data(path)
+        except DatasetError as error:
+            assert "\n" not in str(error)
+            assert str(path) in str(error)
+            return
+        assert dataset.images.dtype == np.uint8
+        assert dataset.images.ndim == 4
+        assert dataset.images.shape[-1] in (1, 3)
+
+    try_one(
+        array=ARRAYS,
+        cut=st.sampled_from([None, None, None, 10, 100, 130, -1]),
+        labels=st.sampled_from([0, 1, 2, 8]),
+        flips=st.lists(st.tuples(st.integers(0, 200), st.integers(1, 255)), max_size=3) | st.just([]),
+    )

@@ -11,6 +11,7 @@ import numpy as np
 from dcgan_jax.data.common import Dataset, DatasetError, with_labels
 from dcgan_jax.data.fitting import check_memory
 from dcgan_jax.data.idx import read_idx
+from dcgan_jax.errors import first_line
 
 _IMAGE_KEYS = {"train": ("images", "x_train", "train_images"), "test": ("test_images", "x_test")}
 _LABEL_KEYS = {"train": ("labels", "y_train", "train_labels"), "test": ("test_labels", "y_test")}
@@ -40,15 +41,17 @@ def read_array_file(path: Path, split: str = "train") -> Dataset:
 
 def _load_npy(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # the header's parser raises whatever Python's tokenizer does
         raise DatasetError(_not_an_array(path, error)) from error
 
 
-def _not_an_array(path: Path, error: ValueError) -> str:
+def _not_an_array(path: Path, error: Exception) -> str:
     if any(text in str(error) for text in ("Object arrays", "Python objects", "allow_pickle")):
         return f"{path} holds Python objects, perhaps images of several shapes: save one array of numbers [N, H, W, C]"
-    return f"{path} is no file of NumPy's, or is damaged ({str(error).splitlines()[0]})"
+    return f"{path} is no file of NumPy's, or is damaged ({first_line(error)})"
 
 
 def _read_npz(path: Path, split: str) -> Dataset:
@@ -65,7 +68,9 @@ def _read_npz(path: Path, split: str) -> Dataset:
                 )
             labels = [name for name in _LABEL_KEYS[split] if name in names]
             return _dataset(arrays[found[0]], arrays[labels[0]] if labels else None, path)
-    except ValueError as error:
+    except (DatasetError, OSError, zipfile.BadZipFile):
+        raise
+    except Exception as error:  # as above
         raise DatasetError(_not_an_array(path, error)) from error
 
 

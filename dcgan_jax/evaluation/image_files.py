@@ -36,7 +36,7 @@ def read_images(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
         try:
             # Memory-mapped, so that a header that promises more than the file holds costs no memory.
-            return one_channel(np.load(path, mmap_mode="r", allow_pickle=False), path)
+            return one_channel(np.lib.format.open_memmap(path, mode="r"), path)
         except EvaluationError:
             raise
         except Exception as error:  # the header's parser raises whatever Python's tokenizer does
@@ -77,7 +77,7 @@ def _read_npz(path: Path) -> np.ndarray:
         with zipfile.ZipFile(path) as archive:  # before NumPy allocates what a small file expands to
             if max((info.file_size for info in archive.infolist()), default=0) > 8 * 3 * _SIDE**2 * MAX_SAMPLES + 2**16:
                 raise EvaluationError(f"{path} holds more than {MAX_SAMPLES:,} images")
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = list(arrays)
             chosen = names if len(names) == 1 else [name for name in _NAMES if name in names]
             if chosen:
