@@ -307,7 +307,9 @@ def _curves(name: str, runs: list[tuple[Setting, dict[str, Any]]]) -> None:
             smooth = np.convolve(values[:, 1], np.ones(10) / 10, "valid")  # means over 100 steps
             axis.plot(values[9:, 0], smooth, color=color, label=setting.title)
     fid.set(xlabel="step", ylabel="FID", yscale="log", title="FID of 10,000 images (dashed: averaged weights)")
-    fid.set(yticks=(50, 100, 200, 400, 800), yticklabels=(50, 100, 200, 400, 800))
+    lowest = min(score["fid"] for _, result in runs for score in result["curve"])
+    ticks = [tick for tick in (1, 2, 5, 10, 25, 50, 100, 200, 400, 800) if tick > lowest / 2]
+    fid.set(yticks=ticks, yticklabels=ticks)
     fid.minorticks_off()
     d_loss.set(xlabel="step", ylabel="nats", title="D's loss, mean of ten rows")
     g_loss.set(xlabel="step", ylabel="nats", title="G's loss, mean of ten rows")

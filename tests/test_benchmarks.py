@@ -79,26 +79,30 @@ def test_scaling_is_the_recorded_one():
 def test_quality_is_the_recorded_one():
     assert quality.table("presets") in page("docs/results.md")
     assert rates.table() in page("docs/results.md")
-    for name, _, _ in quality.results():
-        assert f"images/quality-{name}.png" in page("docs/results.md")
-        assert (ROOT / "docs" / "images" / f"quality-{name}.png").exists()
+    assert quality.curves_table("recommended") in page("docs/results.md")
+    for name, setting, result in quality.results():
+        scored = {row["step"] for row in result["curve"]}
+        for step in scored & set(setting.pictures or setting.scored()[-1:]):
+            picture = f"{quality.picture(name, setting, step)}.png"
+            assert f"images/{picture}" in page("docs/results.md")
+            assert (ROOT / "docs" / "images" / picture).exists()
 
 
 def test_readme_results_are_the_recorded_ones():
     """The README rounds the table of docs/results.md to whole numbers."""
     fid = {
-        (name, score["weights"]): f"{score['fid']:.0f}"
-        for name, setting, result in quality.results()
+        (name, score["step"], score["weights"]): f"{score['fid']:.0f}"
+        for name, _, result in quality.results()
         for score in result["curve"]
-        if score["step"] == setting.steps
     }
-    tutorial = [float(fid[f"tutorial-{seed}", "last"]) for seed in range(3)]
+    tutorial = [float(fid[f"tutorial-{seed}", 1000, "last"]) for seed in range(3)]
+    best = [fid["recommended-0", steps, "average"] for steps in (1000, 3000)]
     for row in (
-        f"| the tutorial's Keras program | {fid['keras', 'last']} |",
-        f"three seeds | {sum(tutorial) / 3:.0f} |",
-        f"two seeds | {fid['article', 'last']}, {fid['article-1', 'last']} |",
-        f"--ema 0.99` | {fid['article-1', 'average']} |",
-        f"3,000 steps | {fid['article-long', 'average']} |",
+        f"| the tutorial's Keras program | {fid['keras', 1000, 'last']} | |",
+        f"three seeds | {sum(tutorial) / 3:.0f} | |",
+        f"two seeds | {fid['article', 1000, 'last']}, {fid['article-1', 1000, 'last']} | |",
+        f"--ema 0.999` | | {fid['article-long', 3000, 'average']} |",
+        f"`--preset recommended` | {best[0]} | {best[1]} |",
     ):
         assert row in page("README.md")
 
