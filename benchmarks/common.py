@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dcgan_jax.files import replace_file
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +62,16 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
 def write_json(path: Path, result: Any) -> None:
     """Write a result at once, so that an interrupted benchmark leaves none half written."""
     replace_file(path, lambda partial: partial.write_text(json.dumps(result, indent=1) + "\n"))
+
+
+def write_arrays(path: Path, arrays: dict[str, Any], *, compress: bool = False) -> None:
+    """Write an ``.npz`` at once, likewise."""
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:  # with a path NumPy would append its suffix
+            (np.savez_compressed if compress else np.savez)(file, allow_pickle=False, **arrays)
+
+    replace_file(path, write)
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:

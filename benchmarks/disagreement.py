@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.extractors import load_extractor
+from benchmarks.extractors import load_extractor, mnist_test_features
 from benchmarks.scores import distances, standardising, whitening
-from dcgan_jax import load_dataset, load_labels
+from dcgan_jax import load_labels
 
 EXTRACTORS = ("own", "strided", "autoencoder")
 _EACH = 200  # samples of each digit
@@ -57,7 +57,7 @@ def parts(extractor: str, images: np.ndarray, digits: np.ndarray) -> dict[str, f
 
 def _real(extractor: str) -> tuple[np.ndarray, np.ndarray]:
     """Features of the test images, and their labels."""
-    return load_extractor(extractor)(load_dataset(split="test"))[1], load_labels(split="test")
+    return mnist_test_features(extractor), load_labels(split="test")
 
 
 def table(files: list[Path]) -> str:

@@ -11,7 +11,6 @@ those of the training images.
 
 import argparse
 import json
-import os
 import sys
 import zlib
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import write_json
 from benchmarks.extractors import load_extractor
 from benchmarks.faults import SCANS, Fault
 from benchmarks.scores import distances, of_one_length, overlap, radii, standardising, whitening
@@ -210,9 +210,7 @@ def main() -> int:
                 continue
             for result in measure(name, done.get(name, {})):
                 done[name] = result
-                partial = RESULTS.with_suffix(".partial")
-                partial.write_text(json.dumps(done, indent=1) + "\n")
-                os.replace(partial, RESULTS)
+                write_json(RESULTS, done)
             print(f"{name}: done", flush=True)
     print(described())
     for scale in SCALES:

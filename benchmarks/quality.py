@@ -36,7 +36,7 @@ class Setting(NamedTuple):
       flags: of its program, beside the steps.
       steps: the length of the run.
       points: the steps at which its images are scored; four that are evenly spaced if there are none.
-      program: ``train.py``, or the module of another system that has the flags of `benchmarks.peers.keras_published`.
+      program: ``train.py``, or the module of another system, with the flags of `benchmarks.peers.program`.
       pictures: the points with a picture of fifty images; the last alone if there are none.
     """
 
@@ -172,20 +172,12 @@ def score(images: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _fid(extractor: str, images: np.ndarray) -> float:
-    from benchmarks.extractors import load_extractor
+    from benchmarks.extractors import load_extractor, mnist_test_features
     from benchmarks.scores import distances
 
     bytes_ = images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
     features = load_extractor(extractor)(bytes_)[1]
-    return distances(features, _test_features(extractor), kid=False)["fid"]
-
-
-@functools.cache
-def _test_features(extractor: str) -> np.ndarray:
-    from benchmarks.extractors import load_extractor
-    from dcgan_jax import load_dataset
-
-    return load_extractor(extractor)(load_dataset(split="test"))[1]
+    return distances(features, mnist_test_features(extractor), kid=False)["fid"]
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import markdown_table, write_arrays, write_json
 from benchmarks.search_settings import SETTINGS
 
 RESULTS = Path(__file__).parent / "results" / "search"
@@ -87,28 +88,15 @@ def _keep_samples(directory: Path, step: int, state: Any, key: Any) -> None:
     import jax
 
     from benchmarks.search_step import with_recomputed_statistics
+    from dcgan_jax.sampling import sample_in_batches
 
     for weights in _WEIGHTS_AT.get(step, WEIGHTS):
         network = state.gan.generator if weights == "last" else state.averaged()
         if weights == "recomputed":
             network = with_recomputed_statistics(network, jax.random.key(0))
-        path = directory / f"{step}-{weights}.npz"
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.savez_compressed(file, images=_draw(network, key, SAMPLES))
-        os.replace(partial, path)
-
-
-def _draw(network: Any, key: Any, n: int, part: int = 500) -> np.ndarray:
-    """``n`` samples in inference mode, ``part`` at a time: uint8 [n, 28, 28, 1]."""
-    import jax
-
-    from dcgan_jax.state import uniform_noise
-
-    infer = jax.jit(type(network).infer)
-    noise = uniform_noise(key, (n, 100))
-    images = [np.asarray(infer(network, noise[start : start + part])) for start in range(0, n, part)]
-    return np.rint(np.concatenate(images) * 255).astype(np.uint8)
+        images = sample_in_batches(state.gan.replace(generator=network), key, SAMPLES)
+        images = {"images": np.rint(images * 255).astype(np.uint8)}
+        write_arrays(directory / f"{step}-{weights}.npz", images, compress=True)
 
 
 def _save(path: Path, state: Any, rows: list[dict[str, float]]) -> None:
@@ -117,10 +105,7 @@ def _save(path: Path, state: Any, rows: list[dict[str, float]]) -> None:
 
     leaves = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     metrics = {f"metric_{key}": np.array([row[key] for row in rows]) for key in rows[-1]}
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **leaves, **metrics)
-    os.replace(partial, path)
+    write_arrays(path, {**leaves, **metrics})
 
 
 def _restore(path: Path, state: Any) -> tuple[Any, list[dict[str, float]]]:
@@ -161,9 +146,7 @@ def score(name: str, seed: int, directory: Path) -> None:
         "losses": _losses(directory),
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(partial, path)
+    write_json(path, result)
 
 
 def figures(extractor: str, images: np.ndarray) -> dict[str, Any]:
@@ -190,13 +173,12 @@ def figures(extractor: str, images: np.ndarray) -> dict[str, Any]:
 @functools.cache
 def _real(extractor: str) -> Any:
     """Features of the test images, their radii, and the scale that the training images set."""
-    from benchmarks.extractors import load_extractor
+    from benchmarks.extractors import load_extractor, mnist_test_features
     from benchmarks.scores import radii, standardising
     from dcgan_jax import load_dataset
 
-    extract = load_extractor(extractor)
-    real = extract(load_dataset(split="test"))[1]
-    return real, radii(real), standardising(extract(load_dataset()[:20_000])[1])
+    real = mnist_test_features(extractor)
+    return real, radii(real), standardising(load_extractor(extractor)(load_dataset()[:20_000])[1])
 
 
 def _kept(directory: Path) -> Iterator[tuple[int, str]]:
@@ -217,11 +199,11 @@ def _losses(directory: Path) -> list[dict[str, float]]:
 
 def table(seeds: tuple[int, ...] = (0, 1, 2)) -> str:
     """A row a run: what was predicted, and what it gave at each step, by the better of its weights in own FID."""
-    lines = [
-        "| setting, seed | predicted | step: weights | FID own / strided / autoencoder | recall own / strided | "
-        "precision own | digits' KL own / strided |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    header = (
+        *("setting, seed", "predicted", "step: weights", "FID own / strided / autoencoder"),
+        *("recall own / strided", "precision own", "digits' KL own / strided"),
+    )
+    lines = []
     for name, setting in SETTINGS.items():
         for seed in seeds:
             path = RESULTS / f"{name}-{seed}.json"
@@ -231,14 +213,16 @@ def table(seeds: tuple[int, ...] = (0, 1, 2)) -> str:
             for i, step in enumerate(sorted({row["step"] for row in rows})):
                 row = min((r for r in rows if r["step"] == step), key=lambda r: r["own"]["fid"])
                 own, strided, code = (row[extractor] for extractor in EXTRACTORS)
-                lines.append(
-                    f"| {'' if i else f'{name}, {seed}'} | {'' if i else setting.predicted} | "
-                    f"{step}: {row['weights']} | "
-                    f"{own['fid']:.1f} / {strided['fid']:.1f} / {code['fid']:.2f} | "
-                    f"{own['recall']:.3f} / {strided['recall']:.3f} | {own['precision']:.3f} | "
-                    f"{own['digit_kl']:.3f} / {strided['digit_kl']:.3f} |"
+                cells = (
+                    *(("", "") if i else (f"{name}, {seed}", setting.predicted)),
+                    f"{step}: {row['weights']}",
+                    f"{own['fid']:.1f} / {strided['fid']:.1f} / {code['fid']:.2f}",
+                    f"{own['recall']:.3f} / {strided['recall']:.3f}",
+                    f"{own['precision']:.3f}",
+                    f"{own['digit_kl']:.3f} / {strided['digit_kl']:.3f}",
                 )
-    return "\n".join(lines)
+                lines.append(cells)
+    return markdown_table(header, lines)
 
 
 def main() -> int:

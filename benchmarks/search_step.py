@@ -11,7 +11,8 @@ from flax import struct
 
 from benchmarks.search_settings import Setting
 from dcgan_jax import Discriminator, GANState, Generator, discriminator_loss, generator_loss, init_state, muon, rmsprop
-from dcgan_jax.losses import discriminator_accuracy
+from dcgan_jax.losses import discriminator_accuracy, r1_penalty
+from dcgan_jax.optimizers import InverseSqrt
 from dcgan_jax.sampling import sample_noise
 from dcgan_jax.state import NetworkState, uniform_noise
 
@@ -75,8 +76,7 @@ def _schedule(setting: Setting, rate: float) -> float | optax.Schedule:
     if setting.fall_from is not None:
         return optax.linear_schedule(rate, 0.0, setting.horizon - setting.fall_from, setting.fall_from)
     if setting.decay_steps is not None:
-        steps = setting.decay_steps
-        return lambda step: rate / jnp.sqrt(1 + step / steps)
+        return InverseSqrt(rate, setting.decay_steps)
     return rate
 
 
@@ -153,10 +153,10 @@ def search_step(
         value = d_loss(logits[:batch_size], logits[batch_size:])
         penalty = jnp.zeros(())
         if penalised:
-            slopes = jax.grad(lambda x: gan.discriminator.train(params, x, penalty_key)[0].sum())
+            judge = functools.partial(gan.discriminator.train, params, key=penalty_key)
             for gamma, images in ((setting.r1, both[:batch_size]), (setting.r2, both[batch_size:])):
                 if gamma:
-                    penalty += gamma / 2 * jnp.square(slopes(images)).sum((1, 2, 3)).mean()
+                    penalty += r1_penalty(gamma)(lambda x: judge(x)[0], images, images, penalty_key)
         accuracy = discriminator_accuracy(logits[:batch_size], logits[batch_size:])
         metrics = {"d_loss": value, "d_accuracy": accuracy, "penalty": penalty}
         return value + setting.penalty_every * penalty, metrics

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.extractors.networks import Encoder, ResidualClassifier
+from dcgan_jax.data import load_dataset
 from dcgan_jax.evaluation import strided_classifier
 from dcgan_jax.evaluation.classifier import apply_in_batches, classify, parse_weights
 
@@ -42,6 +43,12 @@ def load_extractor(name: str) -> Extractor:
     if name not in NETWORKS:
         raise ValueError(f"unknown extractor {name!r}: choose from own, {', '.join(NETWORKS)}")
     return functools.partial(extract, name, parse_weights(weights_path(name).read_bytes()))
+
+
+@functools.cache
+def mnist_test_features(name: str) -> np.ndarray:
+    """The features of MNIST's test images."""
+    return load_extractor(name)(load_dataset(split="test"))[1]
 
 
 def extract(name: str, variables: dict[str, Any], images: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:

@@ -9,11 +9,8 @@ steps, and an interrupted program resumes from there. Each ``FOLDER/<step>.npy``
 ``FOLDER/metrics.jsonl`` a row for each step.
 """
 
-import argparse
-import functools
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 
@@ -21,28 +18,18 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the tutorial's
 
 import keras
 
+from benchmarks.common import write_arrays
 from benchmarks.peers.keras_models import keras_model
+from benchmarks.peers.program import SAMPLES, SAVE_EVERY, program_parser, rows_up_to
 from dcgan_jax import load_dataset
 from dcgan_jax.files import replace_file
 
-_SAVE_EVERY = 50
-_SAMPLES = 10_000
 # Learning rate and decay of the discriminator and of the adversarial model.
 _OPTIMIZERS = {"upstream": ((2e-4, 6e-8), (1e-4, 3e-8)), "tutorial": ((1e-4, 3e-8), (1e-4, 3e-8))}
 
 
-def _save_arrays(path: Path, step: int, variables: list[keras.Variable]) -> None:
-    with path.open("wb") as file:  # with a path NumPy would append its suffix
-        np.savez(file, step=step, **{str(i): keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)})
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the tutorial's Keras program, unchanged.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--draw-at", type=int, nargs="+", default=[1000], help="steps with a file of 10,000 images")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = program_parser("Train the tutorial's Keras program, unchanged.")
     parser.add_argument("--freeze", action="store_true", help="the adversarial model leaves the discriminator as it is")
     parser.add_argument("--preset", choices=list(_OPTIMIZERS), default="upstream")
     args = parser.parse_args()
@@ -65,7 +52,7 @@ def main() -> None:
             done = int(saved["step"])
             for i, variable in enumerate(variables):
                 variable.assign(saved[str(i)])
-        log = [line for line in rows.read_text().splitlines() if json.loads(line)["step"] <= done]
+        log = rows_up_to(rows, done)
 
     data, n = load_dataset(), args.batch_size
     labels = np.concatenate([np.ones((n, 1)), np.zeros((n, 1))]).astype(np.float32)
@@ -84,12 +71,13 @@ def main() -> None:
         discriminator.reset_metrics()  # else they are means over all steps so far
         adversarial.reset_metrics()
         if step in args.draw_at:
-            noise = np.random.default_rng(args.seed).uniform(-1, 1, (_SAMPLES, 100)).astype(np.float32)
+            noise = np.random.default_rng(args.seed).uniform(-1, 1, (SAMPLES, 100)).astype(np.float32)
             images = generator.predict(noise, batch_size=250, verbose=0)
             np.save(args.folder / f"{step}.npy", np.rint(images * 255).astype(np.uint8))
-        if step % _SAVE_EVERY == 0 or step == args.steps:
+        if step % SAVE_EVERY == 0 or step == args.steps:
             replace_file(rows, lambda partial: partial.write_text("\n".join(log) + "\n"))
-            replace_file(state, functools.partial(_save_arrays, step=step, variables=variables))
+            values = {str(i): keras.ops.convert_to_numpy(variable) for i, variable in enumerate(variables)}
+            write_arrays(state, {"step": step, **values})
             print(log[-1], flush=True)
 
 

@@ -8,21 +8,17 @@ fakes, which are drawn in training mode and are those of the generator's update 
 their dropout, and images in [0, 1]. Files, and resuming, are those of `benchmarks.peers.keras_published`.
 """
 
-import argparse
 import functools
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.peers.program import SAMPLES, SAVE_EVERY, program_parser, rows_up_to
 from benchmarks.peers.pytorch import discriminator_network, generator_network
 from dcgan_jax import load_dataset
 from dcgan_jax.files import replace_file
-
-_SAVE_EVERY = 50
-_SAMPLES = 10_000
 
 
 def _initialise(module: nn.Module) -> None:
@@ -34,12 +30,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the tutorial's networks by the recipe of PyTorch's example.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--draw-at", type=int, nargs="+", default=[1000], help="steps with a file of 10,000 images")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = program_parser("Train the tutorial's networks by the recipe of PyTorch's example.")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
 
@@ -57,7 +48,7 @@ def main() -> None:
         done = saved.pop("step")
         for name, part in parts.items():
             part.load_state_dict(saved[name])
-        log = [line for line in rows.read_text().splitlines() if json.loads(line)["step"] <= done]
+        log = rows_up_to(rows, done)
 
     data, n = load_dataset(), args.batch_size
     cross_entropy = nn.BCEWithLogitsLoss()
@@ -93,7 +84,7 @@ def main() -> None:
         log.append(json.dumps({"step": step, **{key: value.item() for key, value in values.items()}}))
         if step in args.draw_at:
             np.save(args.folder / f"{step}.npy", _draw(generator, args.seed))
-        if step % _SAVE_EVERY == 0 or step == args.steps:
+        if step % SAVE_EVERY == 0 or step == args.steps:
             replace_file(rows, lambda partial: partial.write_text("\n".join(log) + "\n"))
             saved = {"step": step, **{name: part.state_dict() for name, part in parts.items()}}
             replace_file(state, functools.partial(torch.save, saved))
@@ -102,7 +93,7 @@ def main() -> None:
 
 def _draw(generator: nn.Module, seed: int) -> np.ndarray:
     """10,000 images in inference mode: uint8 [10000, 28, 28, 1]."""
-    noise = torch.randn(_SAMPLES, 100, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(SAMPLES, 100, generator=torch.Generator().manual_seed(seed))
     generator.eval()
     with torch.no_grad():
         images = torch.cat([generator(part) for part in noise.split(250)])  # [10000, 1, 28, 28]
