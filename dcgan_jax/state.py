@@ -72,7 +72,7 @@ class NetworkState(struct.PyTreeNode):
         return self.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
 
 
-def _given(labels: jax.Array | None) -> dict[str, Any]:
+def _given(labels: jax.Array | jax.ShapeDtypeStruct | None) -> dict[str, Any]:
     """The labels as an argument of a module, if there are any: a module without classes need not know of them."""
     return {} if labels is None else {"labels": labels}
 
@@ -265,14 +265,15 @@ def init_state(
     with flax_defaults():
         # jit: the outputs that init throws away are then never computed.
         labels = None if classes is None else jnp.zeros(1, jnp.int32)
+        two = None if classes is None else jax.ShapeDtypeStruct((2,), jnp.int32)
         g_variables = jax.jit(functools.partial(generator.init, train=False))(generator_key, z, **_given(labels))
-        images = _output(generator, g_variables, jax.ShapeDtypeStruct((2, latent_size), jnp.float32), labels)
+        images = _output(generator, g_variables, jax.ShapeDtypeStruct((2, latent_size), jnp.float32), two)
         if len(images.shape) != 4 or images.shape[0] != 2:
             raise ValueError(f"the generator must return images [B, H, W, C], got shape {images.shape} with B = 2")
         one = jnp.zeros((1, *images.shape[1:]), images.dtype)
         init = jax.jit(functools.partial(discriminator.init, train=False))
         d_variables = init(discriminator_key, one, **_given(labels))
-        logits = _output(discriminator, d_variables, images, labels)
+        logits = _output(discriminator, d_variables, images, two)
         if logits.shape != (2, 1):
             raise ValueError(f"the discriminator must return logits [B, 1], got shape {logits.shape} with B = 2")
     network = _network(generator, g_variables, generator_tx)
@@ -314,12 +315,11 @@ def _check_types(module: object, tx: object, name: str) -> None:
 
 
 def _output(
-    module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct, labels: jax.Array | None
+    module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct, labels: jax.ShapeDtypeStruct | None
 ) -> jax.ShapeDtypeStruct:
     """Shape and dtype of a module's output for two inputs in inference mode."""
-    given = {} if labels is None else {"labels": jax.ShapeDtypeStruct((2,), labels.dtype)}
     try:
-        output = jax.eval_shape(functools.partial(module.apply, train=False), variables, x, **given)
+        output = jax.eval_shape(functools.partial(module.apply, train=False), variables, x, **_given(labels))
     except InvalidRngError as error:
         raise ValueError(
             f"{type(module).__name__} draws random numbers in inference mode, where images and logits are functions of "

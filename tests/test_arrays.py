@@ -136,7 +136,7 @@ def test_what_is_no_image_is_refused(array, message, load):
         load(array)
 
 
-def test_pictures_of_several_shapes_in_one_array_are_refused(tmp_path):
+def test_array_of_several_shapes_is_refused(tmp_path):
     ragged = np.empty(2, object)
     ragged[:] = [np.zeros((4, 4)), np.zeros((5, 5))]
     np.save(tmp_path / "a.npy", ragged)
@@ -171,7 +171,7 @@ def test_damaged_file_is_one_line(name, content, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_images_that_do_not_fit_into_memory_are_not_read(tmp_path, monkeypatch):
+def test_too_many_images_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 1000)
     np.save(tmp_path / "a.npy", BYTES)
     with pytest.raises(DatasetError, match="7 images of 12x8x1 take 0.0 GiB of memory, and 0.0 GiB are free"):

@@ -62,7 +62,7 @@ def test_keras3_preset_has_epsilon_in_the_root():
         np.testing.assert_allclose(step, 1e-4 * 1e-4 / (np.sqrt(0.1 * 1e-8) + 1e-7), rtol=1e-6)
 
 
-def test_recommended_is_muon_without_dropout_with_r1_and_an_average():
+def test_recommended_has_every_part():
     state = jax.eval_shape(lambda: init_state(jax.random.key(0), preset="recommended"))
     assert (state.generator.module, state.discriminator.module) == (Generator(dropout_rate=0), Discriminator(0))
     assert "mu" in state.generator.opt_state._fields

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_jax.data.common import Dataset, DatasetError, with_labels
-from dcgan_jax.data.fitting import check_memory
+from dcgan_jax.data.fitting import check_memory, from_16_bits
 from dcgan_jax.data.idx import read_idx
 from dcgan_jax.errors import first_line
 
@@ -157,7 +157,7 @@ def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> np.ndarray:
             return array.astype(np.uint8)
         if low >= 0 and array.dtype == np.uint16:
             notes.append("16 bits a pixel rounded to 8")
-            return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+            return from_16_bits(array)
         remedy = "multiply by 255" if (low, high) == (0, 1) else "scale them so"
         raise DatasetError(f"{path}: integer pixels must be from 0 to 255, got {low:g} to {high:g}: {remedy}")
     if low >= 0 and high <= 1:

@@ -68,13 +68,15 @@ def load_data(
             raise DatasetError(f"there is no file or folder {path}")
         if path.is_dir() or _is_zip(path):
             _check_split(path, split)
-            return _load_pictures(path, image_size, channels)
-        if path.suffix != ".npz":
-            _check_split(path, split)
-        dataset = read_array_file(path, split)
+            dataset = _load_pictures(path, image_size, channels)
+        else:
+            if path.suffix != ".npz":
+                _check_split(path, split)
+            dataset = read_array_file(path, split)
     else:
         dataset = read_prepared(name, split, data_dir, DATASETS)
-    return _fitted(dataset, image_size, channels)
+    dataset = _fitted(dataset, image_size, channels)
+    return dataset if labels else dataset._replace(labels=None, classes=())
 
 
 def absolute_source(source: str) -> str:

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from dcgan_jax.data.common import Dataset, DatasetError
-from dcgan_jax.data.fitting import Size, check_memory, choose_size, fit, to_channels
+from dcgan_jax.data.fitting import Size, check_memory, choose_size, fit, from_16_bits, to_channels
 from dcgan_jax.errors import first_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
@@ -112,14 +112,13 @@ def read_pictures(path: Path, listing: Listing, size: Size | None = None, channe
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[list[Picture], int]]:
     """The files that are pictures by their suffix, in order, and the number of other files."""
-    try:
-        if path.is_dir():
-            yield _order(_walk(path))
-            return
-        with zipfile.ZipFile(path) as archive:
-            yield _order(_members(archive))
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise DatasetError(f"cannot read {path} ({getattr(error, 'strerror', None) or first_line(error)})") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            files = _walk(path) if path.is_dir() else _members(stack.enter_context(zipfile.ZipFile(path)))
+            found = _order(files)
+        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:  # the last: a zip of a later version
+            raise DatasetError(f"cannot read {path} ({_reason(error)})") from error
+        yield found
 
 
 def _walk(root: Path) -> Iterator[Picture]:
@@ -144,8 +143,7 @@ def _walk(root: Path) -> Iterator[Picture]:
 def _read_file(path: Path) -> bytes:
     if not path.is_file():  # a broken link, or a pipe that nobody writes to
         raise OSError("no file")
-    if path.stat().st_size > _LARGEST_FILE:
-        raise OSError(f"larger than {_LARGEST_FILE >> 30} GiB")
+    _check_file_size(path.stat().st_size)
     return path.read_bytes()
 
 
@@ -156,9 +154,13 @@ def _members(archive: zipfile.ZipFile) -> Iterator[Picture]:
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    if info.file_size > _LARGEST_FILE:
-        raise OSError(f"larger than {_LARGEST_FILE >> 30} GiB")
+    _check_file_size(info.file_size)
     return archive.read(info)  # RuntimeError: it is encrypted
+
+
+def _check_file_size(size: int) -> None:
+    if size > _LARGEST_FILE:
+        raise OSError(f"larger than {_LARGEST_FILE >> 30} GiB")
 
 
 def _order(files: Iterator[Picture]) -> tuple[list[Picture], int]:
@@ -236,10 +238,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """Grey pixels of 16 bits, or floats of any scale that is told by their range, as 8 bits."""
+    """Grey pixels of 16 bits, or floats from black to white on a scale that their range shows, as 8 bits."""
     low, high = float(pixels.min()), float(pixels.max())
     if np.issubdtype(pixels.dtype, np.integer) and low >= 0 and high < 2**16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return from_16_bits(pixels)
     for white in (1.0, 255.0, 65535.0):
         if low >= 0 and high <= white:
             return np.rint(pixels.astype(np.float64) * (255 / white)).astype(np.uint8)

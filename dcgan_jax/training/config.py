@@ -13,7 +13,7 @@ from dcgan_jax.presets import PRESETS
 from dcgan_jax.state import FAKES
 
 # Fields that runs of earlier revisions lack, and what those runs did.
-_ADDED = {
+ADDED = {
     "stop_at_fid": None,
     "image_size": None,
     "channels": None,
@@ -180,7 +180,7 @@ class TrainConfig:
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"the config is not JSON ({error})") from error
         names = {field.name for field in dataclasses.fields(cls)}
-        given = {**_ADDED, **values} if isinstance(values, dict) else {}
+        given = {**ADDED, **values} if isinstance(values, dict) else {}
         if set(given) != names:
             raise ConfigError(
                 f"the config does not have the expected fields "

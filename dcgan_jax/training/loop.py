@@ -151,6 +151,5 @@ def _place(run: Run, mesh: Any) -> tuple[GANState, jax.Array, jax.Array | None, 
     """
     data = run.data or load_images(run.config)
     key = run.keys["run"]
-    labels = data.labels if run.config.conditional else None
-    state, dataset, labels, key_data = replicate((run.state, data.images, labels, jax.random.key_data(key)), mesh)
+    state, dataset, labels, key_data = replicate((run.state, data.images, data.labels, jax.random.key_data(key)), mesh)
     return state, dataset, labels, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))

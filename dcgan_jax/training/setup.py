@@ -20,7 +20,7 @@ from dcgan_jax.presets import preset
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, init_state
 from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
-from dcgan_jax.training.config import ConfigError, TrainConfig
+from dcgan_jax.training.config import ADDED, ConfigError, TrainConfig
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.run_dir import check_writable, read_config, read_evaluations
 
@@ -90,8 +90,6 @@ def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
             f"--conditional needs images of at least two classes, and those of {config.dataset} have none: put the "
             "pictures of each class in a folder of its own, or leave the flag out"
         )
-    if not config.conditional:
-        data = data._replace(labels=None, classes=())
     digest = data.digest()
     if resume:
         if config.data_digest not in (None, digest):
@@ -152,9 +150,7 @@ def _validate_resume(config: TrainConfig, run_dir: Path) -> TrainConfig:
 
 def validate_same(config: TrainConfig, source: str, saved: dict[str, Any]) -> None:
     """Raises: ConfigError if a field that decides what a run computes differs from the ``saved`` config."""
-    ours = {name: getattr(config, name) for name in _IMMUTABLE}
-    for name in ("conditional", "mirror"):  # runs of earlier revisions do not say that they are neither
-        saved = {name: False, **saved}
+    ours, saved = {name: getattr(config, name) for name in _IMMUTABLE}, {**ADDED, **saved}
     unsaid = [name for name in _RECORDED if None in (ours.get(name), saved.get(name))]
     differing = [name for name in _IMMUTABLE if name not in unsaid and ours[name] != saved.get(name)]
     if differing:
