@@ -558,6 +558,44 @@ def test_plain_convolutions_give_the_same_images(trained, z):
     np.testing.assert_allclose(plain, trained.generator.infer(z), atol=TOLERANCE)
 
 
+@pytest.fixture(scope="module")
+def by_class():
+    """Networks of three classes, whose discriminator tells them apart."""
+    state = init_state(jax.random.key(3), classes=3)
+    params = state.discriminator.params
+    projection = jax.tree.map(lambda x: jax.random.normal(jax.random.key(4), x.shape) / 20, params["projection"])
+    return state.replace(discriminator=state.discriminator.replace(params={**params, "projection": projection}))
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_programs_of_networks_with_classes_take_labels(network, by_class, tmp_path):
+    """As a second input, of any batch size; in float32 the order of sums alone differs."""
+    import onnxruntime
+
+    labels = np.array([2, 0, 1], np.int32)
+    x = np.random.default_rng(0).random((3, *((100,) if network == "generator" else (28, 28, 1))), np.float32)
+    expected = getattr(by_class, network).infer(x, labels)
+    assert np.abs(expected - getattr(by_class, network).infer(x, labels[::-1])).max() > 100 * TOLERANCE
+    export_stablehlo(tmp_path / "a.stablehlo", by_class, network)
+    program = jax.export.deserialize((tmp_path / "a.stablehlo").read_bytes())
+    np.testing.assert_allclose(program.call(x, labels), expected, atol=TOLERANCE)
+    export_onnx(tmp_path / "a.onnx", by_class, network)
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    name, _ = (each.name for each in session.get_inputs())
+    np.testing.assert_allclose(session.run(None, {name: x, "labels": labels})[0], expected, atol=TOLERANCE)
+
+
+def test_keras_has_only_the_tutorials_layers(by_class, tmp_path):
+    """Neither an embedding of classes nor the layers of larger images are left out in silence."""
+    large = init_state(jax.random.key(0), generator=Generator((64, 64, 3)))
+    for state in (by_class, large):
+        for network, convert in (("generator", generator_to_keras), ("discriminator", discriminator_to_keras)):
+            with pytest.raises(WeightsError, match="for classes or for images above 32 pixels"):
+                export_keras(tmp_path / "a.weights.h5", state, network)
+            with pytest.raises(ValueError, match="has other layers"):
+                convert({"params": getattr(state, network).params, "batch_stats": {}})
+
+
 def test_own_modules_export_but_not_to_keras(small_state, tmp_path):
     export_stablehlo(tmp_path / "small.stablehlo", small_state)
     program = jax.export.deserialize((tmp_path / "small.stablehlo").read_bytes())

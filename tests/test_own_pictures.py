@@ -146,8 +146,9 @@ def test_conditional_run_draws_by_class(pictures, tmp_path, capsys):
     capsys.readouterr()
     assert run_cli("sample", tmp_path / "whole", "--classes", "birds", "--out", tmp_path / "b.png") == 2
     assert "there is no class 'birds': choose from dogs, 고양이 cats" in one_error_line(capsys)
-    assert run_cli("export", tmp_path / "whole", "--format", "stablehlo", "--out", tmp_path / "a.stablehlo") == 2
-    assert "networks with classes can be exported as safetensors only" in one_error_line(capsys)
+    assert run_cli("export", tmp_path / "whole", "--format", "stablehlo", "--out", tmp_path / "a.stablehlo") == 0
+    assert run_cli("export", tmp_path / "whole", "--format", "keras", "--out", tmp_path / "a.weights.h5") == 2
+    assert "only the tutorial's layers have weights in Keras" in capsys.readouterr().err
 
 
 def test_conditional_needs_classes(pictures, tmp_path, capsys):

@@ -46,11 +46,6 @@ def _export(args: argparse.Namespace) -> None:
         args.weights = "last"
     loaded = load_source(args.source, args)
     run = loaded.run
-    if run.state.classes is not None and args.format != "safetensors":
-        raise ConfigError(
-            f"networks with classes can be exported as safetensors only, not as {args.format}: the programs have no "
-            "input for a class"
-        )
     about = {**loaded.metadata, "settings": dataclasses.asdict(run.config)}
     match args.format:
         case "stablehlo":

@@ -89,16 +89,26 @@ def discriminator_from_keras(weights: Sequence[ArrayLike]) -> dict[str, Any]:
 
 
 def generator_to_keras(variables: dict[str, Any]) -> list[np.ndarray]:
-    """The inverse of `generator_from_keras`: arrays for ``keras_model.set_weights`` from a `Generator`'s variables."""
+    """The inverse of `generator_from_keras`: arrays for ``keras_model.set_weights`` from a `Generator`'s variables.
+
+    Raises:
+      ValueError: if there are other layers, for classes or for images above 32 pixels.
+    """
     return _to_keras(variables, "generator")
 
 
 def discriminator_to_keras(variables: dict[str, Any]) -> list[np.ndarray]:
-    """The inverse of `discriminator_from_keras`: arrays for ``set_weights`` from a `Discriminator`'s variables."""
+    """The inverse of `discriminator_from_keras`: arrays for ``set_weights`` from a `Discriminator`'s variables.
+
+    Raises:
+      ValueError: as `generator_to_keras`.
+    """
     return _to_keras(variables, "discriminator")
 
 
 def _to_keras(variables: dict[str, Any], network: str) -> list[np.ndarray]:
+    if other := set(variables["params"]) ^ set(LAYERS[network]):
+        raise ValueError(f"the tutorial's {network} in Keras has other layers: {sorted(other)} differ")
     arrays = []
     for layer in LAYERS[network]:
         for at in layer_arrays(network, layer):

@@ -106,6 +106,11 @@ def _check_modules(state: GANState, networks: Iterable[str]) -> None:
     for network in networks:
         if not isinstance(network_state(state, network).module, Generator | Discriminator):
             raise WeightsError(f"only the tutorial's networks have weights in Keras: this {network} is another module")
+        if other := set(network_state(state, network).params) ^ set(LAYERS[network]):
+            raise WeightsError(
+                f"only the tutorial's layers have weights in Keras: this {network} has other ones, {sorted(other)}, "
+                "for classes or for images above 32 pixels"
+            )
 
 
 def _keras_class(network: str, layer: str) -> str:

@@ -19,7 +19,8 @@ from dcgan_jax.state import GANState, NetworkState
 from dcgan_jax.versions import package_version
 
 _PLATFORMS = ("cpu", "cuda", "tpu")
-_NAMES = {"generator": ("noise", "images"), "discriminator": ("images", "logits")}  # of input and output in ONNX
+_INPUTS = {"generator": "noise", "discriminator": "images"}  # their names in ONNX
+_OUTPUTS = {"generator": "images", "discriminator": "logits"}
 _OPSET, _OWN_OPSET = 18, 23  # of the tutorial's networks, for older runtimes too; of a user's own modules
 
 
@@ -31,6 +32,8 @@ def export_stablehlo(path: Path, state: GANState, network: str = "generator") ->
 
         from jax import export
         images = export.deserialize(open(path, "rb").read()).call(z)  # z [B, latent] -> [B, H, W, C] in [0, 1]
+
+    Networks with classes have the classes as a second argument, int32 [B].
 
     Args:
       path: the file.
@@ -46,15 +49,15 @@ def export_stablehlo(path: Path, state: GANState, network: str = "generator") ->
     require("flatbuffers")  # by which JAX serialises programs
     half = network_state(state, network)
 
-    def infer(x: jax.Array) -> jax.Array:
-        y = half.infer(x)
+    def infer(*inputs: jax.Array) -> jax.Array:
+        y = half.infer(*inputs)
         return y.astype(at_least_float32(y.dtype))  # a discriminator in bfloat16 has logits of it
 
     (batch,) = export.symbolic_shape("b")
-    x = jax.ShapeDtypeStruct((batch, *input_shape(state, network)), jnp.float32)
+    inputs = _inputs(state, network, batch).values()
     try:
         with _own_types(half):
-            program = export.export(jax.jit(infer), platforms=_PLATFORMS)(x).serialize()
+            program = export.export(jax.jit(infer), platforms=_PLATFORMS)(*inputs).serialize()
     except Exception as error:  # whatever JAX raises for a user's own module
         raise WeightsError(f"cannot write {path} ({first_line(error)})") from error
     replace_file(path, lambda partial: partial.write_bytes(program))
@@ -67,7 +70,8 @@ def export_onnx(
     """Write an ONNX model in inference mode, for any batch size; input and output as in `export_stablehlo`.
 
     The generator's input is named ``noise`` and its output ``images``, the discriminator's ``images`` and ``logits``;
-    their first dimension is ``batch``. Everything in the model is float32.
+    the classes, where there are any, are ``labels``. Their first dimension is ``batch``. Everything in the model but
+    the classes is float32.
 
     Args:
       path: the file.
@@ -84,18 +88,18 @@ def export_onnx(
     if isinstance(half.module, Generator | Discriminator):  # ONNX has neither our CPU implementation nor bfloat16
         half = half.replace(module=half.module.clone(plain=True, dtype=jnp.float32))
         opset = _OPSET
-    inputs, outputs = _NAMES[network]
+    inputs = _inputs(state, network, "batch")
     with _quiet("jax2onnx", "onnx_ir"):  # they log much about plugins for packages that are not installed
         to_onnx, onnx = require("jax2onnx").to_onnx, require("onnx")
         try:
             with _own_types(half):
                 model = to_onnx(
                     half.infer,
-                    [("batch", *input_shape(state, network))],
+                    list(inputs.values()),
                     model_name=network,
                     opset=opset,
-                    input_names=[inputs],
-                    output_names=[outputs],
+                    input_names=list(inputs),
+                    output_names=[_OUTPUTS[network]],
                 )
             del model.graph.value_info[:]  # the intermediate shapes have another order of axes than the arrays
             model.producer_name, model.producer_version = "dcgan-jax", package_version("dcgan-jax") or ""
@@ -106,6 +110,14 @@ def export_onnx(
         except Exception as error:  # whatever the converter and the checker raise for a user's own module
             raise WeightsError(f"cannot write {path} ({first_line(error)})") from error
     replace_file(path, lambda partial: partial.write_bytes(model.SerializeToString()))
+
+
+def _inputs(state: GANState, network: str, batch: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """A network's inputs by their names in ONNX; ``batch`` is the size of the batch, or a symbol of it."""
+    inputs = {_INPUTS[network]: jax.ShapeDtypeStruct((batch, *input_shape(state, network)), jnp.float32)}
+    if state.classes is not None:
+        inputs["labels"] = jax.ShapeDtypeStruct((batch,), jnp.int32)
+    return inputs
 
 
 def _own_types(half: NetworkState) -> contextlib.AbstractContextManager[None]:
