@@ -221,7 +221,7 @@ def test_resume_takes_more_steps_only(finished, capsys):
         ("train --batch-size -1", "--batch-size must be between 1"),
         ("train --batch-size 60001", "--batch-size must be at most 60000"),
         ("train --preset adam", "--preset must be one of tutorial, article, upstream, keras3, recommended, got 'adam'"),
-        ("train --dataset cifar10 --dry-run", "unknown data set 'cifar10': choose from mnist, fashion_mnist, kmnist"),
+        ("train --dataset cats --dry-run", "unknown data set 'cats': choose from mnist, fashion_mnist, kmnist"),
         ("train --dataset ./nowhere", "there is no file or folder"),
         ("train --dataset gs://bucket/a.zip", "--dataset: the data set must be a local path, not a URL"),
         ("train --image-size 30", "--image-size must have sides that are multiples of 4 from 4 to 1024, got 30: 28"),

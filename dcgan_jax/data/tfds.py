@@ -1,7 +1,10 @@
 """Archives that TensorFlow Datasets knows, downloaded once, without TensorFlow."""
 
+import contextlib
 import gzip
 import hashlib
+import importlib.util
+import io
 import os
 import threading
 import zlib
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from dcgan_jax.console import print_line
 from dcgan_jax.data.common import Dataset, DatasetError, with_labels
 from dcgan_jax.data.fitting import check_memory
 from dcgan_jax.errors import first_line
@@ -119,7 +123,7 @@ def _unreachable(url: str) -> str | None:
 
 
 def read_prepared(name: str, split: str, data_dir: str | Path | None, known: tuple[str, ...]) -> Dataset:
-    """An image classification data set of TFDS that is prepared on disk, read without TensorFlow.
+    """An image classification data set of TFDS, read without TensorFlow; it is prepared first if it is not on disk.
 
     Args:
       name: TFDS's name, such as ``cifar10`` or ``emnist/letters``.
@@ -128,19 +132,15 @@ def read_prepared(name: str, split: str, data_dir: str | Path | None, known: tup
       known: the names of other data sets, for the error.
 
     Raises:
-      DatasetError: if it is not prepared there, is no set of images of one size, or cannot be read.
+      DatasetError: if TFDS does not know it, it cannot be prepared, is no set of images of one size, or cannot be read.
     """
     root = _data_root(data_dir)
     prepared = sorted(path.parent for path in (root / name).glob("**/dataset_info.json"))
-    if not prepared:
-        raise DatasetError(
-            f"unknown data set {name!r}: choose from {', '.join(known)}, the path of a folder or zip of pictures, an "
-            f".npy, .npz or idx file, or a data set that TensorFlow Datasets has prepared in {root}"
-        )
+    folder = prepared[-1] if prepared else _prepare(name, root, known)  # the latest version
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder_from_directory(prepared[-1])  # the latest version
+        builder = tfds.builder_from_directory(folder)
         features: Any = builder.info.features
         if split not in builder.info.splits:
             raise DatasetError(f"{name} has no split {split}: it has {', '.join(builder.info.splits)}")
@@ -157,10 +157,42 @@ def read_prepared(name: str, split: str, data_dir: str | Path | None, known: tup
         raise
     except Exception as error:  # whatever TFDS and its readers raise
         raise DatasetError(
-            f"cannot read {name} in {prepared[-1]} ({first_line(error)}): prepare it with "
+            f"cannot read {name} in {folder} ({first_line(error)}): prepare it with "
             "file_format='array_record', which is read without TensorFlow"
         ) from error
     return with_labels(images, labels, names) if names else Dataset(images)
+
+
+def _prepare(name: str, root: Path, known: tuple[str, ...]) -> Path:
+    """Download and prepare a data set by TFDS, in a format that is read without TensorFlow: the folder it is in."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=root, file_format="array_record")
+        features: Any = builder.info.features
+    except Exception as error:  # a name or configuration that TFDS does not know, in several classes
+        raise DatasetError(
+            f"unknown data set {name!r}: choose from {', '.join(known)}, the path of a folder or zip of pictures, an "
+            f".npy, .npz or idx file, or a data set of TensorFlow Datasets; none of this name is prepared in {root}"
+        ) from error
+    if "image" not in features or None in features["image"].shape:
+        raise DatasetError(f"{name} is no set of images of one size: save its images as pictures in a folder")
+    for url in builder.url_infos or {}:
+        if reason := _unreachable(url):
+            raise DatasetError(
+                f"cannot download {url} ({reason}): connect to the network, or copy {name} as TensorFlow Datasets has "
+                f"prepared it elsewhere to {root / name}"
+            )
+    print_line(f"{name}: downloaded and prepared in {root}, once")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS's own report; its progress bars are on standard error
+            builder.download_and_prepare()
+    except Exception as error:  # whatever TFDS, its builders and the file system raise
+        remedy = "try again"
+        if importlib.util.find_spec("tensorflow") is None:
+            remedy = "most data sets need TensorFlow for it, pip install 'dcgan-jax[tfds]'"
+        raise DatasetError(f"cannot prepare {name} in {root} ({first_line(error)}): {remedy}") from error
+    return Path(builder.data_dir)
 
 
 def _data_root(data_dir: str | Path | None) -> Path:
