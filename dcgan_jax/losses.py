@@ -69,7 +69,7 @@ CROSS_ENTROPY = Losses(discriminator_loss, generator_loss)  # the tutorial's
 
 
 def r1_penalty(gamma: float) -> Penalty:
-    """R1, a penalty for `Losses`: gamma / 2 times the mean of |dD/dx|^2 over the real images x, D in logits.
+    """R1, a penalty for `Losses`: gamma / 2 times the mean of ``|dD/dx|^2`` over the real images x, D in logits.
 
     It keeps the discriminator flat where the data is, so that the two networks do not circle (Mescheder et al.,
     arXiv:1801.04406).

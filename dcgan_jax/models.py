@@ -53,7 +53,7 @@ class Conv(nn.Module):
 
 
 class Generator(nn.Module):
-    """Noise to images: [B, latent] -> [B, *image_shape], each pixel in [0, 1].
+    """Noise to images: ``[B, latent] -> [B, *image_shape]``, each pixel in [0, 1].
 
     A dense layer makes the smallest map, 4 to 8 pixels wide, and each of the convolutions after it doubles its size and
     halves its channels: twice up to 32 pixels, and once more for each doubling beyond (the rule of Radford et al.,

@@ -35,7 +35,7 @@ def preset(name: str) -> Preset:
     """The preset of a name.
 
     Four are what sources of the tutorial publish, and differ in their RMSprop alone. ``recommended`` draws the best
-    digits that a search found, with the same layers; docs/search.md has the figures.
+    digits that a search found, with the same layers; docs/hyperparameter-search.md has the figures.
 
     Args:
       name: ``tutorial``, what the walkthrough gives as the current code; ``article``, the article's own

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers import ROOT, assert_close, assert_same_bits
 
-from dcgan_jax import init_state, train_step
+from dcgan_jax import generate, init_state, train_step
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
@@ -126,6 +126,17 @@ def test_latent_reduces_the_error(finished, tmp_path):
     errors = module.main(finished[0], images=2, steps=5, out=tmp_path / "pairs.png")
     assert errors[-1] < errors[0]
     assert (tmp_path / "pairs.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_nnx_generator_is_the_states(key):
+    module = example("nnx_generator")
+    model, state = module.main(steps=1, batch_size=4)
+    z = state.noise(key, (3, state.latent_size))
+    untrained = module.to_nnx(state)
+    # Alone and inside the jit of `generate`, XLA may fuse the layers of one network in two ways: a few roundings.
+    np.testing.assert_allclose(untrained(z), generate(state, z), atol=1e-6)
+    assert jnp.abs(model.norm_0["mean"] - untrained.norm_0["mean"]).max() > 0
+    assert jnp.abs(model.conv_4["kernel"] - untrained.conv_4["kernel"]).max() > 0
 
 
 def test_population_equals_single_gans(monkeypatch):
