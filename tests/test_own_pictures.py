@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import assert_same_bits, one_error_line, run_cli
+from helpers import assert_same_bits, finish, one_error_line, run_cli
 from PIL import Image
 
 from dcgan_jax import load_run
@@ -162,3 +162,23 @@ def test_conditional_needs_classes(pictures, tmp_path, capsys):
     assert "draws no classes: it was trained without --conditional" in one_error_line(capsys)
     assert run_cli("train", "--resume", "--conditional", "--steps", 2, "--workdir", tmp_path / "run") == 2
     assert "has conditional False, not True" in one_error_line(capsys)
+
+
+@pytest.mark.slow
+def test_folder_from_a_phone_trains_with_one_command(train_process, tmp_path):
+    """200 JPEGs of 12 megapixels, upright by EXIF alone, with names that have spaces and Korean letters."""
+    folder = tmp_path / "내 휴대폰 사진"
+    for kind in ("봄 나들이", "우리 집 강아지"):
+        (folder / kind).mkdir(parents=True)
+        for i in range(100):
+            picture = Image.fromarray(RANDOM.integers(0, 256, (30, 40, 3), np.uint8)).resize((4032, 3024))
+            exif = Image.Exif()
+            exif[0x0112] = 6  # turn it by 90 degrees to show it
+            picture.save(folder / kind / f"사진 {i + 1} (복사본).JPG", quality=90, exif=exif)
+    process = train_process("--dataset", folder.name, "--batch-size", 16, "--steps", 2, cwd=tmp_path)
+    code, out, err = finish(process)
+    assert code == 0, err
+    assert "200 of 200 pictures cropped around their centre and resized to 64x48" in out
+    run_dir = tmp_path / "runs" / "0001"
+    assert (config_of(run_dir)["image_size"], config_of(run_dir)["channels"]) == ("64x48", 3)
+    assert load_run(run_dir).state.step == 2
