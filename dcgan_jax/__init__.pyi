@@ -2,7 +2,7 @@
 
 from .checks import check_images, check_state
 from .data import load_data, load_dataset, load_labels
-from .evaluation import EvaluationError, evaluate, evaluate_images
+from .evaluation import EvaluationError, compare_images, evaluate, evaluate_images
 from .images import save_grid
 from .interop import (
     discriminator_from_keras,
@@ -32,6 +32,7 @@ __all__ = [
     "averaged",
     "check_images",
     "check_state",
+    "compare_images",
     "discriminator_from_keras",
     "discriminator_to_keras",
     "discriminator_loss",

@@ -38,7 +38,7 @@ from dcgan_jax.training.checkpoint import latest_valid_step
 from dcgan_jax.training.progress import forecast, format_duration
 
 LINE = re.compile(r"^(\d+): \[D loss: [\d.]+, acc: [\d.]+\]  \[A loss: [\d.]+, acc: [\d.]+\]$", re.MULTILINE)
-COMMANDS = ["train", "sample", "evaluate", "export", "import"]
+COMMANDS = ["train", "sample", "evaluate", "train-classifier", "export", "import"]
 
 
 def test_run_dir_holds_every_file(finished):
@@ -250,6 +250,10 @@ def test_resume_takes_more_steps_only(finished, capsys):
         ("evaluate absent.npy", "cannot read absent.npy"),
         ("evaluate absent.npy --checkpoint 5", "--checkpoint is for runs"),
         ("evaluate full --checkpoint last", "invalid int value: 'last'"),
+        ("evaluate absent.npy --classifier absent.npz", "cannot read the classifier absent.npz"),
+        ("train-classifier", "the following arguments are required: --dataset, --out"),
+        ("train-classifier --dataset ./absent --out a.npz", "there is no file or folder absent"),
+        ("train-classifier --dataset mnist --out a.png", "--out must end in .npz, got a.png"),
         ("export", "the following arguments are required: RUN, --format"),
         ("export full --format pickle", "invalid choice: 'pickle'"),
         ("export absent --format safetensors", "there is no run in absent"),
@@ -320,7 +324,7 @@ def test_help_lists_every_command(capsys):
     assert run_cli("--help") == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert re.findall(r"^  ([a-z]+) +\S.*", out, re.MULTILINE) == COMMANDS
+    assert re.findall(r"^  ([a-z-]+) +\S.*", out, re.MULTILINE) == COMMANDS
     assert "usage: dcgan-jax [-h] [--version] COMMAND ..." in out
     for command in COMMANDS:
         assert run_cli(command, "--help") == 0

@@ -354,6 +354,7 @@ COMMANDS = [
     ["train", "--resume", "--workdir", "absent"],
     ["sample", "absent"],
     ["evaluate", "absent"],
+    ["train-classifier", "--dataset", "./absent", "--out", "a.npz"],
     ["export", "absent", "--format", "safetensors"],
     ["import", "absent.safetensors"],
 ]

@@ -16,6 +16,7 @@ _COMMANDS = {
     "train": "train a run, or resume one",
     "sample": "draw images with a run's generator",
     "evaluate": "score a run's images, or those of files, beside real ones",
+    "train-classifier": "train a classifier to score runs on other data by",
     "export": "write networks as StableHLO, ONNX, safetensors or Keras weights",
     "import": "start a run with weights from safetensors or Keras",
 }
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "dcgan-jax") -> int:
     """Run a command with these arguments (the process's if None); the exit code."""
     with standard_streams():
         argv = sys.argv[1:] if argv is None else argv
-        commands = "".join(f"\n  {name:<10}{about}" for name, about in _COMMANDS.items())
+        commands = "".join(f"\n  {name:<18}{about}" for name, about in _COMMANDS.items())
         parser = Parser(
             prog=prog,
             usage=f"{prog} [-h] [--version] COMMAND ...",
@@ -69,6 +70,8 @@ def _import_command(name: str) -> Callable[..., int]:
             from dcgan_jax.cli.sample import sample_main as run
         case "evaluate":
             from dcgan_jax.cli.evaluate import evaluate_main as run
+        case "train-classifier":
+            from dcgan_jax.cli.train_classifier import train_classifier_main as run
         case "export":
             from dcgan_jax.cli.export import export_main as run
         case _:

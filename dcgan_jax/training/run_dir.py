@@ -18,10 +18,13 @@ from typing import Any
 import portalocker
 
 from dcgan_jax.errors import UserError
+from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.files import PARTIAL, errors_name, flush, replace_file
 from dcgan_jax.training.config import ConfigError, TrainConfig
 
 _RUNS = Path("runs")
+# What a row that was edited by hand can raise.
+_EDITED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _UNSTARTED = {"lock", "config.json" + PARTIAL, "checkpoints"}  # all that is left of a run without a config
 
 
@@ -202,12 +205,16 @@ def truncate_metrics(path: Path, step: int) -> None:
 
 
 def read_evaluations(run_dir: Path, samples: int) -> list[tuple[float, int]]:
-    """FID and step of each evaluation of ``samples`` images among a run's rows, in their order."""
+    """FID and step of each evaluation of ``samples`` images among a run's rows, in their order.
+
+    Those in the features of the package's classifier alone; rows that do not name theirs are older than the name.
+    """
     found = []
     for line in _lines(run_dir / "metrics.jsonl"):
-        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):  # edited by hand
+        with contextlib.suppress(*_EDITED):
             row = json.loads(line)
-            if row["evaluation"]["samples"] == samples:
+            features = row["evaluation"].get("features", SHA256)
+            if row["evaluation"]["samples"] == samples and features == SHA256:
                 fid = float(row["evaluation"]["scores"]["fid"])
                 if math.isfinite(fid):
                     found.append((fid, int(row["step"])))

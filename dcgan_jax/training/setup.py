@@ -12,7 +12,7 @@ from flax.linen.summary import tabulate
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset, load_data, load_dataset, parse_size
 from dcgan_jax.evaluation.classifier import load_classifier
-from dcgan_jax.evaluation.scoring import MAX_SAMPLES, MIN_SAMPLES
+from dcgan_jax.evaluation.prepare import MAX_SAMPLES, MIN_SAMPLES
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.pinning import seed_key, split_key
@@ -92,15 +92,20 @@ def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
         )
     digest = data.digest()
     if resume:
-        if config.data_digest not in (None, digest):
-            raise ConfigError(
-                f"the images of {config.dataset} are no longer those that the run in {run_dir} began with (SHA-256 "
-                f"{digest[:12]}..., not {config.data_digest[:12]}...): restore them, or start a new run"
-            )
+        check_unchanged(config, digest, run_dir, "restore them, or start a new run")
         return config, data
     height, width, channels = data.images.shape[1:]
     found = {"image_size": f"{height}x{width}", "channels": channels, "data_digest": digest}
     return dataclasses.replace(config, **found, classes=data.classes or None), data
+
+
+def check_unchanged(config: TrainConfig, digest: str, run_dir: object, remedy: str) -> None:
+    """Raises: ConfigError if the images that were loaded are not those that the run has recorded."""
+    if config.data_digest not in (None, digest):
+        raise ConfigError(
+            f"the images of {config.dataset} are no longer those that the run in {run_dir} began with (SHA-256 "
+            f"{digest[:12]}..., not {config.data_digest[:12]}...): {remedy}"
+        )
 
 
 def load_images(config: TrainConfig) -> Dataset:
@@ -111,12 +116,12 @@ def load_images(config: TrainConfig) -> Dataset:
 
 
 def validate_evaluation(config: TrainConfig, samples: int, flag: str) -> None:
-    """Raises: ConfigError if the run's images are not digits, or ``samples`` of them cannot be scored."""
+    """Raises: ConfigError if the run's images are not digits, or ``samples`` of them cannot be scored in training."""
     if not is_of_digits(config):
         shape = "x".join(map(str, config.image_shape()))
         raise ConfigError(
-            "only mnist in its own size can be evaluated, by classifiers of its digits; the run is on images of "
-            f"{shape} from {config.dataset}"
+            "only mnist in its own size can be evaluated while training, by classifiers of its digits; the run is on "
+            f"images of {shape} from {config.dataset}: leave out --eval-every, and use dcgan-jax evaluate"
         )
     if not MIN_SAMPLES <= samples <= MAX_SAMPLES:
         raise ConfigError(f"{flag} must be {MIN_SAMPLES} to {MAX_SAMPLES}, got {samples}")
