@@ -38,7 +38,7 @@ from dcgan_jax.training.checkpoint import latest_valid_step
 from dcgan_jax.training.progress import forecast, format_duration
 
 LINE = re.compile(r"^(\d+): \[D loss: [\d.]+, acc: [\d.]+\]  \[A loss: [\d.]+, acc: [\d.]+\]$", re.MULTILINE)
-COMMANDS = ["train", "sample", "interpolate", "animate", "evaluate", "export", "import"]
+COMMANDS = ["train", "sample", "interpolate", "animate", "plot", "evaluate", "export", "import"]
 
 
 def test_run_dir_holds_every_file(finished):
@@ -262,6 +262,9 @@ def test_resume_takes_more_steps_only(finished, capsys):
         ("animate full", "there is no run in full"),
         ("animate full --fps 0", "--fps must be between 1 and 50, got 0"),
         ("animate full --out a.png", "--out must end in .gif or .webp or .mp4, got a.png"),
+        ("plot", "the following arguments are required: RUN"),
+        ("plot full", "there is no run in full"),
+        ("plot full --out a.jpg", "--out must end in .png or .svg or .pdf, got a.jpg"),
         ("sample full --weights best", "invalid choice: 'best'"),
         ("evaluate", "the following arguments are required: RUN"),
         ("evaluate absent", "there is no run in absent"),

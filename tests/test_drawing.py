@@ -1,7 +1,8 @@
-"""The commands that draw pictures of a run: seeds, ways between them and animations."""
+"""The commands that draw pictures of a run: seeds, ways between them, animations and curves."""
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -232,6 +233,28 @@ def test_run_without_samples_has_no_animation(sampled, tmp_path, capsys):
     assert run_cli("animate", sampled, "--out", tmp_path / "a.gif") == 2
     assert "there are no samples in" in one_error_line(capsys)
     assert not (tmp_path / "a.gif").exists()
+
+
+def test_plot_draws_runs_over_one_another(sampled, coloured, tmp_path, capsys):
+    """One is being written: its last row is half there. One has no rows yet."""
+    with (sampled / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 12, "d_lo')
+    out = tmp_path / "a.png"
+    assert run_cli("plot", sampled, coloured, "--out", out) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"curves of {sampled}, in {out}\n"
+    assert printed.err == f"warning: left out {coloured}: it has no rows yet\n"
+    assert read(out).shape[1] > 500
+    assert run_cli("plot", coloured, "--out", tmp_path / "b.svg") == 2
+    assert "there are no rows in" in one_error_line(capsys)
+    assert run_cli("plot", sampled, "--out", out) == 2
+    assert "already exists" in one_error_line(capsys)
+
+
+def test_plot_without_matplotlib_is_one_line(sampled, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert run_cli("plot", sampled, "--out", tmp_path / "a.png") == 2
+    assert "pip install 'dcgan-jax[plot]'" in one_error_line(capsys)
 
 
 def test_torch_fidelity_reads_the_directory(coloured, draw, tmp_path):

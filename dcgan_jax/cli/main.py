@@ -17,6 +17,7 @@ _COMMANDS = {
     "sample": "draw images with a run's generator",
     "interpolate": "draw the way from one image of a generator to another",
     "animate": "show how a run's samples changed, as an animation",
+    "plot": "plot losses, accuracies and FID of runs",
     "evaluate": "score a run's images, or those of files, beside real ones",
     "export": "write networks as StableHLO, ONNX, safetensors or Keras weights",
     "import": "start a run with weights from safetensors or Keras",
@@ -73,6 +74,8 @@ def _import_command(name: str) -> Callable[..., int]:
             from dcgan_jax.cli.interpolate import interpolate_main as run
         case "animate":
             from dcgan_jax.cli.animate import animate_main as run
+        case "plot":
+            from dcgan_jax.cli.plot import plot_main as run
         case "evaluate":
             from dcgan_jax.cli.evaluate import evaluate_main as run
         case "export":
