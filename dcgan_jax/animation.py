@@ -76,6 +76,7 @@ def _save_mp4(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
             with contextlib.suppress(BrokenPipeError):  # ffmpeg has failed, and says why
                 for frame in frames:
                     process.stdin.write(frame.tobytes())
+            with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
         except BaseException:
             process.kill()

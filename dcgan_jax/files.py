@@ -55,7 +55,7 @@ def create_dir(path: Path, write: Callable[[Path], object]) -> None:
             write(partial)
             for each in (*partial.iterdir(), partial):
                 flush(each)
-            with contextlib.suppress(FileNotFoundError):
+            if os.name == "nt" and path.is_dir():  # Windows renames to no directory that is there
                 path.rmdir()
             os.replace(partial, path)
     except BaseException:

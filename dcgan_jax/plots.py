@@ -13,6 +13,11 @@ from dcgan_jax.errors import UserError
 from dcgan_jax.files import replace_file
 from dcgan_jax.training.history import History
 
+PLOTS = {  # and how to write them: without dates, so that the same rows make the same file
+    ".png": {"pil_kwargs": {"optimize": True}},
+    ".svg": {"metadata": {"Date": None}},
+    ".pdf": {"metadata": {"CreationDate": None}},
+}
 _METRICS = {
     "d_loss": "loss of the discriminator (nats)",
     "g_loss": "loss of the generator (nats)",
@@ -23,11 +28,6 @@ _METRICS = {
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _FURTHER_FONTS = ("Noto Sans CJK KR", "Noto Sans CJK JP", "Malgun Gothic", "Apple SD Gothic Neo", "NanumGothic")
 _PARTS = 40  # a smoothed curve is a moving mean over one part in 40 of a run's rows
-PLOTS = {  # without dates: the same rows make the same file
-    ".png": {"pil_kwargs": {"optimize": True}},
-    ".svg": {"metadata": {"Date": None}},
-    ".pdf": {"metadata": {"CreationDate": None}},
-}
 
 
 class PlotError(UserError):

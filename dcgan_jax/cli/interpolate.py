@@ -44,9 +44,12 @@ def interpolate_main(argv: Sequence[str] | None = None, prog: str | None = None)
     )
     parser.add_argument("source", metavar="RUN", help="a run directory")
     add_run_flags(parser)
-    parser.add_argument("--seeds", required=True, metavar="A,B[,C...]", help="two or more seeds, as those of `sample`")
+    parser.add_argument("--seeds", required=True, metavar="A,B[,C...]", help="two or more seeds, as for sample")
     parser.add_argument(
-        "--frames", type=int, metavar="N", help="images from one seed to the next, both included (default: 10; 60)"
+        "--frames",
+        type=int,
+        metavar="N",
+        help="images from one seed to the next, both included (default: 10, or 60 of an animation)",
     )
     parser.add_argument("--straight", action="store_true", help="straight lines instead")
     parser.add_argument(
@@ -75,16 +78,12 @@ def _interpolate(args: argparse.Namespace) -> None:
         check_animation(out)
         check_fps(args.fps)
     seeds = parse_seeds(args.seeds)
-    if len(seeds) < 2:
-        raise ConfigError(f"--seeds must be at least two, from which to which to go, got {args.seeds}")
     frames = (60 if animated else 10) if args.frames is None else args.frames
-    legs = len(seeds) - 1
-    if not 2 <= frames <= _MAX_IMAGES // legs:
-        raise ConfigError(f"--frames must be between 2 and {_MAX_IMAGES // legs} for {legs + 1} seeds, got {frames}")
+    _check_frames(seeds, frames)
     loaded = load_source(args.source, args)
     state, names = loaded.run.state, loaded.run.config.classes or ()
     if not animated:
-        check_grid(image_shape(state), legs * frames, frames)
+        check_grid(image_shape(state), (len(seeds) - 1) * frames, frames)
     noise, labels = sample_seeds(state, np.asarray(seeds))
     if args.classes is not None:
         labels = _one_class_each(args, loaded.run.config.classes, len(seeds))
@@ -96,12 +95,18 @@ def _interpolate(args: argparse.Namespace) -> None:
         marks = [f"{seed} {class_label(int(label), names)}" for seed, label in zip(seeds, labels, strict=True)]
     if animated:
         save_animation(out, _pictures(images, marks, not args.no_labels), args.fps)
-    elif args.no_labels:
-        save_png(out, image_grid(images.reshape(-1, *images.shape[2:]), frames))
     else:
-        above = [text for a, b in itertools.pairwise(marks) for text in (a, *[""] * (frames - 2), b)]
-        save_png(out, labelled_grid(images.reshape(-1, *images.shape[2:]), frames, above))
+        save_png(out, _rows(images, marks, not args.no_labels))
     print_line(f"seeds {args.seeds} of {loaded.title}, in {out}")
+
+
+def _check_frames(seeds: list[int], frames: int) -> None:
+    """Raises: ConfigError if there are too few seeds, or too few or too many images."""
+    if len(seeds) < 2:
+        raise ConfigError(f"--seeds must be at least two, from which to which to go, got {seeds[0]}")
+    limit = _MAX_IMAGES // (len(seeds) - 1)
+    if not 2 <= frames <= limit:
+        raise ConfigError(f"--frames must be between 2 and {limit} for {len(seeds)} seeds, got {frames}")
 
 
 def _one_class_each(args: argparse.Namespace, classes: tuple[str, ...] | None, n: int) -> np.ndarray:
@@ -121,6 +126,16 @@ def _leg(
     if start[1] == end[1]:
         return generate_singly(state, noise, jnp.full(n, start[1], jnp.int32))
     return generate_singly(between_classes(state, start[1], end[1], n), noise, jnp.arange(n, dtype=jnp.int32))
+
+
+def _rows(images: np.ndarray, marks: list[str], labelled: bool) -> np.ndarray:
+    """A grid with a row from each seed to the next, whose ends are marked."""
+    legs, frames = images.shape[:2]
+    images = images.reshape(legs * frames, *images.shape[2:])
+    if not labelled:
+        return image_grid(images, frames)
+    above = [text for start, end in itertools.pairwise(marks) for text in (start, *[""] * (frames - 2), end)]
+    return labelled_grid(images, frames, above)
 
 
 def _pictures(images: np.ndarray, marks: list[str], labelled: bool) -> list[np.ndarray]:
