@@ -14,7 +14,7 @@ from .losses import Losses, discriminator_loss, generator_loss, r1_penalty
 from .models import Discriminator, Generator
 from .optimizers import muon, rmsprop
 from .presets import Preset, preset
-from .sampling import generate, sample
+from .sampling import generate, interpolate, sample
 from .state import GANState, NetworkState, Update, averaged, init_state
 from .step import discriminator_step, generator_step, train_step
 from .training import TrainConfig, load_run, train
@@ -45,6 +45,7 @@ __all__ = [
     "generator_loss",
     "generator_step",
     "init_state",
+    "interpolate",
     "load_data",
     "load_dataset",
     "load_labels",

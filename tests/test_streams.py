@@ -353,6 +353,7 @@ def cache_config():
 COMMANDS = [
     ["train", "--resume", "--workdir", "absent"],
     ["sample", "absent"],
+    ["interpolate", "absent", "--seeds", "0,1"],
     ["evaluate", "absent"],
     ["train-classifier", "--dataset", "./absent", "--out", "a.npz"],
     ["export", "absent", "--format", "safetensors"],

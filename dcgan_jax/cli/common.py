@@ -223,7 +223,11 @@ def check_new_file(path: Path, suffixes: tuple[str, ...], note: str = "") -> Non
         raise ConfigError(f"--out must end in {' or '.join(suffixes)}{note}, got {path}")
     if os.path.lexists(path):
         raise ConfigError(f"{path} already exists: choose another --out")
-    folder = path.parent
+    check_folder(path.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises: ConfigError unless the directory of ``--out`` exists and can be written."""
     if not folder.is_dir():
         problem = "is not a directory" if os.path.lexists(folder) else "does not exist"
         raise ConfigError(f"the directory {folder} of --out {problem}: create it, or choose another --out")

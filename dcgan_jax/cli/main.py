@@ -15,6 +15,9 @@ from dcgan_jax.versions import package_version
 _COMMANDS = {
     "train": "train a run, or resume one",
     "sample": "draw images with a run's generator",
+    "interpolate": "draw the way from one image of a generator to another",
+    "animate": "show how a run's samples changed, as an animation",
+    "plot": "plot losses, accuracies and FID of runs",
     "evaluate": "score a run's images, or those of files, beside real ones",
     "train-classifier": "train a classifier to score runs on other data by",
     "export": "write networks as StableHLO, ONNX, safetensors or Keras weights",
@@ -68,6 +71,12 @@ def _import_command(name: str) -> Callable[..., int]:
             from dcgan_jax.cli.train import train_main as run
         case "sample":
             from dcgan_jax.cli.sample import sample_main as run
+        case "interpolate":
+            from dcgan_jax.cli.interpolate import interpolate_main as run
+        case "animate":
+            from dcgan_jax.cli.animate import animate_main as run
+        case "plot":
+            from dcgan_jax.cli.plot import plot_main as run
         case "evaluate":
             from dcgan_jax.cli.evaluate import evaluate_main as run
         case "train-classifier":

@@ -44,6 +44,8 @@ def main(supervisor, listening):
 def import_all():
     """Everything that the commands import when it is used, so that none of it is among their calls."""
     import flax.linen as nn
+    import PIL.ImageDraw
+    import PIL.ImageFont
     import PIL.PngImagePlugin
     import safetensors.numpy  # noqa: F401
     from helpers import SmallDiscriminator
@@ -63,6 +65,7 @@ def import_all():
             return nn.sigmoid(nn.Dense(784)(x)).reshape(-1, 28, 28, 1)
 
     PIL.PngImagePlugin.Image.init()
+    PIL.ImageFont.load_default(size=14)
     warnings.simplefilter("error")
     setup.Generator = lambda dtype: DigitGenerator()
     setup.Discriminator = lambda dtype: SmallDiscriminator()
