@@ -1,6 +1,7 @@
 """Assertions, small networks and other functions that several tests use."""
 
 import contextlib
+import gzip
 import json
 import os
 import pty
@@ -103,14 +104,29 @@ def metric_rows(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
+def timing_rows(run_dir):
+    """The rows of a run's timing.jsonl."""
+    return [json.loads(line) for line in (run_dir / "timing.jsonl").read_text().splitlines()]
+
+
+def traced_steps(folder):
+    """The steps in the one trace below a folder that Perfetto opens, and the names of its events."""
+    (path,) = folder.rglob("perfetto_trace.json.gz")
+    assert list(path.parent.glob("*.xplane.pb"))  # xprof's
+    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    steps = [int(event["args"]["step_num"]) for event in events if event.get("name") == "train"]
+    return steps, {event.get("name") for event in events}
+
+
 def all_files(folder):
     """Each file below a folder, by its relative path, with its content."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def run_files(run_dir):
-    """`all_files` of a run, but for its checkpoints and its lock."""
-    return {n: content for n, content in all_files(run_dir).items() if "checkpoints/" not in n and n != "lock"}
+    """`all_files` of a run, but for its checkpoints, its lock, and what has times in it."""
+    rest = ("checkpoints/", "lock", "timing.jsonl")
+    return {n: content for n, content in all_files(run_dir).items() if not n.startswith(rest)}
 
 
 def run_cli(*argv):
