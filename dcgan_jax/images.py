@@ -1,6 +1,7 @@
 """Grids of images, as arrays and as PNG files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,10 +38,30 @@ def save_grid(path: str | Path, images: np.ndarray, columns: int = 4) -> None:
       ValueError: unless the images have 1 (grey) or 3 (RGB) channels.
       OSError: if the directory cannot be written.
     """
+    picture = to_picture(image_grid(images, columns))
+    replace_file(local_path(path, "path"), lambda partial: picture.save(partial, format="png"))
+
+
+def to_picture(grid: np.ndarray) -> Any:
+    """A grid, uint8 [height, width, C], as Pillow's image.
+
+    Raises:
+      ValueError: unless it has 1 (grey) or 3 (RGB) channels.
+    """
     from PIL import Image  # imported when used: sampling without files does not need it
 
-    grid = image_grid(images, columns)
     if grid.shape[-1] not in (1, 3):
         raise ValueError(f"a PNG needs 1 or 3 channels, got {grid.shape[-1]}")
-    picture = Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid)
-    replace_file(local_path(path, "path"), lambda partial: picture.save(partial, format="png"))
+    return Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid)
+
+
+def read_grid(path: Path) -> np.ndarray:
+    """What `save_grid` wrote: uint8 [height, width, C].
+
+    Raises:
+      OSError: if it cannot be read, or is no picture.
+    """
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return np.atleast_3d(np.asarray(picture))

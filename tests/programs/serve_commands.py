@@ -46,6 +46,8 @@ def import_all():
     import flax.linen as nn
     import PIL.PngImagePlugin
     import safetensors.numpy  # noqa: F401
+    import tensorboardX.record_writer
+    import tensorboardX.summary  # noqa: F401
     from helpers import SmallDiscriminator
     from orbax.checkpoint import v1  # noqa: F401
 
