@@ -169,10 +169,12 @@ def test_resumed_run_has_each_step_once(logger, run_dir):
 
 
 def test_logger_that_is_added_later_has_all(logger, run_dir):
-    """And a broken picture costs a line."""
+    """And a broken picture costs a line, a row that was edited by hand nothing."""
     config, read = logger
     with contextlib.closing(RunLog(TrainConfig(), run_dir, 0)) as log:
         log_steps(log, run_dir, 0, 8)
+    with (run_dir / "metrics.jsonl").open("a") as rows:
+        rows.write('{"step": 1.5, "d_loss": 1}\n{"step": true}\n{"step": 7, "d_loss": "1", "g_loss": null}\n')
     (run_dir / "samples" / "000005.png").write_bytes(b"no picture")
     with contextlib.closing(RunLog(config, run_dir, 8)):
         pass

@@ -100,7 +100,8 @@ class RunLog:
         """Log the rows and the samples of the run directory, up to a step."""
         rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_bytes().splitlines()]
         samples = [(int(p.stem), p) for p in (run_dir / "samples").glob("*.png") if p.stem.isdecimal()]
-        shown = [(row["step"], row) for row in rows] + [each for each in samples if each[0] <= last]
+        shown = [(row["step"], row) for row in rows if type(row["step"]) is int]  # some may be edited by hand
+        shown += [each for each in samples if each[0] <= last]
         for step, entry in sorted(shown, key=lambda each: each[0]):
             if isinstance(entry, dict):
                 self._show_row(entry)
@@ -113,9 +114,8 @@ class RunLog:
                 self.log_images(step, "samples", grid)
 
     def _show_row(self, row: dict[str, Any]) -> None:
-        numbers = _numbers(row)
-        del numbers["step"]
-        self._each(lambda logger: logger.log_scalars(row["step"], numbers))
+        values = {name: value for name, value in row.items() if name != "step"}
+        self._each(lambda logger: logger.log_scalars(row["step"], _numbers(values)))
 
     def _each(self, call: Callable[[Logger], None]) -> None:
         for logger in list(self._loggers):
