@@ -1,6 +1,7 @@
 """Images as files: grids, with what their images are beside them, and one file for each."""
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,19 @@ def as_picture(pixels: np.ndarray) -> Any:
     if pixels.shape[-1] not in (1, 3):
         raise ValueError(f"a PNG needs 1 or 3 channels, got {pixels.shape[-1]}")
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def read_grid(path: Path) -> np.ndarray:
+    """What `save_grid` wrote: uint8 [H, W, C], grey or RGB.
+
+    Raises:
+      OSError, SyntaxError: if it cannot be read, or is no PNG; Pillow raises others for some damaged files.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=["PNG"]) as picture:
+        grey = picture.mode in ("1", "L")
+        return np.asarray(picture.convert("L" if grey else "RGB")).reshape(picture.height, picture.width, -1)
 
 
 def _font() -> Any:

@@ -1,6 +1,5 @@
 """Curves of runs: losses, accuracies and FID by step."""
 
-import importlib
 import math
 import warnings
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import numpy as np
 from dcgan_jax.errors import UserError
 from dcgan_jax.files import replace_file
 from dcgan_jax.training.history import History
+from dcgan_jax.versions import require
 
 PLOTS = {  # and how to write them: without dates, so that the same rows make the same file
     ".png": {"pil_kwargs": {"optimize": True}},
@@ -36,10 +36,7 @@ class PlotError(UserError):
 
 def require_matplotlib() -> None:
     """Raises: PlotError if Matplotlib is not installed."""
-    try:
-        importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise PlotError("this needs the package matplotlib: pip install 'dcgan-jax[plot]'") from error
+    require("matplotlib.figure", "plot", "this", PlotError)
 
 
 def save_plot(path: Path, runs: Mapping[str, History]) -> None:

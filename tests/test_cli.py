@@ -48,6 +48,7 @@ def test_run_dir_holds_every_file(finished):
         "config.json",
         "metrics.jsonl",
         "models.txt",
+        "timing.jsonl",
         "reals.png",
         "fakes.png",
         "samples",

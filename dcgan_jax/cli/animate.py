@@ -1,7 +1,6 @@
 """``dcgan-jax animate``: a run's samples of the same noise, step after step."""
 
 import argparse
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from dcgan_jax.cli.common import Parser, check_new_file, check_printable, run_co
 from dcgan_jax.cli.drawing import add_fps_flag, check_fps
 from dcgan_jax.console import print_line
 from dcgan_jax.errors import first_line
-from dcgan_jax.images import with_title
+from dcgan_jax.images import read_grid, with_title
 from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.run_dir import read_config
@@ -57,7 +56,7 @@ def _read_samples(folder: Path) -> tuple[dict[int, np.ndarray], list[str]]:
     grids, problems = {}, []
     for path in sorted(paths, key=lambda path: int(path.stem)):
         try:
-            grids[int(path.stem)] = _read_grid(path)
+            grids[int(path.stem)] = read_grid(path)
         except Exception as error:  # Pillow's parsers raise many kinds
             problems.append(f"cannot read {path} ({first_line(error)})")
     if grids:
@@ -66,11 +65,3 @@ def _read_samples(folder: Path) -> tuple[dict[int, np.ndarray], list[str]]:
             height, width, _ = grids.pop(step).shape
             problems.append(f"that of step {step:,} is of {width}x{height} pixels, most are of {shape[1]}x{shape[0]}")
     return grids, problems
-
-
-def _read_grid(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=["PNG"]) as picture:
-        grey = picture.mode in ("1", "L")
-        return np.asarray(picture.convert("L" if grey else "RGB")).reshape(picture.height, picture.width, -1)

@@ -17,6 +17,7 @@ from dcgan_jax.training.distributed import (
     run_on_primary,
 )
 from dcgan_jax.training.loop import train
+from dcgan_jax.training.profile import check_profile
 from dcgan_jax.training.run_dir import read_config, resolve_run_dir
 from dcgan_jax.training.setup import create_state, model_summary, validate_run
 
@@ -30,8 +31,9 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     """
     given = vars(_parser(prog).parse_args(argv))
     resume, dry_run, distributed = given.pop("resume"), given.pop("dry_run"), given.pop("distributed")
+    profile = given.pop("profile")
     cache = not given.pop("no_compilation_cache") and not dry_run
-    return run_command(lambda: _train(given, resume, dry_run, distributed), cache=cache, trains=True)
+    return run_command(lambda: _train(given, resume, dry_run, distributed, profile), cache=cache, trains=True)
 
 
 def _parser(prog: str | None) -> argparse.ArgumentParser:
@@ -51,28 +53,32 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
         help="be one process of a job of several: of SLURM, Open MPI, Kubernetes, a TPU pod, or as "
         "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID describe it",
     )
+    parser.add_argument(
+        "--profile", type=int, metavar="N", help="trace N steps after the first dispatch, for Perfetto and xprof"
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, print what would run, write nothing")
     return parser
 
 
-def _train(given: dict[str, Any], resume: bool, dry_run: bool, distributed: bool) -> int:
+def _train(given: dict[str, Any], resume: bool, dry_run: bool, distributed: bool, profile: int | None) -> int:
     if distributed:
         init_distributed()
     check_devices()
-    config = run_on_primary(lambda: _config(given, resume))
+    config = run_on_primary(lambda: _config(given, resume, profile))
     config = TrainConfig(**broadcast_json(config and dataclasses.asdict(config)))
     if dry_run:
         if is_primary():
             _dry_run(config, resume)
         return 0
-    outcome = train(config, resume=resume)
+    outcome = train(config, resume=resume, profile=profile)
     if outcome.collapsed:
         return 4
     return 130 if outcome.stopped_by == signal.SIGINT else 0
 
 
-def _config(given: dict[str, Any], resume: bool) -> TrainConfig:
-    """The given flags; for a run that resumes, over its own config."""
+def _config(given: dict[str, Any], resume: bool, profile: int | None) -> TrainConfig:
+    """The given flags, which are checked; for a run that resumes, over its own config."""
+    check_profile(profile)
     config = TrainConfig(**given)
     if not resume:
         return config

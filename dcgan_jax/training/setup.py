@@ -23,6 +23,7 @@ from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
 from dcgan_jax.training.config import ADDED, ConfigError, TrainConfig
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.history import read_evaluations
+from dcgan_jax.training.loggers import validate_loggers
 from dcgan_jax.training.run_dir import check_writable, read_config
 
 # These fields decide what a run computes: a resumed run must have them unchanged.
@@ -30,8 +31,8 @@ _IMMUTABLE = (
     *("batch_size", "seed", "dataset", "image_size", "channels", "mirror", "conditional"),
     *("preset", "dtype", "ema", "fakes"),
 )
-# These a run finds in its images; where a config does not say them, they are as recorded.
-_RECORDED = ("image_size", "channels", "classes", "data_digest")
+# These a run finds in its images, or draws; where a config does not say them, they are as recorded.
+_RECORDED = ("image_size", "channels", "classes", "data_digest", "log_id")
 _DIGITS = (28, 28, 1)
 
 
@@ -39,14 +40,15 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
     """Check that a run can start or resume, and load its data. Writes nothing.
 
     Returns:
-      The config, for a new run with the size, channels, classes and digest of its images; and the images, whose
-      classes are there if the run is conditional.
+      The config, for a new run with the size, channels, classes and digest of its images, and with an identifier if
+      it logs under one; and the images, whose classes are there if the run is conditional.
 
     Raises:
       ConfigError: if the batch is larger than the data or cannot be split evenly, or a resumed run has another config,
         other data or no steps left.
       DevicesError: if there are fewer devices than requested.
       RunDirError: if the run directory cannot be written.
+      TensorBoardError, TrackerError: if a logger cannot be used.
       CheckpointError: if the run has checkpoints and none of them can be used.
       DatasetError: if the data cannot be loaded.
       ClassifierError: if the weights of the digit classifier are damaged.
@@ -56,6 +58,7 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
     if resume:
         config = _validate_resume(config, run_dir)
     check_writable(run_dir)
+    config = validate_loggers(config)
     if config.eval_every is not None:
         validate_evaluation(config, config.eval_samples, "--eval-samples")
         load_dataset(split="test")
