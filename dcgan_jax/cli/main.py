@@ -20,7 +20,7 @@ _COMMANDS = {
     "plot": "plot losses, accuracies and FID of runs",
     "evaluate": "score a run's images, or those of files, beside real ones",
     "train-classifier": "train a classifier to score runs on other data by",
-    "export": "write networks as StableHLO, ONNX, safetensors or Keras weights",
+    "export": "write networks for StableHLO, ONNX, safetensors or Keras",
     "import": "start a run with weights from safetensors or Keras",
 }
 
