@@ -13,7 +13,7 @@ from dcgan_jax.layers import conv2d
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import common, quality, rates, roofline, scaling, step_time  # noqa: E402
+from benchmarks import common, guard, quality, rates, roofline, scaling, step_time  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -169,6 +169,49 @@ def test_roofline_by_hand():
 def test_roofline_is_the_documented_one():
     assert roofline.table() in page("docs/performance.md")
     assert roofline.intensity_table() in page("docs/performance.md")
+
+
+def test_guard_interval_by_hand():
+    """Equal ratios have no width; otherwise the median lies in the interval, and the interval within the range."""
+    assert guard.ratio_interval([(2.0, 3.0), (4.0, 6.0)]) == (1.5, 1.5, 1.5)
+    pairs = [(1.0, 1.0 + 0.1 * i) for i in range(9)]
+    ratio = guard.ratio_interval(pairs)
+    assert 1.0 <= ratio.low < ratio.median < ratio.high <= 1.8
+    assert ratio.median == pytest.approx(1.4)
+    assert guard.ratio_interval(pairs) == ratio
+
+
+def test_guard_reports_what_is_surely_slower():
+    """One slow turn of many is noise."""
+    measured = {"step, s": [(1.0, 1.2)] * 5, "compiling, s": [(1.0, 1.0)] * 6 + [(1.0, 9.0)]}
+    assert guard.slower(measured, 1.05) == ["step, s"]
+    assert guard.slower(measured, 1.25) == []
+    assert "| step, s | 1 | 1.2 | 1.200 (1.200-1.200) | 5 |" in guard.table(measured)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [("no-such-revision", "no revision 'no-such-revision'"), ("HEAD --turns 0", "--turns and --steps at least 1")],
+)
+def test_guard_refuses(flags, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["guard", *flags.split()])
+    with pytest.raises(SystemExit) as done:
+        guard.main()
+    assert done.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_guard_runs(tmp_path):
+    """A revision beside itself, on a batch of two: no quantity is three times as large."""
+    flags = ["--batch-size", "2", "--turns", "1", "--steps", "2", "--threshold", "3"]
+    command = [sys.executable, "-m", "benchmarks.guard", "HEAD", *flags, "--json", str(tmp_path / "result.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["commits"][0] == result["commits"][1]
+    assert len(result["measured"]) == 5
+    assert done.stdout == guard.table(result["measured"]) + "\n"
 
 
 @pytest.mark.slow
