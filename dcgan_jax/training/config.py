@@ -21,6 +21,7 @@ ADDED = {
     "conditional": False,
     "classes": None,
     "data_digest": None,
+    "quick_compile": False,
 }
 _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string", tuple: "a list of strings"}
 
@@ -115,6 +116,12 @@ class TrainConfig:
     conditional: bool = _field(False, "draw images by class: the data set's classes, or the folders of the pictures")
     classes: tuple[str, ...] | None = _field(None, "names of the classes, which a run records", kind=tuple, flag=False)
     data_digest: str | None = _field(None, "SHA-256 of the images, which a run records", flag=False)
+    quick_compile: bool | None = _field(
+        None,
+        "compile steps on a CPU in half the time and to other roundings, which a run records",
+        kind=bool,
+        flag=False,
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
