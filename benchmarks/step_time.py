@@ -1,6 +1,7 @@
 """Time the whole training step of this project and of its peers, in turn: A B C A B C ...
 
     python -m benchmarks.step_time --batch-size 64 --against torch keras-tensorflow keras-torch flax-plain
+    python -m benchmarks.step_time --batch-size 64 --against recommended    # the preset, beside the tutorial's
 
 Each system runs in a process of its own and idles while another is timed, so all see the same load of a shared
 machine; ratios are of the same round. All do the same work: real MNIST images already in memory, float32, fakes in
@@ -44,12 +45,13 @@ def minimum_multiply_adds() -> int:
 
 def measure(batch_size: int, against: list[str], rounds: int) -> dict[str, Any]:
     """Everything the table shows, as JSON."""
+    systems = {"dcgan-jax": OURS, **{peer: PEERS[peer] for peer in against}}
     workers: dict[str, Worker] = {}
     seconds: dict[str, list[float]] = {}
     memory: dict[str, float] = {}
     rates: list[float] = []
     try:
-        for name, system in {"dcgan-jax": OURS, **{peer: PEERS[peer] for peer in against}}.items():
+        for name, system in systems.items():
             _say(f"{name}: starting and compiling")
             workers[name] = Worker(system, batch_size)
             seconds[name] = []
@@ -61,7 +63,7 @@ def measure(batch_size: int, against: list[str], rounds: int) -> dict[str, Any]:
                     continue
                 time.sleep(_SETTLE_SECONDS)
                 answer = worker.ask("step")
-                seconds[name].append(answer["seconds"])
+                seconds[name].append(answer["seconds"] / systems[name].steps)
                 memory[name] = answer["memory"]
             time.sleep(_SETTLE_SECONDS)
             rates.append(workers["dcgan-jax"].ask("gemm")["flops"])
@@ -72,12 +74,12 @@ def measure(batch_size: int, against: list[str], rounds: int) -> dict[str, Any]:
 
     ours = seconds["dcgan-jax"]
     flops = 2 * minimum_multiply_adds() * batch_size
-    systems = {
+    rows = {
         name: {
             "device": workers[name].device,
             "seconds_per_step": {**summary(times), "all": times},
             "times_ours": summary([theirs / mine for theirs, mine in zip(times, ours, strict=False)]),
-            "compile_seconds": max(0.0, workers[name].first_step - statistics.median(times)),
+            "compile_seconds": max(0.0, workers[name].first_step - systems[name].steps * statistics.median(times)),
             "peak_memory_mib": memory[name],
         }
         for name, times in seconds.items()
@@ -86,7 +88,7 @@ def measure(batch_size: int, against: list[str], rounds: int) -> dict[str, Any]:
         "machine": machine(),
         "batch_size": batch_size,
         "rounds": rounds,
-        "systems": systems,
+        "systems": rows,
         "gemm_gflops": summary([rate / 1e9 for rate in rates]),
         "gflops": summary([flops / each / 1e9 for each in ours]),
         "share_of_gemm_peak": summary([flops / each / rate for each, rate in zip(ours, rates, strict=True)]),

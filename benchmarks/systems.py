@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.common import ROOT
+
 
 class System(NamedTuple):
-    """A module to start, with the packages and the environment that it needs."""
+    """A module to start, with the packages and the environment that it needs, and the steps that it does at a time."""
 
     module: str  # in benchmarks.peers
     packages: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    steps: int = 1
 
 
 OURS = System("this_project")
@@ -23,6 +26,7 @@ PEERS = {
     "keras-tensorflow": System("keras_tutorial", ("keras", "tensorflow"), (("KERAS_BACKEND", "tensorflow"),)),
     "keras-torch": System("keras_tutorial", ("keras", "torch"), (("KERAS_BACKEND", "torch"),)),
     "flax-plain": System("flax_plain"),
+    "recommended": System("recommended", steps=4),  # no peer, but this project's other preset
 }
 
 
@@ -37,14 +41,14 @@ class Worker:
     device: str
     first_step: float
 
-    def __init__(self, system: System, batch_size: int, wait: bool = True):
-        """Start it and, unless it waits for other processes of a job, wait for its first step."""
+    def __init__(self, system: System, batch_size: int, wait: bool = True, tree: Path = ROOT):
+        """Start it from a source tree and, unless it waits for other processes of a job, wait for its first step."""
         # Without the user's compilation cache: the time to compile is reported.
         environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", system.module, str(batch_size)],
             env={**environment, "TF_CPP_MIN_LOG_LEVEL": "2", **dict(system.environment)},
-            cwd=Path(__file__).parent.parent,
+            cwd=tree,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

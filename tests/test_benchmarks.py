@@ -8,11 +8,12 @@ import jax
 import pytest
 from helpers import ROOT
 
-from dcgan_jax import init_state
+from dcgan_jax import Discriminator, Generator, init_state
+from dcgan_jax.layers import conv2d
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import common, quality, rates, scaling, step_time  # noqa: E402
+from benchmarks import common, guard, quality, rates, roofline, scaling, step_time  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -124,6 +125,93 @@ def test_exchanged_bytes_are_all_parameters():
     shapes = jax.eval_shape(lambda: init_state(jax.random.key(0)))
     params = (shapes.generator.params, shapes.discriminator.params)
     assert sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)) == scaling.REDUCED_BYTES
+
+
+def test_roofline_layers_by_hand():
+    """A convolution with stride, an upsampling one as 3x3 on the small image with four phases, and a dense layer."""
+    g, d = roofline.layers(Generator(), "G", 100), roofline.layers(Discriminator(), "D", 28, 28, 1)
+    assert d[1] == ("D conv_2", 7 * 7 * 25 * 64 * 128, 14 * 14 * 64, 7 * 7 * 128, 25 * 64 * 128)
+    assert g[1] == ("G conv_1", 7 * 7 * 9 * 256 * 4 * 128, 7 * 7 * 256, 14 * 14 * 128, 9 * 256 * 4 * 128)
+    assert d[4] == ("D dense", 8192, 8192, 1, 8192)
+    assert (len(g), len(d)) == (5, 5)
+
+
+def test_roofline_counts_the_products_of_a_layer():
+    """XLA counts the same FLOPs, forward and both gradients, where no padding is multiplied: it leaves that out."""
+    x, kernel = jax.numpy.zeros((4, 1, 1, 6)), jax.numpy.zeros((1, 1, 6, 8))
+
+    def passes(x, kernel):
+        out, gradients = jax.vjp(lambda x, kernel: conv2d(x, kernel, plain=True), x, kernel)
+        return out, gradients(out)
+
+    flops = jax.jit(passes).lower(x, kernel).compile().cost_analysis()["flops"]
+    assert flops == 3 * 2 * 4 * 6 * 8
+
+
+def test_roofline_counts_a_step():
+    """As many multiply-adds as `test_accelerators` finds in the exported program; that number is rounded to 10 M."""
+    counted = sum(each.flops for each in roofline.products(7)) / 2 / 7
+    assert counted == pytest.approx(scaling.MULTIPLY_ADDS, abs=5e6)
+
+
+def test_roofline_by_hand():
+    """A product takes the longer of computing and moving; a step the sum of them and of the optimizers."""
+    product = roofline.Product("", "forward", flops=600, numbers=10)
+    device = roofline.Device("", flops=100, bandwidth=5, width=4)
+    assert product.seconds(device) == (6, 8)
+    slow = roofline.Device("", flops=1, bandwidth=1e30, width=4)  # nothing but computing
+    assert roofline.step_seconds(slow, 1)[0] == pytest.approx(sum(each.flops for each in roofline.products(1)))
+    narrow = roofline.Device("", flops=1e30, bandwidth=1, width=1)  # nothing but moving
+    moved = sum(each.numbers for each in roofline.products(1)) + 5 * scaling.REDUCED_BYTES
+    assert roofline.step_seconds(narrow, 1) == (pytest.approx(moved), pytest.approx(moved))
+
+
+def test_roofline_is_the_documented_one():
+    assert roofline.table() in page("docs/performance.md")
+    assert roofline.intensity_table() in page("docs/performance.md")
+
+
+def test_guard_interval_by_hand():
+    """Equal ratios have no width; otherwise the median lies in the interval, and the interval within the range."""
+    assert guard.ratio_interval([(2.0, 3.0), (4.0, 6.0)]) == (1.5, 1.5, 1.5)
+    pairs = [(1.0, 1.0 + 0.1 * i) for i in range(9)]
+    ratio = guard.ratio_interval(pairs)
+    assert 1.0 <= ratio.low < ratio.median < ratio.high <= 1.8
+    assert ratio.median == pytest.approx(1.4)
+    assert guard.ratio_interval(pairs) == ratio
+
+
+def test_guard_reports_what_is_surely_slower():
+    """One slow turn of many is noise."""
+    measured = {"step, s": [(1.0, 1.2)] * 5, "compiling, s": [(1.0, 1.0)] * 6 + [(1.0, 9.0)]}
+    assert guard.slower(measured, 1.05) == ["step, s"]
+    assert guard.slower(measured, 1.25) == []
+    assert "| step, s | 1 | 1.2 | 1.200 (1.200-1.200) | 5 |" in guard.table(measured)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [("no-such-revision", "no revision 'no-such-revision'"), ("HEAD --turns 0", "--turns and --steps at least 1")],
+)
+def test_guard_refuses(flags, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["guard", *flags.split()])
+    with pytest.raises(SystemExit) as done:
+        guard.main()
+    assert done.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_guard_runs(tmp_path):
+    """A revision beside itself, on a batch of two: no quantity is three times as large."""
+    flags = ["--batch-size", "2", "--turns", "1", "--steps", "2", "--threshold", "3"]
+    command = [sys.executable, "-m", "benchmarks.guard", "HEAD", *flags, "--json", str(tmp_path / "result.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["commits"][0] == result["commits"][1]
+    assert len(result["measured"]) == 5
+    assert done.stdout == guard.table(result["measured"]) + "\n"
 
 
 @pytest.mark.slow

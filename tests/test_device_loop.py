@@ -6,8 +6,10 @@ import numpy as np
 from helpers import assert_close, assert_same_bits
 
 from dcgan_jax import TrainConfig
-from dcgan_jax.training.device_loop import StepRunner, mirror_some, run_steps
+from dcgan_jax.training import quick_compile
+from dcgan_jax.training.device_loop import StepRunner, mirror_some, run_steps, steps_program
 from dcgan_jax.training.distributed import data_mesh, replicate
+from dcgan_jax.training.quick_compile import quick_options
 
 
 def test_mirrored_images_are_some(key):
@@ -53,3 +55,28 @@ def test_steps_per_call_change_nothing(small_state, small_images, key):
     # RMSprop multiplies what the two programs round differently.
     assert_close([row for _, row in rows], [row for _, row in single_rows], 1e-3)
     assert state.step == single.step == 11
+
+
+def test_quick_compile_is_the_same_program(small_state, small_images, key):
+    """Only rounded in another order: the first step of RMSprop divides a gradient by its own size."""
+    states = [jax.tree.map(jnp.copy, small_state) for _ in range(2)]
+    (quick, metrics), (state, plain) = (
+        steps_program(i == 0)(states[i], small_images, key, 1, batch_size=4, capacity=1) for i in range(2)
+    )
+    assert_close(metrics, plain, 1e-5)
+    assert quick.step == state.step == 1
+    texts = [steps_program(i).lower(state, small_images, key, 1, batch_size=4, capacity=1).as_text() for i in (0, 1)]
+    assert texts[0] == texts[1]
+
+
+def test_quick_options_are_left_out_where_they_do_nothing(monkeypatch):
+    """For flags that say otherwise, for a JAX without the option, and on other devices."""
+    assert quick_options() == {"xla_backend_optimization_level": 1}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=2")
+    assert quick_options.__wrapped__() == {}
+    monkeypatch.delenv("XLA_FLAGS")
+    with monkeypatch.context() as patch:
+        patch.setattr(quick_compile, "_LEVEL", "xla_no_such_option")
+        assert quick_options.__wrapped__() == {}
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert quick_options.__wrapped__() == {}

@@ -112,12 +112,14 @@ def test_run_of_an_earlier_revision_resumes(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(setup, "_load_images", lambda config, *_: (config, setup.load_images(config)))
         assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", run_dir) == 0
-    added = ("image_size", "channels", "mirror", "conditional", "classes", "data_digest")
+    added = ("image_size", "channels", "mirror", "conditional", "classes", "data_digest", "quick_compile")
     config = {name: value for name, value in config_of(run_dir).items() if name not in added}
     (run_dir / "config.json").write_text(json.dumps(config))
     for steps in (2, 3):
         assert run_cli("train", "--resume", "--steps", steps, "--workdir", run_dir) == 0
-    assert load_run(run_dir).state.step == 3
+    run = load_run(run_dir)
+    assert run.state.step == 3
+    assert run.config.quick_compile is False  # it is compiled, and rounds, as it was
 
 
 def test_conditional_run_draws_by_class(pictures, tmp_path, capsys):

@@ -12,10 +12,11 @@ from helpers import all_files, assert_same_bits
 
 from dcgan_jax import TrainConfig, load_dataset, load_run, train
 from dcgan_jax.errors import UserError
+from dcgan_jax.pinning import seed_key, split_key
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import lock_run_dir
-from dcgan_jax.training.setup import create_state
+from dcgan_jax.training.setup import create_state, initializer
 from dcgan_jax.training.writer import sample_digits
 
 
@@ -37,6 +38,13 @@ def run_dir(created, tmp_path):
     return shutil.copytree(created[0], tmp_path / "run")
 
 
+def test_first_state_is_that_of_init_state(created):
+    """The options that it is compiled with change no bit."""
+    _, state, _ = created
+    key = split_key(seed_key(5), 6)[0]
+    assert_same_bits(state, initializer(TrainConfig(seed=5))(key))
+
+
 def damage(run_dir, step):
     (run_dir / "checkpoints" / str(step) / "SHA256SUMS").unlink()
 
@@ -49,7 +57,7 @@ def test_load_run_reads_the_latest_checkpoint(kind, created):
     with lock_run_dir(run_dir, resume=True):
         run = load_run(kind(run_dir))
     digest = hashlib.sha256(b"((60000, 28, 28, 1), ())" + load_dataset().tobytes()).hexdigest()
-    recorded = {"image_size": "28x28", "channels": 1, "data_digest": digest}
+    recorded = {"image_size": "28x28", "channels": 1, "data_digest": digest, "quick_compile": True}
     assert run.config == TrainConfig(batch_size=2, seed=5, workdir=str(run_dir), **recorded)
     assert_same_bits(run.state, state.replace(step=state.step + 9))
     assert_same_bits(jax.tree.map(jax.random.key_data, run.keys), jax.tree.map(jax.random.key_data, keys))

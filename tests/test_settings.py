@@ -33,7 +33,7 @@ from dcgan_jax.training.array_store import load_tree, save_tree
 from dcgan_jax.training.device_loop import run_steps
 from dcgan_jax.training.environment import differences, environment_info
 from dcgan_jax.training.run import load_run, resume_run
-from dcgan_jax.training.setup import create_state
+from dcgan_jax.training.setup import initializer
 
 
 @contextlib.contextmanager
@@ -126,11 +126,11 @@ def test_setting_changes_no_bit(name, inputs, expected):
 def test_setting_changes_no_seed(name):
     """A run's keys, and the tutorial's first state, whose parameters are not float64 under any setting."""
     config = TrainConfig(seed=3)
-    plain = jax.eval_shape(lambda: create_state(config))
+    plain = jax.eval_shape(lambda: initializer(config)(seed_key(3)))
     keys = host(jax.tree.map(jax.random.key_data, split_key(seed_key(3), 6)))
     with SETTINGS[name]():
         assert (host(jax.tree.map(jax.random.key_data, split_key(seed_key(3), 6))) == keys).all()
-        shapes = jax.eval_shape(lambda: create_state(config))
+        shapes = jax.eval_shape(lambda: initializer(config)(seed_key(3)))
     assert jax.tree.map(lambda leaf: str(leaf.dtype), shapes) == jax.tree.map(lambda leaf: str(leaf.dtype), plain)
 
 

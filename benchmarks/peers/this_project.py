@@ -8,10 +8,10 @@ import numpy as np
 from dcgan_jax import init_state, train_step
 
 
-def prepare(images: np.ndarray) -> tuple[Callable[[], None], str]:
+def prepare(images: np.ndarray, preset: str = "tutorial") -> tuple[Callable[[], None], str]:
     """A function that does one whole step and waits for it, and the device's name."""
     device = jax.devices()[0]
-    state = init_state(jax.random.key(0))
+    state = init_state(jax.random.key(0), preset=preset)
     batch = jax.device_put(images, device)
     key = jax.random.key(1)
 

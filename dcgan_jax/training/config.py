@@ -27,6 +27,7 @@ ADDED = {
     "tensorboard": False,
     "log": "none",
     "log_id": None,
+    "quick_compile": False,
 }
 _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string", tuple: "a list of strings"}
 
@@ -123,6 +124,12 @@ class TrainConfig:
     classes: tuple[str, ...] | None = _field(None, "names of the classes, which a run records", kind=tuple, flag=False)
     data_digest: str | None = _field(None, "SHA-256 of the images, which a run records", flag=False)
     log_id: str | None = _field(None, "the run's identifier for --log, which a run records", flag=False)
+    quick_compile: bool | None = _field(
+        None,
+        "compile steps on a CPU in half the time and to other roundings, which a run records",
+        kind=bool,
+        flag=False,
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

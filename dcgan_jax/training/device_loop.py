@@ -1,8 +1,9 @@
 """Steps on the devices: batches, dispatches of one or many steps, and their losses and accuracies."""
 
 import functools
+import inspect
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,11 @@ from dcgan_jax.step import Metrics, train_step
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import batch_sharding
 from dcgan_jax.training.finite import check_finite_metrics
+from dcgan_jax.training.quick_compile import quick_options
 
+_jit = functools.partial(
+    jax.jit, static_argnames=("batch_size", "capacity", "sharding", "mirror"), donate_argnames="state"
+)
 _STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is handled within a second or so
 
 
@@ -32,7 +37,7 @@ def mirror_some(images: jax.Array, key: jax.Array) -> jax.Array:
     return jnp.where(chosen == 1, images[:, :, ::-1], images)
 
 
-@functools.partial(jax.jit, static_argnames=("batch_size", "capacity", "sharding", "mirror"), donate_argnames="state")
+@_jit
 def run_steps(
     state: GANState,
     dataset: jax.Array,
@@ -86,6 +91,12 @@ def run_steps(
     return jax.lax.fori_loop(jnp.int32(0), jnp.asarray(steps, jnp.int32), body, (state, metrics))
 
 
+@functools.cache
+def steps_program(quick: bool | None) -> Callable[..., tuple[GANState, Metrics]]:
+    """`run_steps`, or the same compiled with `quick_options`, where there are any: to other roundings."""
+    return _jit(inspect.unwrap(run_steps), compiler_options=quick_options()) if quick else run_steps
+
+
 class StepRunner:
     """Dispatches a run's steps to the devices, a bounded number ahead of them, and fetches the metrics.
 
@@ -107,6 +118,7 @@ class StepRunner:
         self.calls = 0
         self._config, self._dataset, self._key, self._sharding = config, dataset, key, batch_sharding(mesh)
         self._step, self._labels = step, labels
+        self._run_steps = steps_program(config.quick_compile)
         self._capacity = min(config.steps_per_call or (1 if on_cpu else _STEPS_PER_CALL), config.steps)
         # At most two dispatches are ahead of the devices, so that a signal is soon handled. Zero where one CPU is
         # several devices: they share its threads, and programs that wait for each other could occupy all of them.
@@ -121,7 +133,7 @@ class StepRunner:
           The new state, and the number of steps before and after.
         """
         before, self._step = self._step, min(self._step + self._capacity, last)
-        state, metrics = run_steps(
+        state, metrics = self._run_steps(
             state,
             self._dataset,
             self._key,

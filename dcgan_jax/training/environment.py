@@ -46,7 +46,7 @@ def environment_info(devices: int) -> dict[str, Any]:
         "devices": devices,
         "processor": _processor(),
         "threads": int(os.environ.get("PJRT_NPROC") or affinity or 1),
-        "XLA_FLAGS": _xla_flags(),
+        "XLA_FLAGS": xla_flags(),
         **{name: os.environ.get(name) for name in _VARIABLES},
         **options,
     }
@@ -58,7 +58,8 @@ def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{name} {_text(saved[name])}, now {_text(now[name])}" for name in changed]
 
 
-def _xla_flags() -> str | None:
+def xla_flags() -> str | None:
+    """The flags of XLA that change a program, wherever they are set, in a fixed order; None if there are none."""
     text = os.environ.get("XLA_FLAGS", "")
     if not text.lstrip().startswith("-"):  # XLA then takes it for the name of a file that holds the flags
         with contextlib.suppress(OSError, ValueError):

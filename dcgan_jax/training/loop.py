@@ -170,7 +170,8 @@ def _measured(advance: Advance, config: TrainConfig, step: int, mesh: Mesh, prof
 
 def _open_writer(run: Run, dataset: jax.Array, thresholds: CollapseThresholds | None) -> RunWriter:
     """The primary's writer of the run's files, with the real images that it shows."""
-    reals = jax.device_get(sample_batch(local_replica(dataset), run.keys["reals"], GRID))
+    sample_reals = jax.jit(sample_batch, static_argnames="batch_size")  # one small program for eight
+    reals = jax.device_get(sample_reals(local_replica(dataset), run.keys["reals"], batch_size=GRID))
     return RunWriter(run.config, run.keys, reals, int(run.state.step), run.collapse, thresholds)
 
 

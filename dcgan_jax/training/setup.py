@@ -1,7 +1,9 @@
 """What a run is built from: its checked config, its first state and keys, and the table of its layers."""
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,16 @@ from dcgan_jax.training.config import ADDED, ConfigError, TrainConfig
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.history import read_evaluations
 from dcgan_jax.training.loggers import validate_loggers
+from dcgan_jax.training.quick_compile import quick_options
 from dcgan_jax.training.run_dir import check_writable, read_config
 
 # These fields decide what a run computes: a resumed run must have them unchanged.
 _IMMUTABLE = (
     *("batch_size", "seed", "dataset", "image_size", "channels", "mirror", "conditional"),
-    *("preset", "dtype", "ema", "fakes"),
+    *("preset", "dtype", "ema", "fakes", "quick_compile"),
 )
-# These a run finds in its images, or draws; where a config does not say them, they are as recorded.
-_RECORDED = ("image_size", "channels", "classes", "data_digest", "log_id")
+# These a run finds in its images and its devices, or draws; where a config does not say them, they are as recorded.
+_RECORDED = ("image_size", "channels", "classes", "data_digest", "log_id", "quick_compile")
 _DIGITS = (28, 28, 1)
 
 
@@ -100,7 +103,8 @@ def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
         return config, data
     height, width, channels = data.images.shape[1:]
     found = {"image_size": f"{height}x{width}", "channels": channels, "data_digest": digest}
-    return dataclasses.replace(config, **found, classes=data.classes or None), data
+    quick = bool(quick_options()) if config.quick_compile is None else config.quick_compile
+    return dataclasses.replace(config, **found, classes=data.classes or None, quick_compile=quick), data
 
 
 def check_unchanged(config: TrainConfig, digest: str, run_dir: object, remedy: str) -> None:
@@ -174,11 +178,18 @@ def create_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
     """
     names = ("init", "run", "grid", "reals", "fakes", "evaluation")
     keys: dict[str, jax.Array] = dict(zip(names, split_key(seed_key(config.seed), len(names)), strict=True))
+    # One program, and not a small one for each array of zeros.
+    init = jax.jit(initializer(config), compiler_options=quick_options())
+    return init(keys.pop("init")), keys
+
+
+def initializer(config: TrainConfig) -> Callable[[jax.Array], GANState]:
+    """The run's `init_state`, a function of a key."""
     chosen = preset(config.preset)
     classes = None if config.classes is None else len(config.classes)
     options = {"dropout_rate": chosen.dropout_rate, "dtype": jnp.dtype(config.dtype), "classes": classes}
-    state = init_state(
-        keys.pop("init"),
+    return functools.partial(
+        init_state,
         preset=chosen,
         generator=Generator(config.image_shape(), **options),
         discriminator=Discriminator(**options),
@@ -186,7 +197,6 @@ def create_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
         fakes=config.fakes,
         classes=classes,
     )
-    return state, keys
 
 
 def model_summary(state: GANState) -> str:
