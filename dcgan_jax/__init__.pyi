@@ -14,6 +14,7 @@ from .losses import Losses, discriminator_loss, generator_loss, r1_penalty
 from .models import Discriminator, Generator
 from .optimizers import muon, rmsprop
 from .presets import Preset, preset
+from .pretrained import load_pretrained
 from .sampling import generate, interpolate, sample
 from .state import GANState, NetworkState, Update, averaged, init_state
 from .step import discriminator_step, generator_step, train_step
@@ -49,6 +50,7 @@ __all__ = [
     "load_data",
     "load_dataset",
     "load_labels",
+    "load_pretrained",
     "load_run",
     "muon",
     "preset",

@@ -438,7 +438,7 @@ def test_damaged_keras_files_are_one_line(trained, keras_weights, tmp_path, caps
         print(f"\n2,000 damaged files of Keras, {refused:,} refused")
 
 
-OPTIONAL = ("flatbuffers", "h5py", "jax2onnx", "keras", "onnx", "safetensors", "safetensors.numpy")
+OPTIONAL = ("flatbuffers", "h5py", "jax2onnx", "keras", "onnx")
 
 
 @pytest.mark.parametrize(
@@ -446,9 +446,7 @@ OPTIONAL = ("flatbuffers", "h5py", "jax2onnx", "keras", "onnx", "safetensors", "
     [
         (["export", "--format", "stablehlo"], "flatbuffers"),
         (["export", "--format", "onnx"], "jax2onnx"),
-        (["export", "--format", "safetensors"], "safetensors"),
         (["export", "--format", "keras"], "h5py"),
-        (["import", "in.safetensors"], "safetensors"),
         (["import", "in.h5"], "h5py"),
         (["import", "in.keras"], "h5py"),
     ],
@@ -456,7 +454,6 @@ OPTIONAL = ("flatbuffers", "h5py", "jax2onnx", "keras", "onnx", "safetensors", "
 def test_missing_packages_are_named(command, missing, finished, tmp_path, capsys, monkeypatch):
     """Where nothing but what the package itself needs is installed."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "in.safetensors").write_bytes(bytes(8) + b"{}")
     (tmp_path / "in.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     (tmp_path / "in.keras").write_bytes(b"PK\x03\x04")
     for name in OPTIONAL:

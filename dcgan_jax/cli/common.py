@@ -17,11 +17,13 @@ from dcgan_jax.cli.parser import print_error
 from dcgan_jax.console import print_line
 from dcgan_jax.errors import UserError, first_line
 from dcgan_jax.paths import local_path
+from dcgan_jax.pretrained import PRETRAINED, with_pretrained
 from dcgan_jax.state import averaged
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import JobFailedError, PrimaryProcessError, check_devices
 from dcgan_jax.training.finite import NotFiniteError
 from dcgan_jax.training.run import Run, load_run
+from dcgan_jax.training.setup import create_state
 from dcgan_jax.training.writer import weights_name
 
 
@@ -121,10 +123,10 @@ def _one_cache_warning() -> Iterator[None]:
         yield
 
 
-def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each field of `TrainConfig`."""
+def add_config_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
+    """Add a flag for each field of `TrainConfig` but those ``without``."""
     for field in dataclasses.fields(TrainConfig):
-        if not field.metadata["flag"]:
+        if not field.metadata["flag"] or field.name in without:
             continue
         text = field.metadata["help"]
         if field.metadata["choices"]:
@@ -165,8 +167,15 @@ def _optional(kind: type, none: str) -> Callable[[str], Any]:
     return parse
 
 
-def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of commands on a run: its checkpoint, its weights, and the compilation cache."""
+def add_run_flags(parser: argparse.ArgumentParser, images: str = "") -> None:
+    """Add RUN and the flags of commands on it: its checkpoint, its weights, and the compilation cache.
+
+    Args:
+      parser: the command's.
+      images: the help text of what else the command takes as RUN.
+    """
+    text = f"a run directory, or the name of pretrained weights: {', '.join(PRETRAINED)}"
+    parser.add_argument("source", metavar="RUN", help=text + images)
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="step of the checkpoint (default: the latest)")
     parser.add_argument(
         "--weights",
@@ -191,11 +200,15 @@ class LoadedRun(NamedTuple):
 
 
 def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
-    """The run to sample from, evaluate or export, by the flags of `add_run_flags`.
+    """The run to sample from, evaluate or export, by the flags of `add_run_flags`; or the pretrained weights.
+
+    A name of pretrained weights comes before a run directory of that name: ``./mnist`` is the latter.
 
     Raises:
       UserError: as `load_run`; or if the average is requested and the run has none.
     """
+    if str(source) in PRETRAINED:
+        return _load_pretrained(str(source), args)
     run_dir = local_path(source, "RUN")
     run = load_run(run_dir, args.checkpoint)
     state, weights = run.state, "last"
@@ -208,6 +221,18 @@ def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
     metadata = {"run": str(run_dir), "step": int(state.step), "weights": weights}
     title = f"{run_dir} at step {metadata['step']:,}, {weights} weights"
     return LoadedRun(run._replace(state=state), metadata, title)
+
+
+def _load_pretrained(name: str, args: argparse.Namespace) -> LoadedRun:
+    """Pretrained weights as a run of the preset that trained them, before its first step."""
+    for flag in ("checkpoint", "weights"):
+        if getattr(args, flag) is not None:
+            raise ConfigError(f"--{flag} is for runs: {name} names pretrained weights, and ./{name} a run directory")
+    config = TrainConfig(preset="recommended", dataset=name)
+    state, keys = create_state(config)
+    state = with_pretrained(state, name).replace(ema=None)
+    metadata = {"run": name, "step": 0, "weights": "pretrained"}
+    return LoadedRun(Run(config, state, keys, {}), metadata, f"the pretrained weights {name}")
 
 
 def check_printable(*names: str) -> None:

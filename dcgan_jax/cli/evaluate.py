@@ -18,6 +18,7 @@ from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, MAX_SAMPLES, choose
 from dcgan_jax.evaluation.results import Evaluation, format_table
 from dcgan_jax.evaluation.scoring import evaluate_images
 from dcgan_jax.paths import local_path
+from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.evaluate_run import evaluate_run, scorer
 
@@ -25,12 +26,7 @@ from dcgan_jax.training.evaluate_run import evaluate_run, scorer
 def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Score a run's images, or those of files, and print a table or JSON; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Score images against real ones, beside the scores of other real ones.")
-    parser.add_argument(
-        "source",
-        metavar="RUN",
-        help="a run directory; or images from any program: a directory of PNGs, an .npy or an .npz",
-    )
-    add_run_flags(parser)
+    add_run_flags(parser, "; or images from any program: a directory of PNGs, an .npy or an .npz")
     parser.add_argument(
         "--samples",
         type=int,
@@ -58,7 +54,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     source = local_path(args.source, "RUN")
     path = None if args.classifier is None else local_path(args.classifier, "--classifier")
     classifier = None if path is None else read_classifier(path)
-    if is_image_source(source):
+    if args.source not in PRETRAINED and is_image_source(source):
         for flag in ("checkpoint", "weights", "samples"):
             if getattr(args, flag) is not None:
                 raise ConfigError(f"--{flag} is for runs: {source} holds images")

@@ -15,6 +15,7 @@ from dcgan_jax.cli.common import (
 from dcgan_jax.console import print_line
 from dcgan_jax.interop import NETWORKS, export_keras, export_onnx, export_safetensors, export_stablehlo
 from dcgan_jax.paths import local_path
+from dcgan_jax.pretrained import FOLDER, PRETRAINED
 from dcgan_jax.training.config import ConfigError
 
 _SUFFIXES = {"stablehlo": ".stablehlo", "safetensors": ".safetensors", "keras": ".weights.h5", "onnx": ".onnx"}
@@ -23,12 +24,11 @@ _SUFFIXES = {"stablehlo": ".stablehlo", "safetensors": ".safetensors", "keras": 
 def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Write a run's networks for other programs; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Write a run's networks in a format of other programs, for inference.")
-    parser.add_argument("source", metavar="RUN", help="a run directory")
+    add_run_flags(parser)
     parser.add_argument("--format", required=True, choices=list(_SUFFIXES))
     parser.add_argument(
         "--network", choices=NETWORKS, default="generator", help="which one (default: generator; safetensors has both)"
     )
-    add_run_flags(parser)
     parser.add_argument("--out", metavar="FILE", help="(default: generator.onnx and so on)")
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _export(args), args.no_compilation_cache)
@@ -40,6 +40,11 @@ def _export(args: argparse.Namespace) -> None:
     out = local_path(out, "--out")
     check_printable(args.source, str(out))
     check_new_file(out, (suffix,), f" for --format {args.format}")
+    if args.source in PRETRAINED and (args.network == "discriminator" or args.format == "safetensors"):
+        raise ConfigError(
+            f"the pretrained weights {args.source} have no discriminator; their generator is a safetensors file "
+            f"already, {FOLDER / args.source}.safetensors"
+        )
     if args.network == "discriminator" and args.format != "safetensors":
         if args.weights == "average":
             raise ConfigError("--weights average is of the generator: the discriminator has no moving average")

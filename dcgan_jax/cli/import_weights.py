@@ -25,7 +25,7 @@ def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
         metavar="FILE",
         help="a .safetensors, or a .h5 or .keras of Keras; what a file holds is recognised, in any order",
     )
-    add_config_flags(parser)
+    add_config_flags(parser, without=("init_from",))
     add_cache_flag(parser)
     given = vars(parser.parse_args(argv))
     weights, no_cache = given.pop("weights"), given.pop("no_compilation_cache")

@@ -42,7 +42,6 @@ def interpolate_main(argv: Sequence[str] | None = None, prog: str | None = None)
         prog=prog,
         description="Draw the way from the image of one seed to that of another, on a great circle.",
     )
-    parser.add_argument("source", metavar="RUN", help="a run directory")
     add_run_flags(parser)
     parser.add_argument("--seeds", required=True, metavar="A,B[,C...]", help="two or more seeds, as for sample")
     parser.add_argument(

@@ -33,7 +33,6 @@ from dcgan_jax.training.config import ConfigError
 def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Draw images into a ``.png``, an ``.npy`` or a directory; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Draw images with the generator of a run. Each has a seed of its own.")
-    parser.add_argument("source", metavar="RUN", help="a run directory")
     add_run_flags(parser)
     parser.add_argument("--samples", type=int, metavar="N", help="number of images (default: 16)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the first image; the next has the next one")

@@ -18,6 +18,7 @@ from dcgan_jax.training.distributed import (
 )
 from dcgan_jax.training.loop import train
 from dcgan_jax.training.profile import check_profile
+from dcgan_jax.training.run import with_weights
 from dcgan_jax.training.run_dir import read_config, resolve_run_dir
 from dcgan_jax.training.setup import create_state, model_summary, validate_run
 
@@ -89,7 +90,8 @@ def _config(given: dict[str, Any], resume: bool, profile: int | None) -> TrainCo
 def _dry_run(config: TrainConfig, resume: bool) -> None:
     run_dir = resolve_run_dir(config.workdir, resume)
     config, data = validate_run(config, run_dir, resume)
-    print_result(model_summary(create_state(config)[0]))
+    state = create_state(config)[0]
+    print_result(model_summary(state if resume else with_weights(state, config.init_from)))
     print_result(dataclasses.replace(config, workdir=str(run_dir)).to_json().rstrip("\n"))
     what = "would resume" if resume else "would train"
     print_line(f"{what} in {run_dir}, on {len(data.images):,} images; nothing was written")

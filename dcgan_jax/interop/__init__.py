@@ -9,7 +9,13 @@ from dcgan_jax.interop.keras import (
 )
 from dcgan_jax.interop.keras_files import export_keras
 from dcgan_jax.interop.programs import export_onnx, export_stablehlo
-from dcgan_jax.interop.weights import export_safetensors, import_weights, read_weights, replace_weights
+from dcgan_jax.interop.weights import (
+    export_safetensors,
+    import_weights,
+    match_weights,
+    read_weights,
+    replace_weights,
+)
 
 __all__ = [
     "NETWORKS",
@@ -23,6 +29,7 @@ __all__ = [
     "generator_from_keras",
     "generator_to_keras",
     "import_weights",
+    "match_weights",
     "read_weights",
     "replace_weights",
 ]

@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from safetensors.numpy import load_file, save
 
 from dcgan_jax.files import replace_file
-from dcgan_jax.interop.common import WeightsError, leaf_name, network_state, network_variables, require
+from dcgan_jax.interop.common import WeightsError, leaf_name, network_state, network_variables
 from dcgan_jax.interop.keras_files import HDF5, ZIP, read_keras
 from dcgan_jax.state import GANState
 
@@ -25,10 +26,8 @@ def export_safetensors(path: Path, state: GANState, metadata: dict[str, Any]) ->
       metadata: goes into the file's metadata, as JSON under ``dcgan-jax``.
 
     Raises:
-      WeightsError: if the package safetensors is not installed.
       OSError: if the file cannot be written.
     """
-    save = require("safetensors.numpy").save
     leaves = jax.tree_util.tree_leaves_with_path(network_variables(state))
     tensors = {leaf_name(at): np.asarray(jax.device_get(leaf), order="C") for at, leaf in leaves}
     content = save(tensors, metadata={"dcgan-jax": json.dumps(metadata)})
@@ -116,23 +115,42 @@ def _check_values(path: Path, variables: dict[str, Any]) -> None:
             raise WeightsError(f"{path}: {name} has variances below 0")
 
 
-def _read_safetensors(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
-    load = require("safetensors.numpy").load_file
-    try:
-        tensors = load(path)
-    except Exception as error:  # whatever its parser raises for a damaged file
-        raise WeightsError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
-    like = network_variables(state)
+def match_weights(tensors: dict[str, Any], state: GANState, source: str) -> dict[str, dict[str, Any]]:
+    """The variables of the networks whose arrays ``tensors`` holds, in the types of the state's.
+
+    Args:
+      tensors: named as `export_safetensors` names them, of the generator, the discriminator or both.
+      state: of the same modules.
+      source: what holds them, for the error.
+
+    Returns:
+      As `read_weights`.
+
+    Raises:
+      WeightsError: if they are not all the arrays of a network, or have other shapes or types.
+    """
+    held = {name.partition("/")[0] for name in tensors}
+    like = {network: variables for network, variables in network_variables(state).items() if network in held}
     expected = {leaf_name(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(like)}
-    if set(tensors) != set(expected):
+    if not tensors or set(tensors) != set(expected):
         missing, other = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
-        raise WeightsError(f"{path} holds other arrays than these networks: missing {missing[:3]}, unknown {other[:3]}")
+        raise WeightsError(
+            f"{source} holds other arrays than these networks: missing {missing[:3]}, unknown {other[:3]}"
+        )
     for name, leaf in expected.items():
         if tensors[name].shape != leaf.shape:
-            raise WeightsError(f"{path}: {name} must have shape {leaf.shape}, got {tensors[name].shape}")
+            raise WeightsError(f"{source}: {name} must have shape {leaf.shape}, got {tensors[name].shape}")
         if not jnp.issubdtype(tensors[name].dtype, jnp.floating):
-            raise WeightsError(f"{path}: {name} must be floating point, got {tensors[name].dtype}")
+            raise WeightsError(f"{source}: {name} must be floating point, got {tensors[name].dtype}")
     with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are refused as that
         return jax.tree_util.tree_map_with_path(
-            lambda at, leaf: jax.device_put(tensors[leaf_name(at)].astype(leaf.dtype)), like
+            lambda at, leaf: jax.device_put(np.asarray(tensors[leaf_name(at)]).astype(leaf.dtype)), like
         )
+
+
+def _read_safetensors(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # whatever its parser raises for a damaged file
+        raise WeightsError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
+    return match_weights(tensors, state, str(path))

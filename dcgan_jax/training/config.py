@@ -21,6 +21,7 @@ ADDED = {
     "image_size": None,
     "channels": None,
     "mirror": False,
+    "init_from": None,
     "conditional": False,
     "classes": None,
     "data_digest": None,
@@ -89,6 +90,9 @@ class TrainConfig:
     data_dir: str | None = _field(None, "directory of downloaded data sets (default: ~/tensorflow_datasets)")
     workdir: str | None = _field(None, "run directory (default: the next number under runs/)")
     preset: str = _field("tutorial", "how to train: as one source of the tutorial has it, or as recommended", PRESETS)
+    init_from: str | None = _field(
+        None, "weights to start from: a run directory, a safetensors or Keras file, or mnist, which is pretrained"
+    )
     dtype: str = _field(
         "float32", "dtype the networks compute in; parameters, statistics and losses stay float32", DTYPES
     )
@@ -170,7 +174,7 @@ class TrainConfig:
             except ValueError as error:
                 raise ConfigError(f"--image-size {error}") from error
             object.__setattr__(self, "image_size", f"{height}x{width}")
-        for name in ("workdir", "data_dir"):
+        for name in ("workdir", "data_dir", "init_from"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _expanded(value, "--" + name.replace("_", "-")))

@@ -11,8 +11,11 @@ import numpy as np
 
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset
+from dcgan_jax.interop import import_weights, match_weights, replace_weights
+from dcgan_jax.interop.common import leaf_name, network_variables
 from dcgan_jax.paths import local_path
 from dcgan_jax.pinning import jax_defaults
+from dcgan_jax.pretrained import PRETRAINED, with_pretrained
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
 from dcgan_jax.training.checkpoint import (
@@ -60,34 +63,57 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
     """
     run_dir = resolve_run_dir(config.workdir, resume)
     config, data = validate_run(config, run_dir, resume)
+    state, keys = create_state(config)
+    if not checkpoint_steps(run_dir / "checkpoints"):
+        state = with_weights(state, config.init_from)
     if config.workdir is None and not resume:
         run_dir = claim_number(run_dir)
     stack.enter_context(lock_run_dir(run_dir, resume))
     for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
         for problem in remove_partial(folder):
             print_line(f"warning: {problem}", error=True)
-    return resume_run(dataclasses.replace(config, workdir=str(run_dir)))._replace(data=data)
+    return _latest(Run(dataclasses.replace(config, workdir=str(run_dir)), state, keys, {}, data))
 
 
-def resume_run(config: TrainConfig) -> Run:
-    """The run in ``config.workdir`` at its latest valid checkpoint, or at its start if it has none.
+def with_weights(state: GANState, source: str | None) -> GANState:
+    """The first state of a run with the weights of ``--init-from``: a run, a file, or the name of pretrained ones.
+
+    Of a run they are the last weights of both networks, which fit each other, and of a file those that it holds. The
+    optimizers, the step and the moving average are new.
+
+    Raises:
+      UserError: if they cannot be read, or are of other networks.
+    """
+    if source is None:
+        return state
+    if source in PRETRAINED:
+        return with_pretrained(state, source)
+    path = local_path(source, "--init-from")
+    if not path.is_dir():
+        return import_weights(path, state)
+    leaves = jax.tree_util.tree_leaves_with_path(network_variables(load_run(path).state))
+    weights = match_weights({leaf_name(at): leaf for at, leaf in leaves}, state, f"the run in {path}")
+    return replace_weights(state, weights)
+
+
+def _latest(run: Run) -> Run:
+    """The run at its latest valid checkpoint, or as it is if it has none.
 
     Newer checkpoints, which are damaged, are quarantined. A warning is printed if the environment differs.
 
     Raises:
       CheckpointError: if the run has checkpoints and none of them is valid.
     """
-    checkpoints = Path(str(config.workdir)) / "checkpoints"
-    state, keys = create_state(config)
+    checkpoints = Path(str(run.config.workdir)) / "checkpoints"
     step = _latest_step(checkpoints)
     if step is None:
-        return Run(config, state, keys, {})
-    saved = restore_checkpoint(checkpoints / str(step), state)
+        return run
+    saved = restore_checkpoint(checkpoints / str(step), run.state)
     quarantine_after(checkpoints, step)
-    changed = differences(saved.environment, environment_info(data_mesh(config.devices).size))
+    changed = differences(saved.environment, environment_info(data_mesh(run.config.devices).size))
     if changed:
         print_line(f"saved with {', '.join(changed)}: the run resumes, but not to the same bits")
-    return Run(config, saved.state, {**keys, "run": saved.key}, saved.collapse)
+    return run._replace(state=saved.state, keys={**run.keys, "run": saved.key}, collapse=saved.collapse)
 
 
 @jax_defaults()

@@ -32,7 +32,7 @@ from dcgan_jax.training.run_dir import check_writable, read_config
 # These fields decide what a run computes: a resumed run must have them unchanged.
 _IMMUTABLE = (
     *("batch_size", "seed", "dataset", "image_size", "channels", "mirror", "conditional"),
-    *("preset", "dtype", "ema", "fakes", "quick_compile"),
+    *("preset", "init_from", "dtype", "ema", "fakes", "quick_compile"),
 )
 # These a run finds in its images and its devices, or draws; where a config does not say them, they are as recorded.
 _RECORDED = ("image_size", "channels", "classes", "data_digest", "log_id", "quick_compile")

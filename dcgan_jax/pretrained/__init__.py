@@ -1,0 +1,45 @@
+"""Trained generators that come with the package."""
+
+from pathlib import Path
+
+from dcgan_jax.files import read_verified
+from dcgan_jax.interop import WeightsError, import_weights
+from dcgan_jax.pinning import jax_defaults, seed_key
+from dcgan_jax.presets import preset
+from dcgan_jax.state import GANState, init_state
+
+PRETRAINED = ("mnist",)
+FOLDER = Path(__file__).parent
+_SHA256 = {"mnist": "b56481d9d1a2f0f89a0ea59f0f131604ff6498e7b0dd06ddb88717208f1cf9ea"}
+
+
+@jax_defaults()
+def load_pretrained(name: str = "mnist") -> GANState:
+    """A state with a trained generator, to sample from: ``sample(load_pretrained(), key, 16)``.
+
+    Its discriminator and optimizers are those of a new state of the preset ``recommended``, without an average.
+    ``dcgan_jax/pretrained/<name>.md`` says how the generator was trained and how it scores; its weights are rounded to
+    float16 there, and float32 in the state.
+
+    Args:
+      name: ``mnist``, the digits.
+
+    Raises:
+      ValueError: for any other name.
+      WeightsError: if the file is missing or damaged.
+    """
+    if name not in PRETRAINED:
+        raise ValueError(f"there is no pretrained generator {name!r}: choose from {', '.join(PRETRAINED)}")
+    recommended = preset("recommended")._replace(ema=None, ema_ramp=None)
+    return with_pretrained(init_state(seed_key(0), preset=recommended), name)
+
+
+def with_pretrained(state: GANState, name: str) -> GANState:
+    """The state with a trained generator in its generator's place; its average restarts there.
+
+    Raises:
+      WeightsError: if the file is missing or damaged, or the state's generator has other arrays.
+    """
+    path = FOLDER / f"{name}.safetensors"
+    read_verified(path, _SHA256[name], WeightsError, "reinstall dcgan-jax")
+    return import_weights(path, state)

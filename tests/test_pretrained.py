@@ -1,0 +1,166 @@
+"""Weights that ship, and runs that start from weights."""
+
+import hashlib
+import json
+
+import jax
+import numpy as np
+import pytest
+import safetensors
+from helpers import abstract_state, all_files, assert_same_bits, one_error_line, run_cli
+
+from dcgan_jax import init_state, load_pretrained, load_run, sample
+from dcgan_jax.evaluation.classifier import classify
+from dcgan_jax.evaluation.metrics import class_shares, confident_share
+from dcgan_jax.interop import WeightsError
+from dcgan_jax.pretrained import FOLDER, PRETRAINED
+from dcgan_jax.training.checkpoint import restore_checkpoint
+
+START = ["--steps", 1, "--batch-size", 2]
+_FILE = FOLDER / "mnist.safetensors"
+
+
+def first_checkpoint(run_dir):
+    return restore_checkpoint(run_dir / "checkpoints" / "0", abstract_state()).state
+
+
+def weights(network):
+    return network.params, network.batch_stats
+
+
+def test_pretrained_generator_draws_digits():
+    """Of real digits 98 % are read with a probability of at least 0.95; half of it would be strokes."""
+    images = sample(load_pretrained(), jax.random.key(3), 256)
+    logits, _ = classify(np.asarray(images))
+    assert confident_share(logits) > 0.85
+    assert min(class_shares(logits)) > 0.03  # a tenth each; of 256, three standard deviations are 0.056
+
+
+def test_pretrained_weights_are_small_and_float16():
+    assert _FILE.stat().st_size < 5_000_000
+    with safetensors.safe_open(_FILE, "numpy") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {np.dtype(np.float16)}  # noqa: SIM118
+        assert {name.split("/")[0] for name in file.keys()} == {"generator"}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_model_card_is_of_the_file(name):
+    card = (FOLDER / f"{name}.md").read_text()
+    content = (FOLDER / f"{name}.safetensors").read_bytes()
+    assert f"`{hashlib.sha256(content).hexdigest()}`" in card
+    assert f"{len(content):,} bytes" in card
+    with safetensors.safe_open(FOLDER / f"{name}.safetensors", "numpy") as file:
+        about = json.loads(file.metadata()["dcgan-jax"])
+    assert f"`{about['command']}`, step {about['step']:,}" in card
+
+
+def test_damaged_weights_are_refused(tmp_path, monkeypatch):
+    content = bytearray(_FILE.read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "mnist.safetensors").write_bytes(content)
+    monkeypatch.setattr("dcgan_jax.pretrained.FOLDER", tmp_path)
+    with pytest.raises(WeightsError, match="is damaged or another file.*reinstall dcgan-jax"):
+        load_pretrained()
+    with pytest.raises(ValueError, match="no pretrained generator 'cats': choose from mnist"):
+        load_pretrained("cats")
+
+
+def test_commands_draw_from_pretrained_weights(tmp_path, capsys, monkeypatch):
+    """By their name, even if a folder is called so."""
+    (tmp_path / "mnist").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run_cli("sample", "mnist", "--samples", 3, "--out", "a.npy") == 0
+    assert "3 images of the pretrained weights mnist" in capsys.readouterr().out
+    assert np.load("a.npy").shape == (3, 28, 28, 1)
+    assert run_cli("evaluate", "mnist", "--samples", 200, "--json") == 0
+    evaluation = json.loads(capsys.readouterr().out)
+    assert (evaluation["run"], evaluation["weights"]) == ("mnist", "pretrained")
+    assert run_cli("export", "mnist", "--format", "stablehlo") == 0
+    program = jax.export.deserialize((tmp_path / "generator.stablehlo").read_bytes())
+    assert program.call(np.zeros((2, 100), np.float32)).shape == (2, 28, 28, 1)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["sample", "mnist", "--checkpoint", "5"], "--checkpoint is for runs: mnist names pretrained weights"),
+        (["evaluate", "mnist", "--weights", "last"], "--weights is for runs: mnist names pretrained weights"),
+        (["export", "mnist", "--format", "safetensors"], "their generator is a safetensors file already"),
+        (["export", "mnist", "--format", "onnx", "--network", "discriminator"], "have no discriminator"),
+        (["sample", "./mnist"], "there is no run in mnist"),
+    ],
+)
+def test_what_pretrained_weights_lack_is_one_line(argv, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(*argv) == 2
+    assert message in one_error_line(capsys)
+    assert not any(tmp_path.iterdir())
+
+
+def test_run_starts_from_pretrained_weights(tmp_path):
+    """The generator is the pretrained one, to the bit; its discriminator is what it is without them."""
+    for name, flags in (("tuned", ["--init-from", "mnist"]), ("new", [])):
+        assert run_cli("train", *START, *flags, "--workdir", tmp_path / name) == 0
+    tuned, new = (first_checkpoint(tmp_path / name) for name in ("tuned", "new"))
+    assert_same_bits(weights(tuned.generator), weights(load_pretrained().generator))
+    assert_same_bits(tuned.discriminator, new.discriminator)
+    assert json.loads((tmp_path / "tuned" / "config.json").read_text())["init_from"] == "mnist"
+
+
+def test_run_starts_from_a_run_or_a_file(finished, tmp_path):
+    """With both networks, another seed, and new optimizers; whatever the preset."""
+    assert run_cli("export", finished[0], "--format", "safetensors", "--out", tmp_path / "gan.safetensors") == 0
+    of = load_run(finished[0]).state
+    for source in (finished[0], tmp_path / "gan.safetensors"):
+        run_dir = tmp_path / f"from-{source.name}"
+        assert run_cli("train", *START, "--init-from", source, "--seed", 9, "--workdir", run_dir) == 0
+        state = first_checkpoint(run_dir)
+        assert_same_bits(weights(state.generator), weights(of.generator))
+        assert_same_bits(weights(state.discriminator), weights(of.discriminator))
+        assert state.step == 0
+        assert_same_bits(state.generator.opt_state, init_state(jax.random.key(0)).generator.opt_state)
+
+
+def test_resumed_run_needs_its_source_no_more(finished, tmp_path):
+    source = tmp_path / "gan.safetensors"
+    flags = ["--batch-size", 2, "--checkpoint-every", 2]
+    assert run_cli("export", finished[0], "--format", "safetensors", "--out", source) == 0
+    for name, steps in (("whole", 4), ("parts", 2)):
+        run_dir = tmp_path / name
+        assert run_cli("train", *flags, "--steps", steps, "--init-from", source, "--workdir", run_dir) == 0
+    source.unlink()
+    assert run_cli("train", "--resume", "--steps", 4, "--workdir", tmp_path / "parts") == 0
+    assert_same_bits(load_run(tmp_path / "parts").state, load_run(tmp_path / "whole").state)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--init-from", "absent.safetensors"], "cannot read absent.safetensors (No such file or directory)"),
+        (["--init-from", "empty"], "there is no run in empty"),
+        (["--init-from", "text.txt"], "is neither safetensors nor"),
+        (["--init-from", "gs://bucket/weights"], "--init-from must be a local path, not a URL"),
+        (["--init-from", "mnist", "--image-size", "32"], "must have shape"),
+        (["--init-from", "mnist", "--conditional"], "holds other arrays than these networks"),
+    ],
+)
+def test_weights_that_do_not_fit_are_one_line(flags, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("no weights")
+    before = all_files(tmp_path)
+    for command in (["train"], ["train", "--dry-run"]):
+        assert run_cli(*command, *START, *flags) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert all_files(tmp_path) == before
+    assert not (tmp_path / "runs").exists()
+
+
+def test_resumed_run_keeps_where_it_started(tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    assert run_cli("train", *START, "--workdir", run_dir) == 0
+    capsys.readouterr()
+    assert run_cli("train", "--resume", "--steps", 2, "--init-from", "mnist", "--workdir", run_dir) == 2
+    assert "has init_from None, not mnist: omit that flag, or start a new run" in one_error_line(capsys)
