@@ -18,8 +18,9 @@ from dcgan_jax.evaluation.scoring import Evaluation, Scores
 from dcgan_jax.images import image_grid
 from dcgan_jax.training import writer
 from dcgan_jax.training.checkpoint import checkpoint_steps
+from dcgan_jax.training.history import read_evaluations
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.run_dir import read_evaluations, truncate_metrics
+from dcgan_jax.training.run_dir import truncate_metrics
 from dcgan_jax.training.setup import create_state
 
 PROGRAM = {"batch_size": 2, "ema": 0.9}  # one compiled program for all runs here

@@ -29,7 +29,8 @@ from dcgan_jax.data.idx import parse_idx
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.training.checkpoint import CheckpointError, latest_valid_step, restore_checkpoint, save_checkpoint
 from dcgan_jax.training.config import ConfigError
-from dcgan_jax.training.run_dir import best_evaluation, read_evaluations, truncate_metrics
+from dcgan_jax.training.history import best_evaluation, read_evaluations
+from dcgan_jax.training.run_dir import truncate_metrics
 
 SEED = 20261124
 pytestmark = pytest.mark.slow
@@ -159,7 +160,10 @@ def test_config_files(fuzz, finished, workplace, capsys):
 ROW = st.dictionaries(st.sampled_from(["step", "evaluation", "samples", "scores", "fid", "x"]), JSON, max_size=4)
 NUMBERS = st.integers(-(10**400), 10**400) | st.floats() | st.integers(0, 9) | st.none() | st.text(max_size=3)
 EVALUATION = st.builds(
-    lambda step, samples, fid: {"step": step, "evaluation": {"samples": samples, "scores": {"fid": fid}}},
+    lambda step, samples, fid: {
+        "step": step,
+        "evaluation": {"samples": samples, "scores": {"fid": fid}, "floor": {"fid": 1.0}},
+    },
     *(NUMBERS, st.just(5) | NUMBERS, NUMBERS),
 )
 

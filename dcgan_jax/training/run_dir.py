@@ -8,10 +8,9 @@ models.txt     both networks' layers        lock           the process that uses
 import contextlib
 import errno
 import json
-import math
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import portalocker
 from dcgan_jax.errors import UserError
 from dcgan_jax.files import PARTIAL, errors_name, flush, replace_file
 from dcgan_jax.training.config import ConfigError, TrainConfig
+from dcgan_jax.training.history import read_lines
 
 _RUNS = Path("runs")
 _UNSTARTED = {"lock", "config.json" + PARTIAL, "checkpoints"}  # all that is left of a run without a config
@@ -194,37 +194,11 @@ class MetricsFile:
 def truncate_metrics(path: Path, step: int) -> None:
     """Remove the rows of metrics after a step, whose steps are repeated, and a row that is only partly written."""
     kept = []
-    for line in _lines(path):
+    for line in read_lines(path):
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # part of a row, or edited by hand
             if json.loads(line)["step"] <= step:
                 kept.append(line.decode("utf-8-sig") + "\n")
     replace_text(path, "".join(kept))
-
-
-def read_evaluations(run_dir: Path, samples: int) -> list[tuple[float, int]]:
-    """FID and step of each evaluation of ``samples`` images among a run's rows, in their order."""
-    found = []
-    for line in _lines(run_dir / "metrics.jsonl"):
-        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):  # edited by hand
-            row = json.loads(line)
-            if row["evaluation"]["samples"] == samples:
-                fid = float(row["evaluation"]["scores"]["fid"])
-                if math.isfinite(fid):
-                    found.append((fid, int(row["step"])))
-    return found
-
-
-def best_evaluation(evaluations: list[tuple[float, int]], steps: Iterable[int]) -> int | None:
-    """The step among ``steps`` whose evaluation has the lowest FID, or None."""
-    return min((each for each in evaluations if each[1] in steps), default=(0.0, None))[1]
-
-
-def _lines(path: Path) -> list[bytes]:
-    """The lines of a file, of any content; none if it is not there."""
-    try:
-        return path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
 
 
 def replace_text(path: Path, text: str) -> None:

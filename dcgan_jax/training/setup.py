@@ -22,7 +22,8 @@ from dcgan_jax.state import GANState, init_state
 from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
 from dcgan_jax.training.config import ADDED, ConfigError, TrainConfig
 from dcgan_jax.training.distributed import data_mesh
-from dcgan_jax.training.run_dir import check_writable, read_config, read_evaluations
+from dcgan_jax.training.history import read_evaluations
+from dcgan_jax.training.run_dir import check_writable, read_config
 
 # These fields decide what a run computes: a resumed run must have them unchanged.
 _IMMUTABLE = (

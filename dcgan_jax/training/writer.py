@@ -22,15 +22,9 @@ from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import data_mesh, local_replica
+from dcgan_jax.training.history import best_evaluation, read_evaluations
 from dcgan_jax.training.progress import Reporter, format_duration
-from dcgan_jax.training.run_dir import (
-    MetricsFile,
-    best_evaluation,
-    read_evaluations,
-    replace_text,
-    truncate_metrics,
-    write_config,
-)
+from dcgan_jax.training.run_dir import MetricsFile, replace_text, truncate_metrics, write_config
 from dcgan_jax.training.schedule import is_logged
 from dcgan_jax.training.setup import is_of_digits, model_summary
 

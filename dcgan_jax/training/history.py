@@ -1,0 +1,75 @@
+"""What a run has measured so far: the rows of its ``metrics.jsonl``."""
+
+import contextlib
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class History(NamedTuple):
+    """The rows of a run's ``metrics.jsonl``, in their order.
+
+    Attributes:
+      metrics: a row for each logged step: ``step``, an integer, and floats by their names, such as ``d_loss``.
+      evaluations: a row for each evaluation: ``step``, ``weights``, and ``evaluation``: as `Evaluation.to_json` writes
+        it, or None if the images could not be scored.
+    """
+
+    metrics: list[dict[str, Any]]
+    evaluations: list[dict[str, Any]]
+
+
+def read_history(run_dir: Path) -> History:
+    """The rows of a run, which may be running; none if it has not written any.
+
+    What is no row is left out: the last line while it is written, and lines that were edited by hand.
+
+    Raises:
+      OSError: if the file cannot be read.
+    """
+    history = History([], [])
+    for line in read_lines(run_dir / "metrics.jsonl"):
+        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            row = json.loads(line)
+            if type(row["step"]) is not int or row["step"] < 0:
+                continue
+            if "evaluation" not in row:
+                values = {name: _number(value) for name, value in row.items() if name != "step"}
+                history.metrics.append({"step": row["step"], **values})
+            elif row["evaluation"] is None or _is_evaluation(row["evaluation"]):
+                history.evaluations.append(row)
+    return history
+
+
+def read_evaluations(run_dir: Path, samples: int) -> list[tuple[float, int]]:
+    """FID and step of each evaluation of ``samples`` images among a run's rows, in their order."""
+    rows = [row for row in read_history(run_dir).evaluations if row["evaluation"] is not None]
+    scored = [(row["evaluation"], row["step"]) for row in rows]
+    return [(float(each["scores"]["fid"]), step) for each, step in scored if each["samples"] == samples]
+
+
+def best_evaluation(evaluations: list[tuple[float, int]], steps: Iterable[int]) -> int | None:
+    """The step among ``steps`` whose evaluation has the lowest FID, or None."""
+    return min((each for each in evaluations if each[1] in steps), default=(0.0, None))[1]
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """The lines of a file, of any content; none if it is not there."""
+    try:
+        return path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _is_evaluation(value: dict[str, Any]) -> bool:
+    fids = [_number(value[part]["fid"]) for part in ("scores", "floor")]
+    return type(value["samples"]) is int and all(map(math.isfinite, fids))
+
+
+def _number(value: Any) -> float:
+    """Raises: TypeError unless JSON has a number here, as strings and booleans are none."""
+    if type(value) not in (int, float):
+        raise TypeError(f"not a number: {value!r}")
+    return float(value)
