@@ -219,10 +219,20 @@ def check_printable(*names: str) -> None:
 
 def check_new_file(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
     """Raises: ConfigError unless ``--out`` has one of the suffixes, is new, and its directory can be written."""
-    if not path.name.endswith(suffixes):
-        raise ConfigError(f"--out must end in {' or '.join(suffixes)}{note}, got {path}")
+    check_suffix(path, suffixes, note)
     if os.path.lexists(path):
         raise ConfigError(f"{path} already exists: choose another --out")
+    check_folder(path)
+
+
+def check_suffix(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
+    """Raises: ConfigError unless ``--out`` has one of the suffixes."""
+    if not path.name.endswith(suffixes):
+        raise ConfigError(f"--out must end in {' or '.join(suffixes)}{note}, got {path}")
+
+
+def check_folder(path: Path) -> None:
+    """Raises: ConfigError unless the directory of ``--out`` can be written."""
     folder = path.parent
     if not folder.is_dir():
         problem = "is not a directory" if os.path.lexists(folder) else "does not exist"

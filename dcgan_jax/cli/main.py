@@ -16,6 +16,7 @@ _COMMANDS = {
     "train": "train a run, or resume one",
     "sample": "draw images with a run's generator",
     "evaluate": "score a run's images, or those of files, beside real ones",
+    "report": "write a page on runs for a browser: curves, samples, scores",
     "export": "write networks as StableHLO, ONNX, safetensors or Keras weights",
     "import": "start a run with weights from safetensors or Keras",
 }
@@ -69,6 +70,8 @@ def _import_command(name: str) -> Callable[..., int]:
             from dcgan_jax.cli.sample import sample_main as run
         case "evaluate":
             from dcgan_jax.cli.evaluate import evaluate_main as run
+        case "report":
+            from dcgan_jax.cli.report import report_main as run
         case "export":
             from dcgan_jax.cli.export import export_main as run
         case _:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +51,13 @@ class Outcome(NamedTuple):
 
 
 @jax_defaults()
-def train(config: TrainConfig, *, resume: bool = False, thresholds: CollapseThresholds | None = None) -> Outcome:
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    thresholds: CollapseThresholds | None = None,
+    on_steps: Callable[[Path, int, int], None] | None = None,
+) -> Outcome:
     """Train, or resume a run, and leave everything in its run directory.
 
     Args:
@@ -58,6 +65,8 @@ def train(config: TrainConfig, *, resume: bool = False, thresholds: CollapseThre
       resume: resume the run in ``config.workdir`` from its latest valid checkpoint, or from its start if it was killed
         before its first.
       thresholds: when a run counts as collapsed; the defaults if None.
+      on_steps: called on the primary process when what is due after a dispatch has been written, with the run directory
+        and the numbers of steps before and after the dispatch. It must not raise.
 
     Raises:
       ConfigError, RunDirError, DatasetError: each with one line for the user, before anything is written.
@@ -68,7 +77,7 @@ def train(config: TrainConfig, *, resume: bool = False, thresholds: CollapseThre
     with contextlib.ExitStack() as stack:
         run = run_on_primary(lambda: open_run(config, resume, stack))
         try:
-            return _train(_broadcast_run(run), thresholds)
+            return _train(_broadcast_run(run), thresholds, on_steps)
         except (NotFiniteError, PrimaryProcessError):  # raised on all processes
             raise
         except BaseException as error:
@@ -89,7 +98,9 @@ def _broadcast_run(run: Run | None) -> Run:
     return Run(config, state, keys, run.collapse if run else {})
 
 
-def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
+def _train(
+    run: Run, thresholds: CollapseThresholds | None, on_steps: Callable[[Path, int, int], None] | None
+) -> Outcome:
     """Train in a run directory that this job has locked, from a saved state or a new one."""
     config, mesh = run.config, data_mesh(run.config.devices)
     state, dataset, labels, key = _place(run, mesh)
@@ -128,6 +139,8 @@ def _train(run: Run, thresholds: CollapseThresholds | None) -> Outcome:
                     writer.save_checkpoint(state, due.evaluate)
             if writer:
                 writer.reporter.update(step)
+                if on_steps:
+                    on_steps(Path(str(config.workdir)), before, step)
             # Good enough. The primary evaluates, and all processes stop.
             reached = config.stop_at_fid is not None and due.evaluate and broadcast_json(writer and writer.reached)
             if stopping or reached:
