@@ -33,7 +33,7 @@ _MISSING = "-"
 
 def tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
     """Objects of ``title``, ``about``, ``columns``, ``rows`` of texts and ``open``; what no run has is left out."""
-    names = [source.name for source in sources]
+    names = [source.name for source in sources] if len(sources) > 1 else ["Value"]
     result = [
         _evaluations(sources),
         _table("Collapse detector", "As of the newest checkpoint.", names, [_collapse(source) for source in sources]),
@@ -102,7 +102,7 @@ def _evaluations(sources: Sequence[Source]) -> dict[str, Any]:
             f"{prefix}{evaluation['samples']:,} images at step {step:,}, {row.get('weights', 'last')} weights"
             + (f", {features}." if features else ".")
         )
-        columns += [f"{prefix}images", f"{prefix}real images"]
+        columns += [f"{prefix}images", f"{prefix}real images"] if prefix else ["Images", "Real images"]
         values += [evaluation["scores"], evaluation["floor"]]
     labels = {name: _SCORES.get(name, name) for scores in values for name in scores}
     order = [name for name in _SCORES if name in labels] + [name for name in labels if name not in _SCORES]

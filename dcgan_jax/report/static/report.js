@@ -38,10 +38,12 @@ function samples() {
     };
     return { node: element("figure", {}, image, caption), show };
   });
-  const reals = runs.find((run) => run.reals);
-  const real = reals
-    ? element("figure", {}, png(reals.reals, "Real images"), element("figcaption", {}, "Real images"))
-    : null;
+  // Runs on the same data have the same real images.
+  const reals = new Map(runs.filter((run) => run.reals).map((run) => [run.reals, run.name]));
+  const real = [...reals].map(([content, name]) => {
+    const text = reals.size > 1 ? `Real images of ${name}` : "Real images";
+    return element("figure", {}, png(content, text), element("figcaption", {}, text));
+  });
   const slider = element("input", { type: "range", id: "step", min: 0, max: steps.length - 1, step: 1 });
   const output = element("output", { htmlFor: "step" });
   const show = () => {
@@ -78,7 +80,7 @@ function samples() {
   return section(
     "Samples",
     element("div", { className: "control" }, button, element("label", { htmlFor: "step" }, "Step"), output, slider),
-    element("div", { className: "pictures" }, ...figures.map((figure) => figure.node), real),
+    element("div", { className: "pictures" }, ...figures.map((figure) => figure.node), ...real),
     leftOut ? element("p", { className: "note" }, `${integer(leftOut)} more grids are in the run directory.`) : null,
   );
 }
@@ -112,7 +114,7 @@ function chartFigure(chart, settings) {
   const values = chart.lines.map(() => element("span", { className: "value" }));
   const at = element("span", { className: "at" });
   const legend = chart.lines.map((line, i) =>
-    element("li", {}, swatch(lineColour(line)), element("span", {}, line.label), values[i]),
+    element("li", {}, swatch(lineColour(line)), element("span", {}, line.label), " ", values[i]),
   );
   const plot = element("div", {
     className: "plot",
