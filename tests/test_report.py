@@ -17,6 +17,7 @@ from PIL import Image
 
 from dcgan_jax import TrainConfig, load_run
 from dcgan_jax.cli.common import add_config_flags
+from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.report import charts, page, read_source, tables
 
 HOSTILE = '<img src=x onerror="document.title=1">'
@@ -86,6 +87,24 @@ def test_several_runs_share_charts(tmp_path):
     assert all([line["label"] for line in chart["lines"]] == [str(one), str(two)] for chart in data["charts"])
 
 
+def test_timing_is_that_of_all_sessions(tmp_path):
+    """A row that is being written, and what a row lacks, are left out."""
+    run_dir = write_run(tmp_path / "run")
+    rows = [
+        {"seconds": 60.0, "peak_memory_bytes": 2**31, "steps_per_second": 9},
+        {"seconds": 15.0, "peak_memory_bytes": 2**30},
+    ]
+    last = {"steps_per_second": 1.25, "compile_seconds": None, "peak_memory_bytes": "much"}
+    (run_dir / "timing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, last]) + '{"seconds": 7')
+    (table,) = (table for table in report(run_dir)["tables"] if table["title"] == "Timing")
+    assert table["rows"] == [
+        ["Sessions", "3"],
+        ["Time in all", "1 min 15 s"],
+        ["Steps a second, last session", "1.25"],
+        ["Memory, at most", "2.00 GiB"],
+    ]
+
+
 @pytest.mark.parametrize("changes", [{"samples": 500}, {"features": "other"}])
 def test_fids_that_cannot_be_compared_are_in_charts_apart(changes, tmp_path):
     one = write_run(tmp_path / "a", evaluations=[evaluation_row(500, 8.0)])
@@ -97,12 +116,22 @@ def test_fids_that_cannot_be_compared_are_in_charts_apart(changes, tmp_path):
     assert all("comparable within a chart only" in chart["about"] for chart in fids)
 
 
+def test_evaluations_without_a_name_of_features_are_in_the_packages_own(tmp_path):
+    """So that runs of earlier revisions are compared with those of later ones."""
+    one = write_run(tmp_path / "a", evaluations=[evaluation_row(500, 8.0)])
+    two = write_run(tmp_path / "b", evaluations=[evaluation_row(500, 8.0, features=SHA256)])
+    data = report(one, two, "--out", tmp_path / "both.html")
+    (fid,) = (chart for chart in data["charts"] if chart["title"] == "FID")
+    assert len(fid["lines"]) == 2
+
+
 def test_texts_of_a_run_stay_texts(tmp_path):
-    """A name, a data set, classes or a timing that look like markup end no element, and come back as they were."""
+    """A name, a data set, classes or a version that look like markup end no element, and come back as they were."""
     run_dir = tmp_path / HOSTILE.replace("/", "")
     config = TrainConfig(dataset="</script><b>", conditional=True, classes=(HOSTILE, "]]>"))
     write_run(run_dir, config, evaluations=[evaluation_row(500, 8.0, features="<!--<script>")])
-    (run_dir / "timing.json").write_text(json.dumps({HOSTILE: {"\ud800": "</title>"}}))
+    description = run_dir / "checkpoints" / "500" / "run.json"
+    description.write_text(json.dumps({"step": 500, "written_by": {HOSTILE: "</title>\ud800"}}))
     data = report(run_dir)
     text = (run_dir / "report.html").read_text()
     assert text.count("</script>") == 2
@@ -111,7 +140,7 @@ def test_texts_of_a_run_stay_texts(tmp_path):
     assert data["runs"][0]["name"] == str(run_dir)
     rows = {row[0]: row[1] for table in data["tables"] for row in table["rows"]}
     assert rows["classes"] == f"{HOSTILE}, ]]>"
-    assert rows[f"{HOSTILE}.\ud800"] == "</title>"
+    assert rows[HOSTILE] == "</title>\ud800"
 
 
 def test_long_runs_fit(tmp_path):

@@ -20,7 +20,7 @@ from dcgan_jax.pinning import jax_defaults
 
 FEATURES = 128
 WEIGHTS = Path(__file__).parent / "weights.npz"
-_SHA256 = "e979495a3cf325f732b221e3539aeb7e922b811438f2576c1e6954f3389c412c"
+SHA256 = "e979495a3cf325f732b221e3539aeb7e922b811438f2576c1e6954f3389c412c"  # of the weights; it names their features
 _BATCH = 500  # images that are classified at a time: a few hundred megabytes
 _FEW = 16  # a grid of samples, classified without padding to a batch
 
@@ -58,7 +58,7 @@ def load_classifier(path: Path = WEIGHTS) -> dict[str, Any]:
     Raises:
       ClassifierError: if the file is missing or damaged.
     """
-    return parse_weights(read_verified(path, _SHA256, ClassifierError, "reinstall dcgan-jax"))
+    return parse_weights(read_verified(path, SHA256, ClassifierError, "reinstall dcgan-jax"))
 
 
 def parse_weights(content: bytes) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.report.source import Source
 from dcgan_jax.training.history import History
 
@@ -33,7 +34,7 @@ class Scoring(NamedTuple):
     """What two evaluations must share, or their figures cannot be compared.
 
     Attributes:
-      features: the name of the network whose features are compared; empty in runs that have only one.
+      features: the SHA-256 of the classifier in whose features images are compared.
       samples: the number of images: a FID falls with it.
     """
 
@@ -41,7 +42,8 @@ class Scoring(NamedTuple):
     samples: int
 
     def __str__(self) -> str:
-        return ", ".join(filter(None, (self.features, f"{self.samples:,} images")))
+        of = "" if self.features == SHA256 else f" in the features {self.features[:12]}"
+        return f"{self.samples:,} images{of}"
 
 
 def charts(sources: Sequence[Source], points: int) -> list[dict[str, Any]]:
@@ -141,37 +143,41 @@ def _window(rows: int) -> int:
     return 1 if rows < _MIN_ROWS else max(rows // _MEAN_ROWS, 3) | 1
 
 
+def scoring(evaluation: dict[str, Any]) -> Scoring:
+    """That of an evaluation. One that names no features is older than the name, and in the package's own."""
+    return Scoring(str(evaluation.get("features", SHA256)), evaluation["samples"])
+
+
 def scored(history: History) -> dict[Scoring, list[dict[str, Any]]]:
     """The evaluations that could be scored, by what makes them comparable."""
     groups: dict[Scoring, list[dict[str, Any]]] = {}
     for row in history.evaluations:
         evaluation = row["evaluation"]
         if evaluation is not None:
-            key = Scoring(str(evaluation.get("features") or ""), evaluation["samples"])
-            groups.setdefault(key, []).append(row)
+            groups.setdefault(scoring(evaluation), []).append(row)
     return groups
 
 
 def _fid_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
     groups = [scored(source.history) for source in sources]
-    scorings = sorted({scoring for group in groups for scoring in group})
+    scorings = sorted({each for group in groups for each in group})
     apart = (
         f"FIDs are comparable within a chart only: the evaluations differ in their features or in the number of images "
         f"({'; '.join(map(str, scorings))})."
     )
     result = []
-    for scoring in scorings:
+    for each in scorings:
         for name, title in _FIDS:
             lines = [
-                _fid_line(source, run, group[scoring], name)
+                _fid_line(source, run, group[each], name)
                 for run, (source, group) in enumerate(zip(sources, groups, strict=True))
-                if scoring in group
+                if each in group
             ]
             lines = [{**line, "label": title} if len(sources) == 1 else line for line in lines if line["x"]]
             if lines:
-                about = f"Of {scoring}; lower is better. Dashed: as many real images."
+                about = f"Of {each}; lower is better. Dashed: as many real images."
                 if len(scorings) > 1:
-                    title, about = f"{title}: {scoring}", f"{about} {apart}"
+                    title, about = f"{title}: {each}", f"{about} {apart}"
                 result.append({"title": title, "about": about, "lines": lines})
     return result
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.config import TrainConfig
-from dcgan_jax.training.history import History, read_history
+from dcgan_jax.training.history import History, read_history, read_lines
 from dcgan_jax.training.run_dir import read_config
 
 
@@ -21,7 +21,7 @@ class Source(NamedTuple):
       grids: the PNGs of its samples, by step.
       reals: the PNG of real images; it may be missing.
       checkpoint: the ``run.json`` of the newest checkpoint, without a check of its digest; empty if there is none.
-      timing: the content of ``timing.json``, or None.
+      sessions: the rows of ``timing.jsonl``: how long each session of the run took.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Source(NamedTuple):
     grids: list[tuple[int, Path]]
     reals: Path
     checkpoint: dict[str, Any]
-    timing: Any
+    sessions: list[dict[str, Any]]
 
     @property
     def step(self) -> int:
@@ -56,7 +56,7 @@ def read_source(run_dir: Path) -> Source:
         grids=grids,
         reals=run_dir / "reals.png",
         checkpoint=_newest_description(run_dir / "checkpoints"),
-        timing=_read_json(run_dir / "timing.json"),
+        sessions=_read_rows(run_dir / "timing.jsonl"),
     )
 
 
@@ -66,6 +66,15 @@ def _newest_description(checkpoints: Path) -> dict[str, Any]:
         if isinstance(description, dict):
             return description
     return {}
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file that are JSON objects; none if it is not there."""
+    rows = []
+    for line in read_lines(path):
+        with contextlib.suppress(ValueError, RecursionError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _read_json(path: Path) -> Any:

@@ -5,9 +5,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from dcgan_jax.report.charts import finite, scored
+from dcgan_jax.report.charts import finite, scored, scoring
 from dcgan_jax.report.source import Source
 from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.progress import format_duration
 
 _SCORES = {
     "fid": "FID (lower is better)",
@@ -21,6 +22,7 @@ _SCORES = {
     "missing_digits": "Digits that are missing",
     "nearest": "Distance to the nearest training image",
     "digits": "Share of each digit",
+    "as_asked": "Share drawn as asked",
 }
 _COLLAPSE = {
     "healthy_until": "Last step before a first sign of collapse",
@@ -37,13 +39,13 @@ def tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
     result = [
         _evaluations(sources),
         _table("Collapse detector", "As of the newest checkpoint.", names, [_collapse(source) for source in sources]),
-        _table("Timing", "", names, [_flat(source.timing) for source in sources]),
-        _table("Config", "", names, [_config(source.config) for source in sources]),
+        _table("Timing", "", names, [_timing(source.sessions) for source in sources]),
+        _table("Config", "", names, [_texts(dataclasses.asdict(source.config)) for source in sources]),
         _table(
             "Environment",
             "Of the process that wrote the newest checkpoint.",
             names,
-            [_flat(source.checkpoint.get("written_by")) for source in sources],
+            [_texts(source.checkpoint.get("written_by")) for source in sources],
         ),
     ]
     return [{**table, "open": i < 3} for i, table in enumerate(result) if table["rows"]]
@@ -64,19 +66,24 @@ def commands(source: Source) -> list[dict[str, str]]:
     ]
 
 
+def describe_data(config: TrainConfig) -> str:
+    """The images that a run is trained on, in a few words."""
+    height, width, channels = config.image_shape()
+    colours = {1: "grey", 3: "colour"}[channels]
+    return f"{config.dataset}, {height}x{width} {colours}" + (", by class" if config.conditional else "")
+
+
 def facts(source: Source) -> list[tuple[str, str]]:
     """The few figures at the top of a report."""
     config = source.config
-    height, width, channels = config.image_shape()
-    colours = {1: "grey", 3: "colour"}[channels]
     result = [
         ("Step", f"{source.step:,} of {config.steps:,}"),
-        ("Data", f"{config.dataset}, {height}x{width} {colours}" + (", by class" if config.conditional else "")),
+        ("Data", describe_data(config)),
         ("Preset", f"{config.preset}, {config.batch_size} images a step"),
     ]
-    for scoring, rows in scored(source.history).items():
+    for group, rows in scored(source.history).items():
         fid, step = min((row["evaluation"]["scores"]["fid"], row["step"]) for row in rows)
-        result.append(("Best FID", f"{fid:.4g} at step {step:,}, of {scoring}"))
+        result.append(("Best FID", f"{fid:.4g} at step {step:,}, of {group}"))
     if source.checkpoint.get("watchdog"):
         result.append(("Collapse", "detected" if source.checkpoint["watchdog"].get("collapsed") else "none seen"))
     return result
@@ -97,14 +104,10 @@ def _evaluations(sources: Sequence[Source]) -> dict[str, Any]:
             if not done:
                 continue
             step, evaluation = done[-1]["step"], done[-1]["evaluation"]
-        features = evaluation.get("features")
-        about.append(
-            f"{prefix}{evaluation['samples']:,} images at step {step:,}, {row.get('weights', 'last')} weights"
-            + (f", {features}." if features else ".")
-        )
+        about.append(f"{prefix}{scoring(evaluation)} at step {step:,}, {row.get('weights', 'last')} weights.")
         columns += [f"{prefix}images", f"{prefix}real images"] if prefix else ["Images", "Real images"]
         values += [evaluation["scores"], evaluation["floor"]]
-    labels = {name: _SCORES.get(name, name) for scores in values for name in scores}
+    labels = {name: _SCORES.get(name, name.replace("_", " ")) for scores in values for name in scores}
     order = [name for name in _SCORES if name in labels] + [name for name in labels if name not in _SCORES]
     rows = [[labels[name], *(_score(scores.get(name)) for scores in values)] for name in order]
     return {"title": "Last evaluation", "about": " ".join(about), "columns": ["Score", *columns], "rows": rows}
@@ -113,6 +116,8 @@ def _evaluations(sources: Sequence[Source]) -> dict[str, Any]:
 def _score(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(_score, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_score(each)}" for name, each in value.items())
     number = finite(value)
     return str(value) if number is None else f"{number:.4g}"
 
@@ -131,19 +136,31 @@ def _collapse(source: Source) -> dict[str, str]:
     return rows
 
 
-def _config(config: TrainConfig) -> dict[str, str]:
-    return {name: _text(value) for name, value in dataclasses.asdict(config).items()}
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, str]:
-    """A JSON object as rows: nested names are joined by dots."""
-    if not isinstance(value, dict):
-        return {} if value is None else {prefix or "value": _text(value)}
-    rows: dict[str, str] = {}
-    for name, each in value.items():
-        path = f"{prefix}.{name}" if prefix else str(name)
-        rows |= _flat(each, path) if isinstance(each, dict) else {path: _text(each)}
+def _timing(sessions: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """All sessions together, and the last one."""
+    if not sessions:
+        return {}
+    last, total = sessions[-1], sum(finite(session.get("seconds")) or 0 for session in sessions)
+    rows = {"Sessions": f"{len(sessions):,}", "Time in all": format_duration(total)}
+    for name, label in (
+        ("steps_per_second", "Steps a second, last session"),
+        ("compile_seconds", "Seconds to compile"),
+    ):
+        if (value := finite(last.get(name))) is not None:
+            rows[label] = f"{value:.3g}"
+    for name, label in (
+        ("peak_memory_bytes", "Memory, at most"),
+        ("device_peak_memory_bytes", "Device memory, at most"),
+    ):
+        sizes = [size for session in sessions if (size := finite(session.get(name))) is not None]
+        if sizes:
+            rows[label] = f"{max(sizes) / 2**30:.2f} GiB"
     return rows
+
+
+def _texts(values: Any) -> dict[str, str]:
+    """A JSON object as rows; none if it is no object."""
+    return {name: _text(value) for name, value in values.items()} if isinstance(values, dict) else {}
 
 
 def _text(value: Any) -> str:
