@@ -19,6 +19,7 @@ from dcgan_jax import TrainConfig, load_run
 from dcgan_jax.cli.common import add_config_flags
 from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.report import charts, page, read_source, tables
+from dcgan_jax.report.render import ReportError
 
 HOSTILE = '<img src=x onerror="document.title=1">'
 FAILED = {"step": 400, "weights": "last", "evaluation": None}
@@ -177,7 +178,7 @@ def test_grids_are_left_out_evenly(sizes, max_bytes, chosen):
 
 def test_page_over_the_limit_is_refused(tmp_path):
     source = read_source(write_run(tmp_path / "run"))
-    with pytest.raises(page.ReportError, match=r"^a report of 3 runs would be over 70,000 bytes: name fewer runs$"):
+    with pytest.raises(ReportError, match=r"^a report of 3 runs would be over 70,000 bytes: name fewer runs$"):
         page.report_page([source] * 3, 70_000)
 
 

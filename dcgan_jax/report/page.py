@@ -1,31 +1,19 @@
-"""A report as one HTML file: its data, its pictures and its program, checked and written whole."""
+"""The page on runs: their curves, samples, scores and settings, within a number of bytes."""
 
 import base64
-import hashlib
-import html
-import json
-import os
-import string
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from dcgan_jax.errors import UserError
-from dcgan_jax.files import replace_file
 from dcgan_jax.report.charts import about_mean, charts
+from dcgan_jax.report.render import ReportError, check_page, render, replace_page
 from dcgan_jax.report.source import Source
 from dcgan_jax.report.tables import commands, facts, tables
 
 MAX_BYTES = 5_000_000
-_MARK = '<meta name="generator" content="dcgan-jax report">'  # in the template; files with it may be replaced
 _POINTS = 2_000  # of a curve: two a pixel on a wide screen
 _MIN_POINTS = 100  # with fewer a curve does not show what it is
 _MAX_GRIDS = 60  # of a run: as many as a slider has positions that a finger can tell apart
-
-
-class ReportError(UserError):
-    """A report cannot be written."""
 
 
 def write_report(sources: Sequence[Source], out: Path) -> None:
@@ -36,8 +24,7 @@ def write_report(sources: Sequence[Source], out: Path) -> None:
       OSError: if a file cannot be read or written.
     """
     check_page(out)
-    page = report_page(sources)
-    replace_file(out, lambda partial: partial.write_bytes(page))
+    replace_page(out, report_page(sources))
 
 
 def report_page(sources: Sequence[Source], max_bytes: int = MAX_BYTES) -> bytes:
@@ -92,42 +79,3 @@ def choose_grids(sizes: Sequence[int], max_bytes: int, most: int = _MAX_GRIDS) -
 
 def _base64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
-
-
-def render(title: str, program: str, data: Any) -> bytes:
-    """A page that asks for nothing: the template with a title, a program of ``static/``, its style and its data.
-
-    The data is JSON in which no ``<`` is left, so that no text of a run can end its element. The policy allows the
-    page's own script and style by their digests, pictures in the page, and nothing else.
-    """
-    style = _static("uPlot.min.css") + _static("page.css")
-    script = "\n".join([_static("uPlot.iife.min.js"), _static("elements.js"), _static(f"{program}.js")])
-    policy = f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; img-src data:"
-    text = string.Template(_static("page.html")).substitute(
-        title=html.escape(title),
-        policy=f"{policy}; base-uri 'none'; form-action 'none'",
-        style=style,
-        script=script,
-        data=json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-    )
-    return text.encode()
-
-
-def _static(name: str) -> str:
-    return (resources.files("dcgan_jax.report") / "static" / name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def check_page(path: Path) -> None:
-    """Raises: ReportError if ``path`` exists and is not a page of ours, which may be replaced."""
-    if not os.path.lexists(path):
-        return
-    try:
-        ours = path.is_file() and _MARK.encode() in path.read_bytes()[:1_000]
-    except OSError:
-        ours = False
-    if not ours:
-        raise ReportError(f"{path} exists and is not a report: choose another --out")
