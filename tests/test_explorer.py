@@ -132,7 +132,7 @@ def test_sliders_move_the_picture_and_back(explore):
     )
     assert (shown(page) != first).any()
     assert page.locator("output").first.inner_text() == "2.00"
-    page.get_by_role("button", name="Back to the middle").click()
+    page.get_by_role("button", name="Reset directions").click()
     settled(page)
     assert (shown(page) == first).all()
     assert slider.input_value() == "0"

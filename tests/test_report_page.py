@@ -12,14 +12,16 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """Reports of one run, of two, of one whose texts look like markup, and of an empty one."""
+    """Reports of one run, two, one whose texts look like markup, one at its first step, and one without any."""
     folder = tmp_path_factory.mktemp("reports")
     evaluations = [evaluation_row(step, 1000 / step) for step in (250, 500)]
     one = write_run(folder / "one", evaluations=evaluations)
     colour = TrainConfig(conditional=True, classes=(HOSTILE, "</script>"), dataset=HOSTILE, image_size="64", channels=3)
     hostile = write_run(folder / HOSTILE, colour)
     empty = write_run(folder / "empty", rows=0, grids=(), checkpoint=False)
-    for name, runs in {"one": [one], "two": [one, hostile], "hostile": [hostile], "empty": [empty]}.items():
+    first = write_run(folder / "first", rows=1, evaluations=evaluations[:1], grids=(0,))
+    groups = {"one": [one], "two": [one, hostile], "hostile": [hostile], "first": [first], "empty": [empty]}
+    for name, runs in groups.items():
         write_report([read_source(run) for run in runs], folder / f"{name}.html")
     return folder
 
@@ -91,6 +93,13 @@ def test_logarithmic_axis_changes_the_curves(reports, open_page):
         page.wait_for_function("old => document.querySelector('canvas').toDataURL() !== old", arg=shown[-1])
         shown.append(canvas.evaluate(picture))
     assert len(set(shown)) == 3
+
+
+def test_first_row_is_drawn(reports, open_page):
+    page = open_page(reports / "first.html")
+    assert page.locator("canvas").count() == 4
+    page.get_by_label("Logarithmic").click()
+    assert page.locator("figure.chart").nth(2).locator(".legend").inner_text().split() == ["FID", "4"]
 
 
 def test_each_chart_has_a_table(reports, open_page):

@@ -15,7 +15,7 @@ class Source(NamedTuple):
     """What a run has written so far.
 
     Attributes:
-      name: the run directory, as it was given.
+      name: the run directory as it was given, or its whole path where that is no name.
       config: the run's.
       history: the rows of its metrics and evaluations.
       grids: the PNGs of its samples, by step.
@@ -50,7 +50,7 @@ def read_source(run_dir: Path) -> Source:
     config = read_config(run_dir)
     grids = sorted((int(p.stem), p) for p in (run_dir / "samples").glob("*.png") if p.stem.isdecimal())
     return Source(
-        name=str(run_dir),
+        name=str(run_dir if run_dir.name else run_dir.absolute()),
         config=config,
         history=read_history(run_dir),
         grids=grids,

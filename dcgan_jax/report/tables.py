@@ -84,8 +84,7 @@ def facts(source: Source) -> list[tuple[str, str]]:
     for group, rows in scored(source.history).items():
         fid, step = min((row["evaluation"]["scores"]["fid"], row["step"]) for row in rows)
         result.append(("Best FID", f"{fid:.4g} at step {step:,}, of {group}"))
-    if source.checkpoint.get("watchdog"):
-        result.append(("Collapse", "detected" if source.checkpoint["watchdog"].get("collapsed") else "none seen"))
+    result += list(_collapse(source).items())[:1]
     return result
 
 

@@ -22,6 +22,12 @@ function section(title, ...children) {
   return element("section", { "aria-labelledby": id }, name, ...children);
 }
 
+// Names with their values, side by side.
+function facts(pairs) {
+  const items = pairs.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
+  return element("dl", { className: "facts" }, ...items);
+}
+
 function number(value) {
   return value === null ? "-" : value.toLocaleString("en", { maximumSignificantDigits: 4 });
 }

@@ -134,8 +134,8 @@ function directions() {
       element("output", { htmlFor: slider.id }, "0.00"),
     ),
   );
-  const middle = element("button", { type: "button", onclick: () => show(shown.noise) }, "Back to the middle");
-  return element("div", { className: "directions" }, ...rows, middle);
+  const reset = element("button", { type: "button", onclick: () => show(shown.noise) }, "Reset directions");
+  return element("div", { className: "directions" }, ...rows, reset);
 }
 
 function share(value) {
@@ -200,7 +200,7 @@ function classes(redraw) {
 }
 
 // The picture of the address, if it has one: when the page is opened, and when another link to a picture is followed.
-function open() {
+function openAddress() {
   const found = fromHash(location.hash);
   if (location.hash && !found) problem.textContent = "The address holds no picture of this generator: here is a random one.";
   if (found) {
@@ -219,14 +219,13 @@ const drawSmall = () => {
   walking.redraw();
   choosing.renew();
 };
-const facts = data.facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
 document.getElementById("page").replaceChildren(
   element(
     "header",
     {},
     element("p", { className: "kind" }, "dcgan-jax explorer"),
     heading(1, data.title),
-    element("dl", { className: "facts" }, ...facts),
+    facts(data.facts),
   ),
   problem,
   element(
@@ -238,6 +237,6 @@ document.getElementById("page").replaceChildren(
   walking.node,
   choosing.node,
 );
-open();
+openAddress();
 drawSmall();
-addEventListener("hashchange", open);
+addEventListener("hashchange", openAddress);

@@ -1,5 +1,6 @@
 const COLOURS = 6; // --line-0 to --line-5 in page.css
 const TABLE_ROWS = 25; // of a curve's table: what a person may read
+const FONT = getComputedStyle(document.body).fontFamily;
 const data = JSON.parse(document.getElementById("data").textContent);
 
 function lineColour(line) {
@@ -11,13 +12,13 @@ function swatch(name) {
 }
 
 function header() {
+  const several = data.runs.length > 1;
   const runs = data.runs.map((run, i) => {
-    const facts = run.facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)));
-    const name = data.runs.length > 1 ? heading(2, "") : heading(1, "");
-    name.append(...(data.runs.length > 1 ? [swatch(`line-${i % COLOURS}`)] : []), run.name);
-    return element("div", { className: "run" }, name, element("dl", { className: "facts" }, ...facts));
+    const name = heading(several ? 2 : 1, run.name);
+    if (several) name.prepend(swatch(`line-${i % COLOURS}`));
+    return element("div", { className: "run" }, name, facts(run.facts));
   });
-  const title = data.runs.length > 1 ? heading(1, `${data.runs.length} runs`) : null;
+  const title = several ? heading(1, `${data.runs.length} runs`) : null;
   return element("header", {}, element("p", { className: "kind" }, "dcgan-jax report"), title, ...runs);
 }
 
@@ -109,8 +110,58 @@ function valueText(line, i) {
   return logged === undefined ? value : `${value} (${logged})`;
 }
 
+// The columns and the style of a chart's lines, as uPlot takes them. A logarithmic axis has no place for 0.
+function plotData(chart, steps, log, raw) {
+  const kept = (ys) => ys.map((y) => (log && y <= 0 ? null : y));
+  const tables = [];
+  const series = [{}];
+  const add = (xs, ys, style) => {
+    tables.push([xs, kept(ys)]);
+    series.push({ width: 2, spanGaps: true, points: { show: false }, ...style });
+  };
+  for (const line of chart.lines) {
+    const stroke = colour(lineColour(line));
+    const points = { show: line.x.length <= 60, size: 5, fill: stroke };
+    if (!line.mean) add(line.x, line.y, { stroke, points });
+    else {
+      if (raw) add(line.x, line.y, { stroke, width: 1, alpha: 0.3, points });
+      add(line.x, line.mean, { stroke });
+    }
+    if (line.floor !== null) {
+      const ends = [...new Set([steps[0], steps[steps.length - 1]])];
+      add(ends, ends.map(() => line.floor), { stroke, width: 1.5, dash: [6, 5] });
+    }
+  }
+  return { columns: uPlot.join(tables), series };
+}
+
+function plotOptions(width, log, series, onCursor) {
+  const axis = {
+    stroke: colour("muted"),
+    font: `12px ${FONT}`,
+    grid: { stroke: colour("rule"), width: 1 },
+    ticks: { show: false },
+  };
+  return {
+    width,
+    height: width < 480 ? 220 : 280,
+    padding: [12, 12, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, points: { size: 7 }, drag: { x: true, y: false } },
+    scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
+    axes: [
+      { ...axis, size: 32, space: 70, values: (_, splits) => splits.map((v) => (Number.isInteger(v) ? integer(v) : "")) },
+      { ...axis, size: 56, values: (_, splits) => splits.map((v) => (v === null ? "" : number(v))) },
+    ],
+    series,
+    hooks: { setCursor: [(plot) => onCursor(plot.cursor.left < 0 ? null : plot.cursor.idx)] },
+  };
+}
+
+// A chart with the values at a cursor, which follows the pointer or, as that of a slider, the keys.
 function chartFigure(chart, settings) {
   const steps = [...new Set(chart.lines.flatMap((line) => line.x))].sort((a, b) => a - b);
+  const end = steps.length - 1;
   const values = chart.lines.map(() => element("span", { className: "value" }));
   const at = element("span", { className: "at" });
   const legend = chart.lines.map((line, i) =>
@@ -122,14 +173,16 @@ function chartFigure(chart, settings) {
     tabIndex: 0,
     "aria-label": `${chart.title} by step`,
     "aria-valuemin": steps[0],
-    "aria-valuemax": steps[steps.length - 1],
+    "aria-valuemax": steps[end],
   });
-  let cursor = steps.length - 1;
+  let cursor = end;
   // Without a cursor the last value of each line is shown, whichever steps the others have.
-  const say = (step, last = false) => {
-    at.textContent = last ? "Last" : `Step ${integer(step)}`;
+  const say = (index) => {
+    cursor = index ?? end;
+    const step = steps[cursor];
+    at.textContent = index === null ? "Last" : `Step ${integer(step)}`;
     const texts = chart.lines.map((line, i) => {
-      const [value, logged] = valueTexts(line, last ? line.x.length - 1 : nearest(line, step));
+      const [value, logged] = valueTexts(line, index === null ? line.x.length - 1 : nearest(line, step));
       values[i].replaceChildren(element("b", {}, value), logged === undefined ? "" : ` ${logged}`);
       return `${line.label} ${value}${logged === undefined ? "" : `, logged ${logged}`}`;
     });
@@ -139,68 +192,21 @@ function chartFigure(chart, settings) {
   let drawing = null;
   const draw = () => {
     drawing?.destroy();
-    drawing = null;
-    const positive = chart.lines.some((line) => line.y.some((y) => y > 0));
-    const log = settings.log && positive;
-    const kept = (ys) => ys.map((y) => (log && y <= 0 ? null : y));
-    const tables = [];
-    const series = [{}];
-    for (const line of chart.lines) {
-      const stroke = colour(lineColour(line));
-      const few = line.x.length <= 60;
-      const points = { show: few, size: 5, fill: stroke };
-      const columns = [line.x];
-      if (line.mean === null || settings.raw) {
-        columns.push(kept(line.y));
-        series.push({ stroke, width: line.mean ? 1 : 2, alpha: line.mean ? 0.3 : 1, spanGaps: true, points });
-      }
-      if (line.mean) {
-        columns.push(kept(line.mean));
-        series.push({ stroke, width: 2, spanGaps: true, points: { show: false } });
-      }
-      tables.push(columns);
-      if (line.floor !== null) {
-        const ends = [steps[0], steps[steps.length - 1]];
-        tables.push([ends[0] === ends[1] ? [ends[0]] : ends, kept(ends[0] === ends[1] ? [line.floor] : [line.floor, line.floor])]);
-        series.push({ stroke, width: 1.5, dash: [6, 5], spanGaps: true, points: { show: false } });
-      }
-    }
-    const axis = { stroke: colour("muted"), font: `12px ${FONT}`, grid: { stroke: colour("rule"), width: 1 }, ticks: { show: false } };
-    const options = {
-      width: plot.clientWidth,
-      height: plot.clientWidth < 480 ? 220 : 280,
-      padding: [12, 12, 0, 0],
-      legend: { show: false },
-      cursor: { y: false, points: { size: 7 }, drag: { x: true, y: false } },
-      scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
-      axes: [
-        { ...axis, size: 32, space: 70, values: (_, splits) => splits.map(integerOrNothing) },
-        { ...axis, size: 56, values: (_, splits) => splits.map((v) => (v === null ? "" : number(v))) },
-      ],
-      series,
-      hooks: {
-        setCursor: [
-          (u) => {
-            if (u.cursor.left < 0 || u.cursor.idx === null) return say(steps[steps.length - 1], true);
-            cursor = u.cursor.idx;
-            say(u.data[0][cursor]);
-          },
-        ],
-      },
-    };
-    drawing = new uPlot(options, uPlot.join(tables), plot);
+    const log = settings.log && chart.lines.some((line) => line.y.some((y) => y > 0));
+    const { columns, series } = plotData(chart, steps, log, settings.raw);
+    drawing = new uPlot(plotOptions(plot.clientWidth, log, series, say), columns, plot);
   };
   plot.onkeydown = (event) => {
-    const pages = Math.max(Math.round(steps.length / 10), 1);
-    const moves = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -pages, PageUp: pages };
-    const ends = { Home: 0, End: steps.length - 1 };
+    const page = Math.max(Math.round(steps.length / 10), 1);
+    const moves = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -page, PageUp: page };
+    const ends = { Home: 0, End: end };
     if (!(event.key in moves) && !(event.key in ends)) return;
     event.preventDefault();
-    cursor = ends[event.key] ?? Math.min(Math.max(cursor + moves[event.key], 0), steps.length - 1);
-    drawing.setCursor({ left: drawing.valToPos(steps[cursor], "x"), top: 10 });
-    say(steps[cursor]);
+    const next = ends[event.key] ?? Math.min(Math.max(cursor + moves[event.key], 0), end);
+    drawing.setCursor({ left: drawing.valToPos(steps[next], "x"), top: 10 });
+    say(next);
   };
-  say(steps[cursor], true);
+  say(null);
   const node = element(
     "figure",
     { className: "chart" },
@@ -215,12 +221,6 @@ function chartFigure(chart, settings) {
     details("Values as a table", false, chartTable(chart, steps)),
   );
   return { node, plot, draw };
-}
-
-const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
-
-function integerOrNothing(value) {
-  return Number.isInteger(value) ? integer(value) : "";
 }
 
 function chartTable(chart, steps) {
@@ -274,7 +274,8 @@ function commands() {
       element("dt", {}, label),
       element("dd", {}, element("code", {}, command)),
     ]);
-    return element("div", { className: "run" }, data.runs.length > 1 ? heading(3, run.name) : null, element("dl", { className: "commands" }, ...rows));
+    const name = data.runs.length > 1 ? heading(3, run.name) : null;
+    return element("div", { className: "run" }, name, element("dl", { className: "commands" }, ...rows));
   });
   return section("Commands", ...groups);
 }
