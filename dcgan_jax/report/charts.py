@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dcgan_jax.evaluation.classifier import SHA256
-from dcgan_jax.report.source import Source
+from dcgan_jax.report.source import Source, short_names
 from dcgan_jax.training.history import History
 
 _NAMES = {
@@ -70,14 +70,17 @@ def _metric_charts(sources: Sequence[Source], points: int) -> list[dict[str, Any
     else:
         known = [name for name in _NAMES if name in names]
         groups = [(_title(name), [name]) for name in [*known, *(name for name in names if name not in known)]]
-    result = []
+    labels, result = short_names(sources), []
     for title, group in groups:
-        lines = [line for run, source in enumerate(sources) for line in _metric_lines(source, run, group, points)]
-        if len(sources) == 1:
-            lines = [
-                {**line, "label": _title(name), "colour": colour}
-                for colour, (name, line) in enumerate(zip(group, lines, strict=True))
-            ]
+        lines = []
+        for run, source in enumerate(sources):
+            for i, line in enumerate(_metric_lines(source, group, points)):
+                own = (
+                    {"label": _title(group[i]), "colour": i}
+                    if len(sources) == 1
+                    else {"label": labels[run], "colour": run}
+                )
+                lines.append({**own, **line})
         if lines:
             result.append({"title": title, "about": _ABOUT.get(title, ""), "lines": lines})
     return result
@@ -97,7 +100,7 @@ def _title(name: str) -> str:
     return _NAMES.get(name, name.replace("_", " ").capitalize())
 
 
-def _metric_lines(source: Source, run: int, names: Sequence[str], points: int) -> list[dict[str, Any]]:
+def _metric_lines(source: Source, names: Sequence[str], points: int) -> list[dict[str, Any]]:
     by_step = {row["step"]: row for row in source.history.metrics if any(name in row for name in names)}
     rows = [by_step[step] for step in sorted(by_step)]
     if not rows:
@@ -109,8 +112,7 @@ def _metric_lines(source: Source, run: int, names: Sequence[str], points: int) -
     lines = []
     for each in values:
         mean = None if window == 1 else [finite(value) for value in running_mean(each, window)[chosen]]
-        line = {"label": source.name, "colour": run, "x": steps, "y": [finite(value) for value in each[chosen]]}
-        lines.append({**line, "mean": mean, "floor": None})
+        lines.append({"x": steps, "y": [finite(value) for value in each[chosen]], "mean": mean, "floor": None})
     return lines
 
 
@@ -165,15 +167,15 @@ def _fid_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
         f"FIDs are comparable within a chart only: the evaluations differ in their features or in the number of images "
         f"({'; '.join(map(str, scorings))})."
     )
-    result = []
+    labels, result = short_names(sources), []
     for each in scorings:
         for name, title in _FIDS:
             lines = [
-                _fid_line(source, run, group[each], name)
-                for run, (source, group) in enumerate(zip(sources, groups, strict=True))
+                {"label": labels[run] if len(sources) > 1 else title, "colour": run, **_fid_line(group[each], name)}
+                for run, group in enumerate(groups)
                 if each in group
             ]
-            lines = [{**line, "label": title} if len(sources) == 1 else line for line in lines if line["x"]]
+            lines = [line for line in lines if line["x"]]
             if lines:
                 about = f"Of {each}; lower is better. Dashed: as many real images."
                 if len(scorings) > 1:
@@ -182,12 +184,10 @@ def _fid_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
     return result
 
 
-def _fid_line(source: Source, run: int, rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+def _fid_line(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     by_step = {row["step"]: finite(row["evaluation"]["scores"].get(name)) for row in rows}
     points = [(step, by_step[step]) for step in sorted(by_step) if by_step[step] is not None]
     return {
-        "label": source.name,
-        "colour": run,
         "x": [step for step, _ in points],
         "y": [value for _, value in points],
         "mean": None,

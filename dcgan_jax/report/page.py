@@ -7,7 +7,7 @@ from typing import Any
 
 from dcgan_jax.report.charts import about_mean, charts
 from dcgan_jax.report.render import ReportError, check_page, render, replace_page
-from dcgan_jax.report.source import Source
+from dcgan_jax.report.source import Source, short_names
 from dcgan_jax.report.tables import commands, facts, tables
 
 MAX_BYTES = 5_000_000
@@ -34,7 +34,10 @@ def report_page(sources: Sequence[Source], max_bytes: int = MAX_BYTES) -> bytes:
       ReportError: if the curves alone are more than ``max_bytes``.
       OSError: if a picture cannot be read.
     """
-    about = [{"name": s.name, "facts": facts(s), "commands": commands(s)} for s in sources]
+    about = [
+        {"name": source.name, "label": label, "facts": facts(source), "commands": commands(source)}
+        for label, source in zip(short_names(sources), sources, strict=True)
+    ]
     for points in (_POINTS, _POINTS // 4, _MIN_POINTS):
         data = {
             "runs": about,

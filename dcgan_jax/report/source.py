@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,12 @@ class Source(NamedTuple):
         rows = (self.history.metrics[-1:], self.history.evaluations[-1:])
         steps = [row["step"] for last in rows for row in last] + [step for step, _ in self.grids[-1:]]
         return max([*steps, _integer(self.checkpoint.get("step"))])
+
+
+def short_names(sources: Sequence[Source]) -> list[str]:
+    """A name for each run beside its curves: that of its directory, or the whole path if two have the same."""
+    names = [Path(source.name).name for source in sources]
+    return names if len(set(names)) == len(names) else [source.name for source in sources]
 
 
 def read_source(run_dir: Path) -> Source:

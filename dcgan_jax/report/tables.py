@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dcgan_jax.report.charts import finite, scored, scoring
-from dcgan_jax.report.source import Source
+from dcgan_jax.report.source import Source, short_names
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.progress import format_duration
 
@@ -35,7 +35,7 @@ _MISSING = "-"
 
 def tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
     """Objects of ``title``, ``about``, ``columns``, ``rows`` of texts and ``open``; what no run has is left out."""
-    names = [source.name for source in sources] if len(sources) > 1 else ["Value"]
+    names = short_names(sources) if len(sources) > 1 else ["Value"]
     result = [
         _evaluations(sources),
         _table("Collapse detector", "As of the newest checkpoint.", names, [_collapse(source) for source in sources]),
@@ -91,12 +91,12 @@ def facts(source: Source) -> list[tuple[str, str]]:
 def _evaluations(sources: Sequence[Source]) -> dict[str, Any]:
     """The last evaluation of each run beside its floor."""
     columns, about, values = [], [], []
-    for source in sources:
+    for name, source in zip(short_names(sources), sources, strict=True):
         if not source.history.evaluations:
             continue
         row = source.history.evaluations[-1]
         step, evaluation = row["step"], row["evaluation"]
-        prefix = f"{source.name}: " if len(sources) > 1 else ""
+        prefix = f"{name}: " if len(sources) > 1 else ""
         if evaluation is None:
             about.append(f"{prefix}the evaluation at step {step:,} failed: the images could not be scored.")
             done = [each for each in source.history.evaluations if each["evaluation"] is not None]

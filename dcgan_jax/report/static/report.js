@@ -24,7 +24,7 @@ function header() {
 
 // The grids of all runs behind one slider: each run shows its newest grid up to the step.
 function samples() {
-  const runs = data.pictures.map((pictures, i) => ({ ...pictures, name: data.runs[i].name }));
+  const runs = data.pictures.map((pictures, i) => ({ ...pictures, name: data.runs[i].label }));
   const steps = [...new Set(runs.flatMap((run) => run.grids.map(([step]) => step)))].sort((a, b) => a - b);
   if (!steps.length) return null;
   const several = runs.length > 1;
