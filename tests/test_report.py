@@ -73,7 +73,7 @@ def test_runs_in_any_state_have_a_report(tmp_path):
     data = {name: report(run_dir) for name, run_dir in (runs | {"old": tmp_path / "old"}).items()}
     assert data["half"]["charts"][0]["lines"][0]["x"][-1] == 500
     assert data["empty"]["charts"] == []
-    assert data["failed"]["tables"][0]["title"] == "Collapse detector"
+    assert data["failed"]["tables"][0]["about"] == "the evaluation at step 400 failed: the images could not be scored."
     assert "could not be scored. 10,000 images at step 200" in data["failed later"]["tables"][0]["about"]
     assert dict(data["classes"]["runs"][0]["facts"])["Data"] == "cats, 64x64 colour, by class"
     assert len(data["classes"]["pictures"][0]["grids"]) == 3

@@ -75,12 +75,8 @@ def _metric_charts(sources: Sequence[Source], points: int) -> list[dict[str, Any
         lines = []
         for run, source in enumerate(sources):
             for i, line in enumerate(_metric_lines(source, group, points)):
-                own = (
-                    {"label": _title(group[i]), "colour": i}
-                    if len(sources) == 1
-                    else {"label": labels[run], "colour": run}
-                )
-                lines.append({**own, **line})
+                label, colour = (_title(group[i]), i) if len(sources) == 1 else (labels[run], run)
+                lines.append({"label": label, "colour": colour, **line})
         if lines:
             result.append({"title": title, "about": _ABOUT.get(title, ""), "lines": lines})
     return result

@@ -262,9 +262,10 @@ function curves() {
 }
 
 function tables() {
-  const nodes = data.tables.map(({ title, about, columns, rows, open }) =>
-    details(title, open, about ? element("p", { className: "note" }, about) : null, table(title, columns, rows)),
-  );
+  const nodes = data.tables.map(({ title, about, columns, rows, open }) => {
+    const note = about ? element("p", { className: "note" }, about) : null;
+    return details(title, open, note, rows.length ? table(title, columns, rows) : null);
+  });
   return section("Details", element("div", { className: "tables" }, ...nodes));
 }
 
