@@ -245,7 +245,7 @@ def test_large_generators_are_refused_in_one_line(tmp_path):
     assert all_files(tmp_path) == {}
 
 
-def test_other_generators_and_numbers_are_refused(tmp_path, state):
+def test_other_generators_noises_and_numbers_are_refused(tmp_path, state):
     with pytest.raises(
         ReportError, match=r"^an explorer needs the generator dcgan_jax\.Generator, got SmallGenerator$"
     ):
@@ -253,6 +253,8 @@ def test_other_generators_and_numbers_are_refused(tmp_path, state):
     params = jax.tree.map(lambda leaf: leaf * np.nan, state.generator.params)
     with pytest.raises(ReportError, match="NaN or infinite, in its layer 1$"):
         write_explorer(state.replace(generator=state.generator.replace(params=params)), tmp_path / "a.html", "NaN")
+    with pytest.raises(ReportError, match="this state has a noise of its own$"):
+        write_explorer(state.replace(noise=jax.random.normal), tmp_path / "a.html", "normal")
     assert all_files(tmp_path) == {}
 
 

@@ -8,7 +8,7 @@ from dcgan_jax.pinning import seed_key
 from dcgan_jax.report.render import ReportError, check_page, render, replace_page
 from dcgan_jax.report.weights import generator_weights, principal_directions
 from dcgan_jax.sampling import image_shape
-from dcgan_jax.state import GANState
+from dcgan_jax.state import GANState, uniform_noise
 
 MAX_BYTES = 8_000_000
 _PROGRAM_BYTES = 100_000  # of a page without its weights, at most
@@ -45,8 +45,11 @@ def explorer_page(
     """The page of a generator. Args: as `write_explorer`.
 
     Raises:
-      ReportError: as `generator_weights`, or if the page would have more than ``max_bytes``.
+      ReportError: as `generator_weights`, if the state's noise is not the tutorial's, which the page draws, or if the
+        page would have more than ``max_bytes``.
     """
+    if state.noise is not uniform_noise:
+        raise ReportError("an explorer draws noise that is uniform on [-1, 1), and this state has a noise of its own")
     weights = generator_weights(state)
     size = len(weights.content) * 4 // 3 + _PROGRAM_BYTES
     if size > max_bytes:
