@@ -2,7 +2,7 @@
 
 from .checks import check_images, check_state
 from .data import load_data, load_dataset, load_labels
-from .evaluation import EvaluationError, evaluate, evaluate_images
+from .evaluation import EvaluationError, compare_images, evaluate, evaluate_images
 from .images import save_grid
 from .interop import (
     discriminator_from_keras,
@@ -14,7 +14,7 @@ from .losses import Losses, discriminator_loss, generator_loss, r1_penalty
 from .models import Discriminator, Generator
 from .optimizers import muon, rmsprop
 from .presets import Preset, preset
-from .sampling import generate, sample
+from .sampling import generate, interpolate, sample
 from .state import GANState, NetworkState, Update, averaged, init_state
 from .step import discriminator_step, generator_step, train_step
 from .training import TrainConfig, load_run, train
@@ -32,6 +32,7 @@ __all__ = [
     "averaged",
     "check_images",
     "check_state",
+    "compare_images",
     "discriminator_from_keras",
     "discriminator_to_keras",
     "discriminator_loss",
@@ -44,6 +45,7 @@ __all__ = [
     "generator_loss",
     "generator_step",
     "init_state",
+    "interpolate",
     "load_data",
     "load_dataset",
     "load_labels",

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,33 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         with contextlib.suppress(OSError):  # the reason to report is the first one
             partial.unlink(missing_ok=True)
+        raise
+
+
+def create_dir(path: Path, write: Callable[[Path], object]) -> None:
+    """Create a directory, or fill an empty one, so that it is never there with part of its files.
+
+    Args:
+      path: the directory, which is new or empty.
+      write: writes all files into the directory it is given, ``<name>.partial`` beside ``path``. They are then flushed
+        to the disk, and the directory is renamed.
+
+    Raises:
+      OSError: if a file cannot be written, or ``<name>.partial`` exists: another process writes it, or was killed.
+        ``path`` is then as it was. So is it if ``write`` raises.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    partial.mkdir()
+    try:
+        with errors_name(path):
+            write(partial)
+            for each in (*partial.iterdir(), partial):
+                flush(each)
+            if os.name == "nt" and path.is_dir():  # Windows renames to no directory that is there
+                path.rmdir()
+            os.replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

@@ -1,32 +1,92 @@
-"""Grids of images, as arrays and as PNG files."""
+"""Images as files: grids, with what their images are beside them, and one file for each."""
 
+import math
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dcgan_jax.files import replace_file
+from dcgan_jax.files import create_dir, replace_file
 from dcgan_jax.paths import local_path
 
 _GAP = 2  # pixels between the images of a grid
 _SCALE = 4  # screen pixels per image pixel: 28x28 digits are too small to look at
+_LABEL = 14  # screen pixels that the font of labels is high
+_LINE = 26  # screen pixels that a line of labels needs above images
 
 
-def image_grid(images: np.ndarray, columns: int = 4) -> np.ndarray:
+def image_grid(images: np.ndarray, columns: int = 4, scale: int = _SCALE) -> np.ndarray:
     """Lay images out row by row on white: [N, H, W, C] in [0, 1] or uint8 -> uint8 [height, width, C].
 
-    Each image pixel becomes 4x4 pixels, and 2 image pixels are left between and around the images: sixteen
-    28x28 images in 4 columns make 488x488.
+    Each image pixel becomes 4x4 pixels, or another ``scale``, and 2 image pixels are left between and around the
+    images: sixteen 28x28 images in 4 columns make 488x488.
     """
-    images = np.asarray(images)
-    if images.dtype != np.uint8:
-        images = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    images = as_bytes(images)
     n, h, w, c = images.shape
     rows = -(-n // columns)
     grid = np.full((rows * (h + _GAP) + _GAP, columns * (w + _GAP) + _GAP, c), 255, np.uint8)
     for i, image in enumerate(images):
         top, left = _GAP + i // columns * (h + _GAP), _GAP + i % columns * (w + _GAP)
         grid[top : top + h, left : left + w] = image
-    return grid.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
+    return grid.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def labelled_grid(
+    images: np.ndarray, columns: int, labels: Sequence[str], row_labels: Sequence[str] = ()
+) -> np.ndarray:
+    """As `image_grid`, with labels in black on white: uint8 [height, width, C].
+
+    Args:
+      images: [N, H, W, C].
+      columns: the number of columns.
+      labels: N texts in ASCII, one above each image. A row whose texts are all empty has no space for them.
+      row_labels: a text for each row, to its left.
+    """
+    from PIL import ImageDraw
+
+    font = _font()
+    h, w = images.shape[1:3]
+    widest = max(map(font.getlength, labels), default=0) + _LABEL / 2
+    scale = max(_SCALE, math.ceil(widest / (w + _GAP)))  # tiny images grow, so that their labels have room
+    pitch, gap = (h + _GAP) * scale, _GAP * scale
+    grid = image_grid(images, columns, scale)
+    margin = math.ceil(max(map(font.getlength, row_labels)) + gap) if row_labels else 0
+    pieces, texts, top = [], [], 0
+    for row in range(-(-len(images) // columns)):
+        above = labels[row * columns : (row + 1) * columns]
+        if any(above):
+            pieces.append(np.full((max(0, _LINE - gap), *grid.shape[1:]), 255, np.uint8))
+            top += len(pieces[-1])
+        centres = [margin + gap + w * scale / 2 + i * (w + _GAP) * scale for i in range(len(above))]
+        texts += [((x, top + gap - 5), text, "ms") for x, text in zip(centres, above, strict=True)]
+        if row_labels:
+            texts.append(((margin, top + gap + h * scale / 2), row_labels[row], "rm"))
+        pieces.append(grid[row * pitch : (row + 1) * pitch])
+        top += pitch
+    canvas = np.concatenate([*pieces, grid[-gap:]])
+    canvas = np.pad(canvas, ((0, 0), (margin, 0), (0, 0)), constant_values=255)
+    picture = as_picture(canvas)
+    draw = ImageDraw.Draw(picture)
+    for place, text, anchor in texts:
+        draw.text(place, text, fill=0, font=font, anchor=anchor)
+    return np.asarray(picture).reshape(canvas.shape)
+
+
+def with_title(pixels: np.ndarray, title: str) -> np.ndarray:
+    """A picture, uint8 [H, W, C], with a line of text in black on white above it, at the left."""
+    from PIL import ImageDraw
+
+    canvas = np.pad(pixels, ((_LINE, 0), (0, 0), (0, 0)), constant_values=255)
+    picture = as_picture(canvas)
+    ImageDraw.Draw(picture).text((_GAP * _SCALE, _LINE - 6), title, fill=0, font=_font(), anchor="ls")
+    return np.asarray(picture).reshape(canvas.shape)
+
+
+def grid_pixels(shape: Sequence[int], n: int, columns: int) -> int:
+    """The number of pixels of a grid of ``n`` images of a shape [H, W, C], without labels."""
+    return (shape[0] + _GAP) * -(-n // columns) * (shape[1] + _GAP) * columns * _SCALE**2
 
 
 def save_grid(path: str | Path, images: np.ndarray, columns: int = 4) -> None:
@@ -37,10 +97,59 @@ def save_grid(path: str | Path, images: np.ndarray, columns: int = 4) -> None:
       ValueError: unless the images have 1 (grey) or 3 (RGB) channels.
       OSError: if the directory cannot be written.
     """
+    save_png(local_path(path, "path"), image_grid(images, columns))
+
+
+def save_png(path: Path, pixels: np.ndarray) -> None:
+    """Write uint8 [H, W, C] as a PNG; raises as `save_grid`."""
+    picture = as_picture(pixels)
+    replace_file(path, lambda partial: picture.save(partial, format="png"))
+
+
+def save_each(folder: Path, names: Iterable[str], images: np.ndarray) -> None:
+    """Write each image, [N, H, W, C], as a PNG of its own, ``<name>.png``; raises as `create_dir` and `save_grid`."""
+    pictures = [as_picture(image) for image in as_bytes(images)]
+
+    def write(partial: Path) -> None:
+        for name, picture in zip(names, pictures, strict=True):
+            picture.save(partial / f"{name}.png", format="png")
+
+    create_dir(folder, write)
+
+
+def as_bytes(images: np.ndarray) -> np.ndarray:
+    """Images in [0, 1], rounded to 8 bits; uint8 as it is."""
+    images = np.asarray(images)
+    return images if images.dtype == np.uint8 else np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+def as_picture(pixels: np.ndarray) -> Any:
+    """Pillow's image of uint8 [H, W, C], grey or RGB.
+
+    Raises:
+      ValueError: unless there are 1 or 3 channels.
+    """
     from PIL import Image  # imported when used: sampling without files does not need it
 
-    grid = image_grid(images, columns)
-    if grid.shape[-1] not in (1, 3):
-        raise ValueError(f"a PNG needs 1 or 3 channels, got {grid.shape[-1]}")
-    picture = Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid)
-    replace_file(local_path(path, "path"), lambda partial: picture.save(partial, format="png"))
+    if pixels.shape[-1] not in (1, 3):
+        raise ValueError(f"a PNG needs 1 or 3 channels, got {pixels.shape[-1]}")
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def read_grid(path: Path) -> np.ndarray:
+    """What `save_grid` wrote: uint8 [H, W, C], grey or RGB.
+
+    Raises:
+      OSError, SyntaxError: if it cannot be read, or is no PNG; Pillow raises others for some damaged files.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=["PNG"]) as picture:
+        grey = picture.mode in ("1", "L")
+        return np.asarray(picture.convert("L" if grey else "RGB")).reshape(picture.height, picture.width, -1)
+
+
+def _font() -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size=_LABEL)  # Pillow's own, which has the characters of ASCII

@@ -12,6 +12,7 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import random as prng
 from jax.typing import DTypeLike
 
@@ -22,6 +23,13 @@ def seed_key(seed: int) -> jax.Array:
     """``jax.random.key(seed, impl="threefry2x32")``, whatever ``jax_random_seed_offset`` is. 0 <= seed < 2^32."""
     with jax.transfer_guard("allow"):
         return jax.random.wrap_key_data(jnp.array([0, seed], jnp.uint32), impl=_THREEFRY)
+
+
+def seed_keys(seeds: np.ndarray) -> jax.Array:
+    """`seed_key` of each of ``seeds``, integers [N]: keys [N]."""
+    with jax.transfer_guard("allow"):
+        words = np.stack([np.zeros_like(seeds), seeds], axis=-1).astype(np.uint32)
+        return jax.random.wrap_key_data(jnp.asarray(words), impl=_THREEFRY)
 
 
 def pin_key(key: jax.Array) -> jax.Array:

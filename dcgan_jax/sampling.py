@@ -1,16 +1,18 @@
 """Images from a generator in inference mode."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax.pinning import jax_defaults, pin_key
+from dcgan_jax.pinning import jax_defaults, pin_key, seed_keys
 from dcgan_jax.sharding import image_sharding, with_auto_axes
 from dcgan_jax.state import GANState
 
 _BATCH = 500  # images that are drawn at a time: a few hundred megabytes
+_CALL = 100  # images of a call that draws one at a time
 
 
 def sample_noise(state: GANState, key: jax.Array, n: int) -> jax.Array:
@@ -93,8 +95,17 @@ def sample(state: GANState, key: jax.Array, n: int, labels: jax.Array | None = N
 
 
 @jax_defaults()
-def sample_in_batches(state: GANState, key: jax.Array, n: int, labels: jax.Array | None = None) -> np.ndarray:
-    """As `sample`, for any ``n``: a few hundred images at a time, by one compiled program, as a NumPy array."""
+def sample_in_batches(
+    state: GANState,
+    key: jax.Array,
+    n: int,
+    labels: jax.Array | None = None,
+    convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> np.ndarray:
+    """As `sample`, for any ``n``: a few hundred images at a time, by one compiled program, as a NumPy array.
+
+    ``convert`` is applied to these few hundred: bytes, for example, are a quarter of the memory of all images.
+    """
     noise, labels = sample_noise(state, key, n), sample_labels(state, key, n) if labels is None else labels
     check_labels(state, labels, n)
     noise = jnp.pad(noise, ((0, -n % _BATCH), (0, 0)))
@@ -103,5 +114,79 @@ def sample_in_batches(state: GANState, key: jax.Array, n: int, labels: jax.Array
         classes: list[jax.Array | None] = [None] * len(parts)
     else:
         classes = [*jnp.split(jnp.pad(jnp.asarray(labels), (0, -n % _BATCH)), len(parts))]
-    images = [jax.device_get(generate(state, *each)) for each in zip(parts, classes, strict=True)]
+    images = [convert(jax.device_get(generate(state, *each))) for each in zip(parts, classes, strict=True)]
     return np.concatenate(images)[:n]
+
+
+@jax_defaults()
+def sample_seeds(state: GANState, seeds: np.ndarray) -> tuple[jax.Array, jax.Array | None]:
+    """The noise [N, latent_size] and, if the state has classes, the class [N] of each seed, integers [N] below 2^32.
+
+    Those of the one image of ``sample(state, jax.random.key(seed), 1)``.
+    """
+    noise, labels = jax.vmap(lambda key: (sample_noise(state, key, 1), sample_labels(state, key, 1)))(seed_keys(seeds))
+    return noise[:, 0], None if labels is None else labels[:, 0]
+
+
+@jax_defaults()
+def generate_singly(state: GANState, z: jax.Array, labels: jax.Array | None = None) -> np.ndarray:
+    """As `generate`, each image in a batch of its own: it has the same bits alone and among any others.
+
+    In a larger batch the last bit of a pixel depends on the place of the image.
+    """
+    check_labels(state, labels, len(z))
+    inputs = jax.tree.map(lambda x: np.pad(x, [(0, -len(x) % _CALL)] + [(0, 0)] * (x.ndim - 1)), (z, labels))
+    calls = range(0, len(inputs[0]), _CALL)
+    parts = [jax.tree.map(lambda x, i=i: jnp.asarray(x[i : i + _CALL]), inputs) for i in calls]
+    return np.concatenate([jax.device_get(_generate_singly(state, *part)) for part in parts])[: len(z)]
+
+
+@jax.jit
+def _generate_singly(state: GANState, z: jax.Array, labels: jax.Array | None) -> jax.Array:
+    return jax.lax.map(lambda one: generate(state, *jax.tree.map(lambda x: x[None], one))[0], (z, labels))
+
+
+@jax_defaults()
+def interpolate(start: jax.Array, end: jax.Array, n: int, *, straight: bool = False) -> jax.Array:
+    """Noise of ``n`` images on the way from one noise to another, both included: [n, latent_size].
+
+    The way is an arc of the great circle through their directions (White, "Sampling Generative Networks",
+    arXiv:1609.04468). In many dimensions the lengths of all noise are nearly the same: those of 100 uniform numbers are
+    5.77 within 0.26. Two vectors are nearly at a right angle, so that the middle of a straight line is shorter by
+    the square root of 2, as no noise of training was; on the arc the length stays between those of the ends, if they
+    are at most a right angle apart. Single numbers may leave the range of a uniform noise.
+
+    Args:
+      start: noise, [latent_size].
+      end: the same.
+      n: the number of images, at least 2.
+      straight: a straight line, evenly. So is the way between vectors of one direction, or of opposite ones.
+
+    Raises:
+      ValueError: for any other n.
+    """
+    if n < 2:
+        raise ValueError(f"a way has at least 2 images, its ends, got {n}")
+    t = jnp.linspace(0, 1, n)[:, None]  # [n, 1]
+    weights = 1 - t, t
+    if not straight:
+        cosine = jnp.vdot(start, end) / (jnp.linalg.norm(start) * jnp.linalg.norm(end))
+        angle = jnp.arccos(jnp.clip(cosine, -1, 1))
+        arc = jnp.sin(angle) > 1e-3  # not if one is 0, whose angle is NaN
+        weights = [jnp.where(arc, jnp.sin(weight * angle) / jnp.sin(angle), weight) for weight in weights]
+    way = weights[0] * start + weights[1] * end
+    return way.at[0].set(start).at[-1].set(end)  # to the bit
+
+
+def between_classes(state: GANState, start: int, end: int, n: int) -> GANState:
+    """A state whose ``n`` classes lead evenly from class ``start`` to class ``end`` of the package's own generator.
+
+    They have vectors on the straight line between the two that the generator has learned.
+    """
+    generator = state.generator
+    t = jnp.linspace(0, 1, n)[:, None]
+    vectors = generator.params["embedding"]["embedding"]  # [classes, 50]
+    way = (1 - t) * vectors[start] + t * vectors[end]
+    params = {**generator.params, "embedding": {"embedding": way.at[0].set(vectors[start]).at[-1].set(vectors[end])}}
+    module = generator.module.clone(classes=n)
+    return state.replace(generator=generator.replace(module=module, params=params), classes=n)

@@ -1,6 +1,8 @@
-"""Versions of installed packages. It imports nothing that is slow, for ``dcgan-jax --version``."""
+"""Installed packages: their versions, and those that are optional. It imports nothing that is slow by itself."""
 
+import importlib
 from importlib import metadata
+from typing import Any
 
 
 def package_version(package: str) -> str | None:
@@ -9,3 +11,22 @@ def package_version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def require(module: str, extra: str, user: str, error: type[Exception]) -> Any:
+    """A module of an optional package, imported.
+
+    Args:
+      module: its name.
+      extra: the extra of this package that installs it.
+      user: what needs it, for the error: a flag, for example.
+      error: the class of error to raise.
+
+    Raises:
+      error: if the package, or one that it imports, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as failure:
+        missing = (failure.name or module).split(".")[0]
+        raise error(f"{user} needs the package {missing}: pip install 'dcgan-jax[{extra}]'") from failure

@@ -2,11 +2,15 @@
 
 import contextlib
 import dataclasses
+import functools
+import gzip
+import io
 import json
 import os
 import pty
 import re
 import socket
+import struct
 import subprocess
 import sys
 import termios
@@ -17,8 +21,10 @@ from pathlib import Path
 import flax.linen as nn
 import jax
 import numpy as np
+from PIL import Image
 
 from dcgan_jax import TrainConfig, cli, init_state, save_grid
+from dcgan_jax.evaluation import patches
 from dcgan_jax.training.checkpoint import restore_checkpoint
 from dcgan_jax.training.run_dir import write_config
 
@@ -55,6 +61,14 @@ def small_gan(key, **options):
 def quick_jit(function, **options):
     """`jax.jit` without LLVM's optimisations, which takes a third of the time: for what does not depend on them."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}, **options)
+
+
+def compare_fewer_patches(monkeypatch):
+    """Compare images by fewer patches along fewer directions, which takes a thirtieth of the time."""
+    draw = functools.partial(patches.draw_patches, count=2**14)
+    compare = functools.partial(patches.sliced_wasserstein, directions=128)
+    monkeypatch.setattr("dcgan_jax.evaluation.pixel_scoring.draw_patches", draw)
+    monkeypatch.setattr("dcgan_jax.evaluation.pixel_scoring.sliced_wasserstein", compare)
 
 
 def abstract_state():
@@ -136,14 +150,66 @@ def metric_rows(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
+def scalars(run_dir):
+    """The numbers of a run's metrics.jsonl as event files have them: (step, name, float32)."""
+    rows = metric_rows(run_dir)
+    return [(row["step"], name, float(np.float32(row[name]))) for row in rows for name in row if name != "step"]
+
+
+def timing_rows(run_dir):
+    """The rows of a run's timing.jsonl."""
+    return [json.loads(line) for line in (run_dir / "timing.jsonl").read_text().splitlines()]
+
+
+def traced_steps(folder):
+    """The steps in the one trace below a folder that Perfetto opens, and the names of its events."""
+    (path,) = folder.rglob("perfetto_trace.json.gz")
+    assert list(path.parent.glob("*.xplane.pb"))  # xprof's
+    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    steps = [int(event["args"]["step_num"]) for event in events if event.get("name") == "train"]
+    return steps, {event.get("name") for event in events}
+
+
+def tensorboard_records(run_dir):
+    """The events of a run's one event file."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    (path,) = (run_dir / "tensorboard").iterdir()
+    content, events = path.read_bytes(), []
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        events.append(Event.FromString(content[12 : 12 + length]))
+        content = content[16 + length :]
+    return events
+
+
+def read_tensorboard(run_dir):
+    """What is logged: (step, name, number) in order; for an image its pixels."""
+    found = []
+    for event in tensorboard_records(run_dir):
+        for value in event.summary.value:
+            if value.WhichOneof("value") == "simple_value":
+                found.append((event.step, value.tag, value.simple_value))
+            elif value.WhichOneof("value") == "image":
+                found.append((event.step, value.tag, pixels(io.BytesIO(value.image.encoded_image_string))))
+    return found
+
+
+def pixels(file):
+    """The bytes of a picture in RGB."""
+    with Image.open(file) as picture:
+        return np.asarray(picture.convert("RGB")).tobytes()
+
+
 def all_files(folder):
     """Each file below a folder, by its relative path, with its content."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def run_files(run_dir):
-    """`all_files` of a run, but for its checkpoints and its lock."""
-    return {n: content for n, content in all_files(run_dir).items() if "checkpoints/" not in n and n != "lock"}
+    """`all_files` of a run, but for its checkpoints, its lock, and what has times in it."""
+    rest = ("checkpoints/", "lock", "timing.jsonl", "tensorboard/")
+    return {n: content for n, content in all_files(run_dir).items() if not n.startswith(rest)}
 
 
 def run_cli(*argv):

@@ -38,7 +38,9 @@ from dcgan_jax.training.checkpoint import latest_valid_step
 from dcgan_jax.training.progress import forecast, format_duration
 
 LINE = re.compile(r"^(\d+): \[D loss: [\d.]+, acc: [\d.]+\]  \[A loss: [\d.]+, acc: [\d.]+\]$", re.MULTILINE)
-COMMANDS = ["train", "sample", "evaluate", "report", "export", "import"]
+COMMANDS = [
+    *("train", "sample", "interpolate", "animate", "plot", "evaluate", "report", "train-classifier", "export", "import")
+]
 
 
 def test_run_dir_holds_every_file(finished):
@@ -48,6 +50,7 @@ def test_run_dir_holds_every_file(finished):
         "config.json",
         "metrics.jsonl",
         "models.txt",
+        "timing.jsonl",
         "reals.png",
         "fakes.png",
         "samples",
@@ -243,13 +246,38 @@ def test_resume_takes_more_steps_only(finished, capsys):
         ("sample full --samples 0", "--samples must be between 1"),
         ("sample full --samples few", "invalid int value: 'few'"),
         ("sample full --seed -1", "--seed must be between 0"),
-        ("sample full --out a.jpg", "--out must end in .png or .npy, got a.jpg"),
+        ("sample full --seed 2147483640", "--seed must be between 0 and 2147483632 for 16 samples, got 2147483640"),
+        ("sample full --seeds 1,x", "--seeds must be numbers and ranges, such as 17,42,100-115, got 'x'"),
+        ("sample full --seeds 5-3", "--seeds must be between 0 and 2147483647, and ranges go up, got 5-3"),
+        ("sample full --seeds 2147483648", "--seeds must be between 0 and 2147483647"),
+        ("sample full --seeds 0-2147483647", "--seeds must be 60000 seeds at most"),
+        ("sample full --seeds 7,1-9", "--seeds has 7 twice"),
+        ("sample full --seeds 7 --seed 1", "--seeds names every image: leave --samples and --seed out"),
+        ("sample full --out a.jpg", "--out must end in .png or .npy, or be a directory without a suffix, got a.jpg"),
+        ("sample full --out full", "full already exists: choose another --out"),
+        ("sample full --out full/file", "full/file already exists: choose another --out"),
+        ("sample full --out nodir/new", "the directory nodir of --out does not exist: create it"),
+        ("interpolate full --seeds 1,2 --out a.jpg", "--out must end in .png or .gif or .webp or .mp4, got a.jpg"),
+        ("interpolate full --seeds 1", "--seeds must be at least two"),
+        ("interpolate full --seeds 1,2 --frames 1", "--frames must be between 2 and 5000 for 2 seeds, got 1"),
+        ("interpolate full --seeds 1-9 --frames 700", "--frames must be between 2 and 625 for 9 seeds, got 700"),
+        ("interpolate absent --seeds 1,2", "there is no run in absent"),
+        ("animate full", "there is no run in full"),
+        ("animate full --fps 0", "--fps must be between 1 and 50, got 0"),
+        ("animate full --out a.png", "--out must end in .gif or .webp or .mp4, got a.png"),
+        ("plot", "the following arguments are required: RUN"),
+        ("plot full", "there is no run in full"),
+        ("plot full --out a.jpg", "--out must end in .png or .svg or .pdf, got a.jpg"),
         ("sample full --weights best", "invalid choice: 'best'"),
         ("evaluate", "the following arguments are required: RUN"),
         ("evaluate absent", "there is no run in absent"),
         ("evaluate absent.npy", "cannot read absent.npy"),
         ("evaluate absent.npy --checkpoint 5", "--checkpoint is for runs"),
         ("evaluate full --checkpoint last", "invalid int value: 'last'"),
+        ("evaluate absent.npy --classifier absent.npz", "cannot read the classifier absent.npz"),
+        ("train-classifier", "the following arguments are required: --dataset, --out"),
+        ("train-classifier --dataset ./absent --out a.npz", "there is no file or folder absent"),
+        ("train-classifier --dataset mnist --out a.png", "--out must end in .npz, got a.png"),
         ("export", "the following arguments are required: RUN, --format"),
         ("export full --format pickle", "invalid choice: 'pickle'"),
         ("export absent --format safetensors", "there is no run in absent"),
@@ -320,7 +348,7 @@ def test_help_lists_every_command(capsys):
     assert run_cli("--help") == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert re.findall(r"^  ([a-z]+) +\S.*", out, re.MULTILINE) == COMMANDS
+    assert re.findall(r"^  ([a-z-]+) +\S.*", out, re.MULTILINE) == COMMANDS
     assert "usage: dcgan-jax [-h] [--version] COMMAND ..." in out
     for command in COMMANDS:
         assert run_cli(command, "--help") == 0

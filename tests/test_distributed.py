@@ -6,7 +6,20 @@ import subprocess
 import time
 
 import pytest
-from helpers import FLAGS, finish, free_port, metric_rows, one_error_line, run_cli, run_program, wait_for
+from helpers import (
+    FLAGS,
+    finish,
+    free_port,
+    metric_rows,
+    one_error_line,
+    read_tensorboard,
+    run_cli,
+    run_program,
+    scalars,
+    timing_rows,
+    traced_steps,
+    wait_for,
+)
 
 from dcgan_jax import load_run
 from dcgan_jax.training.checkpoint import checkpoint_steps
@@ -85,9 +98,10 @@ def assert_same_losses(run_dir, other):
 
 
 def test_two_processes_write_the_run_of_one(job, finished, tmp_path):
-    """The primary process alone writes."""
+    """The primary process alone writes, logs, profiles and times; dispatches of several steps are cut alike on both."""
     run_dir = tmp_path / "run"
-    processes = job(2, "--steps", 11, *FLAGS, run_dir=run_dir)
+    logs = ["--tensorboard", "--profile", 2, "--steps-per-call", 3]
+    processes = job(2, "--steps", 11, *FLAGS, *logs, run_dir=run_dir)
     assert [process.wait(timeout=600) for process in processes] == [0, 0]
     assert_same_losses(run_dir, finished[0])
     assert {p.relative_to(run_dir) for p in run_dir.rglob("*.png")} == {
@@ -95,6 +109,11 @@ def test_two_processes_write_the_run_of_one(job, finished, tmp_path):
     }
     assert checkpoint_steps(run_dir / "checkpoints") == checkpoint_steps(finished[0] / "checkpoints")
     assert not list(run_dir.rglob("*process_1*"))
+    scores = [(step, name) for step, name, _ in read_tensorboard(run_dir) if name != "samples"]
+    assert sorted(scores) == sorted((step, name) for step, name, _ in scalars(run_dir))
+    assert traced_steps(run_dir / "profile")[0] == [2, 3]
+    assert [row["last_step"] for row in timing_rows(run_dir)] == [11]
+    assert "profiled" not in (tmp_path / "run-1.txt").read_text()
     assert "on cpu, 2 devices" in (tmp_path / "run-0.txt").read_text()
     assert "[D loss" not in (tmp_path / "run-1.txt").read_text()
     # The checkpoint is one like any other: a single process reads it.

@@ -13,8 +13,9 @@ from helpers import all_files, assert_same_bits, metric_rows, one_error_line, ru
 from PIL import Image
 
 from dcgan_jax import EvaluationError, TrainConfig, evaluate_images, load_run, train
+from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.evaluation.image_files import read_images
-from dcgan_jax.evaluation.scoring import Evaluation, Scores
+from dcgan_jax.evaluation.results import Evaluation, Scores
 from dcgan_jax.images import image_grid
 from dcgan_jax.training import writer
 from dcgan_jax.training.checkpoint import checkpoint_steps
@@ -82,7 +83,7 @@ def scored(monkeypatch, fids):
 
     def score(state, key, samples):
         scores = Scores(fids[int(state.step)], *[0.0] * 6, [0.1] * 10, 0.0, [], 0.0)
-        return Evaluation(samples, scores, scores)
+        return Evaluation(samples, scores, scores, SHA256)
 
     monkeypatch.setattr(writer, "evaluate", score)
 
@@ -148,6 +149,10 @@ def test_rows_edited_by_hand_are_passed_over(evaluated, tmp_path):
     assert [step for _, step in read_evaluations(run_dir, 129)] == [4, 8]
     assert read_evaluations(run_dir, 150) == []  # scores of another number of images are others
     assert (run_dir / "metrics.jsonl").read_text().startswith(before)
+    (run_dir / "metrics.jsonl").write_text(before.replace(SHA256, "0" * 64))
+    assert read_evaluations(run_dir, 129) == []  # and those in other features
+    (run_dir / "metrics.jsonl").write_text(before.replace(f'"features": "{SHA256}", ', ""))
+    assert [step for _, step in read_evaluations(run_dir, 129)] == [4, 8]  # of a revision that did not name them
 
 
 def test_config_other_than_its_checkpoints(evaluated, tmp_path, capsys):
@@ -194,7 +199,10 @@ def test_evaluate_prints_a_table_or_json(finished, capsys):
     before = all_files(run_dir)
     assert run_cli("evaluate", run_dir, "--samples", 129) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == f"{run_dir} at step 11, last weights: 129 images; floor: as many real ones"
+    assert (
+        out.splitlines()[0]
+        == f"{run_dir} at step 11, last weights: 129 images; floor: as many real ones; features e979495a3cf3"
+    )
     assert "FID (lower is better)" in out
     assert run_cli("evaluate", run_dir, "--samples", 129, "--checkpoint", 8, "--json") == 0
     result = json.loads(capsys.readouterr().out)
@@ -275,14 +283,14 @@ def test_images_that_cannot_be_scored_are_named(mnist, tmp_path, capsys):
         "grid/a.png": "a.png is a grid of images: draw them into an .npy",
         "large": "pictures of digits must be 28x28, ",
         "deep": "must have 8 bits a channel",
-        "colour": "are coloured: digits are grey",
+        "colour": "are coloured, and digits are grey: --dataset says",
         "clear": "is transparent",
         "broken": "cannot read ",
         "weights.pt": "is not a run directory, nor a directory of 28x28 PNGs, an .npy or an .npz",
         "text.npz": "it is not a complete .npz of numbers",
         "absent.npz": "No such file",
         "hwn.npy": "[N, 1, 28, 28], [N, 28, 28] or [N, 784], got [28, 28, 200]",
-        "colour.npy": "are coloured: digits are grey",
+        "colour.npy": "are coloured, and digits are grey: --dataset says",
         "two.npz": "must hold one array, or one named images or samples or x or arr_0, got a, b",
         "objects.npz": "it is not a complete .npz of numbers",
         "none.npz": "must hold one array",

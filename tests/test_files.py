@@ -7,7 +7,7 @@ import os
 import pytest
 
 from dcgan_jax.errors import UserError
-from dcgan_jax.files import PARTIAL, read_verified, replace_file
+from dcgan_jax.files import PARTIAL, create_dir, read_verified, replace_file
 
 
 class FileError(UserError):
@@ -129,3 +129,39 @@ def test_read_verified_reports_an_unreadable_file(tmp_path):
         with pytest.raises(FileError) as error:
             read_verified(path, "0" * 64, FileError, "reinstall")
         assert str(error.value) == f"cannot read {path} ({reason}): reinstall"
+
+
+def two_files(folder):
+    for name in ("a", "b"):
+        (folder / name).write_text(name)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_create_dir_has_all_files_or_none(there, tmp_path):
+    """It is new, or empty."""
+    path = tmp_path / "new"
+    if there:
+        path.mkdir()
+
+    def interrupted(folder):
+        two_files(folder)
+        assert path.exists() == there
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        create_dir(path, interrupted)
+    assert [p.name for p in tmp_path.rglob("*")] == ["new"] * there
+    create_dir(path, two_files)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "b", "new"]
+
+
+def test_create_dir_does_not_touch_others(tmp_path):
+    """Files that are there stay, and so does a directory that another process writes."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    with pytest.raises(OSError, match="full"):
+        create_dir(tmp_path / "full", two_files)
+    (tmp_path / ("new" + PARTIAL)).mkdir()
+    with pytest.raises(FileExistsError, match="new.partial"):
+        create_dir(tmp_path / "new", two_files)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["full", "mine", "new.partial"]

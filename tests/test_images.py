@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dcgan_jax import save_grid
-from dcgan_jax.images import image_grid
+from dcgan_jax.images import grid_pixels, image_grid, labelled_grid, save_each, with_title
 
 
 def test_grid_holds_each_image_in_its_place():
@@ -42,3 +42,52 @@ def test_png_holds_the_grid(channels, mode, tmp_path):
 def test_png_of_two_channels_is_refused(tmp_path):
     with pytest.raises(ValueError, match="1 or 3 channels, got 2"):
         save_grid(tmp_path / "grid.png", np.zeros((1, 2, 2, 2)))
+
+
+def test_labels_stand_above_images_and_beside_rows():
+    """Nothing is drawn over an image, and a row without labels has no space for them."""
+    images = np.random.default_rng(0).random((6, 28, 28, 1))
+    grid, bare = labelled_grid(images, 3, ["17", "18", "19", "", "", ""], ["dog", "cat"]), image_grid(images, 3)
+    margin = grid.shape[1] - bare.shape[1]
+    assert margin > 20
+    assert grid.shape[0] == bare.shape[0] + 18
+    assert (grid[18:][8:, margin:] == bare[8:]).all()
+    above, beside = grid[:26, margin:], grid[26:, :margin]
+    for i in range(3):
+        assert above[:, 8 + i * 120 :][:, :112].min() == 0
+    for part in (beside[:112], beside[120:232]):
+        assert part.min() == 0
+    assert (beside[112:120] == 255).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiny_images_grow_until_labels_have_room(channels):
+    grid = labelled_grid(np.zeros((2, 4, 4, channels)), 2, ["2147483646", "2147483647"])
+    dark = (grid[: grid.shape[0] // 4] < 128).any((0, 2))  # above the images
+    half = len(dark) // 2
+    assert dark[:half].any() and dark[half:].any()
+    assert not dark[half - 2 : half + 2].any()
+
+
+def test_title_stands_above_a_picture():
+    pixels = np.full((40, 200, 3), 7, np.uint8)
+    titled = with_title(pixels, "step 4,500")
+    assert (titled[-40:] == pixels).all()
+    assert titled[:-40].min() == 0
+    assert titled.shape[1:] == (200, 3)
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_each_image_is_a_file(channels, mode, tmp_path):
+    images = np.random.default_rng(0).random((3, 5, 6, channels))
+    save_each(tmp_path / "new", ["a", "b", "c"], images)
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["a.png", "b.png", "c.png"]
+    for name, image in zip("abc", images, strict=True):
+        with Image.open(tmp_path / "new" / f"{name}.png") as png:
+            assert (png.mode, png.size) == (mode, (6, 5))
+            np.testing.assert_array_equal(np.asarray(png).reshape(5, 6, -1), np.rint(image * 255))
+
+
+def test_pixels_of_a_grid_are_counted():
+    grid = image_grid(np.zeros((7, 5, 6, 1)), 3)
+    assert 0 < grid.shape[0] * grid.shape[1] - grid_pixels((5, 6, 1), 7, 3) == 8 * (grid.shape[0] + grid.shape[1] - 8)

@@ -283,7 +283,9 @@ def test_training_refreshes_the_report_and_keeps_its_bits(tmp_path, monkeypatch,
     for name in ("whole", "failing"):
         files = run_files(tmp_path / name)
         runs[name] = {
-            n: content for n, content in files.items() if n not in ("report.html", "models.txt", "config.json")
+            n: content
+            for n, content in files.items()
+            if n not in ("report.html", "timing.jsonl", "models.txt", "config.json")
         }
     assert runs["whole"] == runs["failing"]
     assert_same_bits(load_run("whole").state, load_run("failing").state)

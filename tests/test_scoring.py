@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from helpers import assert_same_bits
 
-from dcgan_jax import evaluate, evaluate_images, load_dataset, load_labels, sample
+from dcgan_jax import EvaluationError, evaluate, evaluate_images, load_dataset, load_labels, sample
 from dcgan_jax.evaluation import classifier, strided_classifier
 from dcgan_jax.evaluation.classifier import ClassifierError, apply_in_batches, classify, load_classifier
-from dcgan_jax.evaluation.scoring import EvaluationError, format_table
+from dcgan_jax.evaluation.results import format_table
 from dcgan_jax.evaluation.strided_classifier import StridedClassifier, load_strided_classifier, strided_features
 from dcgan_jax.sampling import sample_in_batches
 

@@ -353,7 +353,9 @@ def cache_config():
 COMMANDS = [
     ["train", "--resume", "--workdir", "absent"],
     ["sample", "absent"],
+    ["interpolate", "absent", "--seeds", "0,1"],
     ["evaluate", "absent"],
+    ["train-classifier", "--dataset", "./absent", "--out", "a.npz"],
     ["export", "absent", "--format", "safetensors"],
     ["import", "absent.safetensors"],
 ]

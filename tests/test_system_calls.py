@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from helpers import PROGRAMS, all_files, run_files
+from helpers import PROGRAMS, all_files, read_tensorboard, run_files, scalars
 from syscalls import SUPPORTED, Call, Supervisor
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not SUPPORTED, reason="Linux on x86-64 alone")]
@@ -291,6 +291,32 @@ def test_resume_and_save(plan, server, interrupted, whole):
         assert_resumes(server, run_dir, whole, "--resume", "--steps", 10)
 
     try_resuming(server, interrupted, check, plan)
+
+
+def of_event_files():
+    return lambda call: changes(call) and "/tensorboard" in str(call)
+
+
+@pytest.mark.parametrize("fault", [errno.EIO, errno.ENOSPC, errno.EACCES, KILL], ids=IDS)
+def test_event_files(fault, server, interrupted, whole):
+    """A run that cannot write them continues without them, or says why it does not start; the next start has all."""
+
+    def check(run_dir, result):
+        if result.code is not None:
+            assert_one_line_or_success(result)
+        assert checkpoints(run_dir)["8"] == checkpoints(interrupted)["8"]
+        assert_resumes(server, run_dir, whole, "--resume", "--steps", 10)
+        assert server.run("train", "--workdir", run_dir, "--resume", "--steps", 11, "--tensorboard").code == 0
+        logged = [(step, name, value) for step, name, value in read_tensorboard(run_dir) if name != "samples"]
+        assert sorted(logged) == sorted(scalars(run_dir))
+
+    try_all(
+        server,
+        lambda run_dir: shutil.copytree(interrupted, run_dir),
+        lambda run_dir: ["train", "--workdir", run_dir, "--resume", "--steps", 10, "--tensorboard"],
+        check,
+        (fault, of_event_files),
+    )
 
 
 def short_writes():

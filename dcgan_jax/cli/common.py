@@ -222,7 +222,7 @@ def check_new_file(path: Path, suffixes: tuple[str, ...], note: str = "") -> Non
     check_suffix(path, suffixes, note)
     if os.path.lexists(path):
         raise ConfigError(f"{path} already exists: choose another --out")
-    check_folder(path)
+    check_folder(path.parent)
 
 
 def check_suffix(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
@@ -231,9 +231,8 @@ def check_suffix(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
         raise ConfigError(f"--out must end in {' or '.join(suffixes)}{note}, got {path}")
 
 
-def check_folder(path: Path) -> None:
-    """Raises: ConfigError unless the directory of ``--out`` can be written."""
-    folder = path.parent
+def check_folder(folder: Path) -> None:
+    """Raises: ConfigError unless the directory of ``--out`` exists and can be written."""
     if not folder.is_dir():
         problem = "is not a directory" if os.path.lexists(folder) else "does not exist"
         raise ConfigError(f"the directory {folder} of --out {problem}: create it, or choose another --out")

@@ -1,28 +1,53 @@
 """``dcgan-jax evaluate``: score images beside real ones."""
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from dcgan_jax.cli.common import Parser, add_run_flags, check_printable, load_source, run_inference_command
-from dcgan_jax.console import print_result
+from dcgan_jax.console import print_line, print_result
+from dcgan_jax.data import absolute_source, load_data
+from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
 from dcgan_jax.evaluation.image_files import is_image_source, read_images
-from dcgan_jax.evaluation.scoring import DEFAULT_SAMPLES, evaluate, evaluate_images, format_table
+from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, MAX_SAMPLES, choose
+from dcgan_jax.evaluation.results import Evaluation, format_table
+from dcgan_jax.evaluation.scoring import evaluate_images
 from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError
-from dcgan_jax.training.setup import validate_evaluation
+from dcgan_jax.training.evaluate_run import evaluate_run, scorer
 
 
 def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Score a run's images, or those of files, and print a table or JSON; the exit code, 0 or 2."""
-    parser = Parser(prog=prog, description="Score digits against MNIST's test images, beside the scores of real ones.")
+    parser = Parser(prog=prog, description="Score images against real ones, beside the scores of other real ones.")
     parser.add_argument(
         "source",
         metavar="RUN",
-        help="a run directory; or images from any program: a directory of 28x28 PNGs, an .npy or an .npz",
+        help="a run directory; or images from any program: a directory of PNGs, an .npy or an .npz",
     )
     add_run_flags(parser)
-    parser.add_argument("--samples", type=int, metavar="N", help=f"number of images (default: {DEFAULT_SAMPLES})")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        metavar="N",
+        help=f"number of images (default: {DEFAULT_SAMPLES}, or as many as there are real ones for the floor)",
+    )
+    parser.add_argument(
+        "--classifier",
+        metavar="FILE",
+        help="of train-classifier, for FID and shares of classes on other data than MNIST",
+    )
+    parser.add_argument(
+        "--dataset",
+        help="real images to compare those of files with (default: mnist, or what the classifier was trained on); of a "
+        "run, where its images are now",
+    )
+    parser.add_argument("--data-dir", help="directory of downloaded data sets (default: the run's)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _evaluate(args), args.no_compilation_cache)
@@ -31,21 +56,48 @@ def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) ->
 def _evaluate(args: argparse.Namespace) -> None:
     check_printable(args.source)
     source = local_path(args.source, "RUN")
+    path = None if args.classifier is None else local_path(args.classifier, "--classifier")
+    classifier = None if path is None else read_classifier(path)
     if is_image_source(source):
         for flag in ("checkpoint", "weights", "samples"):
             if getattr(args, flag) is not None:
                 raise ConfigError(f"--{flag} is for runs: {source} holds images")
-        images, metadata = read_images(source), {"images": str(source)}
-        evaluation = evaluate_images(images)
-        title = f"{source}: {evaluation.samples:,} images"
+        dataset = absolute_source(args.dataset or (classifier.data if classifier else "mnist"))
+        evaluation, count = _evaluate_files(source, dataset, args.data_dir, classifier)
+        metadata, title = {"images": str(source), "dataset": dataset}, f"{source}: {count}"
     else:
         loaded = load_source(source, args)
-        run, metadata = loaded.run, loaded.metadata
-        samples = DEFAULT_SAMPLES if args.samples is None else args.samples
-        validate_evaluation(run.config, samples, "--samples")
-        evaluation = evaluate(run.state, run.keys["evaluation"], samples)
-        title = f"{loaded.title}: {samples:,} images"
+        given = {name: getattr(args, name) for name in ("dataset", "data_dir") if getattr(args, name) is not None}
+        config = dataclasses.replace(loaded.run.config, **given)
+        evaluation = evaluate_run(loaded.run._replace(config=config), args.samples, classifier)
+        metadata = {**loaded.metadata, "dataset": config.dataset}
+        title = f"{loaded.title}: {evaluation.samples:,} images"
     if args.json:
         print_result(json.dumps({**metadata, **evaluation.to_json()}, indent=2))
     else:
-        print_result(f"{title}; floor: as many real ones\n\n{format_table(evaluation)}")
+        by = "pixels alone" if evaluation.features is None else f"features {evaluation.features[:12]}"
+        print_result(f"{title}; floor: as many real ones; {by}\n\n{format_table(evaluation)}")
+
+
+def _evaluate_files(
+    source: Path, dataset: str, data_dir: str | None, classifier: Classifier | None
+) -> tuple[Evaluation[Any], str]:
+    """Score the images in files against a data set's, and say how many there were.
+
+    They are read as a data set is, but for digits: what is done to them is printed.
+    """
+    if dataset == "mnist" and classifier is None:
+        evaluation = evaluate_images(read_images(source))
+        return evaluation, f"{evaluation.samples:,} images"
+    images = load_data(source, labels=False)
+    for note in images.notes:
+        print_line(f"{source}: {note}", error=True)
+    height, width, channels = images.images.shape[1:]
+    real = load_data(dataset, labels=False, data_dir=data_dir, image_size=(height, width))
+    if real.images.shape[3] < channels:
+        raise ConfigError(f"the images in {source} are coloured, those of {dataset} are grey")
+    fakes = np.broadcast_to(images.images, (*images.images.shape[:3], real.images.shape[3]))  # grey ones in colours
+    score, most = scorer(real, dataset, data_dir, classifier)
+    chosen = np.sort(choose(len(fakes), min(most, MAX_SAMPLES)))
+    count = f"{len(chosen):,} images" + (f" of {len(fakes):,}, chosen at random" if len(chosen) < len(fakes) else "")
+    return score(fakes[chosen], None), count

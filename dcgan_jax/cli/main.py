@@ -15,8 +15,12 @@ from dcgan_jax.versions import package_version
 _COMMANDS = {
     "train": "train a run, or resume one",
     "sample": "draw images with a run's generator",
+    "interpolate": "draw the way from one image of a generator to another",
+    "animate": "show how a run's samples changed, as an animation",
+    "plot": "plot losses, accuracies and FID of runs",
     "evaluate": "score a run's images, or those of files, beside real ones",
     "report": "write a page on runs for a browser: curves, samples, scores",
+    "train-classifier": "train a classifier to score runs on other data by",
     "export": "write networks as StableHLO, ONNX, safetensors or Keras weights",
     "import": "start a run with weights from safetensors or Keras",
 }
@@ -26,7 +30,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "dcgan-jax") -> int:
     """Run a command with these arguments (the process's if None); the exit code."""
     with standard_streams():
         argv = sys.argv[1:] if argv is None else argv
-        commands = "".join(f"\n  {name:<10}{about}" for name, about in _COMMANDS.items())
+        commands = "".join(f"\n  {name:<18}{about}" for name, about in _COMMANDS.items())
         parser = Parser(
             prog=prog,
             usage=f"{prog} [-h] [--version] COMMAND ...",
@@ -68,10 +72,18 @@ def _import_command(name: str) -> Callable[..., int]:
             from dcgan_jax.cli.train import train_main as run
         case "sample":
             from dcgan_jax.cli.sample import sample_main as run
+        case "interpolate":
+            from dcgan_jax.cli.interpolate import interpolate_main as run
+        case "animate":
+            from dcgan_jax.cli.animate import animate_main as run
+        case "plot":
+            from dcgan_jax.cli.plot import plot_main as run
         case "evaluate":
             from dcgan_jax.cli.evaluate import evaluate_main as run
         case "report":
             from dcgan_jax.cli.report import report_main as run
+        case "train-classifier":
+            from dcgan_jax.cli.train_classifier import train_classifier_main as run
         case "export":
             from dcgan_jax.cli.export import export_main as run
         case _:

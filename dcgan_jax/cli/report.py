@@ -53,7 +53,7 @@ def _report(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{flag} is for --explore: a report is of the whole run")
     runs, out = _paths(args, "report.html")
     sources = [read_source(run) for run in runs]
-    check_folder(out)
+    check_folder(out.parent)
     write_report(sources, out)
     print_line(f"a report of {', '.join(map(str, runs))}, in {out}")
 
@@ -63,7 +63,7 @@ def _explore(args: argparse.Namespace) -> None:
     if len(runs) > 1:
         raise ConfigError(f"--explore takes one run, got {len(runs)}: write a page for each")
     loaded = load_source(runs[0], args)
-    check_folder(out)
+    check_folder(out.parent)
     config, metadata = loaded.run.config, loaded.metadata
     facts = [("Step", f"{metadata['step']:,}"), ("Weights", metadata["weights"]), ("Data", describe_data(config))]
     write_explorer(loaded.run.state, out, str(runs[0]), facts, config.classes)

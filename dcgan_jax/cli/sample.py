@@ -1,8 +1,10 @@
 """``dcgan-jax sample``: draw images with a run's generator."""
 
 import argparse
+import collections
 import io
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,36 +14,44 @@ import numpy as np
 from dcgan_jax.cli.common import (
     Parser,
     add_run_flags,
+    check_folder,
     check_new_file,
     check_printable,
     load_source,
     run_inference_command,
 )
+from dcgan_jax.cli.drawing import check_finite_images, check_grid, check_seeds, class_label, parse_classes, parse_seeds
 from dcgan_jax.console import print_line
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
-from dcgan_jax.files import replace_file
-from dcgan_jax.images import save_grid
+from dcgan_jax.files import PARTIAL, replace_file
+from dcgan_jax.images import as_bytes, image_grid, labelled_grid, save_each, save_png
 from dcgan_jax.paths import local_path
-from dcgan_jax.pinning import seed_key
-from dcgan_jax.sampling import sample_in_batches
+from dcgan_jax.sampling import generate_singly, image_shape, sample_seeds
 from dcgan_jax.training.config import ConfigError
 
 
 def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Draw images into a ``.png`` or an ``.npy``; the exit code, 0 or 2."""
-    parser = Parser(prog=prog, description="Draw images with the generator of a run.")
+    """Draw images into a ``.png``, an ``.npy`` or a directory; the exit code, 0 or 2."""
+    parser = Parser(prog=prog, description="Draw images with the generator of a run. Each has a seed of its own.")
     parser.add_argument("source", metavar="RUN", help="a run directory")
     add_run_flags(parser)
-    parser.add_argument("--samples", type=int, default=16, metavar="N", help="number of images (default: 16)")
+    parser.add_argument("--samples", type=int, metavar="N", help="number of images (default: 16)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the first image; the next has the next one")
+    parser.add_argument("--seeds", metavar="SEEDS", help="these seeds instead, such as 17,42,100-115")
     by_class = parser.add_mutually_exclusive_group()
     by_class.add_argument(
         "--classes",
         metavar="NAMES",
-        help="a row of --samples images for each of these classes of a conditional run, by name or number, with commas",
+        help="a row of these images for each of these classes of a conditional run, by name or number, with commas",
     )
     by_class.add_argument("--grid", action="store_true", help="such a row for every class")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the noise (default: 0)")
-    parser.add_argument("--out", default="samples.png", metavar="FILE", help="a .png grid, or an .npy of uint8 images")
+    parser.add_argument("--no-labels", action="store_true", help="no seeds and classes beside the images of a .png")
+    parser.add_argument(
+        "--out",
+        default="samples.png",
+        metavar="PATH",
+        help="a .png grid, an .npy of uint8 images, or a directory for a PNG of each, whose name has no suffix",
+    )
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _sample(args), args.no_compilation_cache)
 
@@ -49,48 +59,75 @@ def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 def _sample(args: argparse.Namespace) -> None:
     check_printable(args.source, args.out)
     out = local_path(args.out, "--out")
-    check_new_file(out, (".png", ".npy"))
-    if not 1 <= args.samples <= MAX_SAMPLES:
-        raise ConfigError(f"--samples must be between 1 and {MAX_SAMPLES}, got {args.samples}")
-    if not 0 <= args.seed < 2**31:
-        raise ConfigError(f"--seed must be between 0 and {2**31 - 1}, got {args.seed}")
+    _check_out(out)
+    seeds = _seeds(args)
     loaded = load_source(args.source, args)
+    classes = loaded.run.config.classes
     rows = None
     if args.grid or args.classes is not None:
-        rows = _chosen_classes(args.classes, loaded.run.config.classes, args.source)
-    labels = None if rows is None else jnp.repeat(jnp.asarray(rows, jnp.int32), args.samples)
-    n = args.samples if labels is None else len(labels)
+        rows = parse_classes(args.classes, classes, args.source)
+    n = len(seeds) * len(rows or (None,))
     if n > MAX_SAMPLES:
-        raise ConfigError(f"--samples of {len(rows or ())} classes must be {MAX_SAMPLES} images at most, got {n}")
-    images = sample_in_batches(loaded.run.state, seed_key(args.seed), n, labels)
-    if not np.isfinite(images).all():
-        raise ConfigError(f"the generator of {args.source} draws numbers that are NaN or infinite: nothing was written")
+        raise ConfigError(f"the samples of {len(rows or ())} classes must be {MAX_SAMPLES} images at most, got {n}")
+    columns = math.ceil(math.sqrt(n)) if rows is None else len(seeds)
     if out.suffix == ".png":
-        save_grid(out, images, columns=math.ceil(math.sqrt(n)) if rows is None else args.samples)
+        check_grid(image_shape(loaded.run.state), n, columns)
+    noise, labels = sample_seeds(loaded.run.state, np.asarray(seeds))
+    if rows is not None:
+        noise, labels = jnp.tile(noise, (len(rows), 1)), jnp.repeat(jnp.asarray(rows, jnp.int32), len(seeds))
+    images = generate_singly(loaded.run.state, noise, labels)
+    check_finite_images(images, args.source)
+    if out.suffix == ".npy":
+        replace_file(out, lambda partial: _save_npy(partial, as_bytes(images)))
+    elif out.suffix != ".png":
+        save_each(out, _names(seeds, rows), images)
+    elif args.no_labels:
+        save_png(out, image_grid(images, columns))
     else:
-        replace_file(out, lambda partial: _save_npy(partial, np.rint(images * 255).astype(np.uint8)))
+        above = [*map(str, seeds)] + [""] * (n - len(seeds))
+        save_png(out, labelled_grid(images, columns, above, [class_label(row, classes or ()) for row in rows or ()]))
     print_line(f"{n:,} images of {loaded.title}, in {out}")
 
 
-def _chosen_classes(text: str | None, classes: tuple[str, ...] | None, source: str) -> list[int]:
-    """The numbers of the classes that are named, or of all.
+def _check_out(out: Path) -> None:
+    """Raises: ConfigError unless ``--out`` is a new file, or a new or empty directory."""
+    if out.suffix in (".png", ".npy"):
+        check_new_file(out, (".png", ".npy"))
+        return
+    try:
+        empty = out.is_dir() and not any(out.iterdir())
+    except OSError as error:
+        raise ConfigError(f"cannot read the directory {out} of --out ({error.strerror}): choose another") from error
+    if not empty:
+        check_new_file(out, (".png", ".npy") if out.suffix else ("",), ", or be a directory without a suffix")
+    elif out.is_symlink() or out.samefile(os.curdir):
+        raise ConfigError(f"the directory {out} would be replaced: name a new one in it with --out")
+    check_folder(out.parent)
+    partial = out.with_name(out.name + PARTIAL)
+    if os.path.lexists(partial):
+        raise ConfigError(f"{partial} exists: another command writes it, or one that was killed left it: remove it")
 
-    Raises:
-      ConfigError: if there is no such class, or the run has none.
-    """
-    if classes is None:
-        raise ConfigError(f"the run in {source} draws no classes: it was trained without --conditional")
-    if text is None:
-        return list(range(len(classes)))
-    chosen = []
-    for name in (part.strip() for part in text.split(",")):
-        if name in classes:
-            chosen.append(classes.index(name))
-        elif name.isascii() and name.isdigit() and int(name) < len(classes):
-            chosen.append(int(name))
-        else:
-            raise ConfigError(f"--classes: there is no class {name!r}: choose from {', '.join(classes)}")
-    return chosen
+
+def _seeds(args: argparse.Namespace) -> list[int]:
+    """Raises: ConfigError if they are out of range, too many, given twice, or given in two ways."""
+    if args.seeds is None:
+        samples = 16 if args.samples is None else args.samples
+        if not 1 <= samples <= MAX_SAMPLES:
+            raise ConfigError(f"--samples must be between 1 and {MAX_SAMPLES}, got {samples}")
+        return check_seeds(args.seed or 0, samples)
+    if args.samples is not None or args.seed is not None:
+        raise ConfigError("--seeds names every image: leave --samples and --seed out")
+    seeds = parse_seeds(args.seeds)
+    seed, times = collections.Counter(seeds).most_common(1)[0]
+    if times > 1:
+        raise ConfigError(f"--seeds has {seed} twice")
+    return seeds
+
+
+def _names(seeds: list[int], rows: list[int] | None) -> list[str]:
+    """The names of single images: the seed, after the number of the class if that is chosen."""
+    by_seed = [f"{seed:06d}" for seed in seeds]
+    return by_seed if rows is None else [f"{row}-{name}" for row in rows for name in by_seed]
 
 
 def _save_npy(path: Path, images: np.ndarray) -> None:

@@ -21,6 +21,7 @@ from dcgan_jax.training.distributed import (
     run_on_primary,
 )
 from dcgan_jax.training.loop import train
+from dcgan_jax.training.profile import check_profile
 from dcgan_jax.training.run_dir import read_config, resolve_run_dir
 from dcgan_jax.training.setup import create_state, model_summary, validate_run
 
@@ -34,8 +35,9 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     """
     given = vars(_parser(prog).parse_args(argv))
     resume, dry_run, distributed = given.pop("resume"), given.pop("dry_run"), given.pop("distributed")
-    cache, every = not given.pop("no_compilation_cache") and not dry_run, given.pop("report_every")
-    return run_command(lambda: _train(given, resume, dry_run, distributed, every), cache=cache, trains=True)
+    profile, every = given.pop("profile"), given.pop("report_every")
+    cache = not given.pop("no_compilation_cache") and not dry_run
+    return run_command(lambda: _train(given, resume, dry_run, distributed, profile, every), cache=cache, trains=True)
 
 
 def _parser(prog: str | None) -> argparse.ArgumentParser:
@@ -56,6 +58,9 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
         "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID describe it",
     )
     parser.add_argument(
+        "--profile", type=int, metavar="N", help="trace N steps after the first dispatch, for Perfetto and xprof"
+    )
+    parser.add_argument(
         "--report-every",
         type=int,
         metavar="N",
@@ -65,20 +70,22 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _train(given: dict[str, Any], resume: bool, dry_run: bool, distributed: bool, report_every: int | None) -> int:
+def _train(
+    given: dict[str, Any], resume: bool, dry_run: bool, distributed: bool, profile: int | None, report_every: int | None
+) -> int:
     if report_every is not None and report_every < 1:
         raise ConfigError(f"--report-every must be at least 1, got {report_every}")
     if distributed:
         init_distributed()
     check_devices()
-    config = run_on_primary(lambda: _config(given, resume))
+    config = run_on_primary(lambda: _config(given, resume, profile))
     config = TrainConfig(**broadcast_json(config and dataclasses.asdict(config)))
     if dry_run:
         if is_primary():
             _dry_run(config, resume)
         return 0
     on_steps = None if report_every is None else partial(_report, report_every)
-    outcome = train(config, resume=resume, on_steps=on_steps)
+    outcome = train(config, resume=resume, profile=profile, on_steps=on_steps)
     if report_every and is_primary():
         _write_report(outcome.folder)
     if outcome.collapsed:
@@ -86,8 +93,9 @@ def _train(given: dict[str, Any], resume: bool, dry_run: bool, distributed: bool
     return 130 if outcome.stopped_by == signal.SIGINT else 0
 
 
-def _config(given: dict[str, Any], resume: bool) -> TrainConfig:
-    """The given flags; for a run that resumes, over its own config."""
+def _config(given: dict[str, Any], resume: bool, profile: int | None) -> TrainConfig:
+    """The given flags, which are checked; for a run that resumes, over its own config."""
+    check_profile(profile)
     config = TrainConfig(**given)
     if not resume:
         return config

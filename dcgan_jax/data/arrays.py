@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcgan_jax.data.common import Dataset, DatasetError, with_labels
+from dcgan_jax.data.common import Dataset, DatasetError, NoSplitError, with_labels
 from dcgan_jax.data.fitting import check_memory, from_16_bits
 from dcgan_jax.data.idx import read_idx
 from dcgan_jax.errors import first_line
@@ -62,7 +62,8 @@ def _read_npz(path: Path, split: str) -> Dataset:
             if not found and split == "train" and len(names) == 1:
                 found = names
             if not found:
-                raise DatasetError(
+                kind = DatasetError if split == "train" else NoSplitError
+                raise kind(
                     f"{path} holds the arrays {', '.join(names) or 'none'}: name the images "
                     f"{' or '.join(_IMAGE_KEYS[split])}"
                 )

@@ -17,6 +17,10 @@ class DatasetError(UserError):
     """A data set cannot be loaded."""
 
 
+class NoSplitError(DatasetError):
+    """A data set is there, and has no such split."""
+
+
 class Dataset(NamedTuple):
     """Images, and their classes where there are any.
 

@@ -7,7 +7,7 @@ import numpy as np
 from dcgan_jax.console import print_line
 from dcgan_jax.data.arrays import read_array_file
 from dcgan_jax.data.cache import load_cached, save_cached
-from dcgan_jax.data.common import IMAGES, LABELS, SPLITS, Dataset, DatasetError, with_labels
+from dcgan_jax.data.common import IMAGES, LABELS, SPLITS, Dataset, DatasetError, NoSplitError, with_labels
 from dcgan_jax.data.fitting import Size, choose_size, fit_array, to_channels
 from dcgan_jax.data.idx import parse_idx
 from dcgan_jax.data.mnist import read_archive
@@ -53,6 +53,7 @@ def load_data(
       channels: 1 or 3; as many as the images have if None.
 
     Raises:
+      NoSplitError: if it has no such split.
       DatasetError: if that is not there, is damaged, holds no images, or does not fit into memory.
     """
     if split not in SPLITS:
@@ -152,7 +153,7 @@ def _is_zip(path: Path) -> bool:
 
 def _check_split(path: Path, split: str) -> None:
     if split != "train":
-        raise DatasetError(f"{path} has no split {split}: it is all for training")
+        raise NoSplitError(f"{path} has no split {split}: it is all for training")
 
 
 def _load_pictures(path: Path, image_size: Size | None, channels: int | None) -> Dataset:

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dcgan_jax.console import print_line
-from dcgan_jax.data.common import Dataset, DatasetError, with_labels
+from dcgan_jax.data.common import Dataset, DatasetError, NoSplitError, with_labels
 from dcgan_jax.data.fitting import check_memory
 from dcgan_jax.errors import first_line
 from dcgan_jax.files import read_verified
@@ -143,7 +143,7 @@ def read_prepared(name: str, split: str, data_dir: str | Path | None, known: tup
         builder = tfds.builder_from_directory(folder)
         features: Any = builder.info.features
         if split not in builder.info.splits:
-            raise DatasetError(f"{name} has no split {split}: it has {', '.join(builder.info.splits)}")
+            raise NoSplitError(f"{name} has no split {split}: it has {', '.join(builder.info.splits)}")
         source: Any = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]
         shape = features["image"].shape
         if None in shape:

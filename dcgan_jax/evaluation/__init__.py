@@ -1,5 +1,8 @@
 """How good images are: scores beside those of real images."""
 
-from dcgan_jax.evaluation.scoring import Evaluation, EvaluationError, Scores, evaluate, evaluate_images
+from dcgan_jax.evaluation.pixel_scoring import compare_images
+from dcgan_jax.evaluation.prepare import EvaluationError
+from dcgan_jax.evaluation.results import Evaluation, Scores
+from dcgan_jax.evaluation.scoring import evaluate, evaluate_images
 
-__all__ = ["Evaluation", "EvaluationError", "Scores", "evaluate", "evaluate_images"]
+__all__ = ["Evaluation", "EvaluationError", "Scores", "compare_images", "evaluate", "evaluate_images"]

@@ -1,6 +1,7 @@
-"""A small digit classifier; images are scored in its features.
+"""A small classifier; images are scored in its features.
 
-Its weights are part of the package; ``python -m dcgan_jax.evaluation.train_classifier`` trains them again.
+Its weights for MNIST's digits are part of the package; ``python -m dcgan_jax.evaluation.train_classifier`` trains them
+again. `dcgan_jax.evaluation.classifier_file` has those for other data.
 """
 
 import functools
@@ -30,11 +31,16 @@ class ClassifierError(UserError):
 
 
 class DigitClassifier(nn.Module):
-    """Digits to classes: [B, 28, 28, 1] in [0, 1] -> logits [B, 10] and features [B, 128], at least 0.
+    """Images to classes: [B, 28, 28, 1] in [0, 1] -> logits [B, classes] and features [B, 128], at least 0.
 
     Three 3x3 convolutions, each with a rectifier and a maximum over 2x2 pixels, and a dense layer of features.
     With ``train=True`` dropout is on (pass a ``dropout`` rng).
+
+    Attributes:
+      classes: the number of classes, 10 digits by default.
     """
+
+    classes: int = 10
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[jax.Array, jax.Array]:
@@ -49,7 +55,7 @@ class DigitClassifier(nn.Module):
             x = dropout(x, 0.3, self.make_rng("dropout"))
         x = nn.relu(nn.Dense(FEATURES, name="features")(x))  # [B, 128]
         logits = dropout(x, 0.5, self.make_rng("dropout")) if train else x
-        return nn.Dense(10, name="logits")(logits), x
+        return nn.Dense(self.classes, name="logits")(logits), x
 
 
 def load_classifier(path: Path = WEIGHTS) -> dict[str, Any]:
@@ -63,20 +69,31 @@ def load_classifier(path: Path = WEIGHTS) -> dict[str, Any]:
 
 def parse_weights(content: bytes) -> dict[str, Any]:
     """Variables of a network from the content of an ``.npz`` of arrays named by their path; nothing is executed."""
-    params: dict[str, Any] = {}
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        for name in arrays.files:
-            *scope, leaf = name.split("/")
-            inner = params
-            for part in scope:
-                inner = inner.setdefault(part, {})
-            inner[leaf] = jnp.asarray(arrays[name])
+        return nest({name: arrays[name] for name in arrays.files})
+
+
+def nest(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Variables of a network from its parameters by their path: the inverse of `named_arrays`."""
+    params: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *scope, leaf = name.split("/")
+        inner = params
+        for part in scope:
+            inner = inner.setdefault(part, {})
+        inner[leaf] = jnp.asarray(array)
     return {"params": params}
+
+
+def named_arrays(variables: dict[str, Any]) -> dict[str, np.ndarray]:
+    """A network's parameters by their path, such as ``logits/bias``."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
+    return {jax.tree_util.keystr(at, simple=True, separator="/"): np.asarray(leaf) for at, leaf in leaves}
 
 
 @jax_defaults()
 def classify(images: np.ndarray, variables: dict[str, Any] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Logits [N, 10] and features [N, 128] of images [N, 28, 28, 1], uint8 or in [0, 1], a few hundred at a time.
+    """Logits [N, classes] and features [N, 128] of images [N, 28, 28, 1], uint8 or in [0, 1], a few hundred at a time.
 
     Args:
       images: any number of them.
@@ -86,7 +103,8 @@ def classify(images: np.ndarray, variables: dict[str, Any] | None = None) -> tup
       ClassifierError: if the package's weights cannot be used.
     """
     variables = load_classifier() if variables is None else variables
-    logits, features = apply_in_batches(DigitClassifier(), variables, images)
+    classes = variables["params"]["logits"]["bias"].shape[0]
+    logits, features = apply_in_batches(DigitClassifier(classes), variables, images)
     return logits, features
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_jax.errors import first_line
-from dcgan_jax.evaluation.scoring import MAX_SAMPLES, EvaluationError
+from dcgan_jax.evaluation.prepare import MAX_SAMPLES, EvaluationError
 
 _SIDE = 28
 _NAMES = ("images", "samples", "x", "arr_0")  # of the array in an .npz of several
 _GREY = {"1", "L", "LA", "P", "RGB", "RGBA"}  # Pillow's modes of 8 bits a channel
+_OTHERS = "--dataset says which real images others are compared with"
 _HOW = f"a directory of {_SIDE}x{_SIDE} PNGs, an .npy or an .npz"
 
 
@@ -65,10 +66,10 @@ def one_channel(images: np.ndarray, source: object) -> np.ndarray:
     if images.ndim != 4 or images.shape[1:3] != (_SIDE, _SIDE) or images.shape[3] not in (1, 3):
         raise EvaluationError(
             f"the images in {source} must be [N, {_SIDE}, {_SIDE}, 1], [N, 1, {_SIDE}, {_SIDE}], [N, {_SIDE}, {_SIDE}] "
-            f"or [N, {_SIDE**2}], got {list(shape)}"
+            f"or [N, {_SIDE**2}], got {list(shape)}: {_OTHERS}"
         )
     if images.shape[3] == 3 and ((images != images[..., :1]) & (images == images)).any():  # NaN is not a colour
-        raise EvaluationError(f"the images in {source} are coloured: digits are grey")
+        raise EvaluationError(f"the images in {source} are coloured, and digits are grey: {_OTHERS}")
     return images[..., :1]
 
 
@@ -121,4 +122,4 @@ def _read_picture(path: Path) -> np.ndarray:
         raise EvaluationError(f"{path} must have 8 bits a channel, got Pillow's mode {mode}")
     if all(length % 4 == 0 and length // 4 % (_SIDE + 2) == 2 for length in size):
         raise EvaluationError(f"{path} is a grid of images: draw them into an .npy (sample RUN --out FILE.npy)")
-    raise EvaluationError(f"pictures of digits must be {_SIDE}x{_SIDE}, {path} is {size[0]}x{size[1]}")
+    raise EvaluationError(f"pictures of digits must be {_SIDE}x{_SIDE}, {path} is {size[0]}x{size[1]}: {_OTHERS}")

@@ -1,4 +1,4 @@
-"""Metrics of images: functions of features [N, D], of logits [N, 10] or of pixels, on the device.
+"""Metrics of images: functions of features [N, D], of logits [N, classes] or of pixels, on the device.
 
 Pure JAX in the precision of the arrays; `dcgan_jax.evaluation.scoring` passes float64, because most of these are small
 differences of large sums. Distances between all pairs are computed a few hundred rows at a time.
@@ -140,6 +140,19 @@ def nearest_distances(images: jax.Array, others: jax.Array) -> jax.Array:
         return jnp.linalg.norm(image - others[at])  # again: the sum below loses the digits of small distances
 
     return lax.map(nearest, images, batch_size=_ROWS)
+
+
+@jax.jit
+def mean_pairwise_distance(images: jax.Array) -> jax.Array:
+    """The mean Euclidean distance of two different images: [N, P], N at least 2 -> a number."""
+    n = len(images)
+    centred = images - images.mean(0)  # small distances of images that are nearly the same keep their digits
+
+    def total(i: jax.Array) -> jax.Array:
+        squared = _squared_distances(centred[i], centred).at[i].set(0)
+        return jnp.sqrt(jnp.maximum(squared, 0)).sum()
+
+    return lax.map(total, jnp.arange(n), batch_size=_ROWS).sum() / (n * (n - 1))
 
 
 def _covariance(x: jax.Array) -> jax.Array:

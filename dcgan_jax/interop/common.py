@@ -1,10 +1,10 @@
 """What exporting and importing share: the two networks by name, their arrays by name, and optional packages."""
 
-import importlib
 from typing import Any
 
 import jax
 
+from dcgan_jax import versions
 from dcgan_jax.errors import UserError
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, NetworkState
@@ -23,11 +23,7 @@ def require(module: str) -> Any:
     Raises:
       WeightsError: if the package, or one that it imports, is not installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        missing = (error.name or module).split(".")[0]
-        raise WeightsError(f"this needs the package {missing}: pip install 'dcgan-jax[export]'") from error
+    return versions.require(module, "export", "this", WeightsError)
 
 
 def network_state(state: GANState, network: str) -> NetworkState:

@@ -12,6 +12,9 @@ from dcgan_jax.paths import PathError, local_path
 from dcgan_jax.presets import PRESETS
 from dcgan_jax.state import FAKES
 
+# What `--log` takes beside TensorBoard, which has a flag of its own: it only writes files.
+LOGS = ("none", "wandb", "trackio")
+
 # Fields that runs of earlier revisions lack, and what those runs did.
 ADDED = {
     "stop_at_fid": None,
@@ -21,6 +24,9 @@ ADDED = {
     "conditional": False,
     "classes": None,
     "data_digest": None,
+    "tensorboard": False,
+    "log": "none",
+    "log_id": None,
 }
 _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string", tuple: "a list of strings"}
 
@@ -111,10 +117,12 @@ class TrainConfig:
     steps_per_call: int | None = _field(
         None, "steps per call to the devices (default: 1 on a CPU, 25 elsewhere)", kind=int
     )
-
+    tensorboard: bool = _field(False, "write event files for TensorBoard too")
+    log: str = _field("none", "log to Weights & Biases or to Trackio too", LOGS)
     conditional: bool = _field(False, "draw images by class: the data set's classes, or the folders of the pictures")
     classes: tuple[str, ...] | None = _field(None, "names of the classes, which a run records", kind=tuple, flag=False)
     data_digest: str | None = _field(None, "SHA-256 of the images, which a run records", flag=False)
+    log_id: str | None = _field(None, "the run's identifier for --log, which a run records", flag=False)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dcgan_jax.evaluation.classifier import SHA256
+
 
 class History(NamedTuple):
     """The rows of a run's ``metrics.jsonl``, in their order.
@@ -44,10 +46,17 @@ def read_history(run_dir: Path) -> History:
 
 
 def read_evaluations(run_dir: Path, samples: int) -> list[tuple[float, int]]:
-    """FID and step of each evaluation of ``samples`` images among a run's rows, in their order."""
+    """FID and step of each evaluation of ``samples`` images among a run's rows, in their order.
+
+    Those in the features of the package's classifier alone; rows that do not name theirs are older than the name.
+    """
     rows = [row for row in read_history(run_dir).evaluations if row["evaluation"] is not None]
     scored = [(row["evaluation"], row["step"]) for row in rows]
-    return [(float(each["scores"]["fid"]), step) for each, step in scored if each["samples"] == samples]
+    return [
+        (float(each["scores"]["fid"]), step)
+        for each, step in scored
+        if each["samples"] == samples and each.get("features", SHA256) == SHA256
+    ]
 
 
 def best_evaluation(evaluations: list[tuple[float, int]], steps: Iterable[int]) -> int | None:

@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
 from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.state import GANState
@@ -28,9 +29,11 @@ from dcgan_jax.training.distributed import (
     run_on_primary,
 )
 from dcgan_jax.training.finite import NotFiniteError, check_finite
+from dcgan_jax.training.profile import check_profile, profile_steps
 from dcgan_jax.training.run import Run, open_run
 from dcgan_jax.training.setup import create_state, load_images
 from dcgan_jax.training.signals import stop_signals
+from dcgan_jax.training.timing import Advance, record_timing
 from dcgan_jax.training.writer import GRID, RunWriter
 
 
@@ -56,6 +59,7 @@ def train(
     *,
     resume: bool = False,
     thresholds: CollapseThresholds | None = None,
+    profile: int | None = None,
     on_steps: Callable[[Path, int, int], None] | None = None,
 ) -> Outcome:
     """Train, or resume a run, and leave everything in its run directory.
@@ -65,6 +69,7 @@ def train(
       resume: resume the run in ``config.workdir`` from its latest valid checkpoint, or from its start if it was killed
         before its first.
       thresholds: when a run counts as collapsed; the defaults if None.
+      profile: how many steps after the first dispatch to trace, for Perfetto and xprof; none if None.
       on_steps: called on the primary process when what is due after a dispatch has been written, with the run directory
         and the numbers of steps before and after the dispatch. It must not raise.
 
@@ -74,10 +79,15 @@ def train(
       NotFiniteError: if a loss or a parameter is not finite; the checkpoints are from before it.
       JobFailedError: in a job of several processes, if this one fails or another is gone.
     """
+
+    def open_checked(stack: contextlib.ExitStack) -> Run:
+        check_profile(profile)
+        return open_run(config, resume, stack)
+
     with contextlib.ExitStack() as stack:
-        run = run_on_primary(lambda: open_run(config, resume, stack))
+        run = run_on_primary(lambda: open_checked(stack))
         try:
-            return _train(_broadcast_run(run), thresholds, on_steps)
+            return _train(_broadcast_run(run), thresholds, broadcast_json(profile), on_steps)
         except (NotFiniteError, PrimaryProcessError):  # raised on all processes
             raise
         except BaseException as error:
@@ -99,7 +109,10 @@ def _broadcast_run(run: Run | None) -> Run:
 
 
 def _train(
-    run: Run, thresholds: CollapseThresholds | None, on_steps: Callable[[Path, int, int], None] | None
+    run: Run,
+    thresholds: CollapseThresholds | None,
+    profile: int | None,
+    on_steps: Callable[[Path, int, int], None] | None,
 ) -> Outcome:
     """Train in a run directory that this job has locked, from a saved state or a new one."""
     config, mesh = run.config, data_mesh(run.config.devices)
@@ -110,10 +123,11 @@ def _train(
         writer = stack.enter_context(_open_writer(run, dataset, thresholds)) if is_primary() else None
         if writer:
             writer.begin(state, mesh)
+        advance = stack.enter_context(_measured(runner.advance, config, step, mesh, profile))
         stop = stack.enter_context(stop_signals(writer and partial(writer.acknowledge, runner)))
         while step < config.steps:
             # Steps, up to the next one whose state is needed here. Signals are checked once per dispatch.
-            state, before, step = runner.advance(state, schedule.next_stop(step, config))
+            state, before, step = advance(state, schedule.next_stop(step, config))
             stop_signal = stop(runner.calls)
             stopping = stop_signal is not None
             due = schedule.due(before, step, config, stopping=stopping)
@@ -151,13 +165,26 @@ def _train(
     return Outcome(local_replica(state), Path(str(config.workdir)), stopped_by, collapsed)
 
 
+@contextlib.contextmanager
+def _measured(advance: Advance, config: TrainConfig, step: int, mesh: Mesh, profile: int | None) -> Iterator[Advance]:
+    """``advance``, timed and if asked for profiled; the primary alone writes both."""
+    run_dir = Path(str(config.workdir))
+    with contextlib.ExitStack() as stack:
+        if is_primary():
+            advance = stack.enter_context(record_timing(advance, run_dir, step, mesh))
+        if profile:
+            folder = run_dir / "profile" if is_primary() else None
+            advance = stack.enter_context(profile_steps(advance, folder, profile))
+        yield advance
+
+
 def _open_writer(run: Run, dataset: jax.Array, thresholds: CollapseThresholds | None) -> RunWriter:
     """The primary's writer of the run's files, with the real images that it shows."""
     reals = jax.device_get(sample_batch(local_replica(dataset), run.keys["reals"], GRID))
     return RunWriter(run.config, run.keys, reals, int(run.state.step), run.collapse, thresholds)
 
 
-def _place(run: Run, mesh: Any) -> tuple[GANState, jax.Array, jax.Array | None, jax.Array]:
+def _place(run: Run, mesh: Mesh) -> tuple[GANState, jax.Array, jax.Array | None, jax.Array]:
     """The state, the images, their labels and the run's key, on each device of the mesh.
 
     For new and resumed runs alike: they share one compiled program.

@@ -3,6 +3,7 @@
 config.json    the run's config             checkpoints/   see `dcgan_jax.training.checkpoint`
 metrics.jsonl  a row per logged step        samples/       grids of samples
 models.txt     both networks' layers        lock           the process that uses the directory
+timing.jsonl   a row per session            tensorboard/, wandb/, profile/   if asked for
 """
 
 import contextlib

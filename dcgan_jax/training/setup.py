@@ -12,7 +12,7 @@ from flax.linen.summary import tabulate
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset, load_data, load_dataset, parse_size
 from dcgan_jax.evaluation.classifier import load_classifier
-from dcgan_jax.evaluation.scoring import MAX_SAMPLES, MIN_SAMPLES
+from dcgan_jax.evaluation.prepare import MAX_SAMPLES, MIN_SAMPLES
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.pinning import seed_key, split_key
@@ -23,6 +23,7 @@ from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
 from dcgan_jax.training.config import ADDED, ConfigError, TrainConfig
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.history import read_evaluations
+from dcgan_jax.training.loggers import validate_loggers
 from dcgan_jax.training.run_dir import check_writable, read_config
 
 # These fields decide what a run computes: a resumed run must have them unchanged.
@@ -30,8 +31,8 @@ _IMMUTABLE = (
     *("batch_size", "seed", "dataset", "image_size", "channels", "mirror", "conditional"),
     *("preset", "dtype", "ema", "fakes"),
 )
-# These a run finds in its images; where a config does not say them, they are as recorded.
-_RECORDED = ("image_size", "channels", "classes", "data_digest")
+# These a run finds in its images, or draws; where a config does not say them, they are as recorded.
+_RECORDED = ("image_size", "channels", "classes", "data_digest", "log_id")
 _DIGITS = (28, 28, 1)
 
 
@@ -39,14 +40,15 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
     """Check that a run can start or resume, and load its data. Writes nothing.
 
     Returns:
-      The config, for a new run with the size, channels, classes and digest of its images; and the images, whose
-      classes are there if the run is conditional.
+      The config, for a new run with the size, channels, classes and digest of its images, and with an identifier if
+      it logs under one; and the images, whose classes are there if the run is conditional.
 
     Raises:
       ConfigError: if the batch is larger than the data or cannot be split evenly, or a resumed run has another config,
         other data or no steps left.
       DevicesError: if there are fewer devices than requested.
       RunDirError: if the run directory cannot be written.
+      TensorBoardError, TrackerError: if a logger cannot be used.
       CheckpointError: if the run has checkpoints and none of them can be used.
       DatasetError: if the data cannot be loaded.
       ClassifierError: if the weights of the digit classifier are damaged.
@@ -56,6 +58,7 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
     if resume:
         config = _validate_resume(config, run_dir)
     check_writable(run_dir)
+    config = validate_loggers(config)
     if config.eval_every is not None:
         validate_evaluation(config, config.eval_samples, "--eval-samples")
         load_dataset(split="test")
@@ -93,15 +96,20 @@ def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
         )
     digest = data.digest()
     if resume:
-        if config.data_digest not in (None, digest):
-            raise ConfigError(
-                f"the images of {config.dataset} are no longer those that the run in {run_dir} began with (SHA-256 "
-                f"{digest[:12]}..., not {config.data_digest[:12]}...): restore them, or start a new run"
-            )
+        check_unchanged(config, digest, run_dir, "restore them, or start a new run")
         return config, data
     height, width, channels = data.images.shape[1:]
     found = {"image_size": f"{height}x{width}", "channels": channels, "data_digest": digest}
     return dataclasses.replace(config, **found, classes=data.classes or None), data
+
+
+def check_unchanged(config: TrainConfig, digest: str, run_dir: object, remedy: str) -> None:
+    """Raises: ConfigError if the images that were loaded are not those that the run has recorded."""
+    if config.data_digest not in (None, digest):
+        raise ConfigError(
+            f"the images of {config.dataset} are no longer those that the run in {run_dir} began with (SHA-256 "
+            f"{digest[:12]}..., not {config.data_digest[:12]}...): {remedy}"
+        )
 
 
 def load_images(config: TrainConfig) -> Dataset:
@@ -112,12 +120,12 @@ def load_images(config: TrainConfig) -> Dataset:
 
 
 def validate_evaluation(config: TrainConfig, samples: int, flag: str) -> None:
-    """Raises: ConfigError if the run's images are not digits, or ``samples`` of them cannot be scored."""
+    """Raises: ConfigError if the run's images are not digits, or ``samples`` of them cannot be scored in training."""
     if not is_of_digits(config):
         shape = "x".join(map(str, config.image_shape()))
         raise ConfigError(
-            "only mnist in its own size can be evaluated, by classifiers of its digits; the run is on images of "
-            f"{shape} from {config.dataset}"
+            "only mnist in its own size can be evaluated while training, by classifiers of its digits; the run is on "
+            f"images of {shape} from {config.dataset}: leave out --eval-every, and use dcgan-jax evaluate"
         )
     if not MIN_SAMPLES <= samples <= MAX_SAMPLES:
         raise ConfigError(f"{flag} must be {MIN_SAMPLES} to {MAX_SAMPLES}, got {samples}")

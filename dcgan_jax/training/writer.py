@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from dcgan_jax.console import print_line
 from dcgan_jax.evaluation.scoring import EvaluationError, evaluate
-from dcgan_jax.images import save_grid
+from dcgan_jax.images import image_grid, save_grid
 from dcgan_jax.sampling import generate, sample, sample_noise
 from dcgan_jax.state import GANState, averaged
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint, steps_to_keep
@@ -23,8 +23,9 @@ from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import data_mesh, local_replica
 from dcgan_jax.training.history import best_evaluation, read_evaluations
+from dcgan_jax.training.loggers import RunLog
 from dcgan_jax.training.progress import Reporter, format_duration
-from dcgan_jax.training.run_dir import MetricsFile, replace_text, truncate_metrics, write_config
+from dcgan_jax.training.run_dir import replace_text, write_config
 from dcgan_jax.training.schedule import is_logged
 from dcgan_jax.training.setup import is_of_digits, model_summary
 
@@ -68,11 +69,10 @@ class RunWriter:
         write_config(self._run_dir, config)  # first: whatever fails after it, the directory holds a run
         self._samples.mkdir(exist_ok=True)
         self._sample_digits = sample_digits(self._samples, config.steps)
-        truncate_metrics(self._run_dir / "metrics.jsonl", step)
+        self._log = RunLog(config, self._run_dir, step)
         digits = is_of_digits(config)
         self._detector = CollapseDetector(step, reals / 255, digits, collapse, thresholds)
         self._evaluations = read_evaluations(self._run_dir, config.eval_samples)
-        self._rows = MetricsFile(self._run_dir / "metrics.jsonl")
         self._began = time.perf_counter()
         self.reporter = Reporter(config, step)
 
@@ -81,7 +81,7 @@ class RunWriter:
 
     def __exit__(self, *_: object) -> None:
         self.reporter.close()
-        self._rows.close()
+        self._log.close()
 
     def begin(self, state: GANState, mesh: Mesh) -> None:
         """Write the first files of a new run, and print what will be done."""
@@ -104,7 +104,7 @@ class RunWriter:
         """The files of a new run: the layers, real images, the first samples and, unless it has one, a checkpoint."""
         replace_text(self._run_dir / "models.txt", model_summary(local_replica(state)))
         save_grid(self._run_dir / "reals.png", self._reals)
-        save_grid(self._sample_path(0), self._draw_grid(state))
+        self._save_grid(0, self._draw_grid(state))
         if not checkpoint_steps(self._checkpoints):
             self._save(state, keep_steps=set())
 
@@ -113,26 +113,25 @@ class RunWriter:
         for step, row in rows:
             self._warn(step, self._detector.observe_losses(step, row))
             if is_logged(step, self._config):
-                self._rows.write({"step": step, **row})
+                self._log.log_scalars(step, row)
             if is_logged(step, self._config) or step == last:
                 self.reporter.log(step, row)
-        self._rows.flush()
 
     def save_samples(self, state: GANState) -> None:
         """A grid of samples of the run's fixed noise."""
         step, images = int(state.step), self._draw_grid(state)
-        save_grid(self._sample_path(step), images)
+        self._save_grid(step, images)
         self._warn(step, self._detector.observe_images(step, images))
 
     def save_checkpoint(self, state: GANState, evaluating: bool) -> None:
         """Save a checkpoint, and before it the evaluation if one is due, all rows so far, and the final samples."""
         step = int(state.step)
         if evaluating:
-            self._rows.write(self._evaluate(state))
+            self._log.log_scalars(step, self._evaluate(state))
         if step == self._config.steps:
             fakes = sample(self._sampling_state(state), self._keys["fakes"], GRID, self._labels(state))
             save_grid(self._run_dir / "fakes.png", jax.device_get(fakes))
-        self._rows.sync()
+        self._log.sync()
         saved, detector = checkpoint_steps(self._checkpoints), self._detector
         best = best_evaluation(self._evaluations, {*saved, step})
         self._save(state, steps_to_keep(saved, step, best, detector.healthy_until, detector.settled_until))
@@ -167,8 +166,9 @@ class RunWriter:
         else:
             print_line(f"stopped and saved at step {step:,}: resume with --workdir {self._run_dir} --resume")
 
-    def _sample_path(self, step: int) -> Path:
-        return self._samples / f"{step:0{self._sample_digits}d}.png"
+    def _save_grid(self, step: int, images: np.ndarray) -> None:
+        save_grid(self._samples / f"{step:0{self._sample_digits}d}.png", images)
+        self._log.log_images(step, "samples", image_grid(images))
 
     def _draw_grid(self, state: GANState) -> np.ndarray:
         noise = sample_noise(state, self._keys["grid"], GRID)

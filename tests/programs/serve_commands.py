@@ -44,12 +44,16 @@ def main(supervisor, listening):
 def import_all():
     """Everything that the commands import when it is used, so that none of it is among their calls."""
     import flax.linen as nn
+    import PIL.ImageDraw
+    import PIL.ImageFont
     import PIL.PngImagePlugin
     import safetensors.numpy  # noqa: F401
+    import tensorboardX.record_writer
+    import tensorboardX.summary  # noqa: F401
     from helpers import SmallDiscriminator
     from orbax.checkpoint import v1  # noqa: F401
 
-    from dcgan_jax.training import environment, loop, setup
+    from dcgan_jax.training import environment, setup
 
     for command in ("export", "import_weights", "sample", "train"):
         importlib.import_module(f"dcgan_jax.cli.{command}")
@@ -63,11 +67,12 @@ def import_all():
             return nn.sigmoid(nn.Dense(784)(x)).reshape(-1, 28, 28, 1)
 
     PIL.PngImagePlugin.Image.init()
+    PIL.ImageFont.load_default(size=14)
     warnings.simplefilter("error")
-    setup.Generator = lambda dtype: DigitGenerator()
-    setup.Discriminator = lambda dtype: SmallDiscriminator()
+    setup.Generator = lambda shape, **options: DigitGenerator()
+    setup.Discriminator = lambda **options: SmallDiscriminator()
     # What a process does once and what writes no file.
-    setup.load_dataset = loop.load_dataset = functools.cache(setup.load_dataset)
+    setup.load_data = functools.cache(setup.load_data)
     environment.package_version = functools.cache(environment.package_version)
 
 

@@ -1,0 +1,86 @@
+"""Pictures one after the other as a GIF, a WebP or an MP4."""
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dcgan_jax.errors import UserError
+from dcgan_jax.files import replace_file
+from dcgan_jax.images import as_picture
+
+ANIMATIONS = (".gif", ".webp", ".mp4")
+MAX_FPS = 50  # a GIF counts in hundredths of a second, and programs slow down those of less than two
+_LONGEST_SIDE = {".gif": 65_535, ".webp": 16_383, ".mp4": 16_384}  # of the formats, and of H.264's encoder
+_HOLD = 1.5  # seconds for which the last picture stays, before the animation starts again
+
+
+class AnimationError(UserError):
+    """An animation cannot be written."""
+
+
+def check_animation(path: Path) -> None:
+    """Raises: AnimationError if what a format needs is not installed."""
+    from PIL import features
+
+    if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:
+        raise AnimationError("an .mp4 needs the program ffmpeg: install it, or choose a .gif or a .webp for --out")
+    if path.suffix == ".webp" and not features.check("webp"):
+        raise AnimationError("this Pillow writes no WebP: choose a .gif for --out, or reinstall Pillow")
+
+
+def save_animation(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
+    """Write frames, each uint8 [H, W, C], as an animation that repeats; a reader never sees part of the file.
+
+    A WebP and a GIF of grey frames are exact. A GIF has at most 256 colours a frame, an MP4 (H.264) is compressed.
+
+    Args:
+      path: a ``.gif``, a ``.webp`` or an ``.mp4``.
+      frames: of one shape, grey or RGB.
+      fps: frames per second, at most 50.
+
+    Raises:
+      AnimationError: as `check_animation`; or if the frames are too large for the format, or ffmpeg fails.
+      OSError: if the file cannot be written.
+    """
+    check_animation(path)
+    side, limit = max(frames[0].shape[:2]), _LONGEST_SIDE[path.suffix]
+    if side > limit:
+        raise AnimationError(f"an animation in {path.suffix} has at most {limit:,} pixels a side, got {side:,}")
+    frames = [*frames, *[frames[-1]] * round(_HOLD * fps)]
+    if path.suffix == ".mp4":
+        replace_file(path, lambda partial: _save_mp4(partial, frames, fps))
+        return
+    first, *others = map(as_picture, frames)
+    options = {"save_all": True, "append_images": others, "duration": round(1000 / fps), "loop": 0}
+    if path.suffix == ".webp":
+        options |= {"lossless": True, "method": 4}
+    replace_file(path, lambda partial: first.save(partial, format=path.suffix[1:], **options))
+
+
+def _save_mp4(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
+    """Through ffmpeg, which reads the pixels as they are."""
+    height, width, channels = frames[0].shape
+    size, pixels = f"{width}x{height}", "gray" if channels == 1 else "rgb24"
+    source = ["-f", "rawvideo", "-pixel_format", pixels, "-video_size", size, "-framerate", str(fps), "-i", "-"]
+    # Players want 4:2:0, whose sides are even.
+    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white,format=yuv420p"
+    encoded = ["-vf", even, "-c:v", "libx264", "-crf", "16", "-movflags", "+faststart", "-f", "mp4"]
+    command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-y", *source, *encoded, f"file:{path}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stderr is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):  # ffmpeg has failed, and says why
+                for frame in frames:
+                    process.stdin.write(frame.tobytes())
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        except BaseException:
+            process.kill()
+            raise
+        reason = process.stderr.read().decode(errors="replace").split("\n")
+    if process.returncode:
+        raise AnimationError(f"ffmpeg could not write {path.stem} ({' '.join(filter(None, reason))})")

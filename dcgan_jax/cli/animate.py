@@ -1,0 +1,67 @@
+"""``dcgan-jax animate``: a run's samples of the same noise, step after step."""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dcgan_jax.animation import ANIMATIONS, check_animation, save_animation
+from dcgan_jax.cli.common import Parser, check_new_file, check_printable, run_command
+from dcgan_jax.cli.drawing import add_fps_flag, check_fps
+from dcgan_jax.console import print_line
+from dcgan_jax.errors import first_line
+from dcgan_jax.images import read_grid, with_title
+from dcgan_jax.paths import local_path
+from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.run_dir import read_config
+
+
+def animate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Write a run's samples as an animation; the exit code, 0 or 2."""
+    parser = Parser(prog=prog, description="Show how a run's samples of the same noise changed from step to step.")
+    parser.add_argument("source", metavar="RUN", help="a run directory, of a run that may be running")
+    add_fps_flag(parser, 4)
+    parser.add_argument("--no-labels", action="store_true", help="no steps above the pictures")
+    parser.add_argument("--out", default="samples.gif", metavar="FILE", help=f"one of {', '.join(ANIMATIONS)}")
+    args = parser.parse_args(argv)
+    return run_command(lambda: _animate(args), cache=False)
+
+
+def _animate(args: argparse.Namespace) -> None:
+    check_printable(args.source, args.out)
+    out = local_path(args.out, "--out")
+    check_new_file(out, ANIMATIONS)
+    check_animation(out)
+    check_fps(args.fps)
+    run_dir = local_path(args.source, "RUN")
+    read_config(run_dir)
+    grids, problems = _read_samples(run_dir / "samples")
+    if problems:
+        print_line(f"warning: left out {len(problems)} of the samples: {problems[0]}", error=True)
+    if not grids:
+        raise ConfigError(f"there are no samples in {run_dir / 'samples'} yet: nothing was written")
+    frames = [pixels if args.no_labels else with_title(pixels, f"step {step:,}") for step, pixels in grids.items()]
+    save_animation(out, frames, args.fps)
+    print_line(f"{len(frames):,} pictures of {run_dir}, steps {min(grids):,} to {max(grids):,}, in {out}")
+
+
+def _read_samples(folder: Path) -> tuple[dict[int, np.ndarray], list[str]]:
+    """The grids of samples by step, uint8 [H, W, C], and what is wrong with those that are left out.
+
+    They are the ones that can be read, and have the shape that most have.
+    """
+    paths = [path for path in folder.glob("*.png") if path.stem.isascii() and path.stem.isdigit()]
+    grids, problems = {}, []
+    for path in sorted(paths, key=lambda path: int(path.stem)):
+        try:
+            grids[int(path.stem)] = read_grid(path)
+        except Exception as error:  # Pillow's parsers raise many kinds
+            problems.append(f"cannot read {path} ({first_line(error)})")
+    if grids:
+        shape = Counter(grid.shape for grid in grids.values()).most_common(1)[0][0]
+        for step in [step for step, grid in grids.items() if grid.shape != shape]:
+            height, width, _ = grids.pop(step).shape
+            problems.append(f"that of step {step:,} is of {width}x{height} pixels, most are of {shape[1]}x{shape[0]}")
+    return grids, problems

@@ -1,0 +1,116 @@
+"""Classifiers of other data than MNIST's digits, as files: an ``.npz`` of weights and of what they were trained on."""
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcgan_jax.errors import first_line
+from dcgan_jax.evaluation.classifier import ClassifierError, DigitClassifier, named_arrays, nest
+from dcgan_jax.files import replace_file
+
+FORMAT = 1
+_ABOUT = "about"
+_LARGEST = 2**24  # bytes; the weights are 0.8 MB, and grow by 516 bytes a class
+
+
+class Classifier(NamedTuple):
+    """A trained classifier of images [28, 28, 1].
+
+    Attributes:
+      variables: of `DigitClassifier`.
+      classes: the names of the classes, in the order of the logits.
+      data: the data set's name or path.
+      data_digest: SHA-256 of its training images alone, without labels.
+      accuracy: share of the ``tested_on`` images whose class it says, 0 to 1.
+      tested_on: which images these were.
+      epochs, seed: of the training.
+    """
+
+    variables: dict[str, Any]
+    classes: tuple[str, ...]
+    data: str
+    data_digest: str
+    accuracy: float
+    tested_on: str
+    epochs: int
+    seed: int
+
+    def digest(self) -> str:
+        """The SHA-256 of the weights and of all the rest, in hexadecimal: it names the features."""
+        sha256 = hashlib.sha256(json.dumps(self._about(), sort_keys=True).encode())
+        for name, array in sorted(named_arrays(self.variables).items()):
+            sha256.update(repr((name, array.shape, array.dtype.str)).encode())
+            sha256.update(np.ascontiguousarray(array).data)
+        return sha256.hexdigest()
+
+    def _about(self) -> dict[str, Any]:
+        return {"format": FORMAT, **{name: value for name, value in self._asdict().items() if name != "variables"}}
+
+    def to_bytes(self) -> bytes:
+        """The content of a file that `read_classifier` reads."""
+        about = json.dumps({**self._about(), "sha256": self.digest()})
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **{_ABOUT: np.array(about)}, **named_arrays(self.variables))
+        return content.getvalue()
+
+
+def write_classifier(path: Path, classifier: Classifier) -> None:
+    """Write a classifier, whole or not at all.
+
+    Raises:
+      OSError: if the file cannot be written.
+    """
+    replace_file(path, lambda partial: partial.write_bytes(classifier.to_bytes()))
+
+
+def read_classifier(path: Path) -> Classifier:
+    """The classifier in a file of `write_classifier`; nothing in it is executed.
+
+    Raises:
+      ClassifierError: if the file cannot be read, is another one, or is damaged.
+    """
+    try:
+        classifier, digest = _parse(path)
+    except ClassifierError:
+        raise
+    except OSError as error:
+        raise ClassifierError(f"cannot read the classifier {path} ({error.strerror or first_line(error)})") from error
+    except Exception as error:  # whatever a damaged archive makes its parsers raise
+        raise ClassifierError(
+            f"{path} is no classifier, or is damaged: dcgan-jax train-classifier writes one"
+        ) from error
+    if classifier.digest() != digest:
+        raise ClassifierError(f"the classifier {path} is damaged: its content has another digest: train it again")
+    return classifier
+
+
+def _parse(path: Path) -> tuple[Classifier, str]:
+    """A file's classifier, and the digest that it says it has."""
+    with zipfile.ZipFile(path) as archive:  # before NumPy allocates what a small file expands to
+        if sum(info.file_size for info in archive.infolist()) > _LARGEST:
+            raise ClassifierError(f"{path} is no classifier: it is too large for one")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        about = json.loads(str(arrays[_ABOUT]))
+        weights = {name: arrays[name] for name in arrays.files if name != _ABOUT}
+    version, digest = about.pop("format"), about.pop("sha256")
+    if version != FORMAT:
+        raise ClassifierError(f"the classifier {path} is of format {version}, this version reads {FORMAT}")
+    variables = nest(weights)
+    classes = tuple(map(str, about.pop("classes")))
+    expected = jax.eval_shape(DigitClassifier(len(classes)).init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    jax.tree.map(_check_like, expected, variables)
+    return Classifier(variables, classes, **about), digest
+
+
+def _check_like(expected: jax.ShapeDtypeStruct, found: jax.Array) -> None:
+    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+        raise ValueError(f"{found.shape} {found.dtype} instead of {expected.shape} {expected.dtype}")
+    if not bool(jnp.isfinite(found).all()):
+        raise ValueError("not finite")

@@ -1,0 +1,88 @@
+"""What pixels alone say of images of any size, without a network: patches, nearest training images and diversity."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcgan_jax.evaluation.class_scoring import checked, mean_nearest
+from dcgan_jax.evaluation.metrics import mean_pairwise_distance
+from dcgan_jax.evaluation.patches import SIDE, draw_patches, pyramid_sizes, sliced_wasserstein
+from dcgan_jax.evaluation.prepare import EvaluationError, choose, to_bytes
+from dcgan_jax.evaluation.results import Evaluation, PixelScores
+from dcgan_jax.pinning import jax_defaults, seed_key, split_key
+
+MIN_REAL = 4  # two that are compared with, and two for the floor
+_CHOSEN = 1_000  # images of which distances are computed, at most: their mean is known to a few per cent
+
+
+@jax_defaults()
+def compare_images(
+    images: np.ndarray | jax.Array, train: np.ndarray, test: np.ndarray | None = None
+) -> Evaluation[PixelScores]:
+    """Compare images with real ones by their pixels, beside what as many real images score.
+
+    Patches are compared with those of ``test`` or, without it, of a fixed half of ``train``, and the floor is of
+    training images, of the other half then. Distances are means over 1,000 images, or all of fewer.
+
+    Args:
+      images: [N, H, W, C], uint8, or floating point in [0, 1], which is rounded to 8 bits. 2 to 60,000; H and W at
+        least 7, C 1 or 3.
+      train: the real images that the images were learned from, uint8 [M, H, W, C], M at least 4.
+      test: other real images of the same kind, uint8 [K, H, W, C], K at least 2.
+
+    Raises:
+      EvaluationError: if there are too few images or too many, or they are too small, of other shapes or types, out of
+        range, not finite, or all the same.
+    """
+    _check_shapes(images, train, test)
+    images = to_bytes(images)
+    if test is None:
+        order = choose(len(train), len(train))
+        reference, pool = train[order[: len(train) // 2]], order[len(train) // 2 :]
+        apart = order[: min(max(len(train) // 10, 1), _CHOSEN)]  # of the reference; no training images for `nearest`
+        held_out, others = train[apart], np.delete(train, apart, axis=0)
+    else:
+        reference, pool = test, np.arange(len(train))
+        held_out, others = test[choose(len(test), _CHOSEN)], train
+    floor = train[pool[choose(len(pool), len(images))]]
+    patch_key, real_key, floor_key, direction_key = split_key(seed_key(0), 4)
+    real_patches = draw_patches(reference, real_key)
+
+    def score(images: np.ndarray, key: jax.Array, nearest: float) -> PixelScores:
+        both = zip(draw_patches(images, key), real_patches, strict=True)
+        distances = [sliced_wasserstein(fake, real, direction_key) for fake, real in both]
+        sizes = [f"{height}x{width}" for height, width in pyramid_sizes(*images.shape[1:3])]
+        mean = sum(distances) / len(distances)
+        return checked(PixelScores(dict(zip(sizes, distances, strict=True)), mean, nearest, _diversity(images)))
+
+    nearest = mean_nearest(images[choose(len(images), _CHOSEN)], others)
+    scores = score(images, patch_key, nearest)
+    return Evaluation(len(images), scores, score(floor, floor_key, mean_nearest(held_out, others)))
+
+
+def floor_size(train: np.ndarray, test: np.ndarray | None) -> int:
+    """How many real images there are for the floor of `compare_images`."""
+    return len(train) - (len(train) // 2 if test is None else 0)
+
+
+def _diversity(images: np.ndarray) -> float:
+    some = images[choose(len(images), _CHOSEN)]
+    with jax.default_matmul_precision("float32"):
+        return float(mean_pairwise_distance(jnp.asarray(some, jnp.float32).reshape(len(some), -1) / 255))
+
+
+def _check_shapes(images: np.ndarray | jax.Array, train: np.ndarray, test: np.ndarray | None) -> None:
+    shape = train.shape[1:]
+    if len(shape) != 3 or min(shape[:2]) < SIDE or shape[2] not in (1, 3):
+        raise EvaluationError(
+            f"images to compare must be [N, H, W, 1 or 3] of at least {SIDE}x{SIDE}, got {list(train.shape)}"
+        )
+    for what, array, few in (("images", images, 2), ("real images", train, MIN_REAL), ("test images", test, 2)):
+        if array is None:
+            continue
+        if array.shape[1:] != shape:
+            raise EvaluationError(f"{what} must be {list(shape)} as the real ones are, got {list(array.shape[1:])}")
+        if len(array) < few:
+            raise EvaluationError(f"at least {few} {what} are needed, got {len(array)}")
+        if array is not images and array.dtype != np.uint8:
+            raise EvaluationError(f"{what} must be uint8, got {array.dtype}")

@@ -1,0 +1,80 @@
+"""Real images to compare with: those that runs are trained on, and others that are held out."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dcgan_jax.data import Dataset, DatasetError, NoSplitError, load_data
+
+HELD_OUT = 10  # one in so many images is held out where a data set has no test split
+
+
+class RealImages(NamedTuple):
+    """A data set's images.
+
+    Attributes:
+      train: its training images: all, or those that are not held out.
+      test: its test images, or those that are held out. The classes have the numbers of ``train``'s.
+      tested_on: which images ``test`` has, as it is printed.
+      digest: SHA-256 of all training images alone, without labels.
+    """
+
+    train: Dataset
+    test: Dataset
+    tested_on: str
+    digest: str
+
+
+def load_test_split(source: str | Path, like: Dataset, data_dir: str | Path | None = None) -> Dataset | None:
+    """A data set's test split, fitted to the images that it has for training; None if it has none.
+
+    Args:
+      source: as of `load_data`.
+      like: the training split. If it has labels, the test split must have them, in the same classes.
+      data_dir: as of `load_data`.
+
+    Raises:
+      DatasetError: as `load_data`, or if the test split has classes that are not in the training split.
+    """
+    height, width, channels = like.images.shape[1:]
+    options = {"labels": like.labels is not None, "image_size": (height, width), "channels": channels}
+    try:
+        test = load_data(source, "test", data_dir=data_dir, **options)
+    except NoSplitError:
+        return None
+    if like.labels is None:
+        return test
+    if test.labels is None:
+        return None
+    unknown = sorted(set(test.classes) - set(like.classes))
+    if unknown:
+        raise DatasetError(f"{source} has classes in its test split alone: {', '.join(unknown)}: correct the labels")
+    numbers = np.array([like.classes.index(name) for name in test.classes], np.int32)
+    return test._replace(labels=numbers[test.labels], classes=like.classes)
+
+
+def split_for_testing(source: str | Path, dataset: Dataset, data_dir: str | Path | None = None) -> RealImages:
+    """A data set's training images, and its test split or, where it has none, a fixed tenth of them.
+
+    Args:
+      source: as of `load_data`.
+      dataset: all that it has for training.
+      data_dir: as of `load_data`.
+
+    Raises:
+      DatasetError: as `load_test_split`.
+    """
+    digest = dataset._replace(labels=None, classes=()).digest()
+    test = load_test_split(source, dataset, data_dir)
+    if test is not None:
+        return RealImages(dataset, test, f"{len(test.images):,} images of the test split", digest)
+    order = np.random.default_rng(0).permutation(len(dataset.images))
+    held_out, kept = np.split(order, [len(order) // HELD_OUT])
+    train, test = (_chosen(dataset, np.sort(numbers)) for numbers in (kept, held_out))
+    return RealImages(train, test, f"a held-out tenth, {len(test.images):,} images", digest)
+
+
+def _chosen(dataset: Dataset, numbers: np.ndarray) -> Dataset:
+    labels = None if dataset.labels is None else dataset.labels[numbers]
+    return dataset._replace(images=dataset.images[numbers], labels=labels)

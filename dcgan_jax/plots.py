@@ -1,0 +1,124 @@
+"""Curves of runs: losses, accuracies and FID by step."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcgan_jax.errors import UserError
+from dcgan_jax.files import replace_file
+from dcgan_jax.training.history import History
+from dcgan_jax.versions import require
+
+PLOTS = {  # and how to write them: without dates, so that the same rows make the same file
+    ".png": {"pil_kwargs": {"optimize": True}},
+    ".svg": {"metadata": {"Date": None}},
+    ".pdf": {"metadata": {"CreationDate": None}},
+}
+_METRICS = {
+    "d_loss": "loss of the discriminator (nats)",
+    "g_loss": "loss of the generator (nats)",
+    "d_accuracy": "accuracy of the discriminator",
+    "g_accuracy": "share of fakes that pass as real",
+}
+# Okabe and Ito's colours without their yellow, which is hard to see on white: they differ for the colour-blind too.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_FURTHER_FONTS = ("Noto Sans CJK KR", "Noto Sans CJK JP", "Malgun Gothic", "Apple SD Gothic Neo", "NanumGothic")
+_PARTS = 40  # a smoothed curve is a moving mean over one part in 40 of a run's rows
+
+
+class PlotError(UserError):
+    """Curves cannot be drawn."""
+
+
+def require_matplotlib() -> None:
+    """Raises: PlotError if Matplotlib is not installed."""
+    require("matplotlib.figure", "plot", "this", PlotError)
+
+
+def save_plot(path: Path, runs: Mapping[str, History]) -> None:
+    """Draw the curves of runs by name, each in its colour, as a ``.png``, ``.svg`` or ``.pdf``.
+
+    Behind each smoothed curve is the raw one. Where a run has evaluations, its FID is drawn beside that of real images;
+    an evaluation that failed interrupts the line.
+
+    Raises:
+      PlotError: as `require_matplotlib`.
+      OSError: if the file cannot be written.
+    """
+    require_matplotlib()
+    from matplotlib import font_manager, rc_context, rcParamsDefault  # pyright: ignore[reportMissingImports]
+    from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
+
+    # Not the user's own settings, which may need LaTeX. The names of runs are no formulas, and may be Korean.
+    settings: dict[Any, Any] = {name: value for name, value in rcParamsDefault.items() if "backend" not in name}
+    fonts = ["DejaVu Sans", *(font for font in _FURTHER_FONTS if font in font_manager.get_font_names())]
+    settings |= {"font.size": 9, "font.family": fonts, "text.parse_math": False}
+    settings |= {"figure.constrained_layout.w_pad": 0.1, "figure.constrained_layout.h_pad": 0.1}
+    settings |= {"svg.fonttype": "none", "svg.hashsalt": "dcgan-jax"}
+    with rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is drawn for it
+        figure = Figure(figsize=(4.2 * (3 if _is_scored(runs) else 2), 6.2), layout="constrained")
+        _draw(figure, runs)
+        options = {"format": path.suffix[1:], **PLOTS[path.suffix]}
+        replace_file(path, lambda partial: figure.savefig(partial, **options))
+
+
+def smooth(steps: np.ndarray, values: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Steps [N - n + 1], and the means of the ``n`` values around each."""
+    return steps[n // 2 : len(steps) - (n - 1) // 2], np.convolve(values, np.ones(n) / n, "valid")
+
+
+def _draw(figure: Any, runs: Mapping[str, History]) -> None:
+    mosaic = [["d_loss", "g_loss"], ["d_accuracy", "g_accuracy"]]
+    axes = figure.subplot_mosaic([[*row, "fid"] for row in mosaic] if _is_scored(runs) else mosaic, sharex=True)
+    colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(runs)}
+    for metric, title in _METRICS.items():
+        axes[metric].set_title(title)
+        for name, history in runs.items():
+            _draw_metric(axes[metric], history, metric, colours[name])
+    for metric in ("d_accuracy", "g_accuracy"):
+        axes[metric].set(xlabel="step", ylim=(-0.03, 1.03))
+    if _is_scored(runs):
+        _draw_fids(axes["fid"], runs, colours)
+    for axis in axes.values():
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    lines = [axes["d_loss"].plot([], [], color=colours[name])[0] for name in runs]
+    figure.legend(lines, list(runs), loc="outside lower center", ncols=min(len(runs), 3), frameon=False)
+
+
+def _draw_metric(axis: Any, history: History, metric: str, colour: str) -> None:
+    rows = [(row["step"], row[metric]) for row in history.metrics if metric in row]
+    steps, values = np.array(rows, float).reshape(-1, 2).T
+    n = len(steps) // _PARTS
+    if n < 2:
+        axis.plot(steps, values, color=colour, linewidth=1.2, marker="." if len(steps) == 1 else "")
+        return
+    axis.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
+    axis.plot(*smooth(steps, values, n), color=colour, linewidth=1.4)
+
+
+def _draw_fids(axis: Any, runs: Mapping[str, History], colours: Mapping[str, str]) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator  # pyright: ignore[reportMissingImports]
+
+    floors = set()
+    for name, history in runs.items():
+        rows = [(row["step"], row["evaluation"]) for row in history.evaluations]
+        fids = [math.nan if each is None else each["scores"]["fid"] for _, each in rows]
+        floors |= {round(each["floor"]["fid"], 2) for _, each in rows if each is not None}
+        axis.plot([step for step, _ in rows], fids, color=colours[name], linewidth=1.4, marker="o", markersize=3)
+    for floor in sorted(floors):
+        axis.axhline(floor, color="0.35", linestyle="--", linewidth=1)
+        axis.annotate(
+            f"real images: {floor:.2f}", (1, floor), (0, 3), ("axes fraction", "data"), "offset points", ha="right"
+        )
+    axis.set(title="FID (lower is better)", xlabel="step", yscale="log")
+    axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator(), major_formatter="{x:g}")
+
+
+def _is_scored(runs: Mapping[str, History]) -> bool:
+    return any(row["evaluation"] is not None for history in runs.values() for row in history.evaluations)

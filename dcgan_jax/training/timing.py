@@ -1,0 +1,104 @@
+"""How long a session of a run took, and the memory it needed: a row of ``timing.jsonl`` for each."""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from dcgan_jax.console import print_line
+from dcgan_jax.errors import first_line
+from dcgan_jax.state import GANState
+from dcgan_jax.training.run_dir import replace_text
+
+# `StepRunner.advance`: the state and the step to stop at -> the new state, and the steps before and after.
+Advance = Callable[[GANState, int], tuple[GANState, int, int]]
+
+
+@contextlib.contextmanager
+def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh) -> Iterator[Advance]:
+    """Measure the dispatches within the context, and append a row to ``timing.jsonl`` when it ends, however it ends.
+
+    A process that is killed leaves no row. One that cannot be written is a warning: it only describes the run.
+
+    The row has:
+      ``began``: when, in UTC.
+      ``first_step``, ``last_step``: the steps before, and those done.
+      ``seconds``: all dispatches and what is between them: samples, evaluations, checkpoints.
+      ``compile_seconds``: of the first dispatch, until it is compiled, or read from the cache, and sent; where one CPU
+        is several devices, until it is done.
+      ``steps_per_second``: of the steps after the first dispatch, with what is between them; None if there are none.
+      ``peak_memory_bytes``: of the process so far; None where the system does not say.
+      ``device``, ``devices``: the kind, and how many share each batch.
+      ``device_peak_memory_bytes``: of the device of this process that needed most; None on a CPU.
+
+    Args:
+      advance: `StepRunner.advance`.
+      run_dir: the run directory.
+      step: steps so far.
+      mesh: the devices.
+
+    Yields:
+      ``advance``, measured.
+    """
+    began, start = datetime.now(UTC), time.perf_counter()
+    compile_seconds, after_first, last = None, None, step
+
+    def measured(state: GANState, stop: int) -> tuple[GANState, int, int]:
+        nonlocal compile_seconds, after_first, last
+        sent = time.perf_counter()
+        state, before, last = advance(state, stop)
+        if after_first is None:
+            compile_seconds = time.perf_counter() - sent
+            jax.block_until_ready(state)
+            after_first = (last, time.perf_counter())
+        return state, before, last
+
+    try:
+        yield measured
+    finally:
+        end = time.perf_counter()
+        steps, first_done = (last - after_first[0], after_first[1]) if after_first else (0, end)
+        _append(
+            run_dir / "timing.jsonl",
+            {
+                "began": began.isoformat(timespec="seconds"),
+                "first_step": step,
+                "last_step": last,
+                "seconds": end - start,
+                "compile_seconds": compile_seconds,
+                "steps_per_second": steps / (end - first_done) if steps else None,
+                "peak_memory_bytes": _peak_memory(),
+                "device": mesh.devices.flat[0].device_kind,
+                "devices": mesh.size,
+                "device_peak_memory_bytes": _device_peak_memory(),
+            },
+        )
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    try:
+        earlier = path.read_text(encoding="utf-8") if path.exists() else ""
+        replace_text(path, earlier + json.dumps(row) + "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        print_line(f"warning: the timing of this session is not recorded ({first_line(error)})", error=True)
+
+
+def _peak_memory() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _device_peak_memory() -> int | None:
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    return max((each["peak_bytes_in_use"] for each in stats if "peak_bytes_in_use" in each), default=None)

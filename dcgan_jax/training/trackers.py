@@ -1,0 +1,142 @@
+"""Runs at Weights & Biases, and in Trackio."""
+
+import contextlib
+import dataclasses
+import io
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcgan_jax.console import print_line
+from dcgan_jax.errors import UserError, first_line
+from dcgan_jax.images import as_picture
+from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.versions import require
+
+_PROJECT = "dcgan-jax"  # of all runs
+_TRACKIO_REMOTES = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
+
+
+class TrackerError(UserError):
+    """A tracker cannot be used."""
+
+
+def check_tracker(config: TrainConfig) -> TrainConfig:
+    """Check that the tracker of a run, ``config.log``, can be used.
+
+    Returns:
+      The config, with an identifier of the run if it has none.
+
+    Raises:
+      TrackerError: if the package is not installed, nobody is logged in, or the server is not reached.
+    """
+    package = _package(config.log)
+    if config.log == "wandb":
+        _check_login(package)
+    remote = next(filter(os.environ.get, _TRACKIO_REMOTES), None)
+    if config.log == "trackio" and remote:
+        raise TrackerError(
+            f"--log trackio logs on this machine alone, and {remote} is set: unset it; trackio.sync({_PROJECT!r}) "
+            "publishes"
+        )
+    return config if config.log_id else dataclasses.replace(config, log_id=secrets.token_hex(4))
+
+
+class Tracker:
+    """Logs to Weights & Biases or to Trackio, which have the same functions."""
+
+    def __init__(self, flag: str, package: Any, run: Any, first: int = 0):
+        """Log to an open ``run`` of the ``package``, from the step ``first`` on."""
+        self.flag, self._package, self._run, self._first = flag, package, run, first
+
+    def log_scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """The numbers as they are."""
+        self._log(step, dict(values))
+
+    def log_images(self, step: int, name: str, images: np.ndarray) -> None:
+        """The grid as a PNG."""
+        self._log(step, {name: self._package.Image(as_picture(images))})
+
+    def close(self) -> None:
+        """Send what is not yet sent."""
+        with _silent():
+            self._package.finish()
+
+    def _log(self, step: int, values: dict[str, Any]) -> None:
+        if step >= self._first and values:
+            self._run.log(values, step=step)
+
+
+def open_tracker(config: TrainConfig, run_dir: Path) -> Tracker:
+    """Raises: TrackerError if the run cannot be opened."""
+    flag = f"--log {config.log}"
+    try:
+        return (_open_wandb if config.log == "wandb" else _open_trackio)(config, run_dir, flag)
+    except Exception as error:  # whatever the packages raise
+        raise TrackerError(f"{flag} cannot start ({first_line(error)}): mend it and resume, or --log none") from error
+
+
+def _open_wandb(config: TrainConfig, run_dir: Path, flag: str) -> Tracker:
+    """The run at Weights & Biases, under its identifier.
+
+    A server keeps the rows that it has, and gets those after them. Offline the files are written anew.
+    """
+    wandb = _package(config.log)
+    old = list((run_dir / "wandb").glob("offline-run-*"))
+    settings = wandb.Settings(silent=True, console="off", save_code=False, disable_git=True, disable_job_creation=True)
+    run = wandb.init(
+        project=_PROJECT,
+        name=run_dir.name,
+        id=config.log_id,
+        resume="allow",
+        dir=str(run_dir),
+        config=dataclasses.asdict(config),
+        settings=settings,
+    )
+    for folder in old:
+        if folder != Path(run.dir).parent:
+            shutil.rmtree(folder)
+    print_line(f"W&B: wandb sync {Path(run.dir).parent}" if run.offline else f"W&B: {run.url}")
+    return Tracker(flag, wandb, run, run.starting_step)
+
+
+def _check_login(wandb: Any) -> None:
+    """Raises: TrackerError if nobody is logged in at Weights & Biases, or it is not reached."""
+    reason = "nobody is logged in"
+    try:
+        with _silent():
+            if wandb.setup().settings.mode != "online" or wandb.login(prompt=False):
+                return
+    except Exception as error:  # of authentication, or of the network
+        reason = first_line(error)
+    raise TrackerError(f"--log wandb cannot log in ({reason}): run wandb login, or set WANDB_MODE=offline")
+
+
+def _open_trackio(config: TrainConfig, run_dir: Path, flag: str) -> Tracker:
+    """A new run of Trackio, in place of the one that an earlier start has written."""
+    trackio = _package(config.log)
+    name = f"{run_dir.name}-{config.log_id}"
+    with _silent():
+        with contextlib.suppress(ValueError):  # there is no project yet
+            for run in trackio.Api().runs(_PROJECT):
+                if run.name == name:
+                    run.delete()
+        run = trackio.init(project=_PROJECT, name=name, config=dataclasses.asdict(config), embed=False)
+    print_line(f"Trackio: trackio show --project {_PROJECT}")
+    return Tracker(flag, trackio, run)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Within, nothing is printed: the packages greet, and say goodbye."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def _package(log: str) -> Any:
+    return require(log, log, f"--log {log}", TrackerError)

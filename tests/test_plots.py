@@ -1,0 +1,95 @@
+"""Curves of runs, in whatever state the runs are."""
+
+import sys
+import xml.etree.ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcgan_jax.plots import PlotError, save_plot, smooth
+from dcgan_jax.training.history import History
+
+
+def metrics(n, every=10):
+    row = {"d_loss": 0.5, "d_accuracy": 0.7, "g_accuracy": 0.3}
+    return [{"step": every * i, "g_loss": 1.0 + i % 2, **row} for i in range(n)]
+
+
+def evaluation(step, fid):
+    scored = {"samples": 129, "scores": {"fid": fid}, "floor": {"fid": 1.064}}
+    return {"step": step, "weights": "last", "evaluation": None if fid is None else scored}
+
+
+def texts(path, runs):
+    """The texts of a plot as an SVG."""
+    save_plot(path, runs)
+    tree = xml.etree.ElementTree.parse(path)
+    return {element.text for element in tree.iter("{http://www.w3.org/2000/svg}text")}
+
+
+def test_smoothed_curve_is_the_mean_around_each_step():
+    steps = np.arange(10.0, 80, 10)
+    np.testing.assert_array_equal(smooth(steps, steps**2, 1), [steps, steps**2])
+    means = smooth(steps, np.array([0, 3, 3, 0, 6, 0, 0]), 3)
+    np.testing.assert_allclose(means, [[20, 30, 40, 50, 60], [2, 2, 3, 2, 2]])
+    assert [len(each) for each in smooth(steps, steps, 4)] == [4, 4]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_plot_of_each_format(suffix, tmp_path):
+    """The same rows make the same file."""
+    runs = {"a": History(metrics(200), [evaluation(100, 20.0), evaluation(200, None), evaluation(300, 9.0)])}
+    for name in ("one", "two"):
+        save_plot(tmp_path / (name + suffix), runs)
+    one, two = ((tmp_path / (name + suffix)).read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert one.startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix])
+
+
+def test_runs_have_their_colours(tmp_path):
+    save_plot(tmp_path / "a.png", {"a": History(metrics(200), []), "b": History(metrics(50, 30), [])})
+    with Image.open(tmp_path / "a.png") as png:
+        pixels = np.asarray(png.convert("RGB"))
+    for colour in ([0x00, 0x72, 0xB2], [0xD5, 0x5E, 0x00]):
+        assert (pixels == colour).all(-1).any()
+
+
+def test_fid_is_drawn_where_there_is_one(tmp_path):
+    """With the floor, by whichever run has it."""
+    scored, other = History([], [evaluation(100, 20.0)]), History(metrics(3), [])
+    failed = History(metrics(3), [evaluation(1, None)])
+    fid = {"FID (lower is better)", "real images: 1.06"}
+    assert fid <= texts(tmp_path / "a.svg", {"a": scored, "b": other})
+    assert not fid & texts(tmp_path / "b.svg", {"a": failed, "b": other})
+
+
+@pytest.mark.parametrize("rows", [[], metrics(1), metrics(2), [{"step": 3}], [{"step": 1, "d_loss": float("nan")}]])
+def test_runs_with_few_rows_are_drawn(rows, tmp_path):
+    save_plot(tmp_path / "a.png", {"a": History(rows, [])})
+
+
+def test_names_of_runs_are_no_markup(tmp_path):
+    names = ["runs/$x_1$", "_hidden", "<img onerror=a>", "한글 run", "\\frac"]
+    assert set(names) <= texts(tmp_path / "a.svg", dict.fromkeys(names, History(metrics(3), [])))
+    save_plot(tmp_path / "a.png", dict.fromkeys(names, History(metrics(3), [])))
+
+
+def test_settings_of_the_user_change_nothing(tmp_path):
+    """And are as they were afterwards."""
+    import matplotlib
+
+    runs = {"a": History(metrics(5), [])}
+    save_plot(tmp_path / "a.png", runs)
+    with matplotlib.rc_context({"text.usetex": True, "lines.linestyle": ":", "savefig.facecolor": "red"}):
+        save_plot(tmp_path / "b.png", runs)
+        assert matplotlib.rcParams["text.usetex"]
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_missing_matplotlib_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(PlotError, match=r"this needs the package matplotlib: pip install 'dcgan-jax\[plot\]'"):
+        save_plot(tmp_path / "a.png", {"a": History(metrics(3), [])})
+    assert list(tmp_path.iterdir()) == []
