@@ -16,6 +16,7 @@ from dcgan_jax.files import replace_file
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+PICTURES = ROOT / "docs" / "images"
 
 
 def machine() -> dict[str, Any]:

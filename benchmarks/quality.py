@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import common
-from benchmarks.common import ROOT, machine, markdown_table, write_json
+from benchmarks.common import PICTURES, ROOT, machine, markdown_table, write_json
 
 RESULTS = common.RESULTS / "quality"
-PICTURES = ROOT / "docs" / "images"
 
 
 class Setting(NamedTuple):

@@ -8,6 +8,7 @@ import time
 import pytest
 from helpers import (
     FLAGS,
+    QUICK_COMPILATION,
     finish,
     free_port,
     metric_rows,
@@ -24,10 +25,9 @@ from helpers import (
 from dcgan_jax import load_run
 from dcgan_jax.training.checkpoint import checkpoint_steps
 
-# Programs that no other test runs are compiled without LLVM's optimisations, which takes half the time.
-QUICK = "--xla_backend_optimization_level=0"
+# Programs that no other test runs are compiled quickly.
 DEVICES = "--xla_force_host_platform_device_count=8"
-EIGHT = {"XLA_FLAGS": f"{DEVICES} {QUICK}"}
+EIGHT = {"XLA_FLAGS": f"{DEVICES} {QUICK_COMPILATION}"}
 # Batch normalisation takes these away again, so their gradients are rounding alone, and RMSprop makes as large a
 # step of rounding as of anything: they differ between any two programs, and change nothing that is learned.
 CANCELLED = [f"generator/params/{layer}/bias" for layer in ("dense", "conv_1", "conv_2", "conv_3")]
@@ -72,7 +72,7 @@ def job(train_process, wheel, tmp_path):
             "JAX_PLATFORMS": "cpu",
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}",
             "JAX_NUM_PROCESSES": str(count),
-            "XLA_FLAGS": QUICK,
+            "XLA_FLAGS": QUICK_COMPILATION,
         }
         flags = ("--distributed", "--workdir", run_dir, *flags)
         for i in range(count):

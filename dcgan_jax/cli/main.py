@@ -21,7 +21,7 @@ _COMMANDS = {
     "evaluate": "score a run's images, or those of files, beside real ones",
     "report": "write a page on runs for a browser: curves, samples, scores",
     "train-classifier": "train a classifier to score runs on other data by",
-    "export": "write networks as StableHLO, ONNX, safetensors or Keras weights",
+    "export": "write networks for StableHLO, ONNX, safetensors or Keras",
     "import": "start a run with weights from safetensors or Keras",
 }
 
