@@ -144,6 +144,46 @@ def damaged_wheel(wheel, tmp_path):
     return site, archive
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, as the system has it; without one the tests that need it are skipped."""
+    from playwright.sync_api import sync_playwright  # imported when used: most files of tests do without
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip(f"no browser: none of {', '.join(names)} is on the path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open an HTML file; keyword arguments are those of Playwright's `new_context`.
+
+    At the end no page has reported an error or asked for anything but its own file.
+    """
+    problems, contexts = [], []
+
+    def open_file(path, width=1280, **options):
+        context = browser.new_context(viewport={"width": width, "height": 844}, **options)
+        contexts.append(context)
+        page, address = context.new_page(), path.resolve().as_uri()
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        own = (address, "data:")
+        page.on("request", lambda request: None if request.url.startswith(own) else problems.append(request.url))
+        page.goto(address)
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
 @pytest.fixture
 def interrupt_at(monkeypatch):
     """Send SIGINT to this process when a run has written the image of a name, one or more times.

@@ -1,6 +1,7 @@
 """Assertions, small networks and other functions that several tests use."""
 
 import contextlib
+import dataclasses
 import functools
 import gzip
 import io
@@ -22,9 +23,10 @@ import jax
 import numpy as np
 from PIL import Image
 
-from dcgan_jax import cli, init_state
+from dcgan_jax import TrainConfig, cli, init_state, save_grid
 from dcgan_jax.evaluation import patches
 from dcgan_jax.training.checkpoint import restore_checkpoint
+from dcgan_jax.training.run_dir import write_config
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(__file__).parent / "programs"
@@ -112,6 +114,37 @@ def assert_same_run(run_dir, whole):
     assert changed <= {"models.txt", "config.json"}
     assert metric_rows(run_dir) == metric_rows(whole)
     assert_same_checkpoints(run_dir / "checkpoints" / "11", whole / "checkpoints" / "11")
+
+
+def write_run(run_dir, config=None, *, rows=50, evaluations=(), grids=(0, 1, 500), checkpoint=True, tail=""):
+    """The files of a run by hand, without training: what reports read; the grids are of random pixels."""
+    config = dataclasses.replace(config or TrainConfig(), workdir=str(run_dir))
+    (run_dir / "samples").mkdir(parents=True)
+    write_config(run_dir, config)
+    rng = np.random.default_rng(0)
+    names = ("d_loss", "d_accuracy", "g_loss", "g_accuracy")
+    metrics = [{"step": 10 * i, **dict(zip(names, rng.random(4).tolist(), strict=True))} for i in range(1, rows + 1)]
+    lines = [json.dumps(row) + "\n" for row in [*metrics, *evaluations]]
+    (run_dir / "metrics.jsonl").write_text("".join(lines) + tail)
+    for step in grids:
+        save_grid(run_dir / "samples" / f"{step:06d}.png", rng.random((16, *config.image_shape())))
+    save_grid(run_dir / "reals.png", rng.random((16, *config.image_shape())))
+    if checkpoint:
+        described = {
+            "step": 500,
+            "watchdog": {"healthy_until": 500, "collapsed": False, "blocks": [[0.75, 0.5]]},
+            "written_by": {"jax": "0.10.2", "XLA_FLAGS": None},
+        }
+        (run_dir / "checkpoints" / "500").mkdir(parents=True)
+        (run_dir / "checkpoints" / "500" / "run.json").write_text(json.dumps(described))
+    return run_dir
+
+
+def evaluation_row(step, fid, samples=10_000, **changes):
+    """A row of ``metrics.jsonl`` for an evaluation."""
+    scores = {"fid": fid, "second_fid": 2 * fid, "precision": 0.5, "digits": [0.1] * 10, "missing_digits": []}
+    evaluation = {"samples": samples, "scores": scores, "floor": {**scores, "fid": 1.5}, **changes}
+    return {"step": step, "weights": "last", "evaluation": evaluation}
 
 
 def metric_rows(run_dir):

@@ -38,7 +38,9 @@ from dcgan_jax.training.checkpoint import latest_valid_step
 from dcgan_jax.training.progress import forecast, format_duration
 
 LINE = re.compile(r"^(\d+): \[D loss: [\d.]+, acc: [\d.]+\]  \[A loss: [\d.]+, acc: [\d.]+\]$", re.MULTILINE)
-COMMANDS = ["train", "sample", "interpolate", "animate", "plot", "evaluate", "train-classifier", "export", "import"]
+COMMANDS = [
+    *("train", "sample", "interpolate", "animate", "plot", "evaluate", "report", "train-classifier", "export", "import")
+]
 
 
 def test_run_dir_holds_every_file(finished):

@@ -244,11 +244,16 @@ def check_printable(*names: str) -> None:
 
 def check_new_file(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
     """Raises: ConfigError unless ``--out`` has one of the suffixes, is new, and its directory can be written."""
-    if not path.name.endswith(suffixes):
-        raise ConfigError(f"--out must end in {' or '.join(suffixes)}{note}, got {path}")
+    check_suffix(path, suffixes, note)
     if os.path.lexists(path):
         raise ConfigError(f"{path} already exists: choose another --out")
     check_folder(path.parent)
+
+
+def check_suffix(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
+    """Raises: ConfigError unless ``--out`` has one of the suffixes."""
+    if not path.name.endswith(suffixes):
+        raise ConfigError(f"--out must end in {' or '.join(suffixes)}{note}, got {path}")
 
 
 def check_folder(folder: Path) -> None:

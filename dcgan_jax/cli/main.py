@@ -20,6 +20,7 @@ _COMMANDS = {
     "animate": "show how a run's samples changed, as an animation",
     "plot": "plot losses, accuracies and FID of runs",
     "evaluate": "score a run's images, or those of files, beside real ones",
+    "report": "write a page on runs for a browser: curves, samples, scores",
     "train-classifier": "train a classifier to score runs on other data by",
     "export": "write networks for StableHLO, ONNX, safetensors or Keras",
     "import": "start a run with weights from safetensors or Keras",
@@ -83,6 +84,8 @@ def _import_command(name: str) -> Callable[..., int]:
             from dcgan_jax.cli.plot import plot_main as run
         case "evaluate":
             from dcgan_jax.cli.evaluate import evaluate_main as run
+        case "report":
+            from dcgan_jax.cli.report import report_main as run
         case "train-classifier":
             from dcgan_jax.cli.train_classifier import train_classifier_main as run
         case "export":

@@ -4,11 +4,15 @@ import argparse
 import dataclasses
 import signal
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dcgan_jax.cli.common import Parser, add_cache_flag, add_config_flags, run_command
 from dcgan_jax.console import print_line, print_result
-from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.errors import first_line
+from dcgan_jax.report import read_source, write_report
+from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import (
     broadcast_json,
     check_devices,
@@ -32,9 +36,9 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     """
     given = vars(_parser(prog).parse_args(argv))
     resume, dry_run, distributed = given.pop("resume"), given.pop("dry_run"), given.pop("distributed")
-    profile = given.pop("profile")
+    profile, every = given.pop("profile"), given.pop("report_every")
     cache = not given.pop("no_compilation_cache") and not dry_run
-    return run_command(lambda: _train(given, resume, dry_run, distributed, profile), cache=cache, trains=True)
+    return run_command(lambda: _train(given, resume, dry_run, distributed, profile, every), cache=cache, trains=True)
 
 
 def _parser(prog: str | None) -> argparse.ArgumentParser:
@@ -57,11 +61,21 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--profile", type=int, metavar="N", help="trace N steps after the first dispatch, for Perfetto and xprof"
     )
+    parser.add_argument(
+        "--report-every",
+        type=int,
+        metavar="N",
+        help="write report.html, a page on the run, in its directory every N steps and at the end (default: never)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, print what would run, write nothing")
     return parser
 
 
-def _train(given: dict[str, Any], resume: bool, dry_run: bool, distributed: bool, profile: int | None) -> int:
+def _train(
+    given: dict[str, Any], resume: bool, dry_run: bool, distributed: bool, profile: int | None, report_every: int | None
+) -> int:
+    if report_every is not None and report_every < 1:
+        raise ConfigError(f"--report-every must be at least 1, got {report_every}")
     if distributed:
         init_distributed()
     check_devices()
@@ -71,7 +85,10 @@ def _train(given: dict[str, Any], resume: bool, dry_run: bool, distributed: bool
         if is_primary():
             _dry_run(config, resume)
         return 0
-    outcome = train(config, resume=resume, profile=profile)
+    on_steps = None if report_every is None else partial(_report, report_every)
+    outcome = train(config, resume=resume, profile=profile, on_steps=on_steps)
+    if report_every and is_primary():
+        _write_report(outcome.folder)
     if outcome.collapsed:
         return 4
     return 130 if outcome.stopped_by == signal.SIGINT else 0
@@ -85,6 +102,19 @@ def _config(given: dict[str, Any], resume: bool, profile: int | None) -> TrainCo
         return config
     run_dir = resolve_run_dir(config.workdir, resume)
     return dataclasses.replace(read_config(run_dir), **{**given, "workdir": str(run_dir)})
+
+
+def _report(every: int, run_dir: Path, before: int, step: int) -> None:
+    """Refresh the run's report if a multiple of ``every`` is among the steps after ``before``."""
+    if before // every != step // every:
+        _write_report(run_dir)
+
+
+def _write_report(run_dir: Path) -> None:
+    try:
+        write_report([read_source(run_dir)], run_dir / "report.html")
+    except Exception as error:  # whatever is wrong with a report, the training does not end for it
+        print_line(f"warning: the report in {run_dir} was not written ({first_line(error)})", error=True)
 
 
 def _dry_run(config: TrainConfig, resume: bool) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +60,7 @@ def train(
     resume: bool = False,
     thresholds: CollapseThresholds | None = None,
     profile: int | None = None,
+    on_steps: Callable[[Path, int, int], None] | None = None,
 ) -> Outcome:
     """Train, or resume a run, and leave everything in its run directory.
 
@@ -69,6 +70,8 @@ def train(
         before its first.
       thresholds: when a run counts as collapsed; the defaults if None.
       profile: how many steps after the first dispatch to trace, for Perfetto and xprof; none if None.
+      on_steps: called on the primary process when what is due after a dispatch has been written, with the run directory
+        and the numbers of steps before and after the dispatch. It must not raise.
 
     Raises:
       ConfigError, RunDirError, DatasetError: each with one line for the user, before anything is written.
@@ -84,7 +87,7 @@ def train(
     with contextlib.ExitStack() as stack:
         run = run_on_primary(lambda: open_checked(stack))
         try:
-            return _train(_broadcast_run(run), thresholds, broadcast_json(profile))
+            return _train(_broadcast_run(run), thresholds, broadcast_json(profile), on_steps)
         except (NotFiniteError, PrimaryProcessError):  # raised on all processes
             raise
         except BaseException as error:
@@ -105,7 +108,12 @@ def _broadcast_run(run: Run | None) -> Run:
     return Run(config, state, keys, run.collapse if run else {})
 
 
-def _train(run: Run, thresholds: CollapseThresholds | None, profile: int | None) -> Outcome:
+def _train(
+    run: Run,
+    thresholds: CollapseThresholds | None,
+    profile: int | None,
+    on_steps: Callable[[Path, int, int], None] | None,
+) -> Outcome:
     """Train in a run directory that this job has locked, from a saved state or a new one."""
     config, mesh = run.config, data_mesh(run.config.devices)
     state, dataset, labels, key = _place(run, mesh)
@@ -145,6 +153,8 @@ def _train(run: Run, thresholds: CollapseThresholds | None, profile: int | None)
                     writer.save_checkpoint(state, due.evaluate)
             if writer:
                 writer.reporter.update(step)
+                if on_steps:
+                    on_steps(Path(str(config.workdir)), before, step)
             # Good enough. The primary evaluates, and all processes stop.
             reached = config.stop_at_fid is not None and due.evaluate and broadcast_json(writer and writer.reached)
             if stopping or reached:

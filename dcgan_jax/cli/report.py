@@ -1,0 +1,81 @@
+"""``dcgan-jax report``: pages on runs for a browser."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from dcgan_jax.cli.common import (
+    Parser,
+    add_run_flags,
+    check_folder,
+    check_printable,
+    check_suffix,
+    load_source,
+    run_command,
+    run_inference_command,
+)
+from dcgan_jax.console import print_line
+from dcgan_jax.paths import local_path
+from dcgan_jax.report import read_source, write_explorer, write_report
+from dcgan_jax.report.tables import describe_data
+from dcgan_jax.training.config import ConfigError
+
+
+def report_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Write a page on one or several runs, or one that draws a run's images; the exit code, 0 or 2."""
+    parser = Parser(
+        prog=prog,
+        description="Write a page on one or several runs, which may be running: one HTML file with curves, samples, "
+        "scores and settings, for a browser, that needs nothing else.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run directory; several are drawn over each other")
+    parser.add_argument(
+        "--explore",
+        action="store_true",
+        help="write a page with the run's generator in it instead, which draws its images where it is opened",
+    )
+    add_run_flags(parser)
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="an .html; an earlier page is replaced (default: report.html or explorer.html in the run directory; of "
+        "several runs, report.html)",
+    )
+    args = parser.parse_args(argv)
+    if args.explore:
+        return run_inference_command(lambda: _explore(args), args.no_compilation_cache)
+    return run_command(lambda: _report(args), cache=False)
+
+
+def _report(args: argparse.Namespace) -> None:
+    for flag in ("checkpoint", "weights"):
+        if getattr(args, flag) is not None:
+            raise ConfigError(f"--{flag} is for --explore: a report is of the whole run")
+    runs, out = _paths(args, "report.html")
+    sources = [read_source(run) for run in runs]
+    check_folder(out.parent)
+    write_report(sources, out)
+    print_line(f"a report of {', '.join(map(str, runs))}, in {out}")
+
+
+def _explore(args: argparse.Namespace) -> None:
+    runs, out = _paths(args, "explorer.html")
+    if len(runs) > 1:
+        raise ConfigError(f"--explore takes one run, got {len(runs)}: write a page for each")
+    loaded = load_source(runs[0], args)
+    check_folder(out.parent)
+    config, metadata = loaded.run.config, loaded.metadata
+    facts = [("Step", f"{metadata['step']:,}"), ("Weights", metadata["weights"]), ("Data", describe_data(config))]
+    write_explorer(loaded.run.state, out, str(runs[0]), facts, config.classes)
+    print_line(f"an explorer of {loaded.title}, in {out}")
+
+
+def _paths(args: argparse.Namespace, name: str) -> tuple[list[Path], Path]:
+    """The run directories, each once, and the file to write."""
+    check_printable(*args.runs, args.out or "")
+    runs = list(dict.fromkeys(local_path(run, "RUN") for run in args.runs))
+    if args.out is None:
+        return runs, runs[0] / name if len(runs) == 1 else Path(name)
+    out = local_path(args.out, "--out")
+    check_suffix(out, (".html",))
+    return runs, out

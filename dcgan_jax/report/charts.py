@@ -1,0 +1,196 @@
+"""The charts of a report: which curves are drawn together, and the points of each."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dcgan_jax.evaluation.classifier import SHA256
+from dcgan_jax.report.source import Source, short_names
+from dcgan_jax.training.history import History
+
+_NAMES = {
+    "d_loss": "Discriminator loss",
+    "g_loss": "Generator loss",
+    "d_accuracy": "Discriminator accuracy",
+    "g_accuracy": "Generator accuracy",
+    "d_penalty": "Penalty of the discriminator",
+}
+_SHARED = (("Losses", ("d_loss", "g_loss")), ("Accuracies", ("d_accuracy", "g_accuracy")))
+_ABOUT = {
+    "Losses": "In nats. A discriminator that tells nothing apart has a loss of ln 2 = 0.693.",
+    "Accuracies": (
+        "The discriminator's: the share of real and generated images that it tells apart. The generator's: the share "
+        "of its images that the discriminator takes for real."
+    ),
+}
+_MEAN_ROWS = 50  # a mean is over a fiftieth of the rows: it shows the trend, and still has fifty independent values
+_MIN_ROWS = 40  # with fewer rows there is no mean
+_FIDS = (("fid", "FID"), ("second_fid", "FID by a second classifier"))
+
+
+class Scoring(NamedTuple):
+    """What two evaluations must share, or their figures cannot be compared.
+
+    Attributes:
+      features: the SHA-256 of the classifier in whose features images are compared.
+      samples: the number of images: a FID falls with it.
+    """
+
+    features: str
+    samples: int
+
+    def __str__(self) -> str:
+        of = "" if self.features == SHA256 else f" in the features {self.features[:12]}"
+        return f"{self.samples:,} images{of}"
+
+
+def charts(sources: Sequence[Source], points: int) -> list[dict[str, Any]]:
+    """The charts of one or several runs: what has no values has no chart.
+
+    Args:
+      sources: the runs. The curves of one run are drawn together; of several, each chart has one metric of all.
+      points: of each curve at most, about; the least and the greatest values are kept.
+
+    Returns:
+      Objects of ``title``, ``about`` and ``lines``, as JSON holds them. A line has ``label``, ``colour`` (a
+      number), ``x`` (steps), ``y``, ``mean`` (of the rows around each; None if they are few) and ``floor`` (what real
+      images score, or None).
+    """
+    return _metric_charts(sources, points) + _fid_charts(sources)
+
+
+def _metric_charts(sources: Sequence[Source], points: int) -> list[dict[str, Any]]:
+    names = sorted({name for source in sources for row in source.history.metrics for name in row} - {"step"})
+    if len(sources) == 1:
+        groups = [(title, [name for name in shared if name in names]) for title, shared in _SHARED]
+        shared = {name for _, group in groups for name in group}
+        groups += [(_title(name), [name]) for name in names if name not in shared]
+    else:
+        known = [name for name in _NAMES if name in names]
+        groups = [(_title(name), [name]) for name in [*known, *(name for name in names if name not in known)]]
+    labels, result = short_names(sources), []
+    for title, group in groups:
+        lines = []
+        for run, source in enumerate(sources):
+            for i, line in enumerate(_metric_lines(source, group, points)):
+                label, colour = (_title(group[i]), i) if len(sources) == 1 else (labels[run], run)
+                lines.append({"label": label, "colour": colour, **line})
+        if lines:
+            result.append({"title": title, "about": _ABOUT.get(title, ""), "lines": lines})
+    return result
+
+
+def about_mean(sources: Sequence[Source]) -> str:
+    """What the curves' means are of; empty if there are none."""
+    windows = {_window(len(source.history.metrics)) for source in sources} - {1}
+    if not windows:
+        return ""
+    low, high = min(windows), max(windows)
+    rows = f"{low:,}" if low == high else f"{low:,} to {high:,}, by run,"
+    return f"Full lines are means of {rows} logged rows, pale ones what was logged."
+
+
+def _title(name: str) -> str:
+    return _NAMES.get(name, name.replace("_", " ").capitalize())
+
+
+def _metric_lines(source: Source, names: Sequence[str], points: int) -> list[dict[str, Any]]:
+    by_step = {row["step"]: row for row in source.history.metrics if any(name in row for name in names)}
+    rows = [by_step[step] for step in sorted(by_step)]
+    if not rows:
+        return []
+    values = np.array([[row.get(name, math.nan) for row in rows] for name in names])  # [names, rows]
+    window = _window(len(rows))
+    chosen = choose_rows(values, points)
+    steps = [rows[i]["step"] for i in chosen]
+    lines = []
+    for each in values:
+        mean = None if window == 1 else [finite(value) for value in running_mean(each, window)[chosen]]
+        lines.append({"x": steps, "y": [finite(value) for value in each[chosen]], "mean": mean, "floor": None})
+    return lines
+
+
+def choose_rows(values: np.ndarray, points: int) -> list[int]:
+    """Which of the rows [names, rows] to draw: about ``points``, and in each stretch the least and the greatest."""
+    names, rows = values.shape
+    if rows <= points:
+        return list(range(rows))
+    chosen = {0, rows - 1}
+    edges = np.linspace(0, rows, max(points // (2 * names), 1) + 1).astype(int)
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for each in values[:, low:high]:
+            if np.isfinite(each).any():
+                chosen |= {low + int(np.nanargmin(each)), low + int(np.nanargmax(each))}
+    return sorted(chosen)
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """The mean of the ``window`` values (odd) around each, of those that there are: [rows] -> [rows]."""
+    finite = np.isfinite(values)
+    sums, counts = (np.cumsum([0.0, *a]) for a in (np.where(finite, values, 0), finite))
+    at = np.arange(len(values))
+    low, high = np.maximum(at - window // 2, 0), np.minimum(at + window // 2 + 1, len(values))
+    count = counts[high] - counts[low]
+    return np.where(count > 0, (sums[high] - sums[low]) / np.maximum(count, 1), math.nan)
+
+
+def _window(rows: int) -> int:
+    """An odd number of rows; 1 for no mean."""
+    return 1 if rows < _MIN_ROWS else max(rows // _MEAN_ROWS, 3) | 1
+
+
+def scoring(evaluation: dict[str, Any]) -> Scoring:
+    """That of an evaluation. One that names no features is older than the name, and in the package's own."""
+    return Scoring(str(evaluation.get("features", SHA256)), evaluation["samples"])
+
+
+def scored(history: History) -> dict[Scoring, list[dict[str, Any]]]:
+    """The evaluations that could be scored, by what makes them comparable."""
+    groups: dict[Scoring, list[dict[str, Any]]] = {}
+    for row in history.evaluations:
+        evaluation = row["evaluation"]
+        if evaluation is not None:
+            groups.setdefault(scoring(evaluation), []).append(row)
+    return groups
+
+
+def _fid_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
+    groups = [scored(source.history) for source in sources]
+    scorings = sorted({each for group in groups for each in group})
+    apart = (
+        f"FIDs are comparable within a chart only: the evaluations differ in their features or in the number of images "
+        f"({'; '.join(map(str, scorings))})."
+    )
+    labels, result = short_names(sources), []
+    for each in scorings:
+        for name, title in _FIDS:
+            lines = [
+                {"label": labels[run] if len(sources) > 1 else title, "colour": run, **_fid_line(group[each], name)}
+                for run, group in enumerate(groups)
+                if each in group
+            ]
+            lines = [line for line in lines if line["x"]]
+            if lines:
+                about = f"Of {each}; lower is better. Dashed: as many real images."
+                if len(scorings) > 1:
+                    title, about = f"{title}: {each}", f"{about} {apart}"
+                result.append({"title": title, "about": about, "lines": lines})
+    return result
+
+
+def _fid_line(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    by_step = {row["step"]: finite(row["evaluation"]["scores"].get(name)) for row in rows}
+    points = [(step, by_step[step]) for step in sorted(by_step) if by_step[step] is not None]
+    return {
+        "x": [step for step, _ in points],
+        "y": [value for _, value in points],
+        "mean": None,
+        "floor": finite(rows[-1]["evaluation"]["floor"].get(name)),
+    }
+
+
+def finite(value: Any) -> float | None:
+    """A number with five digits, as many as a chart shows; None for what is none, or is not finite."""
+    return float(f"{value:.5g}") if isinstance(value, int | float) and abs(value) < 1e300 else None

@@ -1,0 +1,74 @@
+"""Pages for a browser: a template, a style, a program and its data in one HTML file that asks for nothing."""
+
+import base64
+import hashlib
+import html
+import json
+import os
+import string
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from dcgan_jax.errors import UserError
+from dcgan_jax.files import replace_file
+
+_MARK = '<meta name="generator" content="dcgan-jax report">'  # in the template; files with it may be replaced
+_FILES = {  # of each page: styles and scripts, in order
+    "report": ("uPlot.min.css", "page.css", "uPlot.iife.min.js", "elements.js", "report.js"),
+    "explorer": ("page.css", "elements.js", "generator.js", "explorer.js"),
+}
+
+
+class ReportError(UserError):
+    """A page cannot be written."""
+
+
+def render(title: str, program: str, data: Any) -> bytes:
+    """A page that asks for nothing: the template with a title, a program of ``static/``, its style and its data.
+
+    Args:
+      title: of the page.
+      program: ``report`` or ``explorer``.
+      data: what the program shows, as JSON holds it.
+
+    The data is JSON in which no ``<`` is left, so that no text of a run can end its element. The policy allows the
+    page's own script and style by their digests, pictures in the page, and nothing else.
+    """
+    style, script = (
+        "\n".join(_static(name) for name in _FILES[program] if name.endswith(end)) for end in (".css", ".js")
+    )
+    policy = f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; img-src data:"
+    text = string.Template(_static("page.html")).substitute(
+        title=html.escape(title),
+        policy=f"{policy}; base-uri 'none'; form-action 'none'",
+        style=style,
+        script=script,
+        data=json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+    )
+    return text.encode()
+
+
+def _static(name: str) -> str:
+    return (resources.files("dcgan_jax.report") / "static" / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def check_page(path: Path) -> None:
+    """Raises: ReportError if ``path`` exists and is not a page of ours, which may be replaced."""
+    if not os.path.lexists(path):
+        return
+    try:
+        ours = path.is_file() and _MARK.encode() in path.read_bytes()[:1_000]
+    except OSError:
+        ours = False
+    if not ours:
+        raise ReportError(f"{path} exists and is not a report: choose another --out")
+
+
+def replace_page(path: Path, content: bytes) -> None:
+    """Create or replace a page; a reader never sees part of it. Raises: OSError."""
+    replace_file(path, lambda partial: partial.write_bytes(content))

@@ -1,0 +1,194 @@
+"""The tables of a report, and the commands that repeat and resume its runs."""
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from dcgan_jax.report.charts import finite, scored, scoring
+from dcgan_jax.report.source import Source, short_names
+from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.progress import format_duration
+
+_SCORES = {
+    "fid": "FID (lower is better)",
+    "second_fid": "FID by a second classifier",
+    "kid": "KID (lower is better)",
+    "precision": "Precision",
+    "recall": "Recall",
+    "mnist_score": "MNIST score (1 to 10)",
+    "confident": "Share that is surely a digit",
+    "digit_kl": "Digits: KL to uniform",
+    "missing_digits": "Digits that are missing",
+    "nearest": "Distance to the nearest training image",
+    "digits": "Share of each digit",
+    "as_asked": "Share drawn as asked",
+}
+_COLLAPSE = {
+    "healthy_until": "Last step before a first sign of collapse",
+    "good_picture": "Last grid of samples with variety, at step",
+    "bad_pictures": "Grids without variety since",
+    "fooled": "Last steps in a row in which the discriminator called every image real",
+}
+_MISSING = "-"
+
+
+def tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """Objects of ``title``, ``about``, ``columns``, ``rows`` of texts and ``open``; what no run has is left out."""
+    names = short_names(sources) if len(sources) > 1 else ["Value"]
+    result = [
+        _evaluations(sources),
+        _table("Collapse detector", "As of the newest checkpoint.", names, [_collapse(source) for source in sources]),
+        _table("Timing", "", names, [_timing(source.sessions) for source in sources]),
+        _table("Config", "", names, [_texts(dataclasses.asdict(source.config)) for source in sources]),
+        _table(
+            "Environment",
+            "Of the process that wrote the newest checkpoint.",
+            names,
+            [_texts(source.checkpoint.get("written_by")) for source in sources],
+        ),
+    ]
+    failed = result[0]["about"]  # without rows, if no evaluation could be scored
+    return [{**table, "open": i < 3} for i, table in enumerate(result) if table["rows"] or (i == 0 and failed)]
+
+
+def commands(source: Source) -> list[dict[str, str]]:
+    """The commands of a run, each with what it does."""
+    program, run_dir = "python -m dcgan_jax", shlex.quote(source.name)
+    steps = source.config.steps
+    more = f" --steps {2 * steps}" if source.step >= steps else ""
+    return [
+        {
+            "label": "Train on, to twice the steps" if more else "Resume",
+            "command": f"{program} train --workdir {run_dir} --resume{more}",
+        },
+        {"label": "Repeat from the start", "command": " ".join([program, "train", *_flags(source.config)])},
+        {"label": "Draw images", "command": f"{program} sample {run_dir}"},
+    ]
+
+
+def describe_data(config: TrainConfig) -> str:
+    """The images that a run is trained on, in a few words."""
+    height, width, channels = config.image_shape()
+    colours = {1: "grey", 3: "colour"}[channels]
+    return f"{config.dataset}, {height}x{width} {colours}" + (", by class" if config.conditional else "")
+
+
+def facts(source: Source) -> list[tuple[str, str]]:
+    """The few figures at the top of a report."""
+    config = source.config
+    result = [
+        ("Step", f"{source.step:,} of {config.steps:,}"),
+        ("Data", describe_data(config)),
+        ("Preset", f"{config.preset}, {config.batch_size} images a step"),
+    ]
+    for group, rows in scored(source.history).items():
+        fid, step = min((row["evaluation"]["scores"]["fid"], row["step"]) for row in rows)
+        result.append(("Best FID", f"{fid:.4g} at step {step:,}, of {group}"))
+    result += list(_collapse(source).items())[:1]
+    return result
+
+
+def _evaluations(sources: Sequence[Source]) -> dict[str, Any]:
+    """The last evaluation of each run beside its floor."""
+    columns, about, values = [], [], []
+    for name, source in zip(short_names(sources), sources, strict=True):
+        if not source.history.evaluations:
+            continue
+        row = source.history.evaluations[-1]
+        step, evaluation = row["step"], row["evaluation"]
+        prefix = f"{name}: " if len(sources) > 1 else ""
+        if evaluation is None:
+            about.append(f"{prefix}the evaluation at step {step:,} failed: the images could not be scored.")
+            done = [each for each in source.history.evaluations if each["evaluation"] is not None]
+            if not done:
+                continue
+            step, evaluation = done[-1]["step"], done[-1]["evaluation"]
+        about.append(f"{prefix}{scoring(evaluation)} at step {step:,}, {row.get('weights', 'last')} weights.")
+        columns += [f"{prefix}images", f"{prefix}real images"] if prefix else ["Images", "Real images"]
+        values += [evaluation["scores"], evaluation["floor"]]
+    labels = {name: _SCORES.get(name, name.replace("_", " ")) for scores in values for name in scores}
+    order = [name for name in _SCORES if name in labels] + [name for name in labels if name not in _SCORES]
+    rows = [[labels[name], *(_score(scores.get(name)) for scores in values)] for name in order]
+    return {"title": "Last evaluation", "about": " ".join(about), "columns": ["Score", *columns], "rows": rows}
+
+
+def _score(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_score, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_score(each)}" for name, each in value.items())
+    number = finite(value)
+    return str(value) if number is None else f"{number:.4g}"
+
+
+def _collapse(source: Source) -> dict[str, str]:
+    state = source.checkpoint.get("watchdog")
+    if not isinstance(state, dict) or not state:  # the first checkpoints of this format do not have it
+        return {}
+    rows = {"Collapse": "detected" if state.get("collapsed") else "none seen"}
+    rows |= {label: f"{state[name]:,}" for name, label in _COLLAPSE.items() if isinstance(state.get(name), int)}
+    blocks = state.get("blocks") or []
+    if blocks:
+        accuracy, loss = (sum(values) / len(blocks) for values in zip(*blocks, strict=True))
+        rows["Mean accuracy of the discriminator, lately"] = f"{accuracy:.3f}"
+        rows["Mean loss of the discriminator, lately"] = f"{loss:.3f}"
+    return rows
+
+
+def _timing(sessions: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """All sessions together, and the last one."""
+    if not sessions:
+        return {}
+    last, total = sessions[-1], sum(finite(session.get("seconds")) or 0 for session in sessions)
+    rows = {"Sessions": f"{len(sessions):,}", "Time in all": format_duration(total)}
+    for name, label in (
+        ("steps_per_second", "Steps a second, last session"),
+        ("compile_seconds", "Seconds to compile"),
+    ):
+        if (value := finite(last.get(name))) is not None:
+            rows[label] = f"{value:.3g}"
+    for name, label in (
+        ("peak_memory_bytes", "Memory, at most"),
+        ("device_peak_memory_bytes", "Device memory, at most"),
+    ):
+        sizes = [size for session in sessions if (size := finite(session.get(name))) is not None]
+        if sizes:
+            rows[label] = f"{max(sizes) / 2**30:.2f} GiB"
+    return rows
+
+
+def _texts(values: Any) -> dict[str, str]:
+    """A JSON object as rows; none if it is no object."""
+    return {name: _text(value) for name, value in values.items()} if isinstance(values, dict) else {}
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return "not set"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.6g}"
+        case list() | tuple():
+            return ", ".join(map(_text, value)) or "none"
+    return str(value)
+
+
+def _table(title: str, about: str, names: Sequence[str], runs: Sequence[dict[str, str]]) -> dict[str, Any]:
+    labels = dict.fromkeys(label for run in runs for label in run)
+    rows = [[label, *(run.get(label, _MISSING) for run in runs)] for label in labels]
+    return {"title": title, "about": about, "columns": ["Name", *names], "rows": rows}
+
+
+def _flags(config: TrainConfig) -> list[str]:
+    """The flags that differ from their defaults, but for the run directory's."""
+    flags = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if not field.metadata["flag"] or value == field.default or field.name == "workdir":
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        flags += [flag] if value is True else [flag, shlex.quote(str(value))]
+    return flags
