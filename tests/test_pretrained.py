@@ -75,6 +75,10 @@ def test_commands_draw_from_pretrained_weights(tmp_path, capsys, monkeypatch):
     assert run_cli("evaluate", "mnist", "--samples", 200, "--json") == 0
     evaluation = json.loads(capsys.readouterr().out)
     assert (evaluation["run"], evaluation["weights"]) == ("mnist", "pretrained")
+    assert evaluation["step"] >= 1000
+    assert run_cli("interpolate", "mnist", "--seeds", "1,2", "--out", "way.png") == 0
+    assert run_cli("report", "mnist", "--explore") == 0
+    assert 4_000_000 < (tmp_path / "explorer.html").stat().st_size < 8_000_000
     assert run_cli("export", "mnist", "--format", "stablehlo") == 0
     program = jax.export.deserialize((tmp_path / "generator.stablehlo").read_bytes())
     assert program.call(np.zeros((2, 100), np.float32)).shape == (2, 28, 28, 1)

@@ -17,7 +17,7 @@ from dcgan_jax.cli.parser import print_error
 from dcgan_jax.console import print_line
 from dcgan_jax.errors import UserError, first_line
 from dcgan_jax.paths import local_path
-from dcgan_jax.pretrained import PRETRAINED, with_pretrained
+from dcgan_jax.pretrained import PRETRAINED, describe_pretrained, with_pretrained
 from dcgan_jax.state import averaged
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import JobFailedError, PrimaryProcessError, check_devices
@@ -167,15 +167,14 @@ def _optional(kind: type, none: str) -> Callable[[str], Any]:
     return parse
 
 
-def add_run_flags(parser: argparse.ArgumentParser, images: str = "") -> None:
-    """Add RUN and the flags of commands on it: its checkpoint, its weights, and the compilation cache.
-
-    Args:
-      parser: the command's.
-      images: the help text of what else the command takes as RUN.
-    """
+def add_run(parser: argparse.ArgumentParser, images: str = "") -> None:
+    """Add RUN, and the help text of what ``images`` the command takes in its place."""
     text = f"a run directory, or the name of pretrained weights: {', '.join(PRETRAINED)}"
     parser.add_argument("source", metavar="RUN", help=text + images)
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of commands on a run: its checkpoint, its weights, and the compilation cache."""
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="step of the checkpoint (default: the latest)")
     parser.add_argument(
         "--weights",
@@ -224,14 +223,14 @@ def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
 
 
 def _load_pretrained(name: str, args: argparse.Namespace) -> LoadedRun:
-    """Pretrained weights as a run of the preset that trained them, before its first step."""
+    """Pretrained weights as a run of the preset that trained them; its optimizers are new."""
     for flag in ("checkpoint", "weights"):
         if getattr(args, flag) is not None:
             raise ConfigError(f"--{flag} is for runs: {name} names pretrained weights, and ./{name} a run directory")
     config = TrainConfig(preset="recommended", dataset=name)
     state, keys = create_state(config)
     state = with_pretrained(state, name).replace(ema=None)
-    metadata = {"run": name, "step": 0, "weights": "pretrained"}
+    metadata = {"run": name, "step": describe_pretrained(name)["step"], "weights": "pretrained"}
     return LoadedRun(Run(config, state, keys, {}), metadata, f"the pretrained weights {name}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax.cli.common import Parser, add_run_flags, check_printable, load_source, run_inference_command
+from dcgan_jax.cli.common import Parser, add_run, add_run_flags, check_printable, load_source, run_inference_command
 from dcgan_jax.console import print_line, print_result
 from dcgan_jax.data import absolute_source, load_data
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
@@ -26,7 +26,8 @@ from dcgan_jax.training.evaluate_run import evaluate_run, scorer
 def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Score a run's images, or those of files, and print a table or JSON; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Score images against real ones, beside the scores of other real ones.")
-    add_run_flags(parser, "; or images from any program: a directory of PNGs, an .npy or an .npz")
+    add_run(parser, "; or images from any program: a directory of PNGs, an .npy or an .npz")
+    add_run_flags(parser)
     parser.add_argument(
         "--samples",
         type=int,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dcgan_jax.cli.common import (
     Parser,
+    add_run,
     add_run_flags,
     check_new_file,
     check_printable,
@@ -24,6 +25,7 @@ _SUFFIXES = {"stablehlo": ".stablehlo", "safetensors": ".safetensors", "keras": 
 def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Write a run's networks for other programs; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Write a run's networks in a format of other programs, for inference.")
+    add_run(parser)
     add_run_flags(parser)
     parser.add_argument("--format", required=True, choices=list(_SUFFIXES))
     parser.add_argument(

@@ -10,6 +10,7 @@ import numpy as np
 from dcgan_jax.animation import ANIMATIONS, check_animation, save_animation
 from dcgan_jax.cli.common import (
     Parser,
+    add_run,
     add_run_flags,
     check_new_file,
     check_printable,
@@ -42,6 +43,7 @@ def interpolate_main(argv: Sequence[str] | None = None, prog: str | None = None)
         prog=prog,
         description="Draw the way from the image of one seed to that of another, on a great circle.",
     )
+    add_run(parser)
     add_run_flags(parser)
     parser.add_argument("--seeds", required=True, metavar="A,B[,C...]", help="two or more seeds, as for sample")
     parser.add_argument(

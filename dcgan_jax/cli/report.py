@@ -16,6 +16,7 @@ from dcgan_jax.cli.common import (
 )
 from dcgan_jax.console import print_line
 from dcgan_jax.paths import local_path
+from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.report import read_source, write_explorer, write_report
 from dcgan_jax.report.tables import describe_data
 from dcgan_jax.training.config import ConfigError
@@ -32,7 +33,8 @@ def report_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     parser.add_argument(
         "--explore",
         action="store_true",
-        help="write a page with the run's generator in it instead, which draws its images where it is opened",
+        help="write a page with the run's generator in it instead, which draws its images where it is opened; RUN may "
+        f"be the name of pretrained weights: {', '.join(PRETRAINED)}",
     )
     add_run_flags(parser)
     parser.add_argument(
@@ -62,7 +64,7 @@ def _explore(args: argparse.Namespace) -> None:
     runs, out = _paths(args, "explorer.html")
     if len(runs) > 1:
         raise ConfigError(f"--explore takes one run, got {len(runs)}: write a page for each")
-    loaded = load_source(runs[0], args)
+    loaded = load_source(args.runs[0], args)
     check_folder(out.parent)
     config, metadata = loaded.run.config, loaded.metadata
     facts = [("Step", f"{metadata['step']:,}"), ("Weights", metadata["weights"]), ("Data", describe_data(config))]
@@ -75,7 +77,7 @@ def _paths(args: argparse.Namespace, name: str) -> tuple[list[Path], Path]:
     check_printable(*args.runs, args.out or "")
     runs = list(dict.fromkeys(local_path(run, "RUN") for run in args.runs))
     if args.out is None:
-        return runs, runs[0] / name if len(runs) == 1 else Path(name)
+        return runs, runs[0] / name if len(runs) == 1 and args.runs[0] not in PRETRAINED else Path(name)
     out = local_path(args.out, "--out")
     check_suffix(out, (".html",))
     return runs, out

@@ -13,6 +13,7 @@ import numpy as np
 
 from dcgan_jax.cli.common import (
     Parser,
+    add_run,
     add_run_flags,
     check_folder,
     check_new_file,
@@ -33,6 +34,7 @@ from dcgan_jax.training.config import ConfigError
 def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Draw images into a ``.png``, an ``.npy`` or a directory; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Draw images with the generator of a run. Each has a seed of its own.")
+    add_run(parser)
     add_run_flags(parser)
     parser.add_argument("--samples", type=int, metavar="N", help="number of images (default: 16)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the first image; the next has the next one")

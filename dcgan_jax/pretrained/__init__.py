@@ -1,6 +1,10 @@
 """Trained generators that come with the package."""
 
+import json
 from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
 
 from dcgan_jax.files import read_verified
 from dcgan_jax.interop import WeightsError, import_weights
@@ -32,6 +36,12 @@ def load_pretrained(name: str = "mnist") -> GANState:
         raise ValueError(f"there is no pretrained generator {name!r}: choose from {', '.join(PRETRAINED)}")
     recommended = preset("recommended")._replace(ema=None, ema_ramp=None)
     return with_pretrained(init_state(seed_key(0), preset=recommended), name)
+
+
+def describe_pretrained(name: str) -> dict[str, Any]:
+    """How the weights came about, from their file: ``command``, ``step`` and ``weights``."""
+    with safe_open(FOLDER / f"{name}.safetensors", "numpy") as file:
+        return json.loads(file.metadata()["dcgan-jax"])
 
 
 def with_pretrained(state: GANState, name: str) -> GANState:
