@@ -75,10 +75,11 @@ def test_names_of_runs_are_no_markup(tmp_path):
     save_plot(tmp_path / "a.png", dict.fromkeys(names, History(metrics(3), [])))
 
 
-def test_settings_of_the_user_change_nothing(tmp_path):
+def test_settings_of_the_user_change_nothing(tmp_path, monkeypatch):
     """And are as they were afterwards."""
     import matplotlib
 
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     runs = {"a": History(metrics(5), [])}
     save_plot(tmp_path / "a.png", runs)
     with matplotlib.rc_context({"text.usetex": True, "lines.linestyle": ":", "savefig.facecolor": "red"}):
