@@ -188,3 +188,12 @@ def test_digest_is_of_images_labels_and_classes(load):
     }
     assert len(digests) == 5
     assert load(BYTES).digest() in digests
+
+
+def test_archive_that_expands_beyond_memory_is_not_expanded(tmp_path, monkeypatch):
+    """A small file may hold much: its sizes are looked at first."""
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((2000, 28, 28), np.uint8), labels=np.zeros(2000, int))
+    monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 1_000_000)
+    monkeypatch.setattr("numpy.lib.format.read_array", lambda *_, **__: pytest.fail("an array was read"))
+    with pytest.raises(DatasetError, match="the arrays of .*a.npz take 0.0 GiB of memory, and 0.0 GiB are free: save"):
+        load_data(tmp_path / "a.npz")

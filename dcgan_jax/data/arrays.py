@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_jax.data.common import Dataset, DatasetError, NoSplitError, with_labels
-from dcgan_jax.data.fitting import check_memory, from_16_bits
+from dcgan_jax.data.fitting import check_bytes, check_memory, from_16_bits
 from dcgan_jax.data.idx import read_idx
 from dcgan_jax.errors import first_line
 
@@ -68,6 +68,10 @@ def _read_npz(path: Path, split: str) -> Dataset:
                     f"{' or '.join(_IMAGE_KEYS[split])}"
                 )
             labels = [name for name in _LABEL_KEYS[split] if name in names]
+            # Before NumPy allocates what a small file may expand to.
+            sizes = {info.filename.removesuffix(".npy"): info.file_size for info in arrays.zip.infolist()}
+            expanded = sum(sizes[name] for name in [*found[:1], *labels[:1]])
+            check_bytes(expanded, f"the arrays of {path}", "save fewer, or as uint8 in an .npy")
             return _dataset(arrays[found[0]], arrays[labels[0]] if labels else None, path)
     except (DatasetError, OSError, zipfile.BadZipFile):
         raise

@@ -94,12 +94,17 @@ def from_16_bits(images: np.ndarray) -> np.ndarray:
 
 def check_memory(images: int, size: Size, channels: int, source: object) -> None:
     """Raises: DatasetError if so many images do not fit into the memory that is free now."""
-    needed, free = 2 * images * size[0] * size[1] * channels, free_memory()  # here, and on the device
+    what = f"{source}: {images:,} images of {size[0]}x{size[1]}x{channels}"
+    needed = 2 * images * size[0] * size[1] * channels  # here, and on the device
+    check_bytes(needed, what, "choose a smaller --image-size, or fewer images")
+
+
+def check_bytes(needed: int, what: str, remedy: str) -> None:
+    """Raises: DatasetError if ``needed`` bytes are more than the memory that is free now."""
+    free = free_memory()
     if free is not None and needed > free:
-        raise DatasetError(
-            f"{source}: {images:,} images of {size[0]}x{size[1]}x{channels} take {needed / 2**30:.1f} GiB of memory, "
-            f"and {free / 2**30:.1f} GiB are free: choose a smaller --image-size, or fewer images"
-        )
+        sizes = f"{needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"
+        raise DatasetError(f"{what} take {sizes}: {remedy}")
 
 
 def free_memory() -> int | None:
