@@ -140,7 +140,7 @@ def test_resumed_run_needs_its_source_no_more(finished, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--init-from", "absent.safetensors"], "cannot read absent.safetensors (No such file or directory)"),
+        (["--init-from", "absent.safetensors"], "--init-from: there is no run and no file absent.safetensors"),
         (["--init-from", "empty"], "there is no run in empty"),
         (["--init-from", "text.txt"], "is neither safetensors nor"),
         (["--init-from", "gs://bucket/weights"], "--init-from must be a local path, not a URL"),

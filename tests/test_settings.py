@@ -238,11 +238,11 @@ def test_environment_names_compiler_settings(monkeypatch):
 
 def test_resume_names_changed_settings(finished, tmp_path, monkeypatch, capsys):
     run_dir = shutil.copytree(finished[0], tmp_path / "run")
-    config = load_run(run_dir).config
-    resume_run(config)
+    run = load_run(run_dir)
+    resume_run(run)
     assert capsys.readouterr().out == ""
     monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_fast_math=true")
-    resume_run(config)
+    resume_run(run)
     out = capsys.readouterr().out
     assert out == (
         "saved with XLA_FLAGS not set, now --xla_cpu_enable_fast_math=true: the run resumes, but not to the same bits\n"

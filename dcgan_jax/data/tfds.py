@@ -173,7 +173,7 @@ def _prepare(name: str, root: Path, known: tuple[str, ...]) -> Path:
     except Exception as error:  # a name or configuration that TFDS does not know, in several classes
         raise DatasetError(
             f"unknown data set {name!r}: choose from {', '.join(known)}, the path of a folder or zip of pictures, an "
-            f".npy, .npz or idx file, or a data set of TensorFlow Datasets; none of this name is prepared in {root}"
+            f".npy, .npz or idx file, or a data set of TensorFlow Datasets, which has none of this name"
         ) from error
     if "image" not in features or None in features["image"].shape:
         raise DatasetError(f"{name} is no set of images of one size: save its images as pictures in a folder")

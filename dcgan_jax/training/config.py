@@ -78,7 +78,7 @@ class TrainConfig:
     dataset: str = _field(
         "mnist",
         "data set: mnist is built in, fashion_mnist and kmnist are downloaded once; or a folder or zip of pictures, an "
-        ".npy, an .npz, an idx file, or the name of a data set that TFDS has prepared",
+        ".npy, an .npz, an idx file, or the name of another data set of TensorFlow Datasets",
     )
     image_size: str | None = _field(
         None, "size of the images, N or HxW (default: what the data has, at most 64, in multiples of 4)"

@@ -72,7 +72,7 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
     for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
         for problem in remove_partial(folder):
             print_line(f"warning: {problem}", error=True)
-    return _latest(Run(dataclasses.replace(config, workdir=str(run_dir)), state, keys, {}, data))
+    return resume_run(Run(dataclasses.replace(config, workdir=str(run_dir)), state, keys, {}, data))
 
 
 def with_weights(state: GANState, source: str | None) -> GANState:
@@ -89,6 +89,11 @@ def with_weights(state: GANState, source: str | None) -> GANState:
     if source in PRETRAINED:
         return with_pretrained(state, source)
     path = local_path(source, "--init-from")
+    if not path.exists():
+        raise ConfigError(
+            f"--init-from: there is no run and no file {path}: give a run directory, a safetensors or Keras file, or "
+            f"{' or '.join(PRETRAINED)}"
+        )
     if not path.is_dir():
         return import_weights(path, state)
     leaves = jax.tree_util.tree_leaves_with_path(network_variables(load_run(path).state))
@@ -96,7 +101,7 @@ def with_weights(state: GANState, source: str | None) -> GANState:
     return replace_weights(state, weights)
 
 
-def _latest(run: Run) -> Run:
+def resume_run(run: Run) -> Run:
     """The run at its latest valid checkpoint, or as it is if it has none.
 
     Newer checkpoints, which are damaged, are quarantined. A warning is printed if the environment differs.
