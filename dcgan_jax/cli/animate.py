@@ -15,6 +15,7 @@ from dcgan_jax.errors import first_line
 from dcgan_jax.images import read_grid, with_title
 from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.history import sample_grids
 from dcgan_jax.training.run_dir import read_config
 
 
@@ -52,11 +53,10 @@ def _read_samples(folder: Path) -> tuple[dict[int, np.ndarray], list[str]]:
 
     They are the ones that can be read, and have the shape that most have.
     """
-    paths = [path for path in folder.glob("*.png") if path.stem.isascii() and path.stem.isdigit()]
     grids, problems = {}, []
-    for path in sorted(paths, key=lambda path: int(path.stem)):
+    for step, path in sample_grids(folder):
         try:
-            grids[int(path.stem)] = read_grid(path)
+            grids[step] = read_grid(path)
         except Exception as error:  # Pillow's parsers raise many kinds
             problems.append(f"cannot read {path} ({first_line(error)})")
     if grids:

@@ -8,15 +8,13 @@ import numpy as np
 from dcgan_jax.cli.common import Parser, add_cache_flag, check_new_file, check_printable, run_inference_command
 from dcgan_jax.console import print_line
 from dcgan_jax.data import absolute_source, load_data, parse_size
-from dcgan_jax.evaluation.classifier import classify
+from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, classify
 from dcgan_jax.evaluation.classifier_file import Classifier, write_classifier
 from dcgan_jax.evaluation.real_images import RealImages, split_for_testing
 from dcgan_jax.evaluation.train_classifier import BATCH_SIZE, EPOCHS, augment_digits, augment_pictures, train
 from dcgan_jax.paths import local_path
 from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.training.config import ConfigError
-
-_SHAPE = (28, 28, 1)
 
 
 def train_classifier_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -76,7 +74,7 @@ def _load(args: argparse.Namespace) -> RealImages:
         raise ConfigError(f"--image-size {error}") from error
     dataset = load_data(args.dataset, data_dir=args.data_dir, image_size=size, channels=args.channels)
     shape = dataset.images.shape[1:]
-    if shape != _SHAPE:
+    if shape != IMAGE_SHAPE:
         raise ConfigError(
             f"classifiers are of images of 28x28x1, those of {args.dataset} are {'x'.join(map(str, shape))}: for a run "
             "with --image-size 28 --channels 1, give both flags here too"

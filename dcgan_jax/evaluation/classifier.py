@@ -20,6 +20,7 @@ from dcgan_jax.layers import conv2d, dropout
 from dcgan_jax.pinning import jax_defaults
 
 FEATURES = 128
+IMAGE_SHAPE = (28, 28, 1)  # MNIST's, of the images that it classifies
 WEIGHTS = Path(__file__).parent / "weights.npz"
 SHA256 = "e979495a3cf325f732b221e3539aeb7e922b811438f2576c1e6954f3389c412c"  # of the weights; it names their features
 _BATCH = 500  # images that are classified at a time: a few hundred megabytes

@@ -15,7 +15,7 @@ from dcgan_jax.evaluation.class_scoring import (
     score_features,
     share_read_as,
 )
-from dcgan_jax.evaluation.classifier import SHA256, classify
+from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, SHA256, classify
 from dcgan_jax.evaluation.metrics import frechet_distance
 from dcgan_jax.evaluation.prepare import (
     DEFAULT_SAMPLES,
@@ -33,7 +33,6 @@ from dcgan_jax.sampling import image_shape, sample_labels
 from dcgan_jax.state import GANState
 
 _DIGITS = tuple("0123456789")
-_SHAPE = (28, 28, 1)
 _WHITE = 128  # of 255; a digit that is nowhere brighter is on another scale
 _BRIGHT = 192  # of 255; a fifth of the pixels of MNIST's digits are above 0, a tenth above this
 
@@ -81,8 +80,8 @@ def evaluate(state: GANState, key: jax.Array, samples: int = DEFAULT_SAMPLES) ->
     if not MIN_SAMPLES <= samples <= MAX_SAMPLES:
         raise EvaluationError(f"samples must be {MIN_SAMPLES} to {MAX_SAMPLES:,}, got {samples}")
     shape = image_shape(state)
-    if shape != _SHAPE:
-        raise EvaluationError(f"only images of digits, {list(_SHAPE)}, can be scored, got {list(shape)}")
+    if shape != IMAGE_SHAPE:
+        raise EvaluationError(f"only images of digits, {list(IMAGE_SHAPE)}, can be scored, got {list(shape)}")
     labels = sample_labels(state, key, samples)
     # No check of the brightness: whatever an untrained or collapsed generator draws has its score.
     images = draw_bytes(state, key, samples, labels)
@@ -94,7 +93,7 @@ def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
     images = np.asarray(images)
     if images.ndim == 3:
         images = images[..., None]
-    if images.shape[1:] != _SHAPE:
+    if images.shape[1:] != IMAGE_SHAPE:
         raise EvaluationError(f"images of digits must be [N, 28, 28, 1] or [N, 28, 28], got {list(images.shape)}")
     if len(images) < MIN_SAMPLES:
         raise EvaluationError(

@@ -44,6 +44,12 @@ def network_variables(state: GANState) -> dict[str, dict[str, Any]]:
     }
 
 
+def named_arrays(state: GANState) -> dict[str, jax.Array]:
+    """The arrays of `network_variables` by their `leaf_name`."""
+    leaves = jax.tree_util.tree_leaves_with_path(network_variables(state))
+    return {leaf_name(at): leaf for at, leaf in leaves}
+
+
 def leaf_name(path: Any) -> str:
     """A leaf's path in a tree, as ``generator/params/conv_1/kernel``."""
     return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from dcgan_jax.files import replace_file
-from dcgan_jax.interop.common import WeightsError, leaf_name, network_state, network_variables
+from dcgan_jax.interop.common import WeightsError, leaf_name, named_arrays, network_state, network_variables
 from dcgan_jax.interop.keras_files import HDF5, ZIP, read_keras
 from dcgan_jax.state import GANState
 
@@ -28,8 +28,7 @@ def export_safetensors(path: Path, state: GANState, metadata: dict[str, Any]) ->
     Raises:
       OSError: if the file cannot be written.
     """
-    leaves = jax.tree_util.tree_leaves_with_path(network_variables(state))
-    tensors = {leaf_name(at): np.asarray(jax.device_get(leaf), order="C") for at, leaf in leaves}
+    tensors = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in named_arrays(state).items()}
     content = save(tensors, metadata={"dcgan-jax": json.dumps(metadata)})
     replace_file(path, lambda partial: partial.write_bytes(content))
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.config import TrainConfig
-from dcgan_jax.training.history import History, read_history, read_lines
+from dcgan_jax.training.history import History, read_history, read_lines, sample_grids
 from dcgan_jax.training.run_dir import read_config
 
 
@@ -55,12 +55,11 @@ def read_source(run_dir: Path) -> Source:
       OSError: if a file cannot be read.
     """
     config = read_config(run_dir)
-    grids = sorted((int(p.stem), p) for p in (run_dir / "samples").glob("*.png") if p.stem.isdecimal())
     return Source(
         name=str(run_dir if run_dir.name else run_dir.absolute()),
         config=config,
         history=read_history(run_dir),
-        grids=grids,
+        grids=sample_grids(run_dir / "samples"),
         reals=run_dir / "reals.png",
         checkpoint=_newest_description(run_dir / "checkpoints"),
         sessions=_read_rows(run_dir / "timing.jsonl"),

@@ -8,6 +8,7 @@ import numpy as np
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset
 from dcgan_jax.evaluation.class_scoring import evaluate_classes
+from dcgan_jax.evaluation.classifier import IMAGE_SHAPE
 from dcgan_jax.evaluation.classifier_file import Classifier
 from dcgan_jax.evaluation.pixel_scoring import compare_images, floor_size
 from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, MAX_SAMPLES, MIN_SAMPLES, draw_bytes
@@ -19,7 +20,6 @@ from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.run import Run
 from dcgan_jax.training.setup import check_unchanged, is_of_digits, load_images, validate_evaluation
 
-_SHAPE = (28, 28, 1)  # of the images that classifiers know
 Scorer = Callable[[np.ndarray, np.ndarray | None], Evaluation[Any]]
 
 
@@ -74,13 +74,13 @@ def scorer(data: Dataset, source: str, data_dir: str | None, classifier: Classif
     shape = "x".join(map(str, data.images.shape[1:]))
     if classifier is None:
         need = f"a classifier: dcgan-jax train-classifier --dataset {source} --out FILE, then --classifier FILE"
-        if data.images.shape[1:] != _SHAPE:
+        if data.images.shape[1:] != IMAGE_SHAPE:
             need = f"features of images of {shape}: train-classifier makes those of labelled images of 28x28x1 alone"
         print_line(f"no FID, precision or recall: they need {need}", error=True)
         test = load_test_split(source, data._replace(labels=None, classes=()), data_dir)
         held_out = None if test is None else test.images
         return lambda images, _: compare_images(images, data.images, held_out), floor_size(data.images, held_out)
-    if data.images.shape[1:] != _SHAPE:
+    if data.images.shape[1:] != IMAGE_SHAPE:
         raise ConfigError(f"--classifier is for images of 28x28x1, those of {source} are {shape}: leave it out")
     real = split_for_testing(source, data, data_dir)
     if real.digest != classifier.data_digest:

@@ -1,4 +1,4 @@
-"""What a run has measured so far: the rows of its ``metrics.jsonl``."""
+"""What a run has measured and drawn so far: the rows of its ``metrics.jsonl``, and its grids of samples."""
 
 import contextlib
 import json
@@ -62,6 +62,11 @@ def read_evaluations(run_dir: Path, samples: int) -> list[tuple[float, int]]:
 def best_evaluation(evaluations: list[tuple[float, int]], steps: Iterable[int]) -> int | None:
     """The step among ``steps`` whose evaluation has the lowest FID, or None."""
     return min((each for each in evaluations if each[1] in steps), default=(0.0, None))[1]
+
+
+def sample_grids(folder: Path) -> list[tuple[int, Path]]:
+    """The grids of a run's ``samples/`` so far, with their steps, in order; none if there is no such directory."""
+    return sorted((int(path.stem), path) for path in folder.glob("*.png") if path.stem.isdecimal())
 
 
 def read_lines(path: Path) -> list[bytes]:

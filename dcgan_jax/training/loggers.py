@@ -17,6 +17,7 @@ from dcgan_jax.console import print_line
 from dcgan_jax.errors import first_line
 from dcgan_jax.images import read_grid
 from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.history import sample_grids
 from dcgan_jax.training.run_dir import MetricsFile, truncate_metrics
 from dcgan_jax.training.tensorboard import TensorBoard, check_tensorboard
 from dcgan_jax.training.trackers import check_tracker, open_tracker
@@ -99,9 +100,8 @@ class RunLog:
     def _replay(self, run_dir: Path, last: int) -> None:
         """Log the rows and the samples of the run directory, up to a step."""
         rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_bytes().splitlines()]
-        samples = [(int(p.stem), p) for p in (run_dir / "samples").glob("*.png") if p.stem.isdecimal()]
         shown = [(row["step"], row) for row in rows if type(row["step"]) is int]  # some may be edited by hand
-        shown += [each for each in samples if each[0] <= last]
+        shown += [each for each in sample_grids(run_dir / "samples") if each[0] <= last]
         for step, entry in sorted(shown, key=lambda each: each[0]):
             if isinstance(entry, dict):
                 self._show_row(entry)

@@ -12,7 +12,7 @@ import numpy as np
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset
 from dcgan_jax.interop import import_weights, match_weights, replace_weights
-from dcgan_jax.interop.common import leaf_name, network_variables
+from dcgan_jax.interop.common import named_arrays
 from dcgan_jax.paths import local_path
 from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.pretrained import PRETRAINED, with_pretrained
@@ -96,8 +96,7 @@ def with_weights(state: GANState, source: str | None) -> GANState:
         )
     if not path.is_dir():
         return import_weights(path, state)
-    leaves = jax.tree_util.tree_leaves_with_path(network_variables(load_run(path).state))
-    weights = match_weights({leaf_name(at): leaf for at, leaf in leaves}, state, f"the run in {path}")
+    weights = match_weights(named_arrays(load_run(path).state), state, f"the run in {path}")
     return replace_weights(state, weights)
 
 

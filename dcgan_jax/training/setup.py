@@ -13,7 +13,7 @@ from flax.linen.summary import tabulate
 
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset, load_data, load_dataset, parse_size
-from dcgan_jax.evaluation.classifier import load_classifier
+from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, load_classifier
 from dcgan_jax.evaluation.prepare import MAX_SAMPLES, MIN_SAMPLES
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.models import Discriminator, Generator
@@ -36,7 +36,6 @@ _IMMUTABLE = (
 )
 # These a run finds in its images and its devices, or draws; where a config does not say them, they are as recorded.
 _RECORDED = ("image_size", "channels", "classes", "data_digest", "log_id", "quick_compile")
-_DIGITS = (28, 28, 1)
 
 
 def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset]:
@@ -84,7 +83,7 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
 
 def is_of_digits(config: TrainConfig) -> bool:
     """Whether the run's images are MNIST's as they are, which the classifiers of the evaluation know."""
-    return config.dataset == "mnist" and config.image_shape() == _DIGITS
+    return config.dataset == "mnist" and config.image_shape() == IMAGE_SHAPE
 
 
 def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset]:

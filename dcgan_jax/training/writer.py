@@ -22,7 +22,7 @@ from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import data_mesh, local_replica
-from dcgan_jax.training.history import best_evaluation, read_evaluations
+from dcgan_jax.training.history import best_evaluation, read_evaluations, sample_grids
 from dcgan_jax.training.loggers import RunLog
 from dcgan_jax.training.progress import Reporter, format_duration
 from dcgan_jax.training.run_dir import replace_text, write_config
@@ -227,7 +227,7 @@ class RunWriter:
 
 def sample_digits(folder: Path, steps: int) -> int:
     """The digits of the names of samples: six, or as many as ``steps`` has; those of a resumed run stay as they are."""
-    found = [len(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal()]
+    found = [len(path.stem) for _, path in sample_grids(folder)]
     return min(found, default=max(6, len(str(steps))))
 
 
