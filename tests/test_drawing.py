@@ -305,3 +305,28 @@ def test_torch_fidelity_reads_the_directory(coloured, draw, tmp_path):
     )
     assert scores["frechet_inception_distance"] > 0
     np.testing.assert_array_equal(seen, draw("--seeds", "0-15"))
+
+
+def test_default_out_is_a_new_file_each_time(finished, tmp_path, monkeypatch, capsys):
+    """A picture that is there stays, whatever drew it."""
+    monkeypatch.chdir(tmp_path)
+    commands = [
+        (["sample", finished[0]], "samples.png", "samples-2.png"),
+        (["interpolate", finished[0], "--seeds", "1,2"], "interpolation.png", "interpolation-2.png"),
+        (["animate", finished[0]], "samples.gif", "samples-2.gif"),
+        (["plot", finished[0]], "curves.png", "curves-2.png"),
+        (["export", finished[0], "--format", "safetensors"], "gan.safetensors", "gan-2.safetensors"),
+    ]
+    for command, first, second in commands:
+        (tmp_path / first).write_text("mine")
+        assert run_cli(*command) == 0
+        assert f"in {second}" in capsys.readouterr().out
+        assert (tmp_path / first).read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["animate", "plot", "report"])
+def test_pretrained_weights_have_no_history(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(command, "mnist") == 2
+    assert "mnist names pretrained weights, which have no curves" in one_error_line(capsys)
+    assert not any(tmp_path.iterdir())

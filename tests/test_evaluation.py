@@ -72,7 +72,7 @@ def test_commands_use_the_average_if_there_is_one(evaluated, tmp_path, capsys):
     assert result["weights"] == "average 0.9"
     assert result["scores"] == row["evaluation"]["scores"]  # the same noise as in training
     assert run_cli("sample", run_dir, "--out", tmp_path / "a.npy") == 0
-    assert "average 0.9 weights" in capsys.readouterr().out
+    assert "average of the weights (decay 0.9)" in capsys.readouterr().out
     assert run_cli("sample", run_dir, "--weights", "last", "--out", tmp_path / "b.npy") == 0
     assert "last weights" in capsys.readouterr().out
     assert (np.load(tmp_path / "a.npy") != np.load(tmp_path / "b.npy")).any()

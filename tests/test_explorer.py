@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from helpers import all_files, one_error_line, run_cli, small_gan
 
-from dcgan_jax import Generator, TrainConfig, generate, init_state
+from dcgan_jax import Generator, TrainConfig, generate, init_state, interpolate
 from dcgan_jax.report.explorer import MAX_BYTES, explorer_page, write_explorer
 from dcgan_jax.report.render import ReportError
 from dcgan_jax.report.weights import principal_directions
@@ -146,7 +146,7 @@ def test_random_button_draws_another_picture(explore):
 
 
 def test_walk_goes_from_one_seed_to_the_other(explore):
-    """Its ends are the pictures of the seeds, which are the same each time; half-way is the mean of the noises."""
+    """Its ends are the pictures of the seeds, which are the same each time; the way is that of `interpolate`."""
     page = settled(explore("digits"))
     page.get_by_label("To seed").fill("17")
     position = page.get_by_label("Position")
@@ -156,9 +156,10 @@ def test_walk_goes_from_one_seed_to_the_other(explore):
         noises[key] = page.evaluate("shown.noise")
     assert noises["Home"] == page.evaluate("randomNoise(1)")
     assert noises["End"] == page.evaluate("randomNoise(17)")
-    position.fill("0.5")
-    mean = np.mean([noises["Home"], noises["End"]], axis=0)
-    np.testing.assert_allclose(page.evaluate("shown.noise"), mean, atol=1 / 128)  # half a step of the noise
+    position.fill("0.3")
+    expected = interpolate(jax.numpy.array(noises["Home"]), jax.numpy.array(noises["End"]), 11)[3]
+    # Half a step of the noise, and what the cosine of float32 has lost.
+    np.testing.assert_allclose(page.evaluate("shown.noise"), expected, atol=1 / 128 + 1e-5)
     settled(page)
 
 
@@ -264,7 +265,10 @@ def test_command_writes_the_explorer_of_a_run(tmp_path, monkeypatch, capsys):
     config = TrainConfig(batch_size=2, ema=0.9, workdir="run")
     create_run(config, *create_state(config))
     assert run_cli("report", "run", "--explore") == 0
-    assert capsys.readouterr().out == "an explorer of run at step 0, average 0.9 weights, in run/explorer.html\n"
+    assert (
+        capsys.readouterr().out
+        == "an explorer of run at step 0, average of the weights (decay 0.9), in run/explorer.html\n"
+    )
     text = (tmp_path / "run" / "explorer.html").read_text()
     assert len(text) <= MAX_BYTES
     data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])

@@ -1,5 +1,6 @@
 """The presets, what they put together, and the R1 penalty."""
 
+import json
 import pickle
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import assert_same_bits, small_gan
+from helpers import assert_same_bits, run_cli, small_gan
 
 from dcgan_jax import Discriminator, Generator, Losses, init_state, preset, r1_penalty, train_step
 from dcgan_jax.losses import CROSS_ENTROPY
@@ -123,3 +124,19 @@ def test_interval_out_of_range_is_refused(every):
     losses = Losses(*CROSS_ENTROPY[:2], penalty=r1_penalty(1.0), penalty_every=every)
     with pytest.raises(ValueError, match=f"penalty_every must be an integer of at least 1, got {every}"):
         small_gan(jax.random.key(0), losses=losses)
+
+
+def test_penalty_is_logged_as_it_was_last(tmp_path):
+    """It is taken in steps 1 and 5; an interruption changes no row."""
+    rows = {}
+    flags = ["--preset", "recommended", "--batch-size", 2, "--log-every", 2, "--checkpoint-every", 1]
+    for name, stops in (("whole", [6]), ("parts", [3, 6])):
+        run_dir = tmp_path / name
+        for stop in stops:
+            resume = ["--resume", "--steps", stop] if stop != stops[0] else [*flags, "--steps", stop]
+            assert run_cli("train", *resume, "--workdir", run_dir) == 0
+        rows[name] = (run_dir / "metrics.jsonl").read_text().splitlines()
+    assert rows["whole"] == rows["parts"]
+    penalties = {row["step"]: row["d_penalty"] for row in map(json.loads, rows["whole"])}
+    assert penalties[1] == penalties[2] == penalties[4] > 0
+    assert penalties[6] not in (0, penalties[1])

@@ -101,10 +101,12 @@ def test_what_pretrained_weights_lack_is_one_line(argv, message, tmp_path, capsy
     assert not any(tmp_path.iterdir())
 
 
-def test_run_starts_from_pretrained_weights(tmp_path):
+def test_run_starts_from_pretrained_weights(tmp_path, capsys):
     """The generator is the pretrained one, to the bit; its discriminator is what it is without them."""
     for name, flags in (("tuned", ["--init-from", "mnist"]), ("new", [])):
         assert run_cli("train", *START, *flags, "--workdir", tmp_path / name) == 0
+        note = "note: the weights of mnist were trained by the preset recommended, and this run trains by tutorial"
+        assert (note in capsys.readouterr().out) == (name == "tuned")
     tuned, new = (first_checkpoint(tmp_path / name) for name in ("tuned", "new"))
     assert_same_bits(weights(tuned.generator), weights(load_pretrained().generator))
     assert_same_bits(tuned.discriminator, new.discriminator)

@@ -216,7 +216,7 @@ def test_lines_of_a_run_have_rows_of_their_own(tmp_path):
     assert training == f"training 1 steps of 2 images of mnist in {tmp_path / 'run'}"
     assert device == "on cpu; the first step compiles, which takes a while"
     assert bar.startswith("1/1 |")
-    assert re.fullmatch(f"done: 1 steps, .*; samples in {tmp_path / 'run' / 'samples'}", done)
+    assert re.fullmatch(f"done: 1 steps, .*; the last samples are {tmp_path / 'run' / 'fakes.png'}", done)
     assert end == ""
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_jax.animation import ANIMATIONS, check_animation, save_animation
-from dcgan_jax.cli.common import Parser, check_new_file, check_printable, run_command
+from dcgan_jax.cli.common import Parser, check_new_file, check_printable, new_path, recorded_run, run_command
 from dcgan_jax.cli.drawing import add_fps_flag, check_fps
 from dcgan_jax.console import print_line
 from dcgan_jax.errors import first_line
 from dcgan_jax.images import read_grid, with_title
-from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.history import sample_grids
 from dcgan_jax.training.run_dir import read_config
@@ -25,18 +24,22 @@ def animate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> 
     parser.add_argument("source", metavar="RUN", help="a run directory, of a run that may be running")
     add_fps_flag(parser, 4)
     parser.add_argument("--no-labels", action="store_true", help="no steps above the pictures")
-    parser.add_argument("--out", default="samples.gif", metavar="FILE", help=f"one of {', '.join(ANIMATIONS)}")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help=f"one of {', '.join(ANIMATIONS)} (default: samples.gif, or samples-2.gif and so on)",
+    )
     args = parser.parse_args(argv)
     return run_command(lambda: _animate(args), cache=False)
 
 
 def _animate(args: argparse.Namespace) -> None:
-    check_printable(args.source, args.out)
-    out = local_path(args.out, "--out")
+    check_printable(args.source)
+    out = new_path(args.out, "samples", ".gif")
     check_new_file(out, ANIMATIONS)
     check_animation(out)
     check_fps(args.fps)
-    run_dir = local_path(args.source, "RUN")
+    run_dir = recorded_run(args.source)
     read_config(run_dir)
     grids, problems = _read_samples(run_dir / "samples")
     if problems:

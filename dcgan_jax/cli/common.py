@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from dcgan_jax.state import averaged
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import JobFailedError, PrimaryProcessError, check_devices
 from dcgan_jax.training.finite import NotFiniteError
+from dcgan_jax.training.history import describe_weights
 from dcgan_jax.training.run import Run, load_run
 from dcgan_jax.training.setup import create_state
 from dcgan_jax.training.writer import weights_name
@@ -218,7 +220,7 @@ def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
     if state.ema is not None and args.weights != "last":
         state, weights = averaged(state), weights_name(state)
     metadata = {"run": str(run_dir), "step": int(state.step), "weights": weights}
-    title = f"{run_dir} at step {metadata['step']:,}, {weights} weights"
+    title = f"{run_dir} at step {metadata['step']:,}, {describe_weights(weights)}"
     return LoadedRun(run._replace(state=state), metadata, title)
 
 
@@ -232,6 +234,34 @@ def _load_pretrained(name: str, args: argparse.Namespace) -> LoadedRun:
     state = with_pretrained(state, name).replace(ema=None)
     metadata = {"run": name, "step": describe_pretrained(name)["step"], "weights": "pretrained"}
     return LoadedRun(Run(config, state, keys, {}), metadata, f"the pretrained weights {name}")
+
+
+def new_path(out: str | None, stem: str, suffix: str) -> Path:
+    """The path of ``--out``, or in the working directory the first of ``stem``, ``stem-2``, ... that is not there.
+
+    Raises:
+      ConfigError, PathError: if the path cannot be printed, or is not a local one.
+    """
+    if out is not None:
+        check_printable(out)
+        return local_path(out, "--out")
+    names = (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}" for number in itertools.count(1))
+    return next(Path(name) for name in names if not os.path.lexists(name))
+
+
+def recorded_run(source: str) -> Path:
+    """The run directory of RUN, for what pretrained weights do not have: curves and samples by step.
+
+    Raises:
+      ConfigError, PathError: if it is the name of pretrained weights and no such directory is there, or no local path.
+    """
+    run_dir = local_path(source, "RUN")
+    if source in PRETRAINED and not run_dir.exists():
+        raise ConfigError(
+            f"{source} names pretrained weights, which have no curves and no samples by step: give a run directory, or "
+            f"draw with the weights by sample, interpolate or report --explore"
+        )
+    return run_dir
 
 
 def check_printable(*names: str) -> None:

@@ -11,11 +11,11 @@ from dcgan_jax.cli.common import (
     check_new_file,
     check_printable,
     load_source,
+    new_path,
     run_inference_command,
 )
 from dcgan_jax.console import print_line
 from dcgan_jax.interop import NETWORKS, export_keras, export_onnx, export_safetensors, export_stablehlo
-from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import FOLDER, PRETRAINED
 from dcgan_jax.training.config import ConfigError
 
@@ -31,16 +31,15 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     parser.add_argument(
         "--network", choices=NETWORKS, default="generator", help="which one (default: generator; safetensors has both)"
     )
-    parser.add_argument("--out", metavar="FILE", help="(default: generator.onnx and so on)")
+    parser.add_argument("--out", metavar="FILE", help="(default: generator.onnx, or generator-2.onnx and so on)")
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _export(args), args.no_compilation_cache)
 
 
 def _export(args: argparse.Namespace) -> None:
     suffix = _SUFFIXES[args.format]
-    out = args.out or (f"gan{suffix}" if args.format == "safetensors" else f"{args.network}{suffix}")
-    out = local_path(out, "--out")
-    check_printable(args.source, str(out))
+    check_printable(args.source)
+    out = new_path(args.out, "gan" if args.format == "safetensors" else args.network, suffix)
     check_new_file(out, (suffix,), f" for --format {args.format}")
     if args.source in PRETRAINED and (args.network == "discriminator" or args.format == "safetensors"):
         raise ConfigError(

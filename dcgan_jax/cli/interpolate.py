@@ -15,6 +15,7 @@ from dcgan_jax.cli.common import (
     check_new_file,
     check_printable,
     load_source,
+    new_path,
     run_inference_command,
 )
 from dcgan_jax.cli.drawing import (
@@ -28,7 +29,6 @@ from dcgan_jax.cli.drawing import (
 )
 from dcgan_jax.console import print_line
 from dcgan_jax.images import image_grid, labelled_grid, save_png, with_title
-from dcgan_jax.paths import local_path
 from dcgan_jax.sampling import between_classes, generate_singly, image_shape, interpolate, sample_seeds
 from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError
@@ -62,17 +62,17 @@ def interpolate_main(argv: Sequence[str] | None = None, prog: str | None = None)
     parser.add_argument("--no-labels", action="store_true", help="no seeds and classes beside the images")
     parser.add_argument(
         "--out",
-        default="interpolation.png",
         metavar="FILE",
-        help=f"a .png with a row from each seed to the next, or an animation: {', '.join(ANIMATIONS)}",
+        help=f"a .png with a row from each seed to the next, or an animation: {', '.join(ANIMATIONS)} "
+        "(default: interpolation.png, or interpolation-2.png and so on)",
     )
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _interpolate(args), args.no_compilation_cache)
 
 
 def _interpolate(args: argparse.Namespace) -> None:
-    check_printable(args.source, args.out)
-    out = local_path(args.out, "--out")
+    check_printable(args.source)
+    out = new_path(args.out, "interpolation", ".png")
     check_new_file(out, (".png", *ANIMATIONS))
     animated = out.suffix != ".png"
     if animated:

@@ -3,9 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from dcgan_jax.cli.common import Parser, check_new_file, check_printable, run_command
+from dcgan_jax.cli.common import Parser, check_new_file, check_printable, new_path, recorded_run, run_command
 from dcgan_jax.console import print_line
-from dcgan_jax.paths import local_path
 from dcgan_jax.plots import PLOTS, require_matplotlib, save_plot
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.history import read_history
@@ -16,19 +15,21 @@ def plot_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int
     """Plot the curves of runs into one picture; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Plot losses, accuracies and FID of runs, which may be running.")
     parser.add_argument("sources", metavar="RUN", nargs="+", help="run directories, drawn over one another")
-    parser.add_argument("--out", default="curves.png", metavar="FILE", help=f"one of {', '.join(PLOTS)}")
+    parser.add_argument(
+        "--out", metavar="FILE", help=f"one of {', '.join(PLOTS)} (default: curves.png, or curves-2.png and so on)"
+    )
     args = parser.parse_args(argv)
     return run_command(lambda: _plot(args), cache=False)
 
 
 def _plot(args: argparse.Namespace) -> None:
-    check_printable(*args.sources, args.out)
-    out = local_path(args.out, "--out")
+    check_printable(*args.sources)
+    out = new_path(args.out, "curves", ".png")
     check_new_file(out, tuple(PLOTS))
     require_matplotlib()
     runs = {}
     for source in args.sources:
-        run_dir = local_path(source, "RUN")
+        run_dir = recorded_run(source)
         read_config(run_dir)
         runs[source] = read_history(run_dir)
     empty = [name for name, history in runs.items() if not any(history)]

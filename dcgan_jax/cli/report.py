@@ -1,7 +1,7 @@
 """``dcgan-jax report``: pages on runs for a browser."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dcgan_jax.cli.common import (
@@ -11,6 +11,7 @@ from dcgan_jax.cli.common import (
     check_printable,
     check_suffix,
     load_source,
+    recorded_run,
     run_command,
     run_inference_command,
 )
@@ -53,7 +54,7 @@ def _report(args: argparse.Namespace) -> None:
     for flag in ("checkpoint", "weights"):
         if getattr(args, flag) is not None:
             raise ConfigError(f"--{flag} is for --explore: a report is of the whole run")
-    runs, out = _paths(args, "report.html")
+    runs, out = _paths(args, "report.html", recorded_run)
     sources = [read_source(run) for run in runs]
     check_folder(out.parent)
     write_report(sources, out)
@@ -61,7 +62,7 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _explore(args: argparse.Namespace) -> None:
-    runs, out = _paths(args, "explorer.html")
+    runs, out = _paths(args, "explorer.html", lambda run: local_path(run, "RUN"))
     if len(runs) > 1:
         raise ConfigError(f"--explore takes one run, got {len(runs)}: write a page for each")
     loaded = load_source(args.runs[0], args)
@@ -72,10 +73,10 @@ def _explore(args: argparse.Namespace) -> None:
     print_line(f"an explorer of {loaded.title}, in {out}")
 
 
-def _paths(args: argparse.Namespace, name: str) -> tuple[list[Path], Path]:
+def _paths(args: argparse.Namespace, name: str, run_path: Callable[[str], Path]) -> tuple[list[Path], Path]:
     """The run directories, each once, and the file to write."""
     check_printable(*args.runs, args.out or "")
-    runs = list(dict.fromkeys(local_path(run, "RUN") for run in args.runs))
+    runs = list(dict.fromkeys(map(run_path, args.runs)))
     if args.out is None:
         return runs, runs[0] / name if len(runs) == 1 and args.runs[0] not in PRETRAINED else Path(name)
     out = local_path(args.out, "--out")

@@ -19,6 +19,7 @@ from dcgan_jax.cli.common import (
     check_new_file,
     check_printable,
     load_source,
+    new_path,
     run_inference_command,
 )
 from dcgan_jax.cli.drawing import check_finite_images, check_grid, check_seeds, class_label, parse_classes, parse_seeds
@@ -26,7 +27,6 @@ from dcgan_jax.console import print_line
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
 from dcgan_jax.files import PARTIAL, replace_file
 from dcgan_jax.images import as_bytes, image_grid, labelled_grid, save_each, save_png
-from dcgan_jax.paths import local_path
 from dcgan_jax.sampling import generate_singly, image_shape, sample_seeds
 from dcgan_jax.training.config import ConfigError
 
@@ -37,7 +37,9 @@ def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     add_run(parser)
     add_run_flags(parser)
     parser.add_argument("--samples", type=int, metavar="N", help="number of images (default: 16)")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of the first image; the next has the next one")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="seed of the first image, the next has the next (default: 0)"
+    )
     parser.add_argument("--seeds", metavar="SEEDS", help="these seeds instead, such as 17,42,100-115")
     by_class = parser.add_mutually_exclusive_group()
     by_class.add_argument(
@@ -49,17 +51,17 @@ def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     parser.add_argument("--no-labels", action="store_true", help="no seeds and classes beside the images of a .png")
     parser.add_argument(
         "--out",
-        default="samples.png",
         metavar="PATH",
-        help="a .png grid, an .npy of uint8 images, or a directory for a PNG of each, whose name has no suffix",
+        help="a .png grid, an .npy of uint8 images, or a directory for a PNG of each, whose name has no suffix "
+        "(default: samples.png, or samples-2.png and so on)",
     )
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _sample(args), args.no_compilation_cache)
 
 
 def _sample(args: argparse.Namespace) -> None:
-    check_printable(args.source, args.out)
-    out = local_path(args.out, "--out")
+    check_printable(args.source)
+    out = new_path(args.out, "samples", ".png")
     _check_out(out)
     seeds = _seeds(args)
     loaded = load_source(args.source, args)

@@ -8,6 +8,7 @@ from typing import Any
 from dcgan_jax.report.charts import finite, scored, scoring
 from dcgan_jax.report.source import Source, short_names
 from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.history import describe_weights
 from dcgan_jax.training.progress import format_duration
 
 _SCORES = {
@@ -25,7 +26,7 @@ _SCORES = {
     "as_asked": "Share drawn as asked",
 }
 _COLLAPSE = {
-    "healthy_until": "Last step before a first sign of collapse",
+    "healthy_until": "No sign of a collapse up to step",
     "good_picture": "Last grid of samples with variety, at step",
     "bad_pictures": "Grids without variety since",
     "fooled": "Last steps in a row in which the discriminator called every image real",
@@ -104,7 +105,9 @@ def _evaluations(sources: Sequence[Source]) -> dict[str, Any]:
             if not done:
                 continue
             step, evaluation = done[-1]["step"], done[-1]["evaluation"]
-        about.append(f"{prefix}{scoring(evaluation)} at step {step:,}, {row.get('weights', 'last')} weights.")
+        about.append(
+            f"{prefix}{scoring(evaluation)} at step {step:,}, {describe_weights(str(row.get('weights', 'last')))}."
+        )
         columns += [f"{prefix}images", f"{prefix}real images"] if prefix else ["Images", "Real images"]
         values += [evaluation["scores"], evaluation["floor"]]
     labels = {name: _SCORES.get(name, name.replace("_", " ")) for scores in values for name in scores}

@@ -69,6 +69,12 @@ def sample_grids(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(path.stem), path) for path in folder.glob("*.png") if path.stem.isdecimal())
 
 
+def describe_weights(name: str) -> str:
+    """The ``weights`` of an evaluation's row as a person reads them: the last weights, or the average of them."""
+    decay = name.removeprefix("average ")
+    return f"{name} weights" if decay == name else f"average of the weights (decay {decay})"
+
+
 def read_lines(path: Path) -> list[bytes]:
     """The lines of a file, of any content; none if it is not there."""
     try:

@@ -44,7 +44,7 @@ class Run(NamedTuple):
       config: its config, with the run directory as ``workdir``.
       state: the state, its step included.
       keys: those of `create_state`, of which ``run`` is the checkpoint's.
-      collapse: the state of the collapse detector, as JSON holds it.
+      collapse: the state of the collapse detector and the last penalty, as JSON holds them.
       data: the real images, and their classes if it is conditional, of a run that is to be trained.
     """
 
@@ -65,7 +65,7 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
     config, data = validate_run(config, run_dir, resume)
     state, keys = create_state(config)
     if not checkpoint_steps(run_dir / "checkpoints"):
-        state = with_weights(state, config.init_from)
+        state = with_weights(state, config)
     if config.workdir is None and not resume:
         run_dir = claim_number(run_dir)
     stack.enter_context(lock_run_dir(run_dir, resume))
@@ -75,20 +75,22 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
     return resume_run(Run(dataclasses.replace(config, workdir=str(run_dir)), state, keys, {}, data))
 
 
-def with_weights(state: GANState, source: str | None) -> GANState:
+def with_weights(state: GANState, config: TrainConfig) -> GANState:
     """The first state of a run with the weights of ``--init-from``: a run, a file, or the name of pretrained ones.
 
     Of a run they are the last weights of both networks, which fit each other, and of a file those that it holds. The
-    optimizers, the step and the moving average are new.
+    optimizers, the step and the moving average are new. A line says so if another preset trained the weights.
 
     Raises:
       UserError: if they cannot be read, or are of other networks.
     """
-    if source is None:
+    if config.init_from is None:
         return state
-    if source in PRETRAINED:
-        return with_pretrained(state, source)
-    path = local_path(source, "--init-from")
+    if config.init_from in PRETRAINED:
+        state = with_pretrained(state, config.init_from)
+        _note_preset("recommended", config)
+        return state
+    path = local_path(config.init_from, "--init-from")
     if not path.exists():
         raise ConfigError(
             f"--init-from: there is no run and no file {path}: give a run directory, a safetensors or Keras file, or "
@@ -96,8 +98,18 @@ def with_weights(state: GANState, source: str | None) -> GANState:
         )
     if not path.is_dir():
         return import_weights(path, state)
-    weights = match_weights(named_arrays(load_run(path).state), state, f"the run in {path}")
+    run = load_run(path)
+    weights = match_weights(named_arrays(run.state), state, f"the run in {path}")
+    _note_preset(run.config.preset, config)
     return replace_weights(state, weights)
+
+
+def _note_preset(trained: str, config: TrainConfig) -> None:
+    if trained != config.preset:
+        print_line(
+            f"note: the weights of {config.init_from} were trained by the preset {trained}, and this run trains by "
+            f"{config.preset} (--preset {trained} goes on as they were)"
+        )
 
 
 def resume_run(run: Run) -> Run:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from dcgan_jax.console import print_line
 from dcgan_jax.evaluation.scoring import EvaluationError, evaluate
 from dcgan_jax.images import image_grid, save_grid
+from dcgan_jax.presets import preset
 from dcgan_jax.sampling import generate, sample, sample_noise
 from dcgan_jax.state import GANState, averaged
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint, steps_to_keep
@@ -59,7 +60,7 @@ class RunWriter:
           keys: the run's, from `create_state`.
           reals: real images, uint8 [N, H, W, C].
           step: steps so far; rows of metrics after it are removed.
-          collapse: the state of the collapse detector, for a run that resumes.
+          collapse: the state of the collapse detector and the last penalty, for a run that resumes.
           thresholds: the collapse detector's.
         """
         self.should_stop = self.reached = False
@@ -72,8 +73,11 @@ class RunWriter:
         self._log = RunLog(config, self._run_dir, step)
         digits = is_of_digits(config)
         self._detector = CollapseDetector(step, reals / 255, digits, collapse, thresholds)
+        losses = preset(config.preset).losses
+        self._penalty_every = losses.penalty_every if losses.penalty else None
+        self._penalty: float = (collapse or {}).get("d_penalty", 0.0)
         self._evaluations = read_evaluations(self._run_dir, config.eval_samples)
-        self._began = time.perf_counter()
+        self._began, self._first = time.perf_counter(), step
         self.reporter = Reporter(config, step)
 
     def __enter__(self) -> "RunWriter":
@@ -109,8 +113,15 @@ class RunWriter:
             self._save(state, keep_steps=set())
 
     def write_metrics(self, rows: Iterable[tuple[int, dict[str, float]]], last: int | None) -> None:
-        """Pass each step's metrics to the collapse detector; write and print those that are due, and print ``last``."""
+        """Pass each step's metrics to the collapse detector; write and print those that are due, and print ``last``.
+
+        A penalty of only some of the steps, which may all lie between those that are due, is written as it was last.
+        """
         for step, row in rows:
+            if self._penalty_every:
+                if (step - 1) % self._penalty_every == 0:
+                    self._penalty = row["d_penalty"]
+                row = {**row, "d_penalty": self._penalty}
             self._warn(step, self._detector.observe_losses(step, row))
             if is_logged(step, self._config):
                 self._log.log_scalars(step, row)
@@ -162,7 +173,8 @@ class RunWriter:
             )
         elif step == self._config.steps:
             duration = format_duration(time.perf_counter() - self._began)
-            print_line(f"done: {step:,} steps, {duration}; samples in {self._samples}")
+            since = f" since step {self._first:,}" if self._first else ""
+            print_line(f"done: {step:,} steps, {duration}{since}; the last samples are {self._run_dir / 'fakes.png'}")
         else:
             print_line(f"stopped and saved at step {step:,}: resume with --workdir {self._run_dir} --resume")
 
@@ -190,7 +202,7 @@ class RunWriter:
             dataclasses.asdict(self._config),
             self._config.keep_checkpoints,
             keep_steps,
-            collapse=self._detector.state_dict(),
+            collapse=self._detector.state_dict() | ({"d_penalty": self._penalty} if self._penalty_every else {}),
             devices=data_mesh(self._config.devices).size,
         )
         for problem in problems:

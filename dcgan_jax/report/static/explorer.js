@@ -142,6 +142,16 @@ function share(value) {
   return element("span", { className: "share" }, `${number(100 * value)} % of the change`);
 }
 
+// The noise at a share of the way from one to another, as `interpolate` of the library has it: on the great circle.
+function between(from, to, share) {
+  const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+  const cosine = dot(from, to) / Math.sqrt(dot(from, from) * dot(to, to));
+  const angle = Math.acos(Math.min(1, Math.max(-1, cosine)));
+  const arc = Math.sin(angle) > 1e-3; // not between vectors of one direction
+  const [start, end] = [1 - share, share].map((part) => (arc ? Math.sin(part * angle) / Math.sin(angle) : part));
+  return from.map((value, i) => start * value + end * to[i]);
+}
+
 function walk() {
   const ends = ["From seed", "To seed"].map((text, i) => {
     const input = element("input", { type: "number", min: 0, max: 2 ** 31 - 1, step: 1, value: i + 1, id: `seed-${i}` });
@@ -158,7 +168,7 @@ function walk() {
   const slider = element("input", { type: "range", id: "walk", min: 0, max: 1, step: 0.02, value: 0 });
   const go = () => {
     const [from, to] = ends.map((end) => end.noise());
-    show(rounded(from.map((value, i) => (1 - slider.value) * value + slider.value * to[i])));
+    show(rounded(between(from, to, Number(slider.value))));
   };
   slider.oninput = go;
   const redraw = () => ends.forEach(({ thumbnail, noise }) => draw(thumbnail, noise));
