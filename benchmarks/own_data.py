@@ -1,29 +1,31 @@
-"""Train on three sets of pictures that are not MNIST: clothes, Korean syllables and crops of photographs.
+"""Train on sets of pictures of other kinds: clothes, Korean syllables, crops of photographs, and digits by class.
 
     python -m benchmarks.own_data --data-dir DIR     # Fashion-MNIST's archives in DIR/downloads/manual, or downloaded
     python -m benchmarks.own_data --only syllables
+    python -m benchmarks.own_data --report           # the tables of what was measured
 
-Each trains for 1,000 steps at batch 64 with the preset ``recommended``, by the command that a user types. A run that is
-interrupted resumes. The samples, none chosen, are drawn to ``docs/images/own-<name>.png``.
+Each trains at batch 64 with the preset ``recommended``, by the command that a user types. A run that is interrupted
+resumes. The samples, none chosen, are drawn to ``docs/images/own-<name>.png``; of a run by class, a column has one.
 """
 
 import argparse
+import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.common import PICTURES, RESULTS, ROOT, machine, write_json
+from benchmarks.common import PICTURES, RESULTS, ROOT, machine, markdown_table, write_json
 from dcgan_jax import averaged, load_run, save_grid
 from dcgan_jax.pinning import seed_key
 from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.training.evaluate_run import evaluate_run
 
-STEPS = 1000
 _FONTS = Path("/usr/share/fonts/opentype/noto")  # Debian's fonts-noto-cjk
 _PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png", "rocket.jpg")
 
@@ -35,11 +37,13 @@ class Own(NamedTuple):
       title: what it is.
       make: writes the pictures to a folder; None for a set that has a name.
       flags: of ``train.py``.
+      steps: of the run.
     """
 
     title: str
     make: Callable[[Path], None] | None
     flags: tuple[str, ...] = ()
+    steps: int = 1000
 
 
 def make_syllables(folder: Path) -> None:
@@ -74,6 +78,7 @@ SETS = {
     "fashion": Own("Fashion-MNIST", None, ("--dataset", "fashion_mnist")),
     "syllables": Own("Korean syllables in four fonts", make_syllables, ("--image-size", "32")),
     "crops": Own("crops of six photographs", make_crops, ("--image-size", "32", "--mirror")),
+    "digits": Own("MNIST by class", None, ("--conditional",), 3000),
 }
 
 
@@ -92,15 +97,57 @@ def _run(name: str, own: Own, folder: Path, data_dir: Path | None) -> None:
     flags += ["--preset", "recommended", "--batch-size", "64"]
     if (run_dir / "config.json").exists():
         flags = ["--resume"]
-    command = [sys.executable, "train.py", *flags, "--steps", str(STEPS), "--workdir", str(run_dir)]
-    if not (run_dir / "checkpoints" / str(STEPS)).exists():
+    command = [sys.executable, "train.py", *flags, "--steps", str(own.steps), "--workdir", str(run_dir)]
+    if not (run_dir / "checkpoints" / str(own.steps)).exists():
         subprocess.run(command, cwd=ROOT, check=True)
-    run = load_run(run_dir, STEPS)
+    run = load_run(run_dir, own.steps)
     run = run._replace(state=averaged(run.state))
-    save_grid(PICTURES / f"own-{name}.png", sample_in_batches(run.state, seed_key(0), 50), columns=10)
+    labels = None if run.state.classes is None else jnp.arange(50) % run.state.classes
+    save_grid(PICTURES / f"own-{name}.png", sample_in_batches(run.state, seed_key(0), 50, labels), columns=10)
     evaluation = evaluate_run(run, None, None).to_json()
-    result = {"machine": machine(), "title": own.title, "flags": own.flags, "steps": STEPS, "evaluation": evaluation}
-    write_json(RESULTS / "own_data" / f"{name}.json", result)
+    result = {"machine": machine(), "title": own.title, "flags": own.flags, "steps": own.steps}
+    write_json(RESULTS / "own_data" / f"{name}.json", {**result, "evaluation": evaluation})
+
+
+def _recorded() -> Iterator[dict[str, Any]]:
+    for name in SETS:
+        path = RESULTS / "own_data" / f"{name}.json"
+        if path.exists():
+            yield json.loads(path.read_text())
+
+
+def pixels_table() -> str:
+    """A row for each set that is compared by its pixels: its scores, and those of real images."""
+    header = ("pictures", "steps", "SWD", "mean distance of two images", "distance to the nearest training image")
+    rows = []
+    for result in _recorded():
+        both = [result["evaluation"][part] for part in ("scores", "floor")]
+        if "swd_mean" in both[0]:
+            cells = [f"{both[0][key]:.1f} ({both[1][key]:.1f})" for key in ("swd_mean", "diversity", "nearest")]
+            rows.append((result["title"], f"{result['steps']:,}", *cells))
+    return markdown_table(header, rows)
+
+
+def digits_table() -> str:
+    """The run by class, and the same without classes from `benchmarks.quality`, if both are recorded."""
+    header = ("digits", "FID", "FID by a second classifier", "precision", "recall", "drawn as asked")
+    recorded = [result for result in _recorded() if "fid" in result["evaluation"]["scores"]]
+    rows = [_digits(result["title"], result["evaluation"]["scores"]) for result in recorded]
+    for result in recorded:
+        curve = json.loads((RESULTS / "quality" / "recommended-0.json").read_text())["curve"]
+        plain = next(row for row in curve if (row["step"], row["weights"]) == (result["steps"], "average"))
+        rows += [_digits("without classes", plain), _digits("real images", result["evaluation"]["floor"])]
+    return markdown_table(header, rows)
+
+
+def _digits(title: str, scores: dict[str, Any]) -> tuple[str, ...]:
+    asked = f"{100 * scores['as_asked']:.1f} %" if "as_asked" in scores else ""
+    return (
+        title,
+        *(f"{scores[key]:.2f}" for key in ("fid", "second_fid")),
+        *(f"{scores[key]:.3f}" for key in ("precision", "recall")),
+        asked,
+    )
 
 
 def main() -> None:
@@ -108,7 +155,11 @@ def main() -> None:
     parser.add_argument("--only", choices=list(SETS), nargs="+", default=list(SETS))
     parser.add_argument("--folder", type=Path, default=Path("runs") / "own", help="directory of pictures and runs")
     parser.add_argument("--data-dir", type=Path, help="as train.py's")
+    parser.add_argument("--report", action="store_true", help="print the tables, run nothing")
     args = parser.parse_args()
+    if args.report:
+        print(pixels_table(), digits_table(), sep="\n\n")
+        return
     for name in args.only:
         _run(name, SETS[name], args.folder.absolute(), args.data_dir)
 

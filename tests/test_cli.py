@@ -181,10 +181,23 @@ def test_signal_mid_step_saves_the_next_step(interrupt_at, tmp_path):
     assert latest_valid_step(outcome.folder / "checkpoints") == (3, [])
 
 
-def test_interrupt_before_first_step_is_one_line(interrupt_at, tmp_path, capsys):
+def test_interrupt_before_first_step_saves_it(interrupt_at, tmp_path, capsys):
     interrupt_at("reals.png")
     assert run_cli("train", "--batch-size", 2, "--workdir", tmp_path / "run") == 130
-    assert capsys.readouterr().err == "interrupted: what no checkpoint holds is lost\n"
+    message = "Ctrl-C: stopping after the first step, then saving; Ctrl-C again stops at once\n"
+    assert capsys.readouterr().err == message
+    assert latest_valid_step(tmp_path / "run" / "checkpoints") == (1, [])
+
+
+def test_batch_that_does_not_fit_is_refused_first(tmp_path, monkeypatch, capsys):
+    """Nothing of a run is written, so that the next one may have the directory."""
+    monkeypatch.setattr("dcgan_jax.training.memory.free_memory", lambda: 2**26)
+    assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", tmp_path / "run") == 2
+    message = r"error: --batch-size 2: a step takes 0\.[1-9] GiB of memory, and 0\.1 GiB are free: .*\n"
+    assert re.fullmatch(message, capsys.readouterr().err)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]
+    monkeypatch.undo()
+    assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", tmp_path / "run") == 0
 
 
 def test_interrupt_of_other_command_is_one_line(finished, tmp_path, monkeypatch, capsys):

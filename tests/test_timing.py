@@ -42,12 +42,12 @@ def run_to(advance, last, step=0):
 
 def test_each_session_has_a_row(tmp_path):
     for first, last in ((0, 5), (5, 6)):
-        with record_timing(Steps(step=first).advance, tmp_path, first, data_mesh()) as advance:
+        with record_timing(Steps(step=first).advance, tmp_path, first, data_mesh(), 0.25) as advance:
             assert run_to(advance, last, first) == last
     rows = timing_rows(tmp_path)
     assert [(row["first_step"], row["last_step"]) for row in rows] == [(0, 5), (5, 6)]
     for row in rows:
-        assert 0 < row["compile_seconds"] < row["seconds"]
+        assert 0.25 == row["compile_seconds"] < row["seconds"]
         assert row["peak_memory_bytes"] > 2**20
         assert (row["device"], row["devices"]) == (jax.devices()[0].device_kind, data_mesh().size)
     # Four steps took less than the whole session; the second session has no step after its first dispatch.
@@ -56,22 +56,22 @@ def test_each_session_has_a_row(tmp_path):
 
 
 def test_session_that_fails_has_a_row(tmp_path):
-    with pytest.raises(ZeroDivisionError), record_timing(Steps().advance, tmp_path, 0, data_mesh()) as advance:
+    with pytest.raises(ZeroDivisionError), record_timing(Steps().advance, tmp_path, 0, data_mesh(), 0.25) as advance:
         run_to(advance, 2)
         raise ZeroDivisionError
     assert timing_rows(tmp_path)[0]["last_step"] == 2
 
 
 def test_session_without_steps_has_a_row(tmp_path):
-    with record_timing(Steps().advance, tmp_path, 0, data_mesh()):
+    with record_timing(Steps().advance, tmp_path, 0, data_mesh(), 0.25):
         pass
     (row,) = timing_rows(tmp_path)
-    assert (row["last_step"], row["compile_seconds"], row["steps_per_second"]) == (0, None, None)
+    assert (row["last_step"], row["compile_seconds"], row["steps_per_second"]) == (0, 0.25, None)
 
 
 def test_timing_that_cannot_be_written_is_a_warning(tmp_path, capsys):
     (tmp_path / "timing.jsonl").mkdir()
-    with record_timing(Steps().advance, tmp_path, 0, data_mesh()) as advance:
+    with record_timing(Steps().advance, tmp_path, 0, data_mesh(), 0.25) as advance:
         assert run_to(advance, 3) == 3
     err = capsys.readouterr().err
     assert err.startswith("warning: the timing of this session is not recorded (")

@@ -114,7 +114,9 @@ def free_memory() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
         limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text() for name in ("max", "current"))
-        free += [int(limit) - int(used)]
+        stat = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
+        cached = sum(int(line.split()[1]) for line in stat if line.startswith("inactive_file "))
+        free += [int(limit) - int(used) + cached]
     except (OSError, ValueError):  # not Linux, or no limit
         pass
     if not free and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:

@@ -3,11 +3,13 @@
 import functools
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
+from jax.stages import Wrapped
 
 from dcgan_jax.pinning import pin_key
 from dcgan_jax.state import GANState
@@ -15,6 +17,7 @@ from dcgan_jax.step import Metrics, train_step
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import batch_sharding
 from dcgan_jax.training.finite import check_finite_metrics
+from dcgan_jax.training.memory import check_step_fits, release_free_memory
 from dcgan_jax.training.quick_compile import quick_options
 
 _jit = functools.partial(
@@ -92,7 +95,7 @@ def run_steps(
 
 
 @functools.cache
-def steps_program(quick: bool | None) -> Callable[..., tuple[GANState, Metrics]]:
+def steps_program(quick: bool | None) -> Wrapped:
     """`run_steps`, or the same compiled with `quick_options`, where there are any: to other roundings."""
     return _jit(inspect.unwrap(run_steps), compiler_options=quick_options()) if quick else run_steps
 
@@ -102,6 +105,7 @@ class StepRunner:
 
     Attributes:
       calls: dispatches so far.
+      compiled: whether the step has been compiled.
     """
 
     def __init__(
@@ -115,16 +119,33 @@ class StepRunner:
     ):
         """Begin after ``step`` steps; ``dataset``, ``key`` and ``labels`` are replicated over ``mesh``."""
         on_cpu = mesh.devices.flat[0].platform == "cpu"
-        self.calls = 0
-        self._config, self._dataset, self._key, self._sharding = config, dataset, key, batch_sharding(mesh)
-        self._step, self._labels = step, labels
+        self.calls, self.compiled = 0, False
+        self._dataset, self._key, self._mesh, self._step = dataset, key, mesh, step
         self._run_steps = steps_program(config.quick_compile)
         self._capacity = min(config.steps_per_call or (1 if on_cpu else _STEPS_PER_CALL), config.steps)
+        self._options: dict[str, Any] = {
+            "batch_size": config.batch_size,
+            "capacity": self._capacity,
+            "sharding": batch_sharding(mesh),
+            "mirror": config.mirror,
+            "labels": labels,
+        }
         # At most two dispatches are ahead of the devices, so that a signal is soon handled. Zero where one CPU is
         # several devices: they share its threads, and programs that wait for each other could occupy all of them.
         self._ahead = 0 if on_cpu and mesh.size > 1 else 2
         self._pending: deque[Metrics] = deque()
         self._unread: list[tuple[int, Metrics]] = []  # the steps before each call since the last fetch, and its metrics
+
+    def compile(self, state: GANState) -> None:
+        """Compile the step, or read it from the cache, before the first `advance`, which would do it without a check.
+
+        Raises:
+          ConfigError: if the step needs more memory than is free.
+        """
+        compiled = self._run_steps.lower(state, self._dataset, self._key, 1, **self._options).compile()
+        check_step_fits(compiled, self._options["batch_size"], self._mesh)
+        release_free_memory()
+        self.compiled = True
 
     def advance(self, state: GANState, last: int) -> tuple[GANState, int, int]:
         """Dispatch the next steps, up to step ``last`` at most.
@@ -133,17 +154,8 @@ class StepRunner:
           The new state, and the number of steps before and after.
         """
         before, self._step = self._step, min(self._step + self._capacity, last)
-        state, metrics = self._run_steps(
-            state,
-            self._dataset,
-            self._key,
-            self._step - before,
-            batch_size=self._config.batch_size,
-            capacity=self._capacity,
-            sharding=self._sharding,
-            mirror=self._config.mirror,
-            labels=self._labels,
-        )
+        steps = self._step - before
+        state, metrics = self._run_steps(state, self._dataset, self._key, steps, **self._options)
         self.calls += 1
         self._unread.append((before, metrics))
         self._pending.append(metrics)

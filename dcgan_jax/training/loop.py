@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import signal
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from dcgan_jax.training.run import Run, open_run
 from dcgan_jax.training.setup import create_state, load_images
 from dcgan_jax.training.signals import stop_signals
 from dcgan_jax.training.timing import Advance, record_timing
-from dcgan_jax.training.writer import GRID, RunWriter
+from dcgan_jax.training.writer import GRID, RunWriter, acknowledge, announce
 
 
 class Outcome(NamedTuple):
@@ -120,11 +121,16 @@ def _train(
     step, stop_signal, collapsed, reached = int(state.step), None, False, False
     runner = StepRunner(config, dataset, key, mesh, step, labels)
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(stop_signals(partial(acknowledge, runner) if is_primary() else None))
+        if is_primary():
+            announce(config, state, mesh)
+        compiling = time.perf_counter()
+        runner.compile(state)  # the last that can be refused: nothing is written before
+        compile_seconds = time.perf_counter() - compiling
         writer = stack.enter_context(_open_writer(run, dataset, thresholds)) if is_primary() else None
         if writer:
-            writer.begin(state, mesh)
-        advance = stack.enter_context(_measured(runner.advance, config, step, mesh, profile))
-        stop = stack.enter_context(stop_signals(writer and partial(writer.acknowledge, runner)))
+            writer.begin(state)
+        advance = stack.enter_context(_measured(runner.advance, config, step, mesh, compile_seconds, profile))
         while step < config.steps:
             # Steps, up to the next one whose state is needed here. Signals are checked once per dispatch.
             state, before, step = advance(state, schedule.next_stop(step, config))
@@ -166,12 +172,14 @@ def _train(
 
 
 @contextlib.contextmanager
-def _measured(advance: Advance, config: TrainConfig, step: int, mesh: Mesh, profile: int | None) -> Iterator[Advance]:
+def _measured(
+    advance: Advance, config: TrainConfig, step: int, mesh: Mesh, compile_seconds: float, profile: int | None
+) -> Iterator[Advance]:
     """``advance``, timed and if asked for profiled; the primary alone writes both."""
     run_dir = Path(str(config.workdir))
     with contextlib.ExitStack() as stack:
         if is_primary():
-            advance = stack.enter_context(record_timing(advance, run_dir, step, mesh))
+            advance = stack.enter_context(record_timing(advance, run_dir, step, mesh, compile_seconds))
         if profile:
             folder = run_dir / "profile" if is_primary() else None
             advance = stack.enter_context(profile_steps(advance, folder, profile))

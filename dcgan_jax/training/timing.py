@@ -22,7 +22,7 @@ Advance = Callable[[GANState, int], tuple[GANState, int, int]]
 
 
 @contextlib.contextmanager
-def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh) -> Iterator[Advance]:
+def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh, compile_seconds: float) -> Iterator[Advance]:
     """Measure the dispatches within the context, and append a row to ``timing.jsonl`` when it ends, however it ends.
 
     A process that is killed leaves no row. One that cannot be written is a warning: it only describes the run.
@@ -30,9 +30,8 @@ def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh) -> Ite
     The row has:
       ``began``: when, in UTC.
       ``first_step``, ``last_step``: the steps before, and those done.
-      ``seconds``: all dispatches and what is between them: samples, evaluations, checkpoints.
-      ``compile_seconds``: of the first dispatch, until it is compiled, or read from the cache, and sent; where one CPU
-        is several devices, until it is done.
+      ``seconds``: compiling, all dispatches and what is between them: samples, evaluations, checkpoints.
+      ``compile_seconds``: until the step is compiled, or read from the cache.
       ``steps_per_second``: of the steps after the first dispatch, with what is between them; None if there are none.
       ``peak_memory_bytes``: of the process so far; None where the system does not say.
       ``device``, ``devices``: the kind, and how many share each batch.
@@ -43,19 +42,18 @@ def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh) -> Ite
       run_dir: the run directory.
       step: steps so far.
       mesh: the devices.
+      compile_seconds: what compiling took, before.
 
     Yields:
       ``advance``, measured.
     """
     began, start = datetime.now(UTC), time.perf_counter()
-    compile_seconds, after_first, last = None, None, step
+    after_first, last = None, step
 
     def measured(state: GANState, stop: int) -> tuple[GANState, int, int]:
-        nonlocal compile_seconds, after_first, last
-        sent = time.perf_counter()
+        nonlocal after_first, last
         state, before, last = advance(state, stop)
         if after_first is None:
-            compile_seconds = time.perf_counter() - sent
             jax.block_until_ready(state)
             after_first = (last, time.perf_counter())
         return state, before, last
@@ -71,7 +69,7 @@ def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh) -> Ite
                 "began": began.isoformat(timespec="seconds"),
                 "first_step": step,
                 "last_step": last,
-                "seconds": end - start,
+                "seconds": compile_seconds + end - start,
                 "compile_seconds": compile_seconds,
                 "steps_per_second": steps / (end - first_done) if steps else None,
                 "peak_memory_bytes": _peak_memory(),

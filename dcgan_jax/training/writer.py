@@ -25,6 +25,7 @@ from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import data_mesh, local_replica
 from dcgan_jax.training.history import best_evaluation, read_evaluations, sample_grids
 from dcgan_jax.training.loggers import RunLog
+from dcgan_jax.training.memory import release_free_memory
 from dcgan_jax.training.progress import Reporter, format_duration
 from dcgan_jax.training.run_dir import replace_text, write_config
 from dcgan_jax.training.schedule import is_logged
@@ -87,22 +88,10 @@ class RunWriter:
         self.reporter.close()
         self._log.close()
 
-    def begin(self, state: GANState, mesh: Mesh) -> None:
-        """Write the first files of a new run, and print what will be done."""
-        config = self._config
-        new = not checkpoint_steps(self._checkpoints)
+    def begin(self, state: GANState) -> None:
+        """Write the first files of a new run."""
         if int(state.step) == 0:  # a run that was killed at its start may lack some
             self.write_initial(state)
-        if new:
-            print_line(
-                f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {self._run_dir}"
-            )
-        else:
-            print_line(f"resuming from step {int(state.step):,} in {self._run_dir}")
-        devices = mesh.devices.flat[0].device_kind + (f", {mesh.size} devices" if mesh.size > 1 else "")
-        print_line(f"on {devices}; the first step compiles, which takes a while")
-        if state.ema is not None:
-            print_line("samples and evaluations use the moving average of the generator")
 
     def write_initial(self, state: GANState) -> None:
         """The files of a new run: the layers, real images, the first samples and, unless it has one, a checkpoint."""
@@ -146,14 +135,6 @@ class RunWriter:
         saved, detector = checkpoint_steps(self._checkpoints), self._detector
         best = best_evaluation(self._evaluations, {*saved, step})
         self._save(state, steps_to_keep(saved, step, best, detector.healthy_until, detector.settled_until))
-
-    def acknowledge(self, runner: StepRunner, number: signal.Signals) -> None:
-        """Print that a signal has arrived and what is waited for: the ``runner``'s step."""
-        first = runner.calls == 0
-        waits = "the first step, which is compiling" if first else "this step"
-        again = "; Ctrl-C again stops at once" if number == signal.SIGINT and not first else ""
-        name = "Ctrl-C" if number == signal.SIGINT else number.name
-        print_line(f"{name}: stopping after {waits}, then saving{again}", error=True)
 
     def finish(self, step: int) -> None:
         """Print how the run ended at ``step``, below the progress bar."""
@@ -207,6 +188,7 @@ class RunWriter:
         )
         for problem in problems:
             print_line(f"warning: {problem}")
+        release_free_memory()  # what the copy in the checkpoint took
 
     def _steps_up_to(self, last: int) -> list[int]:
         """The steps of the checkpoints up to a step, the newest first."""
@@ -235,6 +217,30 @@ class RunWriter:
         self._evaluations.append((scores.fid, row["step"]))
         self.reached = self._config.stop_at_fid is not None and scores.fid <= self._config.stop_at_fid
         return {**row, "evaluation": evaluation.to_json()}
+
+
+def announce(config: TrainConfig, state: GANState, mesh: Mesh) -> None:
+    """Print what will be done."""
+    if checkpoint_steps(Path(str(config.workdir)) / "checkpoints"):
+        print_line(f"resuming from step {int(state.step):,} in {config.workdir}")
+    else:
+        print_line(
+            f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {config.workdir}"
+        )
+    devices = mesh.devices.flat[0].device_kind + (f", {mesh.size} devices" if mesh.size > 1 else "")
+    print_line(f"on {devices}; the first step compiles, which takes a while")
+    if state.ema is not None:
+        print_line("samples and evaluations use the moving average of the generator")
+
+
+def acknowledge(runner: StepRunner, number: signal.Signals) -> None:
+    """Print that a signal has arrived and what is waited for: the ``runner``'s step."""
+    waits = "this step" if runner.calls else "the first step"
+    if not runner.compiled:
+        waits += ", which is compiling"
+    again = "; Ctrl-C again stops at once" if number == signal.SIGINT and runner.compiled else ""
+    name = "Ctrl-C" if number == signal.SIGINT else number.name
+    print_line(f"{name}: stopping after {waits}, then saving{again}", error=True)
 
 
 def sample_digits(folder: Path, steps: int) -> int:
