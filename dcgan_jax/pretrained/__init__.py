@@ -14,7 +14,7 @@ from dcgan_jax.state import GANState, init_state
 
 PRETRAINED = ("mnist",)
 FOLDER = Path(__file__).parent
-_SHA256 = {"mnist": "b56481d9d1a2f0f89a0ea59f0f131604ff6498e7b0dd06ddb88717208f1cf9ea"}
+_SHA256 = {"mnist": "a04702985d3b33bb64e3b4c5d1e358489eaaf94417bffd635fbc06af5235c3ea"}
 
 
 @jax_defaults()
