@@ -160,6 +160,7 @@ def main() -> None:
     if args.report:
         print(pixels_table(), digits_table(), sep="\n\n")
         return
+    (RESULTS / "own_data").mkdir(parents=True, exist_ok=True)
     for name in args.only:
         _run(name, SETS[name], args.folder.absolute(), args.data_dir)
 

@@ -190,7 +190,7 @@ def test_digest_is_of_images_labels_and_classes(load):
     assert load(BYTES).digest() in digests
 
 
-def test_archive_that_expands_beyond_memory_is_not_expanded(tmp_path, monkeypatch):
+def test_archive_beyond_memory_is_not_expanded(tmp_path, monkeypatch):
     """A small file may hold much: its sizes are looked at first."""
     np.savez_compressed(tmp_path / "a.npz", images=np.zeros((2000, 28, 28), np.uint8), labels=np.zeros(2000, int))
     monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 1_000_000)

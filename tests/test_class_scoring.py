@@ -109,7 +109,7 @@ def test_damaged_classifier_is_reported(trained, classifier, tmp_path):
     assert read_classifier(path).digest() != classifier.digest()
 
 
-def test_a_tenth_is_held_out_where_there_is_no_test_split(mnist, tmp_path):
+def test_a_tenth_is_held_out(mnist, tmp_path):
     """The same tenth each time, and nothing of it is trained on."""
     np.savez(tmp_path / "a.npz", images=mnist[:95], labels=load_labels()[:95])
     data = load_data(tmp_path / "a.npz")
@@ -126,7 +126,7 @@ def test_a_tenth_is_held_out_where_there_is_no_test_split(mnist, tmp_path):
         )
 
 
-def test_classes_of_the_test_split_have_the_numbers_of_the_training_split(mnist, tmp_path):
+def test_both_splits_number_classes_alike(mnist, tmp_path):
     names = np.array(["c", "a", "b", "c"])
     np.savez(tmp_path / "a.npz", x_train=mnist[:4], y_train=names, x_test=mnist[:2], y_test=names[:1].repeat(2))
     train = load_data(tmp_path / "a.npz")
@@ -178,7 +178,7 @@ def test_run_is_scored_by_a_classifier(run_dir, trained, classifier, capsys):
     assert all_files(run_dir) == before
 
 
-def test_real_images_score_as_the_floor_by_a_classifier(source, classifier):
+def test_real_images_score_as_the_floor(source, classifier):
     real = split_for_testing(source, load_data(source))
     labels = real.train.labels[:200]
     scores, floor = evaluate_classes(real.train.images[:200], real, classifier, labels)[1:3]
@@ -191,7 +191,7 @@ def test_real_images_score_as_the_floor_by_a_classifier(source, classifier):
     assert evaluate_classes(real.train.images[:200], real, classifier).scores.as_asked is None
 
 
-def test_run_without_a_classifier_is_compared_by_pixels(run_dir, capsys):
+def test_run_without_classifier_has_pixel_scores(run_dir, capsys):
     assert run_cli("evaluate", run_dir, "--samples", 50, "--json") == 0
     out, err = capsys.readouterr()
     result = json.loads(out)

@@ -120,7 +120,7 @@ def test_real_and_fake_images_are_of_the_labels(small_images, key):
     np.testing.assert_allclose(metrics["d_fake"], table[LABELS], rtol=1e-6)
 
 
-def test_penalty_is_given_a_discriminator_of_the_labels(small_images, key):
+def test_penalty_judges_by_the_labels(small_images, key):
     """Of the batch once, and of real and fake together."""
     shapes = []
 

@@ -294,7 +294,7 @@ def test_data_set_that_cannot_be_prepared_is_one_line(tensorflow, toys, tmp_path
         load_data("toys", data_dir=tmp_path)
 
 
-def test_data_set_of_tfds_that_is_out_of_reach_is_one_line(tmp_path, monkeypatch):
+def test_unreachable_tfds_set_is_one_line(tmp_path, monkeypatch):
     """Neither a large download nor a wait of minutes comes before the error."""
     monkeypatch.setattr("dcgan_jax.data.tfds._unreachable", lambda url: "no answer")
     with pytest.raises(DatasetError, match=r"cannot download https://.*cifar.* \(no answer\): connect to the network"):

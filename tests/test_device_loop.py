@@ -69,7 +69,7 @@ def test_quick_compile_is_the_same_program(small_state, small_images, key):
     assert texts[0] == texts[1]
 
 
-def test_quick_options_are_left_out_where_they_do_nothing(monkeypatch):
+def test_unknown_options_are_left_out(monkeypatch):
     """For flags that say otherwise, for a JAX without the option, and on other devices."""
     assert quick_options() == {"xla_backend_optimization_level": 1}
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=2")

@@ -194,7 +194,7 @@ def test_link_restores_the_picture_and_its_class(explore, open_page, pages):
 @pytest.mark.parametrize(
     "hash", ["#", "#abc", "#" + "A" * 133, "#" + "A" * 134 + ".7", "#<img src=x>", "#" + "A" * 9999]
 )
-def test_address_without_a_picture_is_said_to_have_none(hash, explore):
+def test_address_without_a_picture_says_so(hash, explore):
     page = settled(explore("digits"))
     page.evaluate("hash => { location.hash = hash; }", hash)
     if hash != "#":
@@ -246,7 +246,7 @@ def test_large_generators_are_refused_in_one_line(tmp_path):
     assert all_files(tmp_path) == {}
 
 
-def test_other_generators_noises_and_numbers_are_refused(tmp_path, state):
+def test_what_the_page_cannot_draw_is_refused(tmp_path, state):
     with pytest.raises(
         ReportError, match=r"^an explorer needs the generator dcgan_jax\.Generator, got SmallGenerator$"
     ):

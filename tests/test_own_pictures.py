@@ -95,7 +95,7 @@ def test_array_trains(tmp_path):
     assert (config_of(run_dir)["image_size"], config_of(run_dir)["channels"]) == ("8x8", 3)
 
 
-def test_mnist_in_another_size_is_compared_by_pixels_alone(tmp_path, monkeypatch, capsys):
+def test_mnist_in_another_size_has_pixel_scores(tmp_path, monkeypatch, capsys):
     compare_fewer_patches(monkeypatch)
     flags = ["--image-size", 8, "--batch-size", 4, "--steps", 1, "--workdir", tmp_path / "run"]
     assert run_cli("train", *flags, "--eval-every", 1) == 2

@@ -80,7 +80,7 @@ def test_patches_are_of_the_levels_of_all_images_alike(shape, key):
             assert distances.min() < 1e-6  # programs for other batches may round otherwise
 
 
-def test_patches_do_not_depend_on_how_many_images_are_worked_on_at_a_time(key, monkeypatch):
+def test_patches_do_not_depend_on_the_chunks(key, monkeypatch):
     images = RANDOM.integers(0, 256, (7, 28, 28, 1), np.uint8)
     whole = draw_patches(images, key, 40)
     monkeypatch.setattr("dcgan_jax.evaluation.patches._PIXELS", 2 * 28 * 28)

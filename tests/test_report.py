@@ -36,7 +36,7 @@ def report(*arguments):
     return embedded(out)
 
 
-def test_report_holds_curves_samples_scores_and_settings(tmp_path, capsys):
+def test_report_holds_the_run(tmp_path, capsys):
     run_dir = write_run(tmp_path / "run", evaluations=[evaluation_row(250, 9.0), evaluation_row(500, 8.0)])
     data = report(run_dir)
     assert capsys.readouterr().out == f"a report of {run_dir}, in {run_dir / 'report.html'}\n"
@@ -110,7 +110,7 @@ def test_timing_is_that_of_all_sessions(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{"samples": 500}, {"features": "other"}])
-def test_fids_that_cannot_be_compared_are_in_charts_apart(changes, tmp_path):
+def test_other_fids_have_their_own_chart(changes, tmp_path):
     one = write_run(tmp_path / "a", evaluations=[evaluation_row(500, 8.0)])
     two = write_run(tmp_path / "b", evaluations=[evaluation_row(500, 8.0, **changes)])
     data = report(one, two, "--out", tmp_path / "both.html")
@@ -120,7 +120,7 @@ def test_fids_that_cannot_be_compared_are_in_charts_apart(changes, tmp_path):
     assert all("comparable within a chart only" in chart["about"] for chart in fids)
 
 
-def test_evaluations_without_a_name_of_features_are_in_the_packages_own(tmp_path):
+def test_unnamed_features_are_the_packages_own(tmp_path):
     """So that runs of earlier revisions are compared with those of later ones."""
     one = write_run(tmp_path / "a", evaluations=[evaluation_row(500, 8.0)])
     two = write_run(tmp_path / "b", evaluations=[evaluation_row(500, 8.0, features=SHA256)])
@@ -262,7 +262,7 @@ def test_bad_input_is_one_line(arguments, message, tmp_path, monkeypatch, capsys
     assert all_files(tmp_path) == before
 
 
-def test_training_refreshes_the_report_and_keeps_its_bits(tmp_path, monkeypatch, capsys):
+def test_report_every_keeps_the_bits(tmp_path, monkeypatch, capsys):
     """Every two steps and at the end; a report that cannot be written is a warning each time, and nothing else."""
     monkeypatch.chdir(tmp_path)
     runs = {}

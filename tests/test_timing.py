@@ -79,7 +79,7 @@ def test_timing_that_cannot_be_written_is_a_warning(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("capacity", [1, 4])
-def test_profile_has_the_steps_after_the_first_dispatch(capacity, tmp_path, capsys):
+def test_profile_begins_after_the_first_dispatch(capacity, tmp_path, capsys):
     """So many, however many a dispatch takes; the run's steps are the same."""
     steps = Steps(capacity)
     with profile_steps(steps.advance, tmp_path / "한 글", 3) as advance:
@@ -95,7 +95,7 @@ def test_profile_has_the_steps_after_the_first_dispatch(capacity, tmp_path, caps
     assert out.count("\n") == 1
 
 
-def test_process_that_writes_no_profile_has_the_same_dispatches(tmp_path):
+def test_profile_elsewhere_has_the_same_dispatches(tmp_path):
     """Processes that share a batch must: each waits for the others."""
     calls = []
     for folder in (None, tmp_path):

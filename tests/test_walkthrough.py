@@ -32,7 +32,7 @@ def pictures(name):
     return re.findall(r"!\[.*?\]\((.*?)\)", page(name))
 
 
-def test_both_languages_have_the_same_code_and_pictures():
+def test_both_languages_show_the_same():
     english, korean = PAGES
     assert code(english) == code(korean)
     assert pictures(english) == pictures(korean)
@@ -69,7 +69,7 @@ def test_corners_of_the_maps_see_what_the_page_says():
         np.testing.assert_array_equal(slopes != 0, expected)
 
 
-def test_unfrozen_step_moves_the_discriminator_alone_in_another_way(small_images):
+def test_unfrozen_step_changes_the_discriminator(small_images):
     """Same noise, same dropout: the generator is that of `train_step`, the discriminator is not."""
     state, key = small_gan(jax.random.key(0)), jax.random.key(1)
     opt_state = state.generator.tx.init(freezing.both_params(state))
