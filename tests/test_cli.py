@@ -181,10 +181,10 @@ def test_signal_mid_step_saves_the_next_step(interrupt_at, tmp_path):
     assert latest_valid_step(outcome.folder / "checkpoints") == (3, [])
 
 
-def test_interrupt_before_first_step_saves_it(interrupt_at, tmp_path, capsys):
+def test_interrupt_in_first_step_saves_it(interrupt_at, tmp_path, capsys):
     interrupt_at("reals.png")
     assert run_cli("train", "--batch-size", 2, "--workdir", tmp_path / "run") == 130
-    message = "Ctrl-C: stopping after the first step, then saving; Ctrl-C again stops at once\n"
+    message = "Ctrl-C: stopping after this step, then saving; Ctrl-C again stops at once\n"
     assert capsys.readouterr().err == message
     assert latest_valid_step(tmp_path / "run" / "checkpoints") == (1, [])
 

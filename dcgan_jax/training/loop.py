@@ -128,12 +128,15 @@ def _train(
         runner.compile(state)  # the last that can be refused: nothing is written before
         compile_seconds = time.perf_counter() - compiling
         writer = stack.enter_context(_open_writer(run, dataset, thresholds)) if is_primary() else None
-        if writer:
-            writer.begin(state)
+        first = _copy(state) if writer and step == 0 else None
         advance = stack.enter_context(_measured(runner.advance, config, step, mesh, compile_seconds, profile))
         while step < config.steps:
             # Steps, up to the next one whose state is needed here. Signals are checked once per dispatch.
             state, before, step = advance(state, schedule.next_stop(step, config))
+            # The first files, of the state before, while the first steps run.
+            if writer and first is not None:
+                writer.write_initial(first)
+                first = None
             stop_signal = stop(runner.calls)
             stopping = stop_signal is not None
             due = schedule.due(before, step, config, stopping=stopping)
@@ -169,6 +172,12 @@ def _train(
             writer.finish(step)
     stopped_by = None if collapsed or reached or step == config.steps else stop_signal
     return Outcome(local_replica(state), Path(str(config.workdir)), stopped_by, collapsed)
+
+
+def _copy(state: GANState) -> GANState:
+    """The state on one device, in memory of its own: that of ``state`` is reused by the next step."""
+    local = local_replica(state)
+    return jax.device_put(local, jax.tree.map(lambda leaf: leaf.sharding, local), may_alias=False)
 
 
 @contextlib.contextmanager

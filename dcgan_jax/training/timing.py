@@ -52,10 +52,10 @@ def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh, compil
 
     def measured(state: GANState, stop: int) -> tuple[GANState, int, int]:
         nonlocal after_first, last
-        state, before, last = advance(state, stop)
-        if after_first is None:
+        if after_first is None and last > step:
             jax.block_until_ready(state)
             after_first = (last, time.perf_counter())
+        state, before, last = advance(state, stop)
         return state, before, last
 
     try:

@@ -88,11 +88,6 @@ class RunWriter:
         self.reporter.close()
         self._log.close()
 
-    def begin(self, state: GANState) -> None:
-        """Write the first files of a new run."""
-        if int(state.step) == 0:  # a run that was killed at its start may lack some
-            self.write_initial(state)
-
     def write_initial(self, state: GANState) -> None:
         """The files of a new run: the layers, real images, the first samples and, unless it has one, a checkpoint."""
         replace_text(self._run_dir / "models.txt", model_summary(local_replica(state)))
