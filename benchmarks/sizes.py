@@ -52,7 +52,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     header = ("images", "parameters G, D", "multiply-adds of an image G, D", f"seconds per step at batch {BATCH_SIZE}")
 
     def both(row: dict[str, Any], count: str) -> str:
-        return ", ".join(f"{row[network][count] / 1e6:.3g} M" for network in ("generator", "discriminator"))
+        counts = [row[network][count] / 1e6 for network in ("generator", "discriminator")]
+        return ", ".join(f"{each:,.0f} M" if each >= 100 else f"{each:.3g} M" for each in counts)
 
     def seconds(row: dict[str, Any]) -> str:
         return f"{row['seconds']['median']:.2g}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from dcgan_jax.errors import UserError
 from dcgan_jax.files import replace_file
-from dcgan_jax.training.history import History
+from dcgan_jax.training.history import History, Scoring, scored, scoring
 from dcgan_jax.versions import require
 
 PLOTS = {  # and how to write them: without dates, so that the same rows make the same file
@@ -43,7 +43,8 @@ def save_plot(path: Path, runs: Mapping[str, History]) -> None:
     """Draw the curves of runs by name, each in its colour, as a ``.png``, ``.svg`` or ``.pdf``.
 
     Behind each smoothed curve is the raw one. Where a run has evaluations, its FID is drawn beside that of real images;
-    an evaluation that failed interrupts the line.
+    an evaluation that failed interrupts the line. FIDs in other features, or of other numbers of images, have an axis
+    of their own.
 
     Raises:
       PlotError: as `require_matplotlib`.
@@ -61,7 +62,7 @@ def save_plot(path: Path, runs: Mapping[str, History]) -> None:
     settings |= {"svg.fonttype": "none", "svg.hashsalt": "dcgan-jax"}
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is drawn for it
-        figure = Figure(figsize=(4.2 * (3 if _is_scored(runs) else 2), 6.2), layout="constrained")
+        figure = Figure(figsize=(4.2 * (2 + len(_scorings(runs))), 6.2), layout="constrained")
         _draw(figure, runs)
         options = {"format": path.suffix[1:], **PLOTS[path.suffix]}
         replace_file(path, lambda partial: figure.savefig(partial, **options))
@@ -73,8 +74,9 @@ def smooth(steps: np.ndarray, values: np.ndarray, n: int) -> tuple[np.ndarray, n
 
 
 def _draw(figure: Any, runs: Mapping[str, History]) -> None:
-    mosaic = [["d_loss", "g_loss"], ["d_accuracy", "g_accuracy"]]
-    axes = figure.subplot_mosaic([[*row, "fid"] for row in mosaic] if _is_scored(runs) else mosaic, sharex=True)
+    scorings = _scorings(runs)
+    mosaic = [["d_loss", "g_loss", *map(str, scorings)], ["d_accuracy", "g_accuracy", *map(str, scorings)]]
+    axes = figure.subplot_mosaic(mosaic, sharex=True)
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(runs)}
     for metric, title in _METRICS.items():
         axes[metric].set_title(title)
@@ -82,8 +84,9 @@ def _draw(figure: Any, runs: Mapping[str, History]) -> None:
             _draw_metric(axes[metric], history, metric, colours[name])
     for metric in ("d_accuracy", "g_accuracy"):
         axes[metric].set(xlabel="step", ylim=(-0.03, 1.03))
-    if _is_scored(runs):
-        _draw_fids(axes["fid"], runs, colours)
+    for each in scorings:
+        _draw_fids(axes[str(each)], runs, each, colours)
+        axes[str(each)].set_title("FID (lower is better)" + (f"\nof {each}" if len(scorings) > 1 else ""))
     for axis in axes.values():
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
@@ -102,12 +105,15 @@ def _draw_metric(axis: Any, history: History, metric: str, colour: str) -> None:
     axis.plot(*smooth(steps, values, n), color=colour, linewidth=1.4)
 
 
-def _draw_fids(axis: Any, runs: Mapping[str, History], colours: Mapping[str, str]) -> None:
+def _draw_fids(axis: Any, runs: Mapping[str, History], group: Scoring, colours: Mapping[str, str]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator  # pyright: ignore[reportMissingImports]
 
     floors = set()
     for name, history in runs.items():
+        if group not in scored(history):
+            continue
         rows = [(row["step"], row["evaluation"]) for row in history.evaluations]
+        rows = [(step, each) for step, each in rows if each is None or scoring(each) == group]
         fids = [math.nan if each is None else each["scores"]["fid"] for _, each in rows]
         floors |= {round(each["floor"]["fid"], 2) for _, each in rows if each is not None}
         axis.plot([step for step, _ in rows], fids, color=colours[name], linewidth=1.4, marker="o", markersize=3)
@@ -116,9 +122,10 @@ def _draw_fids(axis: Any, runs: Mapping[str, History], colours: Mapping[str, str
         axis.annotate(
             f"real images: {floor:.2f}", (1, floor), (0, 3), ("axes fraction", "data"), "offset points", ha="right"
         )
-    axis.set(title="FID (lower is better)", xlabel="step", yscale="log")
+    axis.set(xlabel="step", yscale="log")
     axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator(), major_formatter="{x:g}")
 
 
-def _is_scored(runs: Mapping[str, History]) -> bool:
-    return any(row["evaluation"] is not None for history in runs.values() for row in history.evaluations)
+def _scorings(runs: Mapping[str, History]) -> list[Scoring]:
+    """The kinds of evaluation that the runs have: each has FIDs of its own."""
+    return sorted({each for history in runs.values() for each in scored(history)})

@@ -13,7 +13,7 @@ from dcgan_jax.layers import conv2d
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import common, guard, quality, rates, roofline, scaling, step_time  # noqa: E402
+from benchmarks import common, guard, own_data, quality, rates, roofline, scaling, sizes, step_time  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -87,6 +87,14 @@ def test_quality_is_the_recorded_one():
             picture = f"{quality.picture(name, setting, step)}.png"
             assert f"images/{picture}" in page("docs/results.md")
             assert (ROOT / "docs" / "images" / picture).exists()
+
+
+def test_runs_of_other_data_are_the_recorded_ones():
+    for table in (own_data.pixels_table(), own_data.digits_table(), sizes.table(recorded("sizes")["sizes"])):
+        assert table in page("docs/data.md")
+    for name in own_data.SETS:
+        assert f"images/own-{name}.png" in page("docs/data.md")
+        assert (ROOT / "docs" / "images" / f"own-{name}.png").exists()
 
 
 def test_readme_results_are_the_recorded_ones():

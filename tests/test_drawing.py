@@ -251,6 +251,19 @@ def test_plot_draws_runs_over_one_another(sampled, coloured, tmp_path, capsys):
     assert "already exists" in one_error_line(capsys)
 
 
+def test_plot_keeps_other_fids_apart(sampled, coloured, tmp_path):
+    """FIDs of 500 images, and of 1,000 in other features, are in axes of their own, which say so."""
+    for run_dir, features, samples in ((sampled, {}, 500), (coloured, {"features": "abc123"}, 1000)):
+        evaluation = {"samples": samples, **features, "scores": {"fid": 9.0}, "floor": {"fid": 1.0}}
+        row = {"step": 7, "weights": "last", "evaluation": evaluation}
+        (run_dir / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    assert run_cli("plot", sampled, coloured, "--out", tmp_path / "a.svg") == 0
+    text = (tmp_path / "a.svg").read_text()
+    assert text.count("FID (lower is better)") == 2
+    assert "of 500 images<" in text
+    assert "of 1,000 images in the features abc123" in text
+
+
 def test_plot_without_matplotlib_is_one_line(sampled, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert run_cli("plot", sampled, "--out", tmp_path / "a.png") == 2
@@ -312,7 +325,7 @@ def test_default_out_is_a_new_file_each_time(finished, tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     commands = [
         (["sample", finished[0]], "samples.png", "samples-2.png"),
-        (["interpolate", finished[0], "--seeds", "1,2"], "interpolation.png", "interpolation-2.png"),
+        (["interpolate", finished[0]], "interpolation.png", "interpolation-2.png"),
         (["animate", finished[0]], "samples.gif", "samples-2.gif"),
         (["plot", finished[0]], "curves.png", "curves-2.png"),
         (["export", finished[0], "--format", "safetensors"], "gan.safetensors", "gan-2.safetensors"),

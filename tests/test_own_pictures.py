@@ -58,6 +58,20 @@ def test_interrupted_run_resumes_to_the_same_bits(pictures, tmp_path):
     assert_same_bits(load_run(tmp_path / "whole").state, load_run(tmp_path / "parts").state)
 
 
+def test_moved_pictures_are_found_again(pictures, tmp_path, capsys):
+    """The run knows its images by their digest, wherever they are; other ones are refused."""
+    run_dir, moved = tmp_path / "run", tmp_path / "moved"
+    assert run_cli("train", "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
+    pictures.rename(moved)
+    capsys.readouterr()
+    assert run_cli("train", "--resume", "--steps", 2, "--workdir", run_dir) == 2
+    assert "if the run's images are elsewhere now, --dataset says where" in capsys.readouterr().err
+    assert run_cli("train", "--resume", "--steps", 2, "--dataset", moved, "--workdir", run_dir) == 0
+    assert load_run(run_dir).config.dataset == str(moved)
+    assert run_cli("train", "--resume", "--steps", 3, "--dataset", moved / "dogs", "--workdir", run_dir) == 2
+    assert "are no longer those that the run in" in capsys.readouterr().err
+
+
 def test_changed_pictures_are_refused(pictures, tmp_path, capsys):
     run_dir = tmp_path / "run"
     assert run_cli("train", "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0

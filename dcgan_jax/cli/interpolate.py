@@ -45,7 +45,9 @@ def interpolate_main(argv: Sequence[str] | None = None, prog: str | None = None)
     )
     add_run(parser)
     add_run_flags(parser)
-    parser.add_argument("--seeds", required=True, metavar="A,B[,C...]", help="two or more seeds, as for sample")
+    parser.add_argument(
+        "--seeds", default="0,1,2,3", metavar="A,B[,C...]", help="two or more seeds, as for sample (default: 0,1,2,3)"
+    )
     parser.add_argument(
         "--frames",
         type=int,

@@ -78,7 +78,8 @@ def _paths(args: argparse.Namespace, name: str, run_path: Callable[[str], Path])
     check_printable(*args.runs, args.out or "")
     runs = list(dict.fromkeys(map(run_path, args.runs)))
     if args.out is None:
-        return runs, runs[0] / name if len(runs) == 1 and args.runs[0] not in PRETRAINED else Path(name)
+        pretrained = args.explore and args.runs[0] in PRETRAINED
+        return runs, Path(name) if len(runs) > 1 or pretrained else runs[0] / name
     out = local_path(args.out, "--out")
     check_suffix(out, (".html",))
     return runs, out

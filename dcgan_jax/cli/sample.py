@@ -69,6 +69,8 @@ def _sample(args: argparse.Namespace) -> None:
     rows = None
     if args.grid or args.classes is not None:
         rows = parse_classes(args.classes, classes, args.source)
+        if len(set(rows)) < len(rows):
+            raise ConfigError(f"--classes has a class twice, got {args.classes}")
     n = len(seeds) * len(rows or (None,))
     if n > MAX_SAMPLES:
         raise ConfigError(f"the samples of {len(rows or ())} classes must be {MAX_SAMPLES} images at most, got {n}")

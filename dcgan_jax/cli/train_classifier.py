@@ -2,17 +2,24 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from dcgan_jax.cli.common import Parser, add_cache_flag, check_new_file, check_printable, run_inference_command
+from dcgan_jax.cli.common import (
+    Parser,
+    add_cache_flag,
+    check_new_file,
+    check_printable,
+    new_path,
+    run_inference_command,
+)
 from dcgan_jax.console import print_line
 from dcgan_jax.data import absolute_source, load_data, parse_size
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, classify
 from dcgan_jax.evaluation.classifier_file import Classifier, write_classifier
 from dcgan_jax.evaluation.real_images import RealImages, split_for_testing
 from dcgan_jax.evaluation.train_classifier import BATCH_SIZE, EPOCHS, augment_digits, augment_pictures, train
-from dcgan_jax.paths import local_path
 from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.training.config import ConfigError
 
@@ -28,7 +35,7 @@ def train_classifier_main(argv: Sequence[str] | None = None, prog: str | None = 
         "--epochs", type=int, default=EPOCHS, metavar="N", help=f"passes over the images (default: {EPOCHS})"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the training (default: 0)")
-    parser.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
+    parser.add_argument("--out", metavar="FILE", help="the .npz to write (default: classifier-NAME.npz, a new file)")
     add_cache_flag(parser)
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _train_classifier(args), args.no_compilation_cache)
@@ -36,8 +43,8 @@ def train_classifier_main(argv: Sequence[str] | None = None, prog: str | None = 
 
 @jax_defaults()
 def _train_classifier(args: argparse.Namespace) -> None:
-    check_printable(args.dataset, args.out)
-    out = local_path(args.out, "--out")
+    check_printable(args.dataset)
+    out = new_path(args.out, f"classifier-{Path(args.dataset).stem}", ".npz")
     check_new_file(out, (".npz",))
     if not 1 <= args.epochs <= 1_000:
         raise ConfigError(f"--epochs must be between 1 and 1000, got {args.epochs}")

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.report.source import Source, short_names
-from dcgan_jax.training.history import History
+from dcgan_jax.training.history import scored
 
 _NAMES = {
     "d_loss": "Discriminator loss",
@@ -28,22 +27,6 @@ _ABOUT = {
 _MEAN_ROWS = 50  # a mean is over a fiftieth of the rows: it shows the trend, and still has fifty independent values
 _MIN_ROWS = 40  # with fewer rows there is no mean
 _FIDS = (("fid", "FID"), ("second_fid", "FID by a second classifier"))
-
-
-class Scoring(NamedTuple):
-    """What two evaluations must share, or their figures cannot be compared.
-
-    Attributes:
-      features: the SHA-256 of the classifier in whose features images are compared.
-      samples: the number of images: a FID falls with it.
-    """
-
-    features: str
-    samples: int
-
-    def __str__(self) -> str:
-        of = "" if self.features == SHA256 else f" in the features {self.features[:12]}"
-        return f"{self.samples:,} images{of}"
 
 
 def charts(sources: Sequence[Source], points: int) -> list[dict[str, Any]]:
@@ -139,21 +122,6 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 def _window(rows: int) -> int:
     """An odd number of rows; 1 for no mean."""
     return 1 if rows < _MIN_ROWS else max(rows // _MEAN_ROWS, 3) | 1
-
-
-def scoring(evaluation: dict[str, Any]) -> Scoring:
-    """That of an evaluation. One that names no features is older than the name, and in the package's own."""
-    return Scoring(str(evaluation.get("features", SHA256)), evaluation["samples"])
-
-
-def scored(history: History) -> dict[Scoring, list[dict[str, Any]]]:
-    """The evaluations that could be scored, by what makes them comparable."""
-    groups: dict[Scoring, list[dict[str, Any]]] = {}
-    for row in history.evaluations:
-        evaluation = row["evaluation"]
-        if evaluation is not None:
-            groups.setdefault(scoring(evaluation), []).append(row)
-    return groups
 
 
 def _fid_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:

@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from dcgan_jax.report.charts import finite, scored, scoring
+from dcgan_jax.report.charts import finite
 from dcgan_jax.report.source import Source, short_names
 from dcgan_jax.training.config import TrainConfig
-from dcgan_jax.training.history import describe_weights
+from dcgan_jax.training.history import describe_weights, scored, scoring
 from dcgan_jax.training.progress import format_duration
 
 _SCORES = {

@@ -73,7 +73,7 @@ def scorer(data: Dataset, source: str, data_dir: str | None, classifier: Classif
     """
     shape = "x".join(map(str, data.images.shape[1:]))
     if classifier is None:
-        need = f"a classifier: dcgan-jax train-classifier --dataset {source} --out FILE, then --classifier FILE"
+        need = f"a classifier: dcgan-jax train-classifier --dataset {source}, then --classifier FILE"
         if data.images.shape[1:] != IMAGE_SHAPE:
             need = f"features of images of {shape}: train-classifier makes those of labelled images of 28x28x1 alone"
         print_line(f"no FID, precision or recall: they need {need}", error=True)

@@ -23,6 +23,22 @@ class History(NamedTuple):
     evaluations: list[dict[str, Any]]
 
 
+class Scoring(NamedTuple):
+    """What two evaluations must share, or their figures cannot be compared.
+
+    Attributes:
+      features: the SHA-256 of the classifier in whose features images are compared.
+      samples: the number of images: a FID falls with it.
+    """
+
+    features: str
+    samples: int
+
+    def __str__(self) -> str:
+        of = "" if self.features == SHA256 else f" in the features {self.features[:12]}"
+        return f"{self.samples:,} images{of}"
+
+
 def read_history(run_dir: Path) -> History:
     """The rows of a run, which may be running; none if it has not written any.
 
@@ -50,13 +66,23 @@ def read_evaluations(run_dir: Path, samples: int) -> list[tuple[float, int]]:
 
     Those in the features of the package's classifier alone; rows that do not name theirs are older than the name.
     """
-    rows = [row for row in read_history(run_dir).evaluations if row["evaluation"] is not None]
-    scored = [(row["evaluation"], row["step"]) for row in rows]
-    return [
-        (float(each["scores"]["fid"]), step)
-        for each, step in scored
-        if each["samples"] == samples and each.get("features", SHA256) == SHA256
-    ]
+    rows = scored(read_history(run_dir)).get(Scoring(SHA256, samples), [])
+    return [(float(row["evaluation"]["scores"]["fid"]), row["step"]) for row in rows]
+
+
+def scoring(evaluation: dict[str, Any]) -> Scoring:
+    """That of an evaluation. One that names no features is older than the name, and in the package's own."""
+    return Scoring(str(evaluation.get("features", SHA256)), evaluation["samples"])
+
+
+def scored(history: History) -> dict[Scoring, list[dict[str, Any]]]:
+    """The evaluations that could be scored, by what makes them comparable."""
+    groups: dict[Scoring, list[dict[str, Any]]] = {}
+    for row in history.evaluations:
+        evaluation = row["evaluation"]
+        if evaluation is not None:
+            groups.setdefault(scoring(evaluation), []).append(row)
+    return groups
 
 
 def best_evaluation(evaluations: list[tuple[float, int]], steps: Iterable[int]) -> int | None:

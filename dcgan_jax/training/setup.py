@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax.linen.summary import tabulate
 
 from dcgan_jax.console import print_line
-from dcgan_jax.data import Dataset, load_data, load_dataset, parse_size
+from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, load_classifier
 from dcgan_jax.evaluation.prepare import MAX_SAMPLES, MIN_SAMPLES
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
@@ -76,7 +76,8 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
     config, data = _load_images(config, run_dir, resume)
     if config.batch_size > len(data.images):
         raise ConfigError(
-            f"--batch-size must be at most {len(data.images)}, the images of {config.dataset}, got {config.batch_size}"
+            f"--batch-size must be at most {len(data.images)}, the images of {config.dataset}, got "
+            f"{config.batch_size}: choose a smaller one"
         )
     return config, data
 
@@ -88,7 +89,11 @@ def is_of_digits(config: TrainConfig) -> bool:
 
 def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset]:
     """The run's images, and the config that has their size, channels and digest; those of a resumed run are checked."""
-    data = load_images(config)
+    try:
+        data = load_images(config)
+    except DatasetError as error:
+        where = "; if the run's images are elsewhere now, --dataset says where" if resume else ""
+        raise DatasetError(f"{error}{where}") from error
     for note in data.notes:
         print_line(f"{config.dataset}: {note}")
     if config.conditional and len(data.classes) < 2:
@@ -164,6 +169,9 @@ def validate_same(config: TrainConfig, source: str, saved: dict[str, Any]) -> No
     """Raises: ConfigError if a field that decides what a run computes differs from the ``saved`` config."""
     ours, saved = {name: getattr(config, name) for name in _IMMUTABLE}, {**ADDED, **saved}
     unsaid = [name for name in _RECORDED if None in (ours.get(name), saved.get(name))]
+    moved = saved.get("data_digest") and "mnist" not in (config.dataset, saved.get("dataset"))
+    if moved:  # by their digest they are the same images, or are refused when they are loaded
+        unsaid.append("dataset")
     differing = [name for name in _IMMUTABLE if name not in unsaid and ours[name] != saved.get(name)]
     if differing:
         values = ", ".join(f"{name} {saved.get(name)}, not {getattr(config, name)}" for name in differing)
