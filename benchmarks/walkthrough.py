@@ -1,10 +1,11 @@
-"""The drawings of docs/walkthrough.md: padding, dropout on maps, and upsampling before a convolution.
+"""The drawings of docs/walkthrough.md, and the page itself in examples/tutorial.ipynb.
 
     python -m benchmarks.walkthrough
 
 Its two curves are `benchmarks.freezing` and `benchmarks.noise_dimensions`.
 """
 
+import re
 import sys
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.common import PICTURES
+from benchmarks.common import PICTURES, ROOT
 from dcgan_jax import load_dataset
 from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
 
@@ -72,6 +73,34 @@ def draw_upsampling(pyplot: Any) -> Any:
     return figure
 
 
+def notebook_cells(page: str) -> list[tuple[str, str]]:
+    """The page as a notebook's cells, ``markdown`` or ``code``, with links as they are in ``examples``."""
+    cells = []
+    for i, part in enumerate(re.split(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)):
+        if i % 2 == 0:
+            part = re.sub(r"\]\(#", "](walkthrough.md#", part)
+            part = re.sub(r"\]\((?!\.\./|https?:)", "](../docs/", part)
+        if part.strip():
+            cells.append((("markdown", "code")[i % 2], part.strip()))
+    return cells
+
+
+def write_notebook() -> None:
+    """Put the page's cells in place of those that the notebook has of it, which are tagged ``walkthrough``."""
+    import nbformat
+
+    path = ROOT / "examples" / "tutorial.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    own = [cell for cell in notebook.cells if "walkthrough" not in cell.metadata.get("tags", ())]
+    make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
+    pages = []
+    for i, (kind, text) in enumerate(notebook_cells((ROOT / "docs" / "walkthrough.md").read_text(encoding="utf-8"))):
+        pages.append(make[kind](text, id=f"walkthrough-{i}", metadata={"tags": ["walkthrough"]}))
+    (settings,) = [i for i, cell in enumerate(own) if cell.source.startswith("## Settings")]
+    notebook.cells = [*own[:settings], *pages, *own[settings:]]
+    nbformat.write(notebook, path)
+
+
 def main() -> int:
     import matplotlib
 
@@ -82,6 +111,7 @@ def main() -> int:
         figure = draw(pyplot)
         figure.savefig(PICTURES / f"walkthrough-{name}.png", dpi=_DPI)
         pyplot.close(figure)
+    write_notebook()
     return 0
 
 

@@ -1,27 +1,52 @@
-"""The notebook runs, and is stored without outputs."""
+"""The notebook is the walkthrough and a training; it runs, and prints what it says."""
+
+import re
+import sys
 
 import nbformat
 from helpers import QUICK_COMPILATION, ROOT
 from nbclient import NotebookClient
 
+sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
+
+from benchmarks.walkthrough import notebook_cells  # noqa: E402
+
 NOTEBOOK = ROOT / "examples" / "tutorial.ipynb"
 
 
+def tagged(notebook, tag):
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", ())]
+
+
+def printed(cells):
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    return "".join(each.text for each in outputs if each.output_type == "stream" and each.name == "stdout")
+
+
 def test_notebook_runs(tmp_path, monkeypatch):
-    """As it is, but for the cell of its settings."""
+    """As it is, but for the cell of its settings; the walkthrough's cells print what their comments say."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    (settings,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
+    (settings,) = tagged(notebook, "parameters")
     settings.source = "steps = 4\nbatch_size = 4\nsamples = 200"
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("XLA_FLAGS", QUICK_COMPILATION)
     NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    drawn = [output for output in outputs if "image/png" in output.get("data", {})]
+    for cell in tagged(notebook, "walkthrough"):
+        assert printed([cell]).splitlines() == re.findall(r"^# -> (.*)$", cell.source, re.MULTILINE)
+    assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
+    drawn = [each for cell in notebook.cells for each in cell.get("outputs", ()) if "image/png" in each.get("data", {})]
     assert len(drawn) == 1 + 4 + 1 + 1  # real digits, four while it trains, fresh ones, and from one to another
-    text = "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
+    text = printed(notebook.cells)
     assert "step 4: D's loss " in text
     assert "same digits: True" in text
     assert "FID (lower is better)" in text
+
+
+def test_notebook_has_the_walkthrough():
+    """`python -m benchmarks.walkthrough` puts it there."""
+    cells = tagged(nbformat.read(NOTEBOOK, as_version=4), "walkthrough")
+    page = (ROOT / "docs" / "walkthrough.md").read_text(encoding="utf-8")
+    assert [(cell.cell_type, cell.source) for cell in cells] == notebook_cells(page)
 
 
 def test_notebook_is_stored_without_outputs():
