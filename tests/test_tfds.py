@@ -46,12 +46,26 @@ def toys():
     forget()
 
 
+@pytest.fixture
+def configured(toys):
+    """`toys` in the configurations ``red``, the default, and ``yellow``, whose images are 3 and 6."""
+    builder = toys[0]
+    builder.BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in ("red", "yellow")]
+    return builder
+
+
 def forget():
     tfds.core.registered._DATASET_REGISTRY.pop("toys", None)
 
 
 def prepare(builder, data_dir, file_format="array_record", **settings):
     builder(data_dir=data_dir, file_format=file_format, **settings).download_and_prepare()
+
+
+def value(name, data_dir):
+    """What every byte of the images is."""
+    (found,) = np.unique(load_data(name, data_dir=data_dir).images)
+    return found
 
 
 def check_toys(data_dir, images):
@@ -112,6 +126,36 @@ def test_records_are_those_that_are_written(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="records is damaged"):
             list(read_records([path]))
+
+
+def test_latest_version_is_by_number(toys, tmp_path):
+    for version in ("3.0.0", "10.0.0"):
+        toys[0].VERSION = tfds.core.Version(version)
+        prepare(toys[0], tmp_path)
+    assert value("toys", tmp_path) == 10
+
+
+def test_name_without_config_is_the_default(configured, tmp_path):
+    """Whatever else is on disk."""
+    prepare(configured, tmp_path, config="yellow")
+    assert value("toys", tmp_path) == 3
+    assert value("toys/yellow", tmp_path) == 6
+    assert value("toys/red", tmp_path) == 3
+
+
+def test_config_of_an_unknown_builder(configured, tmp_path):
+    """Of one configuration it is that, of several the one that is named."""
+    prepare(configured, tmp_path, config="yellow")
+    forget()
+    (tmp_path / "toys/.config/metadata.json").unlink()  # which older versions of TFDS do not write
+    assert value("toys", tmp_path) == value("toys/yellow", tmp_path) == 6
+    prepare(configured, tmp_path, config="red")
+    (tmp_path / "toys/.config/metadata.json").unlink()
+    with pytest.raises(DatasetError, match="toys has 2 configurations in .*: choose from toys/red, toys/yellow"):
+        load_data("toys", data_dir=tmp_path)
+    assert value("toys/red", tmp_path) == 3
+    with pytest.raises(DatasetError, match="unknown data set 'toys/blue'"):
+        load_data("toys/blue", data_dir=tmp_path)
 
 
 def test_images_of_16_bits_are_refused(toys, tmp_path):

@@ -126,6 +126,8 @@ def _unreachable(url: str) -> str | None:
 def read_prepared(name: str, split: str, data_dir: str | Path | None, known: tuple[str, ...]) -> Dataset:
     """An image classification data set of TFDS, read without TensorFlow; it is prepared first if it is not on disk.
 
+    A name without a configuration is that of TFDS's default one. Of several versions on disk the latest is read.
+
     Args:
       name: TFDS's name, such as ``cifar10`` or ``emnist/letters``.
       split: ``train`` or ``test``.
@@ -151,11 +153,27 @@ def read_prepared(name: str, split: str, data_dir: str | Path | None, known: tup
 
 
 def _find(name: str, root: Path) -> Any:
-    """The builder of a set that is on disk, or None if it is not."""
-    import tensorflow_datasets as tfds
+    """The builder of a set that is on disk, or None if it is not.
 
-    prepared = sorted(path.parent for path in (root / name).glob("**/dataset_info.json"))
-    return tfds.builder_from_directory(prepared[-1]) if prepared else None  # the latest version
+    Raises:
+      DatasetError: if TFDS does not know the set, whose default configuration is then unknown, and there are several.
+    """
+    if not (root / name).is_dir():
+        return None
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import read_only_builder
+
+    try:
+        return read_only_builder.builder_from_files(name, data_dir=root)
+    except tfds.core.DatasetNotFoundError:
+        configs = sorted({path.parent.parent.name for path in (root / name).glob("*/*/dataset_info.json")})
+    with contextlib.suppress(tfds.core.DatasetNotFoundError):
+        if not configs or tfds.builder_cls(name):
+            return None
+    if len(configs) > 1:
+        choices = ", ".join(f"{name}/{config}" for config in configs)
+        raise DatasetError(f"{name} has {len(configs)} configurations in {root}: choose from {choices}")
+    return _find(f"{name}/{configs[0]}", root)
 
 
 def _read(name: str, split: str, builder: Any) -> Dataset:
