@@ -13,7 +13,7 @@ import pytest
 from helpers import run_program
 
 from dcgan_jax import load_dataset
-from dcgan_jax.data import DatasetError, load_data
+from dcgan_jax.data import DatasetError
 from dcgan_jax.data.idx import parse_idx
 from dcgan_jax.data.mnist import ARCHIVES, SHA256, read_archive
 from dcgan_jax.data.tfds import _CONTENT_SHA256
@@ -229,79 +229,3 @@ def test_tensorflow_is_not_imported(tmp_path):
     """In a process of its own: another test's packages may have imported it."""
     out = run_program("load_without_tensorflow.py", tmp_path, http_proxy="http://127.0.0.1:9")
     assert out.strip() == "reported, False"
-
-
-@pytest.fixture
-def toys():
-    """A data set that TFDS knows, of six pictures of three classes, and what is in it."""
-    import tensorflow_datasets as tfds
-
-    images = np.random.default_rng(0).integers(0, 256, (6, 8, 12, 3), np.uint8)
-
-    class Toys(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
-        url_infos = None
-
-        def _info(self):
-            features = {
-                "image": tfds.features.Tensor(shape=(8, 12, 3), dtype=np.uint8),
-                "label": tfds.features.ClassLabel(names=["ball", "doll", "kite"]),
-            }
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-        def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples()}
-
-        def _generate_examples(self):
-            for i, image in enumerate(images):
-                yield i, {"image": image, "label": [0, 2, 0, 0, 2, 2][i]}
-
-    yield Toys, images
-    tfds.core.registered._DATASET_REGISTRY.pop("toys", None)
-
-
-def test_prepared_data_set_of_tfds_is_read(toys, tmp_path):
-    """Any image classification set in array_record, with the names of its classes, without TensorFlow."""
-    builder, images = toys
-    builder(data_dir=tmp_path, file_format="array_record").download_and_prepare()
-    dataset = load_data("toys", data_dir=tmp_path)
-    assert dataset.classes == ("ball", "kite")  # none is a doll
-    found = sorted(zip(dataset.labels.tolist(), map(bytes, dataset.images), strict=True))
-    assert found == sorted(zip([0, 1, 0, 0, 1, 1], map(bytes, images), strict=True))
-    with pytest.raises(DatasetError, match="toys has no split test: it has train"):
-        load_data("toys", "test", data_dir=tmp_path)
-    for path in tmp_path.rglob("*.array_record*"):
-        path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(DatasetError, match="cannot read toys in .*: prepare it with file_format='array_record'"):
-        load_data("toys", data_dir=tmp_path)
-
-
-def test_data_set_of_tfds_is_prepared_when_it_is_used(toys, tmp_path, capsys):
-    for _ in range(2):
-        assert load_data("toys", data_dir=tmp_path).images.shape == (6, 8, 12, 3)
-    assert capsys.readouterr().out == f"toys: downloaded and prepared in {tmp_path}, once\n"
-
-
-@pytest.mark.parametrize("tensorflow", [True, False])
-def test_data_set_that_cannot_be_prepared_is_one_line(tensorflow, toys, tmp_path, monkeypatch):
-    def fail(*_):
-        raise ImportError("no decoder of pictures\nand more")
-
-    monkeypatch.setattr(toys[0], "_generate_examples", fail)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: tensorflow or None)
-    advice = "try again" if tensorflow else "most data sets need TensorFlow.*dcgan-jax.tfds."
-    with pytest.raises(DatasetError, match=rf"cannot prepare toys in .* \(no decoder of pictures\): {advice}"):
-        load_data("toys", data_dir=tmp_path)
-
-
-def test_unreachable_tfds_set_is_one_line(tmp_path, monkeypatch):
-    """Neither a large download nor a wait of minutes comes before the error."""
-    monkeypatch.setattr("dcgan_jax.data.tfds._unreachable", lambda url: "no answer")
-    with pytest.raises(DatasetError, match=r"cannot download https://.*cifar.* \(no answer\): connect to the network"):
-        load_data("cifar10", data_dir=tmp_path)
-    with pytest.raises(DatasetError, match="oxford_flowers102 is no set of images of one size"):
-        load_data("oxford_flowers102", data_dir=tmp_path)
-    for unknown in ("emnist/nope", "cats", "huggingface:cats", "no name"):
-        with pytest.raises(DatasetError, match="unknown data set"):
-            load_data(unknown, data_dir=tmp_path)
-    assert not any(tmp_path.iterdir())

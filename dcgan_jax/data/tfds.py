@@ -17,6 +17,7 @@ from tqdm import tqdm
 from dcgan_jax.console import print_line
 from dcgan_jax.data.common import Dataset, DatasetError, NoSplitError, with_labels
 from dcgan_jax.data.fitting import check_memory
+from dcgan_jax.data.tfrecord import read_records
 from dcgan_jax.errors import first_line
 from dcgan_jax.files import read_verified
 from dcgan_jax.paths import PathError, local_path
@@ -125,6 +126,8 @@ def _unreachable(url: str) -> str | None:
 def read_prepared(name: str, split: str, data_dir: str | Path | None, known: tuple[str, ...]) -> Dataset:
     """An image classification data set of TFDS, read without TensorFlow; it is prepared first if it is not on disk.
 
+    A name without a configuration is that of TFDS's default one. Of several versions on disk the latest is read.
+
     Args:
       name: TFDS's name, such as ``cifar10`` or ``emnist/letters``.
       split: ``train`` or ``test``.
@@ -135,53 +138,91 @@ def read_prepared(name: str, split: str, data_dir: str | Path | None, known: tup
       DatasetError: if TFDS does not know it, it cannot be prepared, is no set of images of one size, or cannot be read.
     """
     root = _data_root(data_dir)
-    prepared = sorted(path.parent for path in (root / name).glob("**/dataset_info.json"))
-    folder = prepared[-1] if prepared else _prepare(name, root, known)  # the latest version
-    import tensorflow_datasets as tfds
-
+    folder = root / name
     try:
-        builder = tfds.builder_from_directory(folder)
-        features: Any = builder.info.features
-        if split not in builder.info.splits:
-            raise NoSplitError(f"{name} has no split {split}: it has {', '.join(builder.info.splits)}")
-        source: Any = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]
-        shape = features["image"].shape
-        if None in shape:
-            raise DatasetError(f"{name} has images of several sizes: save them as pictures in a folder")
-        check_memory(len(source), shape[:2], shape[2], name)
-        images, labels = np.empty((len(source), *shape), np.uint8), np.empty(len(source), np.int32)
-        for i, example in enumerate(tqdm(source, f"reading {name}", disable=None, leave=False)):
-            images[i], labels[i] = example["image"], example.get("label", 0)
-        names = tuple(features["label"].names) if "label" in features else ()
+        builder = _find(name, root) or _prepare(name, root, known)
+        folder = builder.data_dir
+        return _read(name, split, builder)
     except DatasetError:
         raise
     except Exception as error:  # whatever TFDS and its readers raise
         raise DatasetError(
-            f"cannot read {name} in {folder} ({first_line(error)}): prepare it with "
-            "file_format='array_record', which is read without TensorFlow"
+            f"cannot read {name} in {folder} ({first_line(error)}): move that folder away and try again, or prepare it "
+            "again with file_format='array_record'"
         ) from error
-    return with_labels(images, labels, names) if names else Dataset(images)
 
 
-def _prepare(name: str, root: Path, known: tuple[str, ...]) -> Path:
-    """Download and prepare a data set by TFDS, in a format that is read without TensorFlow: the folder it is in."""
+def _find(name: str, root: Path) -> Any:
+    """The builder of a set that is on disk, or None if it is not.
+
+    Raises:
+      DatasetError: if TFDS does not know the set, whose default configuration is then unknown, and there are several.
+    """
+    if not (root / name).is_dir():
+        return None
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import read_only_builder
+
+    try:
+        return read_only_builder.builder_from_files(name, data_dir=root)
+    except tfds.core.DatasetNotFoundError:
+        configs = sorted({path.parent.parent.name for path in (root / name).glob("*/*/dataset_info.json")})
+    with contextlib.suppress(tfds.core.DatasetNotFoundError):
+        if not configs or tfds.builder_cls(name):
+            return None
+    if len(configs) > 1:
+        choices = ", ".join(f"{name}/{config}" for config in configs)
+        raise DatasetError(f"{name} has {len(configs)} configurations in {root}: choose from {choices}")
+    return _find(f"{name}/{configs[0]}", root)
+
+
+def _read(name: str, split: str, builder: Any) -> Dataset:
+    features, splits = builder.info.features, builder.info.splits
+    if split not in splits:
+        raise NoSplitError(f"{name} has no split {split}: it has {', '.join(splits)}")
+    _check_features(name, features)
+    count, shape = splits[split].num_examples, features["image"].shape
+    check_memory(count, shape[:2], shape[2], name)
+    if builder.info.file_format.value == "tfrecord":
+        examples = map(features.deserialize_example_np, read_records(splits[split].filepaths))
+    else:
+        examples = builder.as_data_source(split)
+    names = tuple(getattr(dict(features).get("label"), "names", ()))
+    images, labels = np.empty((count, *shape), np.uint8), np.empty(count, np.int32)
+    progress = tqdm(examples, f"reading {name}", count, disable=None, leave=False)
+    for i, example in zip(range(count), progress, strict=True):
+        images[i], labels[i] = example["image"], example["label"] if names else -1
+    known = bool(np.all(labels >= 0))  # -1 is TFDS's for a label that is not published
+    return with_labels(images, labels, names) if known else Dataset(images)
+
+
+def _check_features(name: str, features: Any) -> None:
+    image = dict(features).get("image")
+    if image is None or None in image.shape or image.shape[2:] not in ((1,), (3,)) or image.np_dtype != np.uint8:
+        raise DatasetError(
+            f"{name} is no set of images of one size, grey or in colours, of 8 bits: save its images as pictures in a "
+            "folder"
+        )
+
+
+def _prepare(name: str, root: Path, known: tuple[str, ...]) -> Any:
+    """Download and prepare a data set by TFDS, in its format of random access: the builder of what is on disk then."""
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder(name, data_dir=root, file_format="array_record")
-        features: Any = builder.info.features
+        features = builder.info.features
     except Exception as error:  # a name or configuration that TFDS does not know, in several classes
         raise DatasetError(
             f"unknown data set {name!r}: choose from {', '.join(known)}, the path of a folder or zip of pictures, an "
             f".npy, .npz or idx file, or a data set of TensorFlow Datasets, which has none of this name"
         ) from error
-    if "image" not in features or None in features["image"].shape:
-        raise DatasetError(f"{name} is no set of images of one size: save its images as pictures in a folder")
+    _check_features(name, features)
     for url in builder.url_infos or {}:
         if reason := _unreachable(url):
             raise DatasetError(
                 f"cannot download {url} ({reason}): connect to the network, or copy {name} as TensorFlow Datasets has "
-                f"prepared it elsewhere to {root / name}"
+                f"prepared it elsewhere to {builder.data_dir}"
             )
     print_line(f"{name}: downloaded and prepared in {root}, once")
     try:
@@ -192,7 +233,7 @@ def _prepare(name: str, root: Path, known: tuple[str, ...]) -> Path:
         if importlib.util.find_spec("tensorflow") is None:
             remedy = "most data sets need TensorFlow for it, pip install 'dcgan-jax[tfds]'"
         raise DatasetError(f"cannot prepare {name} in {root} ({first_line(error)}): {remedy}") from error
-    return Path(builder.data_dir)
+    return tfds.builder_from_directory(builder.data_dir)
 
 
 def _data_root(data_dir: str | Path | None) -> Path:
