@@ -281,6 +281,26 @@ def test_damaged_cache_is_not_used(folder, cache):
         np.testing.assert_array_equal(load_data(folder).images, expected)
 
 
+def test_notes_are_of_the_files_of_now(folder):
+    """Whether the array is cached or not: files come and go that do not change it."""
+    for i in range(20):
+        save(folder / f"{i:02}.jpg", GREY)
+    (folder / "05.jpg").write_bytes((folder / "05.jpg").read_bytes()[:-20])  # its header is good
+    alone = load_data(folder).notes
+    assert "left out 1 pictures that cannot be read: 05.jpg (" in alone[0]
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "read me.txt").write_text("text")
+    both, others = load_data(folder).notes
+    assert "left out 2 pictures that cannot be read: broken.png (no picture), 05.jpg (" in both
+    assert others == "left out 1 files of other kinds"
+    (folder / "another.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match="3 of the 22 pictures in .* more than one in ten"):
+        load_data(folder)
+    for name in ("broken.png", "read me.txt", "another.png"):
+        (folder / name).unlink()
+    assert load_data(folder).notes == alone
+
+
 def test_cache_that_cannot_be_written_is_a_warning(folder, cache, capsys):
     save(folder / "a.png", GREY)
     (cache / "data").write_text("a file")

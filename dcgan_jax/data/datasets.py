@@ -11,7 +11,7 @@ from dcgan_jax.data.common import IMAGES, LABELS, SPLITS, Dataset, DatasetError,
 from dcgan_jax.data.fitting import Size, choose_size, fit_array, to_channels
 from dcgan_jax.data.idx import parse_idx
 from dcgan_jax.data.mnist import read_archive
-from dcgan_jax.data.pictures import list_pictures, read_pictures
+from dcgan_jax.data.pictures import list_pictures, read_pictures, with_notes
 from dcgan_jax.data.tfds import fetch_archive, read_prepared
 from dcgan_jax.errors import first_line
 from dcgan_jax.paths import PathError, local_path
@@ -25,7 +25,7 @@ _CLASSES = {
     ),
     "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
 }
-_CACHE_FORMAT = 1  # changes whenever the same pictures give other arrays
+_CACHE_FORMAT = 2  # changes whenever the same pictures give other arrays
 
 
 def load_data(
@@ -157,18 +157,19 @@ def _check_split(path: Path, split: str) -> None:
 
 
 def _load_pictures(path: Path, image_size: Size | None, channels: int | None) -> Dataset:
-    """`read_pictures`, from the user's cache if the same pictures were read before."""
+    """`read_pictures`, from the user's cache if the same pictures were read before, with notes of the files of now."""
     with list_pictures(path) as listing:
         key = f"{listing.digest()[:32]}-{image_size}-{channels}-{_CACHE_FORMAT}".replace(" ", "")
-        dataset = load_cached(key)
-        if dataset is not None:
-            return dataset
-        dataset = read_pictures(path, listing, image_size, channels)
-    try:
-        save_cached(key, dataset)
-    except (OSError, RuntimeError, KeyError) as error:  # the latter two: the user has no home directory
-        print_line(f"warning: the pictures cannot be cached ({first_line(error)}): they will be read again", error=True)
-    return dataset
+        cached = load_cached(key)
+        dataset, broken = cached or read_pictures(path, listing, image_size, channels)
+    noted = with_notes(path, listing, dataset, broken)
+    if cached is None:
+        try:
+            save_cached(key, dataset, broken)
+        except (OSError, RuntimeError, KeyError) as error:  # the latter two: the user has no home directory
+            reason = first_line(error)
+            print_line(f"warning: the pictures cannot be cached ({reason}): they will be read again", error=True)
+    return noted
 
 
 def _fitted(dataset: Dataset, image_size: Size | None, channels: int | None) -> Dataset:

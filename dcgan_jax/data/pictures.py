@@ -80,11 +80,13 @@ def list_pictures(path: Path) -> Iterator[Listing]:
         )
 
 
-def read_pictures(path: Path, listing: Listing, size: Size | None = None, channels: int | None = None) -> Dataset:
-    """The pictures of a listing.
+def read_pictures(
+    path: Path, listing: Listing, size: Size | None = None, channels: int | None = None
+) -> tuple[Dataset, dict[str, str]]:
+    """The pictures of a listing, and the names of those that turn out to be broken, with the reasons.
 
     The folders at the top are classes, if there are several and every picture is in one. Transparent pixels become
-    white. Pictures that turn out to be broken are left out, named and counted.
+    white. All of it depends on nothing but the names and contents that `Listing.digest` is of.
 
     Args:
       path: the folder or the zip.
@@ -93,20 +95,31 @@ def read_pictures(path: Path, listing: Listing, size: Size | None = None, channe
       channels: 1 or 3; as many as the pictures have if None: grey ones in files of colours are grey.
 
     Raises:
-      DatasetError: if more than a tenth of them are broken, or they do not fit into memory.
+      DatasetError: if they do not fit into memory, or all are broken.
     """
     size = size or choose_size(header.size for header in listing.headers.values())
     check_memory(len(listing.pictures), size, 3, path)
-    broken = dict(listing.broken)
+    broken: dict[str, str] = {}
     headers = listing.headers
     decoded = _each(lambda p: _decode(p.read(), size, headers[p.name]), [*listing.pictures.values()], broken, "reading")
-    _check_broken(path, broken, len(decoded) + len(broken))
+    if not decoded:
+        _check_broken(path, broken, len(broken))
     images = np.stack(list(decoded.values()))  # [N, H, W, 3]
     if channels is None:
         channels = 1 if (images == images[..., :1]).all() else 3
     labels, classes = _classes(list(decoded))
-    notes = _notes(listing, size, broken)
-    return Dataset(np.ascontiguousarray(to_channels(images, channels)), labels, classes, tuple(notes))
+    return Dataset(np.ascontiguousarray(to_channels(images, channels)), labels, classes), broken
+
+
+def with_notes(path: Path, listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Dataset:
+    """What `read_pictures` returned, with a note of everything that was done to the pictures of the listing.
+
+    Raises:
+      DatasetError: if more than a tenth of them are broken.
+    """
+    broken = listing.broken | broken
+    _check_broken(path, broken, len(dataset.images) + len(broken))
+    return dataset._replace(notes=tuple(_notes(listing, dataset, broken)))
 
 
 @contextlib.contextmanager
@@ -278,11 +291,13 @@ def _classes(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
     return np.array([numbers[top] for top in tops], np.int32), tuple(map(printable, classes))
 
 
-def _notes(listing: Listing, size: Size, broken: dict[str, str]) -> Iterator[str]:
+def _notes(listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Iterator[str]:
+    size = dataset.images.shape[1:3]
     others = sum(header.size != size for header in listing.headers.values())
     if others:
         of = f"{others:,} of {len(listing.headers):,} pictures"
         yield f"{of} cropped around their centre and resized to {size[0]}x{size[1]}"
+    yield from dataset.notes
     if broken:
         yield f"left out {len(broken):,} pictures that cannot be read: {_named(broken)}"
     if listing.others:
