@@ -111,6 +111,15 @@ def test_idx_files_have_their_labels_beside_them(compress, tmp_path):
     assert (dataset.labels.tolist(), dataset.classes) == ([1, 1, 0, 0, 0, 0, 0], ("2", "4"))
 
 
+@pytest.mark.parametrize("ends", [("", ".gz"), (".gz", ""), (".gz", ".gz"), ("", "")])
+def test_labels_of_idx_are_found_gzipped_or_not(ends, tmp_path):
+    contents = (struct.pack(">4I", 0x803, 7, 12, 8) + BYTES.tobytes(), struct.pack(">2I", 0x801, 7) + bytes(range(7)))
+    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+    for name, end, content in zip(names, ends, contents, strict=True):
+        (tmp_path / f"{name}{end}").write_bytes(gzip.compress(content) if end else content)
+    assert load_data(tmp_path / f"{names[0]}{ends[0]}").labels.tolist() == list(range(7))
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [
@@ -150,7 +159,17 @@ def test_array_of_several_shapes_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": BYTES, "labels": np.arange(6)}, r"has 7 images and labels of shape \[6\]: one each is needed"),
+        ({"images": BYTES, "labels": np.arange(6)}, r"labels in .* of shape \[6\] for 7 images: one each is needed"),
+        ({"images": BYTES[:6], "labels": np.ones((3, 2), int)}, r"shape \[3, 2\] for 6 images: one each is needed"),
+        ({"images": BYTES[:6], "labels": np.zeros((2, 3), int)}, r"shape \[2, 3\] for 6 images: one each is needed"),
+        ({"images": BYTES, "labels": np.eye(7)[:, :, None]}, r"shape \[7, 7, 1\] for 7 images: one each"),
+        ({"images": BYTES, "y_train": np.ones((7, 5), int)}, r"y_train in .* of shape \[7, 5\] that are not one-hot"),
+        ({"images": BYTES, "labels": np.zeros((7, 5), int)}, "not one-hot"),
+        ({"images": BYTES, "labels": np.eye(7) * [1, 1, 1, 1, 1, 1, 2]}, "not one-hot"),
+        (
+            {"images": BYTES, "y_train": np.array([*"abcdef", 7], object)},
+            "y_train in .* holds Python objects: save lab",
+        ),
         ({"images": BYTES, "labels": np.linspace(0, 1, 7)}, "labels must be integers or text, got float64"),
         ({"a": BYTES, "b": BYTES}, "holds the arrays a, b: name the images images or x_train"),
         ({}, "holds the arrays none"),

@@ -4,6 +4,7 @@ import gzip
 import math
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +23,16 @@ def read_array_file(path: Path, split: str = "train") -> Dataset:
 
     Args:
       path: an ``.npz`` has the images as ``images``, ``x_train`` or ``train_images``, or as its only array, and the
-        labels as ``labels``, ``y_train`` or ``train_labels``. An idx file, gzipped or not, has its labels in the file
-        of the same name with ``labels`` and ``idx1``.
+        labels as ``labels``, ``y_train`` or ``train_labels``. An idx file has its labels in the file of the same name
+        with ``labels`` and ``idx1``; either may be gzipped.
       split: ``test`` takes ``x_test`` and ``y_test`` of an ``.npz``.
 
     Raises:
-      DatasetError: if they are not images, or cannot be told to be.
+      DatasetError: if they are not images, or cannot be told to be, or the labels are not one for each.
     """
     try:
         if path.suffix == ".npy":
-            return _dataset(_load_npy(path), None, path)
+            return _to_dataset(_load_npy(path), path)
         if path.suffix == ".npz":
             return _read_npz(path, split)
         return _read_idx(path)
@@ -48,8 +49,12 @@ def _load_npy(path: Path) -> np.ndarray:
         raise DatasetError(_not_an_array(path, error)) from error
 
 
+def _of_objects(error: Exception) -> bool:
+    return any(text in str(error) for text in ("Object arrays", "Python objects", "allow_pickle"))
+
+
 def _not_an_array(path: Path, error: Exception) -> str:
-    if any(text in str(error) for text in ("Object arrays", "Python objects", "allow_pickle")):
+    if _of_objects(error):
         return f"{path} holds Python objects, perhaps images of several shapes: save one array of numbers [N, H, W, C]"
     return f"{path} is no file of NumPy's, or is damaged ({first_line(error)})"
 
@@ -72,20 +77,35 @@ def _read_npz(path: Path, split: str) -> Dataset:
             sizes = {info.filename.removesuffix(".npy"): info.file_size for info in arrays.zip.infolist()}
             expanded = sum(sizes[name] for name in [*found[:1], *labels[:1]])
             check_bytes(expanded, f"the arrays of {path}", "save fewer, or as uint8 in an .npy")
-            return _dataset(arrays[found[0]], arrays[labels[0]] if labels else None, path)
+            dataset = _to_dataset(arrays[found[0]], path)
+            if not labels:
+                return dataset
+            return _labelled(dataset, _read_labels(arrays, labels[0], path), f"{labels[0]} in {path}")
     except (DatasetError, OSError, zipfile.BadZipFile):
         raise
     except Exception as error:  # as above
         raise DatasetError(_not_an_array(path, error)) from error
 
 
+def _read_labels(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
+    try:
+        return arrays[name]
+    except ValueError as error:
+        if _of_objects(error):
+            raise DatasetError(f"{name} in {path} holds Python objects: save labels as integers or text") from error
+        raise
+
+
 def _read_idx(path: Path) -> Dataset:
-    images = read_idx(_decompressed(path), path)
-    labels = None
-    beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1"))
-    if images.ndim > 1 and beside != path and beside.exists():
-        labels = read_idx(_decompressed(beside), beside)
-    return _dataset(images, labels, path)
+    dataset = _to_dataset(read_idx(_decompressed(path), path), path)
+    name = path.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
+    if name == path.name:
+        return dataset
+    other = name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
+    for beside in (path.with_name(name), path.with_name(other)):
+        if beside.exists():
+            return _labelled(dataset, read_idx(_decompressed(beside), beside), str(beside))
+    return dataset
 
 
 def _decompressed(path: Path) -> bytes:
@@ -93,19 +113,30 @@ def _decompressed(path: Path) -> bytes:
     return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
 
 
-def _dataset(array: np.ndarray, labels: np.ndarray | None, path: Path) -> Dataset:
-    """Images and labels, checked and in the form of `Dataset`."""
-    images, notes = _to_images(array, path)
-    if labels is None:
-        return Dataset(images, notes=notes)
-    shape = list(labels.shape)
-    if labels.ndim == 2 and shape[1] > 1 and ((labels == 0) | (labels == 1)).all():  # one-hot
+def _labelled(dataset: Dataset, labels: np.ndarray, what: str) -> Dataset:
+    """The images with these labels: integers or text, [N] or [N, 1], or one-hot [N, K]."""
+    n, shape = len(dataset.images), list(labels.shape)
+    if labels.ndim not in (1, 2) or shape[0] != n:
+        raise DatasetError(f"{what} has labels of shape {shape} for {n:,} images: one each is needed")
+    if labels.ndim == 2 and shape[1] != 1:
+        if not _is_one_hot(labels):
+            raise DatasetError(
+                f"{what} has labels of shape {shape} that are not one-hot, a single 1 and zeros in each row: save the "
+                f"number of each image's class, of shape [{n}]"
+            )
         labels = np.asarray(labels.argmax(-1))
-    if labels.size != len(images):
-        raise DatasetError(f"{path} has {len(images):,} images and labels of shape {shape}: one each is needed")
     if not np.issubdtype(labels.dtype, np.integer) and not np.issubdtype(labels.dtype, np.str_):
-        raise DatasetError(f"{path}: labels must be integers or text, got {labels.dtype}")
-    return with_labels(images, labels.reshape(-1), notes=notes)
+        raise DatasetError(f"{what}: labels must be integers or text, got {labels.dtype}")
+    return with_labels(dataset.images, labels.reshape(-1), notes=dataset.notes)
+
+
+def _is_one_hot(rows: np.ndarray) -> bool:
+    return bool(((rows == 1).sum(-1) == 1).all() and ((rows == 0).sum(-1) == rows.shape[1] - 1).all())
+
+
+def _to_dataset(array: np.ndarray, path: Path) -> Dataset:
+    images, notes = _to_images(array, path)
+    return Dataset(images, notes=notes)
 
 
 def _to_images(array: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
