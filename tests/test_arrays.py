@@ -61,8 +61,8 @@ def test_what_was_done_is_said(load):
     (note,) = load(np.float32(BYTES / 127.5 - 1)).notes
     assert note == "[-1, 1] taken as black to white"
     assert load(BYTES).notes == ()
-    (note,) = load(RANDOM.integers(0, 256, (3, 30, 30), np.uint8)).notes
-    assert note == "3 images of 30x30 resized to 28x28"
+    (note,) = load(RANDOM.integers(0, 256, (5, 30, 30), np.uint8)).notes
+    assert note == "5 images of 30x30 resized to 28x28"
 
 
 def test_sizes_and_channels_can_be_chosen(load):
@@ -111,6 +111,11 @@ def test_idx_files_have_their_labels_beside_them(compress, tmp_path):
     assert (dataset.labels.tolist(), dataset.classes) == ([1, 1, 0, 0, 0, 0, 0], ("2", "4"))
 
 
+def test_few_images_of_an_idx_file_are_read(tmp_path):
+    (tmp_path / "a").write_bytes(struct.pack(">4I", 0x803, 3, 12, 8) + BYTES[:3].tobytes())
+    np.testing.assert_array_equal(load_data(tmp_path / "a").images, BYTES[:3])
+
+
 @pytest.mark.parametrize("ends", [("", ".gz"), (".gz", ""), (".gz", ".gz"), ("", "")])
 def test_labels_of_idx_are_found_gzipped_or_not(ends, tmp_path):
     contents = (struct.pack(">4I", 0x803, 7, 12, 8) + BYTES.tobytes(), struct.pack(">2I", 0x801, 7) + bytes(range(7)))
@@ -126,6 +131,9 @@ def test_labels_of_idx_are_found_gzipped_or_not(ends, tmp_path):
         (np.arange(20), "labels, perhaps, and no images"),
         (np.arange(20)[:, None], "labels, perhaps, and no images"),
         (np.zeros((5, 30)), "rows of 30 numbers are no square images"),
+        (np.eye(100)[np.arange(500) % 100], "zeros and a single 1: one-hot labels, perhaps, and no images"),
+        (np.eye(16, dtype=bool)[:9], "one-hot labels, perhaps"),
+        (np.array(7), r"must be \[N, H, W, C\] or \[N, H, W\], got \[\]"),
         (np.zeros((2, 3, 4, 5, 6)), r"must be \[N, H, W, C\] or \[N, H, W\], got \[2, 3, 4, 5, 6\]"),
         (np.zeros((5, 8, 8, 4), np.uint8), "1 or 3 channels, got 4: leave out the transparency"),
         (np.zeros((0, 8, 8, 1)), "holds 0 images"),
@@ -143,6 +151,19 @@ def test_labels_of_idx_are_found_gzipped_or_not(ends, tmp_path):
 def test_what_is_no_image_is_refused(array, message, load):
     with pytest.raises(DatasetError, match=message):
         load(array)
+
+
+@pytest.mark.parametrize(
+    "shape", [(64, 64, 4), (64, 48, 3), (64, 64, 1), (3, 64, 48), (4, 64, 64), (64, 64), (256, 256)], ids=str
+)
+def test_array_that_may_be_one_image_is_refused(shape, load):
+    with pytest.raises(DatasetError, match=r"which may be one image: .* one image as \[1, H, W, C\], and grey ones as"):
+        load(RANDOM.integers(0, 256, shape, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (2, 28, 28), (5, 28, 28), (3, 28, 28, 1), (64, 4, 4), (9, 64)], ids=str)
+def test_array_of_several_images_is_read(shape, load):
+    assert len(load(RANDOM.integers(0, 256, shape, np.uint8)).images) == shape[0]
 
 
 def test_array_of_several_shapes_is_refused(tmp_path):

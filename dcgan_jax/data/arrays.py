@@ -97,7 +97,8 @@ def _read_labels(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.
 
 
 def _read_idx(path: Path) -> Dataset:
-    dataset = _to_dataset(read_idx(_decompressed(path), path), path)
+    images = read_idx(_decompressed(path), path)
+    dataset = _to_dataset(images[..., None] if images.ndim == 3 else images, path)  # idx files have no other order
     name = path.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
     if name == path.name:
         return dataset
@@ -148,6 +149,13 @@ def _to_images(array: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ..
         raise DatasetError(
             f"{path} holds an array of shape {list(array.shape)}: labels, perhaps, and no images [N, H, W, C]"
         )
+    if array.ndim == 2 and _is_one_hot(array[:1000]):  # no images have a single white pixel each
+        raise DatasetError(f"{path} holds rows of zeros and a single 1: one-hot labels, perhaps, and no images")
+    if _may_be_one_image(array.shape):
+        raise DatasetError(
+            f"{path} holds an array of shape {list(array.shape)}, which may be one image: save it as [N, H, W, C], one "
+            "image as [1, H, W, C], and grey ones as [N, H, W, 1]"
+        )
     if array.ndim == 2:
         side = math.isqrt(array.shape[1])
         colours = math.isqrt(array.shape[1] // 3)
@@ -176,6 +184,15 @@ def _to_images(array: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ..
         raise DatasetError(f"{path} holds {n:,} images of {height}x{width}: at least one of at least 4x4 is needed")
     check_memory(n, (height, width), channels, path)
     return np.ascontiguousarray(_to_bytes(array, path, notes)), tuple(notes)
+
+
+def _may_be_one_image(shape: tuple[int, ...]) -> bool:
+    """Whether an array's shape, [N, H W] or [N, H, W] elsewhere, may as well be [H, W], [H, W, C] or [C, H, W]."""
+    if len(shape) != 3:
+        return len(shape) == 2 and shape[0] == shape[1]
+    channels_last = shape[-1] in (1, 3, 4) and min(shape[:-1]) > shape[-1]
+    channels_first = shape[0] in (3, 4) and min(shape[1:]) > shape[0]  # [1, H, W] is the same image either way
+    return channels_last or channels_first
 
 
 def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> np.ndarray:
