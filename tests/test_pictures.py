@@ -80,6 +80,29 @@ def test_modes_look_as_they_are_shown(mode, folder):
     assert np.abs(images[0].astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint16, np.float32])
+@pytest.mark.parametrize("white", [255, 65535])
+def test_white_is_the_same_in_all_pictures(dtype, white, folder):
+    """Of integers of more than 8 bits and of floats: a dark picture beside a bright one stays dark."""
+    for name, brightness in (("bright", 1), ("dark", 0.003)):
+        save(folder / f"{name}.tiff", (np.linspace(0, brightness * white, 64).reshape(8, 8)).astype(dtype))
+    dataset = load_data(folder)
+    assert dataset.images.max((1, 2, 3)).tolist() == [255, 0 if white == 255 and dtype != np.float32 else 1]
+    kind = "floats" if dtype == np.float32 else "integers"
+    assert dataset.notes == (f"0 to {white:,} taken as black to white in 2 pictures of {kind}",)
+
+
+def test_floats_of_no_known_range_are_refused(folder):
+    save(folder / "a.tiff", np.linspace(0, 1.1, 64, dtype=np.float32).reshape(8, 8))
+    with pytest.raises(
+        DatasetError, match=r"floats must be in \[0, 1\] or \[0, 255\], got pictures of 0 to 1.1: scale"
+    ):
+        load_data(folder)
+    for i, low in enumerate((-1, *10 * [0])):
+        save(folder / f"{i}.tiff", np.linspace(low, 200, 64, dtype=np.float32).reshape(8, 8))
+    assert "left out 1 pictures that cannot be read: 0.tiff (pixels from -1 to 200)" in load_data(folder).notes
+
+
 def test_exif_orientation_is_applied(folder):
     picture = np.zeros((40, 80, 3), np.uint8)
     picture[:, :40] = 255  # the left half

@@ -36,11 +36,16 @@ class Picture(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a file is: its picture's height and width as shown, its EXIF orientation, and its content's SHA-256."""
+    """What a file is: its picture's height and width as shown, EXIF orientation and mode, and its content's SHA-256."""
 
     size: Size
     orientation: int
+    mode: str
     digest: bytes
+
+    def deep(self) -> str:
+        """``integers`` or ``floats`` if its pixels have more than 8 bits, or nothing."""
+        return {"I": "integers", "F": "floats"}.get(self.mode[0], "")
 
 
 class Listing(NamedTuple):
@@ -86,7 +91,8 @@ def read_pictures(
     """The pictures of a listing, and the names of those that turn out to be broken, with the reasons.
 
     The folders at the top are classes, if there are several and every picture is in one. Transparent pixels become
-    white. All of it depends on nothing but the names and contents that `Listing.digest` is of.
+    white. Integers of more than 8 bits are from 0 to 255 or 65,535, and floats to 1, 255 or 65,535: whichever holds all
+    such pictures. All of it depends on nothing but the names and contents that `Listing.digest` is of.
 
     Args:
       path: the folder or the zip.
@@ -95,20 +101,27 @@ def read_pictures(
       channels: 1 or 3; as many as the pictures have if None: grey ones in files of colours are grey.
 
     Raises:
-      DatasetError: if they do not fit into memory, or all are broken.
+      DatasetError: if they do not fit into memory, all are broken, or the range of their floats is none of these.
     """
     size = size or choose_size(header.size for header in listing.headers.values())
     check_memory(len(listing.pictures), size, 3, path)
     broken: dict[str, str] = {}
     headers = listing.headers
-    decoded = _each(lambda p: _decode(p.read(), size, headers[p.name]), [*listing.pictures.values()], broken, "reading")
+    whites, notes = _whites(path, listing, broken)
+
+    def decode(picture: Picture) -> np.ndarray:
+        header = headers[picture.name]
+        return _decode(picture.read(), size, header, whites.get(header.deep(), 0.0))
+
+    good = [picture for picture in listing.pictures.values() if picture.name not in broken]
+    decoded = _each(decode, good, broken, "reading")
     if not decoded:
         _check_broken(path, broken, len(broken))
     images = np.stack(list(decoded.values()))  # [N, H, W, 3]
     if channels is None:
         channels = 1 if (images == images[..., :1]).all() else 3
     labels, classes = _classes(list(decoded))
-    return Dataset(np.ascontiguousarray(to_channels(images, channels)), labels, classes), broken
+    return Dataset(np.ascontiguousarray(to_channels(images, channels)), labels, classes, tuple(notes)), broken
 
 
 def with_notes(path: Path, listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Dataset:
@@ -226,23 +239,51 @@ def _header(picture: Picture) -> Header:
     content = picture.read()
     with Image.open(io.BytesIO(content)) as image:
         width, height = image.size
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        mode, orientation = image.mode, image.getexif().get(_EXIF_ORIENTATION, 1)
     size = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-    return Header(size, orientation, hashlib.sha256(content).digest())
+    return Header(size, orientation, mode, hashlib.sha256(content).digest())
 
 
-def _decode(content: bytes, size: Size, header: Header) -> np.ndarray:
-    """A picture as uint8 [H, W, 3]."""
+def _whites(path: Path, listing: Listing, broken: dict[str, str]) -> tuple[dict[str, float], list[str]]:
+    """The values that are white in pictures of more than 8 bits, by their kind, and a note of each."""
+    whites: dict[str, float] = {}
+    notes = []
+    for kind, possible in (("integers", (255, 65535)), ("floats", (1, 255, 65535))):
+        pictures = [p for name, p in listing.pictures.items() if listing.headers[name].deep() == kind]
+        highs = _each(lambda p: _highest(p.read()), pictures, broken, "looking at")
+        if not highs:
+            continue
+        high = max(highs.values())
+        if kind == "floats" and 1 < high <= 1.5:  # nearly black, or a little too bright
+            raise DatasetError(
+                f"{path}: floats must be in [0, 1] or [0, 255], got pictures of 0 to {high:g}: scale them so"
+            )
+        whites[kind] = next(white for white in possible if high <= white)
+        notes.append(f"0 to {whites[kind]:,} taken as black to white in {len(highs):,} pictures of {kind}")
+    return whites, notes
+
+
+def _highest(content: bytes) -> float:
+    with Image.open(io.BytesIO(content)) as image:
+        pixels = np.asarray(image)
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 65535):  # NaN, too
+        raise ValueError(f"pixels from {low:g} to {high:g}")
+    return high
+
+
+def _decode(content: bytes, size: Size, header: Header, white: float) -> np.ndarray:
+    """A picture as uint8 [H, W, 3]; ``white`` is its highest value if it has more than 8 bits."""
     with Image.open(io.BytesIO(content)) as image:
         # JPEG can be decoded at a half, a quarter or an eighth, which is all that a large one needs.
         image.draft(None, (2 * max(size), 2 * max(size)))
         picture = image if header.orientation == 1 else ImageOps.exif_transpose(image)
+        if header.deep():
+            picture = Image.fromarray(_to_eight_bits(np.asarray(picture), white))
         return np.asarray(fit(_to_rgb(picture), size))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_to_eight_bits(np.asarray(image)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -250,15 +291,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """Grey pixels of 16 bits, or floats from black to white on a scale that their range shows, as 8 bits."""
-    low, high = float(pixels.min()), float(pixels.max())
-    if np.issubdtype(pixels.dtype, np.integer) and low >= 0 and high < 2**16:
-        return from_16_bits(pixels)
-    for white in (1.0, 255.0, 65535.0):
-        if low >= 0 and high <= white:
-            return np.rint(pixels.astype(np.float64) * (255 / white)).astype(np.uint8)
-    raise ValueError(f"pixels from {low:g} to {high:g}")
+def _to_eight_bits(pixels: np.ndarray, white: float) -> np.ndarray:
+    """Grey pixels from 0 to ``white`` as uint8."""
+    if np.issubdtype(pixels.dtype, np.integer):
+        return from_16_bits(pixels) if white == 65535 else pixels.astype(np.uint8)
+    return np.rint(pixels.astype(np.float64) * (255 / white)).astype(np.uint8)
 
 
 def _check_broken(path: Path, broken: dict[str, str], total: int) -> None:
