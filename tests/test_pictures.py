@@ -150,6 +150,9 @@ def test_folders_are_classes_in_the_order_of_names(folder):
     assert dataset.classes == ("cat", "개", "고양이")
     assert dataset.labels.tolist() == [0, 1, 1, 2]
     assert dataset.images[:, 0, 0, 0].tolist() == [181, 61, 1, 121]
+    assert dataset.notes == ("3 classes, one for each folder: cat, 개, 고양이",)
+    save(folder / "dog" / "2.png", GREY)
+    assert "4 classes, one for each folder: cat, dog, 개, ..." in load_data(folder).notes
 
 
 def test_pictures_without_a_folder_have_no_classes(folder):
@@ -164,6 +167,22 @@ def test_one_folder_around_all_is_no_class(folder):
     assert load_data(folder).classes == ("cat", "dog")
     shutil.rmtree(folder / "all" / "dog")
     assert load_data(folder).classes == ()
+
+
+@pytest.mark.parametrize("below", ["", "cat/"], ids=["flat", "of classes"])
+def test_splits_are_no_classes(below, folder, tmp_path):
+    for split in ("test", "Train", "val"):
+        save(folder / "data" / split / below / "1.png", GREY)
+    save(folder / "data" / "Train" / "dog" / "2.png", GREY)
+    shutil.make_archive(str(tmp_path / "z"), "zip", folder)
+    refused = "the folders Train, test, val in .* are splits of a data set, not classes: "
+    with pytest.raises(DatasetError, match=f"{refused}give one of them, such as {folder / 'data' / 'Train'}$"):
+        load_data(folder)
+    with pytest.raises(DatasetError, match=f"{refused}unpack it, and give one, such as data/Train$"):
+        load_data(tmp_path / "z.zip")
+    assert len(load_data(folder / "data" / "Train").images) == 2
+    save(folder / "data" / "dog" / "1.png", GREY)  # one that is no split
+    assert load_data(folder).classes == ("Train", "dog", "test", "val")
 
 
 def test_hidden_and_other_files_are_left_out(folder):

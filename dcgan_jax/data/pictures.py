@@ -22,7 +22,8 @@ from dcgan_jax.errors import first_line
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 _MOST_BROKEN = 0.1  # share of the pictures; more of them are no accident
 _LARGEST_FILE = 2**30  # bytes
-_NAMED = 3  # broken pictures that are named
+_NAMED = 3  # broken pictures and classes that are named
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 _CHUNK = 32  # pictures that a thread reads in one go
 _EXIF_ORIENTATION = 0x0112
 T = TypeVar("T")
@@ -69,7 +70,8 @@ def list_pictures(path: Path) -> Iterator[Listing]:
     """The pictures of a folder and of its folders, or of a zip, while it is open. Hidden files are left out.
 
     Raises:
-      DatasetError: if there are none, it cannot be read, or more than a tenth of them are broken.
+      DatasetError: if there are none, it cannot be read, its folders are splits, or more than a tenth of the pictures
+        are broken.
     """
     with _opened(path) as (pictures, others):
         if not pictures:
@@ -80,6 +82,7 @@ def list_pictures(path: Path) -> Iterator[Listing]:
         broken: dict[str, str] = {}
         headers = _each(_header, pictures, broken, "looking at")
         _check_broken(path, broken, len(pictures))
+        _check_splits(path, list(headers))
         yield Listing(
             {picture.name: picture for picture in pictures if picture.name in headers}, headers, broken, others
         )
@@ -316,16 +319,30 @@ def printable(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in name)
 
 
-def _classes(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """The class of each picture and the names of the classes: the folders at the top, below those that all share."""
+def _tops(names: list[str]) -> list[str]:
+    """The folder at the top, below those that all share, of each picture; none if a picture is in none."""
     folders = [name.split("/")[:-1] for name in names]
     shared = len(os.path.commonprefix(folders))  # pyright: ignore[reportCallIssue, reportArgumentType]
-    if any(len(parts) <= shared for parts in folders):
+    return ["/".join(parts[: shared + 1]) for parts in folders] if all(len(parts) > shared for parts in folders) else []
+
+
+def _check_splits(path: Path, names: list[str]) -> None:
+    tops = {folder.split("/")[-1]: folder for folder in _tops(names)}
+    if len(tops) > 1 and {name.lower() for name in tops} <= _SPLITS:
+        one = printable(tops[min(tops, key=lambda name: not name.lower().startswith("train"))])
+        give = f"give one of them, such as {path / one}" if path.is_dir() else f"unpack it, and give one, such as {one}"
+        raise DatasetError(f"the folders {', '.join(tops)} in {path} are splits of a data set, not classes: {give}")
+
+
+def _classes(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The class of each picture and the names of the classes, if there are any."""
+    tops = _tops(names)
+    if not tops:
         return None, ()
-    tops = [parts[shared] for parts in folders]
-    classes = tuple(dict.fromkeys(tops))  # in the order of the names
-    numbers = {name: i for i, name in enumerate(classes)}
-    return np.array([numbers[top] for top in tops], np.int32), tuple(map(printable, classes))
+    folders = list(dict.fromkeys(tops))  # in the order of the names
+    numbers = {folder: i for i, folder in enumerate(folders)}
+    classes = tuple(printable(folder.split("/")[-1]) for folder in folders)
+    return np.array([numbers[top] for top in tops], np.int32), classes
 
 
 def _notes(listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Iterator[str]:
@@ -339,3 +356,6 @@ def _notes(listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Iterat
         yield f"left out {len(broken):,} pictures that cannot be read: {_named(broken)}"
     if listing.others:
         yield f"left out {listing.others:,} files of other kinds"
+    if dataset.classes:
+        more = ", ..." if len(dataset.classes) > _NAMED else ""
+        yield f"{len(dataset.classes):,} classes, one for each folder: {', '.join(dataset.classes[:_NAMED])}{more}"
