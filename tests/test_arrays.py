@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+from helpers import memory_within_checks
 
 from dcgan_jax.data import DatasetError, load_data
 
@@ -62,7 +63,9 @@ def test_what_was_done_is_said(load):
     assert note == "[-1, 1] taken as black to white"
     assert load(BYTES).notes == ()
     (note,) = load(RANDOM.integers(0, 256, (5, 30, 30), np.uint8)).notes
-    assert note == "5 images of 30x30 resized to 28x28"
+    assert note == "5 images of 30x30 cropped around their centre and resized to 28x28"
+    assert load(COLOURS, channels=1).notes == ("7 images in colours made grey",)
+    assert load(BYTES, channels=3).notes == ("7 grey images given equal colours",)
 
 
 def test_sizes_and_channels_can_be_chosen(load):
@@ -218,6 +221,21 @@ def test_too_many_images_are_not_read(tmp_path, monkeypatch):
         load_data(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize("kind", ["f1.npy", "f8.npy", "u2.npy", "f8.npz", "idx4.gz", "idx4"])
+@pytest.mark.parametrize("options", [{}, {"channels": 1}, {"image_size": (96, 96)}, {"image_size": (32, 32)}], ids=str)
+def test_no_more_memory_is_taken_than_checked(kind, options, tmp_path, monkeypatch):
+    images = RANDOM.integers(0, 256, (1500, 48, 48, 3), np.uint8)
+    if kind.startswith("idx4"):
+        content = struct.pack(">5I", 0x804, *images.shape) + images.tobytes()
+        (tmp_path / kind).write_bytes(gzip.compress(content, 1) if kind == "idx4.gz" else content)
+    elif kind == "f8.npz":
+        np.savez(tmp_path / kind, images=images / 255)
+    else:
+        np.save(tmp_path / kind, {"f1": images, "f8": images / 255, "u2": images * np.uint16(257)}[kind[:2]])
+    with memory_within_checks(monkeypatch):
+        load_data(tmp_path / kind, **options)
+
+
 def test_digest_is_of_images_labels_and_classes(load):
     digests = {
         load(BYTES).digest(),
@@ -228,6 +246,20 @@ def test_digest_is_of_images_labels_and_classes(load):
     }
     assert len(digests) == 5
     assert load(BYTES).digest() in digests
+
+
+def test_idx_beyond_memory_is_not_expanded(tmp_path, monkeypatch):
+    content = struct.pack(">4I", 0x803, 2000, 28, 28) + bytes(2000 * 28 * 28)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "b.gz").write_bytes(gzip.compress(content[:4] + b"\xff" * 12 + content[16:]))
+    monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 1_000_000)
+    monkeypatch.setattr("numpy.empty", lambda *_: pytest.fail("memory was taken"))
+    with pytest.raises(
+        DatasetError, match=r"a.gz: bytes of shape \[2000, 28, 28\] take 0.0 GiB of memory, and 0.0 GiB"
+    ):
+        load_data(tmp_path / "a.gz")
+    with pytest.raises(DatasetError, match=r"b.gz is neither .* \(its header counts more bytes than it can hold\)"):
+        load_data(tmp_path / "b.gz")
 
 
 def test_archive_beyond_memory_is_not_expanded(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers import memory_within_checks
 from PIL import Image
 
 from dcgan_jax.data import DatasetError, load_data
@@ -265,6 +266,41 @@ def test_huge_picture_is_left_out(folder):
     dataset = load_data(folder)
     assert len(dataset.images) == 10
     assert "huge.png (Image size (900000000 pixels) exceeds limit" in dataset.notes[0]
+
+
+@pytest.mark.parametrize("channels", [None, 1, 3])
+@pytest.mark.parametrize("grey", [True, False], ids=["grey", "colours"])
+def test_no_more_memory_is_taken_than_checked(grey, channels, folder, monkeypatch):
+    """Neither when the pictures are read nor when the cache is."""
+    pixels = RANDOM.integers(0, 256, (512, 512, 3), np.uint8)
+    for i in range(40):
+        save(folder / f"{i}.bmp", pixels[..., 0] if grey else pixels)
+    for _ in range(2):
+        with memory_within_checks(monkeypatch, beside=2**24):  # NumPy's buffer when it writes a file
+            load_data(folder, image_size=(512, 512), channels=channels)
+
+
+def test_pictures_beyond_memory_are_refused(folder, monkeypatch):
+    for i in range(20):
+        save(folder / f"{i}.png")
+    load_data(folder)
+    monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 2 * 20 * 12 * 8 * 3 - 1)
+    with pytest.raises(DatasetError, match="20 images of 12x8x3 take 0.0 GiB of memory"):
+        load_data(folder)  # from the cache, too
+    assert load_data(folder, channels=1).images.shape == (20, 12, 8, 1)
+
+
+def test_conversions_are_said(folder):
+    for i in range(3):
+        save(folder / f"{i}.png")
+    save(folder / "grey.png", GREY)
+    alpha = np.dstack([COLOURS, np.full((12, 8), 255, np.uint8)])
+    save(folder / "opaque.png", alpha)
+    save(folder / "transparent.png", alpha * np.uint8([1, 1, 1, 0]))
+    white = "transparent pixels made white in 1 of 6 pictures"
+    for _ in range(2):  # the second time from the cache
+        assert load_data(folder).notes == (white, "1 of 6 pictures are grey, and given equal colours")
+        assert load_data(folder, channels=1).notes == (white, "4 of 6 pictures made grey")
 
 
 def test_name_that_is_not_utf_8_is_read(folder):

@@ -1,16 +1,15 @@
 """Images in NumPy's files and in idx files."""
 
-import gzip
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from dcgan_jax.data.common import Dataset, DatasetError, NoSplitError, with_labels
-from dcgan_jax.data.fitting import check_bytes, check_memory, from_16_bits
+from dcgan_jax.data.fitting import check_bytes, check_memory, from_16_bits, in_chunks
 from dcgan_jax.data.idx import read_idx
 from dcgan_jax.errors import first_line
 
@@ -97,7 +96,7 @@ def _read_labels(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.
 
 
 def _read_idx(path: Path) -> Dataset:
-    images = read_idx(_decompressed(path), path)
+    images = _open_idx(path)
     dataset = _to_dataset(images[..., None] if images.ndim == 3 else images, path)  # idx files have no other order
     name = path.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
     if name == path.name:
@@ -105,13 +104,20 @@ def _read_idx(path: Path) -> Dataset:
     other = name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
     for beside in (path.with_name(name), path.with_name(other)):
         if beside.exists():
-            return _labelled(dataset, read_idx(_decompressed(beside), beside), str(beside))
+            return _labelled(dataset, _open_idx(beside), str(beside))
     return dataset
 
 
-def _decompressed(path: Path) -> bytes:
-    content = path.read_bytes()
-    return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+def _open_idx(path: Path) -> np.ndarray:
+    try:
+        with path.open("rb") as file:
+            return read_idx(file, path)
+    except DatasetError:
+        raise
+    except ValueError as error:
+        raise DatasetError(
+            f"{path} is neither an .npy, an .npz, a zip of pictures nor an idx file of bytes, or is damaged ({error})"
+        ) from error
 
 
 def _labelled(dataset: Dataset, labels: np.ndarray, what: str) -> Dataset:
@@ -183,7 +189,7 @@ def _to_images(array: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ..
     if not n or min(height, width) < 4:
         raise DatasetError(f"{path} holds {n:,} images of {height}x{width}: at least one of at least 4x4 is needed")
     check_memory(n, (height, width), channels, path)
-    return np.ascontiguousarray(_to_bytes(array, path, notes)), tuple(notes)
+    return in_chunks(_to_bytes(array, path, notes), array, array.shape[1:]), tuple(notes)
 
 
 def _may_be_one_image(shape: tuple[int, ...]) -> bool:
@@ -195,11 +201,11 @@ def _may_be_one_image(shape: tuple[int, ...]) -> bool:
     return channels_last or channels_first
 
 
-def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> np.ndarray:
-    """The values as uint8, by their range."""
+def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> Callable[[np.ndarray], np.ndarray]:
+    """How values become those of bytes, by the range that they have in ``array``."""
     if array.dtype == np.bool_:
         notes.append("true and false taken as white and black")
-        return array * np.uint8(255)
+        return lambda some: some * np.uint8(255)
     low, high = float(array.min()), float(array.max())
     if not math.isfinite(low) or not math.isfinite(high):
         raise DatasetError(f"{path} has numbers that are NaN or infinite")
@@ -207,10 +213,10 @@ def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> np.ndarray:
         raise DatasetError(f"{path}: all pixels are {low:g}: there is nothing to learn")
     if np.issubdtype(array.dtype, np.integer):
         if low >= 0 and 1 < high <= 255:
-            return array.astype(np.uint8)
+            return lambda some: some
         if low >= 0 and array.dtype == np.uint16:
             notes.append("16 bits a pixel rounded to 8")
-            return from_16_bits(array)
+            return from_16_bits
         remedy = "multiply by 255" if (low, high) == (0, 1) else "scale them so"
         raise DatasetError(f"{path}: integer pixels must be from 0 to 255, got {low:g} to {high:g}: {remedy}")
     if low >= 0 and high <= 1:
@@ -225,7 +231,4 @@ def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> np.ndarray:
         raise DatasetError(
             f"{path}: pixels must be in [0, 1], [-1, 1] or [0, 255], got {low:.6g} to {high:.6g}: scale them so"
         )
-    out = np.empty(array.shape, np.uint8)
-    for start in range(0, len(array), 1000):  # without a copy in float64 of all
-        out[start : start + 1000] = np.rint((array[start : start + 1000].astype(np.float64) + offset) * scale)
-    return out
+    return lambda some: np.rint((some.astype(np.float64) + offset) * scale)

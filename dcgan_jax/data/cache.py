@@ -1,6 +1,5 @@
 """Data sets that take long to read, kept as arrays in the user's cache."""
 
-import io
 import json
 from pathlib import Path
 
@@ -34,11 +33,14 @@ def save_cached(key: str, dataset: Dataset, broken: dict[str, str]) -> None:
     arrays = {"images": dataset.images, "about": np.array(json.dumps(about))}
     if dataset.labels is not None:
         arrays["labels"] = dataset.labels
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
     path = _path(key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda partial: partial.write_bytes(content.getbuffer()))
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:  # a path would get another suffix
+            np.savez(file, allow_pickle=False, **arrays)
+
+    replace_file(path, write)
 
 
 def _path(key: str) -> Path:

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from dcgan_jax.data.common import Dataset, DatasetError
-from dcgan_jax.data.fitting import Size, check_memory, choose_size, fit, from_16_bits, to_channels
+from dcgan_jax.data.fitting import Size, fit, from_16_bits, to_channels
 from dcgan_jax.errors import first_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
@@ -65,6 +65,13 @@ class Listing(NamedTuple):
         return sha256.hexdigest()
 
 
+class Decoded(NamedTuple):
+    """What a picture turned out to be: without colours, and with transparent pixels."""
+
+    grey: bool
+    transparent: bool
+
+
 @contextlib.contextmanager
 def list_pictures(path: Path) -> Iterator[Listing]:
     """The pictures of a folder and of its folders, or of a zip, while it is open. Hidden files are left out.
@@ -89,7 +96,7 @@ def list_pictures(path: Path) -> Iterator[Listing]:
 
 
 def read_pictures(
-    path: Path, listing: Listing, size: Size | None = None, channels: int | None = None
+    path: Path, listing: Listing, size: Size, channels: int | None = None
 ) -> tuple[Dataset, dict[str, str]]:
     """The pictures of a listing, and the names of those that turn out to be broken, with the reasons.
 
@@ -100,31 +107,36 @@ def read_pictures(
     Args:
       path: the folder or the zip.
       listing: its.
-      size: crop each picture around its centre to this shape, and resize it; `choose_size` if None.
+      size: crop each picture around its centre to this shape, and resize it.
       channels: 1 or 3; as many as the pictures have if None: grey ones in files of colours are grey.
 
     Raises:
-      DatasetError: if they do not fit into memory, all are broken, or the range of their floats is none of these.
+      DatasetError: if all are broken, or the range of their floats is none of these.
     """
-    size = size or choose_size(header.size for header in listing.headers.values())
-    check_memory(len(listing.pictures), size, 3, path)
     broken: dict[str, str] = {}
-    headers = listing.headers
     whites, notes = _whites(path, listing, broken)
-
-    def decode(picture: Picture) -> np.ndarray:
-        header = headers[picture.name]
-        return _decode(picture.read(), size, header, whites.get(header.deep(), 0.0))
-
     good = [picture for picture in listing.pictures.values() if picture.name not in broken]
+    rows = {picture.name: row for row, picture in enumerate(good)}
+    images = np.empty((len(good), *size, channels or 3), np.uint8)
+
+    def decode(picture: Picture) -> Decoded:
+        header = listing.headers[picture.name]
+        pixels, transparent = _decode(picture.read(), size, header, whites.get(header.deep(), 0.0))
+        images[rows[picture.name]] = to_channels(pixels, channels or 3)
+        return Decoded(bool((pixels == pixels[..., :1]).all()), transparent)
+
     decoded = _each(decode, good, broken, "reading")
     if not decoded:
         _check_broken(path, broken, len(broken))
-    images = np.stack(list(decoded.values()))  # [N, H, W, 3]
-    if channels is None:
-        channels = 1 if (images == images[..., :1]).all() else 3
+    for row, name in enumerate(decoded):
+        if row != rows[name]:  # the rows of broken pictures are closed up
+            images[row] = images[rows[name]]
+    images = images[: len(decoded)]
+    if channels is None and all(each.grey for each in decoded.values()):
+        images = np.ascontiguousarray(images[..., :1])
     labels, classes = _classes(list(decoded))
-    return Dataset(np.ascontiguousarray(to_channels(images, channels)), labels, classes, tuple(notes)), broken
+    notes += _conversions(decoded, listing.headers, images.shape[-1])
+    return Dataset(images, labels, classes, tuple(notes)), broken
 
 
 def with_notes(path: Path, listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Dataset:
@@ -275,23 +287,23 @@ def _highest(content: bytes) -> float:
     return high
 
 
-def _decode(content: bytes, size: Size, header: Header, white: float) -> np.ndarray:
-    """A picture as uint8 [H, W, 3]; ``white`` is its highest value if it has more than 8 bits."""
+def _decode(content: bytes, size: Size, header: Header, white: float) -> tuple[np.ndarray, bool]:
+    """A picture as uint8 [H, W, 3], and whether it has transparent pixels, which become white.
+
+    ``white`` is its highest value if it has more than 8 bits.
+    """
     with Image.open(io.BytesIO(content)) as image:
         # JPEG can be decoded at a half, a quarter or an eighth, which is all that a large one needs.
         image.draft(None, (2 * max(size), 2 * max(size)))
         picture = image if header.orientation == 1 else ImageOps.exif_transpose(image)
         if header.deep():
             picture = Image.fromarray(_to_eight_bits(np.asarray(picture), white))
-        return np.asarray(fit(_to_rgb(picture), size))
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == "RGB" else image.convert("RGB")
+        transparent = False
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            transparent = bool(np.asarray(picture.getchannel("A")).min() < 255)
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        return np.asarray(fit(picture if picture.mode == "RGB" else picture.convert("RGB"), size)), transparent
 
 
 def _to_eight_bits(pixels: np.ndarray, white: float) -> np.ndarray:
@@ -343,6 +355,18 @@ def _classes(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
     numbers = {folder: i for i, folder in enumerate(folders)}
     classes = tuple(printable(folder.split("/")[-1]) for folder in folders)
     return np.array([numbers[top] for top in tops], np.int32), classes
+
+
+def _conversions(decoded: dict[str, Decoded], headers: dict[str, Header], channels: int) -> Iterator[str]:
+    of = f"of {len(decoded):,} pictures"
+    if transparent := sum(each.transparent for each in decoded.values()):
+        yield f"transparent pixels made white in {transparent:,} {of}"
+    colours = sum(not each.grey for each in decoded.values())
+    grey = sum(headers[name].mode[0] in "1LIF" for name in decoded)  # in files without colours
+    if channels == 1 and colours:
+        yield f"{colours:,} {of} made grey"
+    if channels == 3 and grey:
+        yield f"{grey:,} {of} are grey, and given equal colours"
 
 
 def _notes(listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Iterator[str]:
