@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import memory_within_checks
 
-from dcgan_jax.data import DatasetError, load_data
+from dcgan_jax.data import DatasetError, load_data, parse_size
 
 RANDOM = np.random.default_rng(0)
 BYTES = RANDOM.integers(0, 256, (7, 12, 8, 1), np.uint8)
@@ -83,6 +83,14 @@ def test_sizes_and_channels_can_be_chosen(load):
 )
 def test_default_size_is_a_multiple_of_4_up_to_64(shape, size, load):
     assert load(RANDOM.integers(0, 256, (2, *shape), np.uint8)).images.shape == (2, *size, 1)
+
+
+@pytest.mark.parametrize(
+    ("side", "nearest"), [(31, 32), (29, 28), (30, 28), (33, 32), (0, 4), (1023, 1024), (9999, 1024)]
+)
+def test_nearest_size_is_named(side, nearest):
+    with pytest.raises(ValueError, match=f"got {side}x8: {nearest} is the nearest"):
+        parse_size(f"{side}x8")
 
 
 def test_labels_are_numbered(load):

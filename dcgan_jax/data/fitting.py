@@ -28,9 +28,9 @@ def parse_size(text: str) -> Size:
     height, width = int(sides[0]), int(sides[-1])
     for side in (height, width):
         if not 4 <= side <= 1024 or side % _MULTIPLE:
-            down = min(max(side // _MULTIPLE * _MULTIPLE, 4), 1024)
+            nearest = min(max((side + 1) // _MULTIPLE * _MULTIPLE, 4), 1024)
             raise ValueError(
-                f"must have sides that are multiples of 4 from 4 to 1024, got {text}: {down} is the nearest"
+                f"must have sides that are multiples of 4 from 4 to 1024, got {text}: {nearest} is the nearest"
             )
     return height, width
 
