@@ -16,6 +16,7 @@ import sys
 import termios
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import flax.linen as nn
@@ -308,3 +309,23 @@ def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+@contextlib.contextmanager
+def memory_within_checks(monkeypatch, beside=0):
+    """Within, NumPy and Python take no more memory than `check_bytes` was asked for, and ``beside`` bytes."""
+    checked = []
+
+    def check_bytes(needed, *_):
+        checked.append(tracemalloc.get_traced_memory()[0] + needed)
+
+    with monkeypatch.context() as patch:
+        for module in ("fitting", "arrays", "idx"):
+            patch.setattr(f"dcgan_jax.data.{module}.check_bytes", check_bytes)
+        tracemalloc.start()
+        try:
+            yield
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak <= max(checked) + beside

@@ -5,8 +5,9 @@ import struct
 
 import numpy as np
 import pytest
+from helpers import memory_within_checks
 
-from dcgan_jax.data import DatasetError, load_data
+from dcgan_jax.data import DatasetError, load_data, parse_size
 
 RANDOM = np.random.default_rng(0)
 BYTES = RANDOM.integers(0, 256, (7, 12, 8, 1), np.uint8)
@@ -61,8 +62,10 @@ def test_what_was_done_is_said(load):
     (note,) = load(np.float32(BYTES / 127.5 - 1)).notes
     assert note == "[-1, 1] taken as black to white"
     assert load(BYTES).notes == ()
-    (note,) = load(RANDOM.integers(0, 256, (3, 30, 30), np.uint8)).notes
-    assert note == "3 images of 30x30 resized to 28x28"
+    (note,) = load(RANDOM.integers(0, 256, (5, 30, 30), np.uint8)).notes
+    assert note == "5 images of 30x30 cropped around their centre and resized to 28x28"
+    assert load(COLOURS, channels=1).notes == ("7 images in colours made grey",)
+    assert load(BYTES, channels=3).notes == ("7 grey images given equal colours",)
 
 
 def test_sizes_and_channels_can_be_chosen(load):
@@ -80,6 +83,14 @@ def test_sizes_and_channels_can_be_chosen(load):
 )
 def test_default_size_is_a_multiple_of_4_up_to_64(shape, size, load):
     assert load(RANDOM.integers(0, 256, (2, *shape), np.uint8)).images.shape == (2, *size, 1)
+
+
+@pytest.mark.parametrize(
+    ("side", "nearest"), [(31, 32), (29, 28), (30, 28), (33, 32), (0, 4), (1023, 1024), (9999, 1024)]
+)
+def test_nearest_size_is_named(side, nearest):
+    with pytest.raises(ValueError, match=f"got {side}x8: {nearest} is the nearest"):
+        parse_size(f"{side}x8")
 
 
 def test_labels_are_numbered(load):
@@ -111,12 +122,29 @@ def test_idx_files_have_their_labels_beside_them(compress, tmp_path):
     assert (dataset.labels.tolist(), dataset.classes) == ([1, 1, 0, 0, 0, 0, 0], ("2", "4"))
 
 
+def test_few_images_of_an_idx_file_are_read(tmp_path):
+    (tmp_path / "a").write_bytes(struct.pack(">4I", 0x803, 3, 12, 8) + BYTES[:3].tobytes())
+    np.testing.assert_array_equal(load_data(tmp_path / "a").images, BYTES[:3])
+
+
+@pytest.mark.parametrize("ends", [("", ".gz"), (".gz", ""), (".gz", ".gz"), ("", "")])
+def test_labels_of_idx_are_found_gzipped_or_not(ends, tmp_path):
+    contents = (struct.pack(">4I", 0x803, 7, 12, 8) + BYTES.tobytes(), struct.pack(">2I", 0x801, 7) + bytes(range(7)))
+    names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+    for name, end, content in zip(names, ends, contents, strict=True):
+        (tmp_path / f"{name}{end}").write_bytes(gzip.compress(content) if end else content)
+    assert load_data(tmp_path / f"{names[0]}{ends[0]}").labels.tolist() == list(range(7))
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [
         (np.arange(20), "labels, perhaps, and no images"),
         (np.arange(20)[:, None], "labels, perhaps, and no images"),
         (np.zeros((5, 30)), "rows of 30 numbers are no square images"),
+        (np.eye(100)[np.arange(500) % 100], "zeros and a single 1: one-hot labels, perhaps, and no images"),
+        (np.eye(16, dtype=bool)[:9], "one-hot labels, perhaps"),
+        (np.array(7), r"must be \[N, H, W, C\] or \[N, H, W\], got \[\]"),
         (np.zeros((2, 3, 4, 5, 6)), r"must be \[N, H, W, C\] or \[N, H, W\], got \[2, 3, 4, 5, 6\]"),
         (np.zeros((5, 8, 8, 4), np.uint8), "1 or 3 channels, got 4: leave out the transparency"),
         (np.zeros((0, 8, 8, 1)), "holds 0 images"),
@@ -136,6 +164,19 @@ def test_what_is_no_image_is_refused(array, message, load):
         load(array)
 
 
+@pytest.mark.parametrize(
+    "shape", [(64, 64, 4), (64, 48, 3), (64, 64, 1), (3, 64, 48), (4, 64, 64), (64, 64), (256, 256)], ids=str
+)
+def test_array_that_may_be_one_image_is_refused(shape, load):
+    with pytest.raises(DatasetError, match=r"which may be one image: .* one image as \[1, H, W, C\], and grey ones as"):
+        load(RANDOM.integers(0, 256, shape, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (2, 28, 28), (5, 28, 28), (3, 28, 28, 1), (64, 4, 4), (9, 64)], ids=str)
+def test_array_of_several_images_is_read(shape, load):
+    assert len(load(RANDOM.integers(0, 256, shape, np.uint8)).images) == shape[0]
+
+
 def test_array_of_several_shapes_is_refused(tmp_path):
     ragged = np.empty(2, object)
     ragged[:] = [np.zeros((4, 4)), np.zeros((5, 5))]
@@ -150,7 +191,17 @@ def test_array_of_several_shapes_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": BYTES, "labels": np.arange(6)}, r"has 7 images and labels of shape \[6\]: one each is needed"),
+        ({"images": BYTES, "labels": np.arange(6)}, r"labels in .* of shape \[6\] for 7 images: one each is needed"),
+        ({"images": BYTES[:6], "labels": np.ones((3, 2), int)}, r"shape \[3, 2\] for 6 images: one each is needed"),
+        ({"images": BYTES[:6], "labels": np.zeros((2, 3), int)}, r"shape \[2, 3\] for 6 images: one each is needed"),
+        ({"images": BYTES, "labels": np.eye(7)[:, :, None]}, r"shape \[7, 7, 1\] for 7 images: one each"),
+        ({"images": BYTES, "y_train": np.ones((7, 5), int)}, r"y_train in .* of shape \[7, 5\] that are not one-hot"),
+        ({"images": BYTES, "labels": np.zeros((7, 5), int)}, "not one-hot"),
+        ({"images": BYTES, "labels": np.eye(7) * [1, 1, 1, 1, 1, 1, 2]}, "not one-hot"),
+        (
+            {"images": BYTES, "y_train": np.array([*"abcdef", 7], object)},
+            "y_train in .* holds Python objects: save lab",
+        ),
         ({"images": BYTES, "labels": np.linspace(0, 1, 7)}, "labels must be integers or text, got float64"),
         ({"a": BYTES, "b": BYTES}, "holds the arrays a, b: name the images images or x_train"),
         ({}, "holds the arrays none"),
@@ -178,6 +229,21 @@ def test_too_many_images_are_not_read(tmp_path, monkeypatch):
         load_data(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize("kind", ["f1.npy", "f8.npy", "u2.npy", "f8.npz", "idx4.gz", "idx4"])
+@pytest.mark.parametrize("options", [{}, {"channels": 1}, {"image_size": (96, 96)}, {"image_size": (32, 32)}], ids=str)
+def test_no_more_memory_is_taken_than_checked(kind, options, tmp_path, monkeypatch):
+    images = RANDOM.integers(0, 256, (1500, 48, 48, 3), np.uint8)
+    if kind.startswith("idx4"):
+        content = struct.pack(">5I", 0x804, *images.shape) + images.tobytes()
+        (tmp_path / kind).write_bytes(gzip.compress(content, 1) if kind == "idx4.gz" else content)
+    elif kind == "f8.npz":
+        np.savez(tmp_path / kind, images=images / 255)
+    else:
+        np.save(tmp_path / kind, {"f1": images, "f8": images / 255, "u2": images * np.uint16(257)}[kind[:2]])
+    with memory_within_checks(monkeypatch):
+        load_data(tmp_path / kind, **options)
+
+
 def test_digest_is_of_images_labels_and_classes(load):
     digests = {
         load(BYTES).digest(),
@@ -188,6 +254,20 @@ def test_digest_is_of_images_labels_and_classes(load):
     }
     assert len(digests) == 5
     assert load(BYTES).digest() in digests
+
+
+def test_idx_beyond_memory_is_not_expanded(tmp_path, monkeypatch):
+    content = struct.pack(">4I", 0x803, 2000, 28, 28) + bytes(2000 * 28 * 28)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "b.gz").write_bytes(gzip.compress(content[:4] + b"\xff" * 12 + content[16:]))
+    monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 1_000_000)
+    monkeypatch.setattr("numpy.empty", lambda *_: pytest.fail("memory was taken"))
+    with pytest.raises(
+        DatasetError, match=r"a.gz: bytes of shape \[2000, 28, 28\] take 0.0 GiB of memory, and 0.0 GiB"
+    ):
+        load_data(tmp_path / "a.gz")
+    with pytest.raises(DatasetError, match=r"b.gz is neither .* \(its header counts more bytes than it can hold\)"):
+        load_data(tmp_path / "b.gz")
 
 
 def test_archive_beyond_memory_is_not_expanded(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers import memory_within_checks
 from PIL import Image
 
 from dcgan_jax.data import DatasetError, load_data
@@ -80,6 +81,29 @@ def test_modes_look_as_they_are_shown(mode, folder):
     assert np.abs(images[0].astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint16, np.float32])
+@pytest.mark.parametrize("white", [255, 65535])
+def test_white_is_the_same_in_all_pictures(dtype, white, folder):
+    """Of integers of more than 8 bits and of floats: a dark picture beside a bright one stays dark."""
+    for name, brightness in (("bright", 1), ("dark", 0.003)):
+        save(folder / f"{name}.tiff", (np.linspace(0, brightness * white, 64).reshape(8, 8)).astype(dtype))
+    dataset = load_data(folder)
+    assert dataset.images.max((1, 2, 3)).tolist() == [255, 0 if white == 255 and dtype != np.float32 else 1]
+    kind = "floats" if dtype == np.float32 else "integers"
+    assert dataset.notes == (f"0 to {white:,} taken as black to white in 2 pictures of {kind}",)
+
+
+def test_floats_of_no_known_range_are_refused(folder):
+    save(folder / "a.tiff", np.linspace(0, 1.1, 64, dtype=np.float32).reshape(8, 8))
+    with pytest.raises(
+        DatasetError, match=r"floats must be in \[0, 1\] or \[0, 255\], got pictures of 0 to 1.1: scale"
+    ):
+        load_data(folder)
+    for i, low in enumerate((-1, *10 * [0])):
+        save(folder / f"{i}.tiff", np.linspace(low, 200, 64, dtype=np.float32).reshape(8, 8))
+    assert "left out 1 pictures that cannot be read: 0.tiff (pixels from -1 to 200)" in load_data(folder).notes
+
+
 def test_exif_orientation_is_applied(folder):
     picture = np.zeros((40, 80, 3), np.uint8)
     picture[:, :40] = 255  # the left half
@@ -127,6 +151,9 @@ def test_folders_are_classes_in_the_order_of_names(folder):
     assert dataset.classes == ("cat", "개", "고양이")
     assert dataset.labels.tolist() == [0, 1, 1, 2]
     assert dataset.images[:, 0, 0, 0].tolist() == [181, 61, 1, 121]
+    assert dataset.notes == ("3 classes, one for each folder: cat, 개, 고양이",)
+    save(folder / "dog" / "2.png", GREY)
+    assert "4 classes, one for each folder: cat, dog, 개, ..." in load_data(folder).notes
 
 
 def test_pictures_without_a_folder_have_no_classes(folder):
@@ -141,6 +168,22 @@ def test_one_folder_around_all_is_no_class(folder):
     assert load_data(folder).classes == ("cat", "dog")
     shutil.rmtree(folder / "all" / "dog")
     assert load_data(folder).classes == ()
+
+
+@pytest.mark.parametrize("below", ["", "cat/"], ids=["flat", "of classes"])
+def test_splits_are_no_classes(below, folder, tmp_path):
+    for split in ("test", "Train", "val"):
+        save(folder / "data" / split / below / "1.png", GREY)
+    save(folder / "data" / "Train" / "dog" / "2.png", GREY)
+    shutil.make_archive(str(tmp_path / "z"), "zip", folder)
+    refused = "the folders Train, test, val in .* are splits of a data set, not classes: "
+    with pytest.raises(DatasetError, match=f"{refused}give one of them, such as {folder / 'data' / 'Train'}$"):
+        load_data(folder)
+    with pytest.raises(DatasetError, match=f"{refused}unpack it, and give one, such as data/Train$"):
+        load_data(tmp_path / "z.zip")
+    assert len(load_data(folder / "data" / "Train").images) == 2
+    save(folder / "data" / "dog" / "1.png", GREY)  # one that is no split
+    assert load_data(folder).classes == ("Train", "dog", "test", "val")
 
 
 def test_hidden_and_other_files_are_left_out(folder):
@@ -225,6 +268,41 @@ def test_huge_picture_is_left_out(folder):
     assert "huge.png (Image size (900000000 pixels) exceeds limit" in dataset.notes[0]
 
 
+@pytest.mark.parametrize("channels", [None, 1, 3])
+@pytest.mark.parametrize("grey", [True, False], ids=["grey", "colours"])
+def test_no_more_memory_is_taken_than_checked(grey, channels, folder, monkeypatch):
+    """Neither when the pictures are read nor when the cache is."""
+    pixels = RANDOM.integers(0, 256, (512, 512, 3), np.uint8)
+    for i in range(40):
+        save(folder / f"{i}.bmp", pixels[..., 0] if grey else pixels)
+    for _ in range(2):
+        with memory_within_checks(monkeypatch, beside=2**24):  # NumPy's buffer when it writes a file
+            load_data(folder, image_size=(512, 512), channels=channels)
+
+
+def test_pictures_beyond_memory_are_refused(folder, monkeypatch):
+    for i in range(20):
+        save(folder / f"{i}.png")
+    load_data(folder)
+    monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 2 * 20 * 12 * 8 * 3 - 1)
+    with pytest.raises(DatasetError, match="20 images of 12x8x3 take 0.0 GiB of memory"):
+        load_data(folder)  # from the cache, too
+    assert load_data(folder, channels=1).images.shape == (20, 12, 8, 1)
+
+
+def test_conversions_are_said(folder):
+    for i in range(3):
+        save(folder / f"{i}.png")
+    save(folder / "grey.png", GREY)
+    alpha = np.dstack([COLOURS, np.full((12, 8), 255, np.uint8)])
+    save(folder / "opaque.png", alpha)
+    save(folder / "transparent.png", alpha * np.uint8([1, 1, 1, 0]))
+    white = "transparent pixels made white in 1 of 6 pictures"
+    for _ in range(2):  # the second time from the cache
+        assert load_data(folder).notes == (white, "1 of 6 pictures are grey, and given equal colours")
+        assert load_data(folder, channels=1).notes == (white, "4 of 6 pictures made grey")
+
+
 def test_name_that_is_not_utf_8_is_read(folder):
     save(folder / "a" / "x.png", GREY)
     try:
@@ -279,6 +357,26 @@ def test_damaged_cache_is_not_used(folder, cache):
     for damage in (content[:100], b"", content.replace(GREY.tobytes()[:20], bytes(20))):
         path.write_bytes(damage)
         np.testing.assert_array_equal(load_data(folder).images, expected)
+
+
+def test_notes_are_of_the_files_of_now(folder):
+    """Whether the array is cached or not: files come and go that do not change it."""
+    for i in range(20):
+        save(folder / f"{i:02}.jpg", GREY)
+    (folder / "05.jpg").write_bytes((folder / "05.jpg").read_bytes()[:-20])  # its header is good
+    alone = load_data(folder).notes
+    assert "left out 1 pictures that cannot be read: 05.jpg (" in alone[0]
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "read me.txt").write_text("text")
+    both, others = load_data(folder).notes
+    assert "left out 2 pictures that cannot be read: broken.png (no picture), 05.jpg (" in both
+    assert others == "left out 1 files of other kinds"
+    (folder / "another.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match="3 of the 22 pictures in .* more than one in ten"):
+        load_data(folder)
+    for name in ("broken.png", "read me.txt", "another.png"):
+        (folder / name).unlink()
+    assert load_data(folder).notes == alone
 
 
 def test_cache_that_cannot_be_written_is_a_warning(folder, cache, capsys):

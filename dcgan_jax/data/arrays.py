@@ -1,15 +1,15 @@
 """Images in NumPy's files and in idx files."""
 
-import gzip
 import math
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from dcgan_jax.data.common import Dataset, DatasetError, NoSplitError, with_labels
-from dcgan_jax.data.fitting import check_bytes, check_memory, from_16_bits
+from dcgan_jax.data.fitting import check_bytes, check_memory, from_16_bits, in_chunks
 from dcgan_jax.data.idx import read_idx
 from dcgan_jax.errors import first_line
 
@@ -22,16 +22,16 @@ def read_array_file(path: Path, split: str = "train") -> Dataset:
 
     Args:
       path: an ``.npz`` has the images as ``images``, ``x_train`` or ``train_images``, or as its only array, and the
-        labels as ``labels``, ``y_train`` or ``train_labels``. An idx file, gzipped or not, has its labels in the file
-        of the same name with ``labels`` and ``idx1``.
+        labels as ``labels``, ``y_train`` or ``train_labels``. An idx file has its labels in the file of the same name
+        with ``labels`` and ``idx1``; either may be gzipped.
       split: ``test`` takes ``x_test`` and ``y_test`` of an ``.npz``.
 
     Raises:
-      DatasetError: if they are not images, or cannot be told to be.
+      DatasetError: if they are not images, or cannot be told to be, or the labels are not one for each.
     """
     try:
         if path.suffix == ".npy":
-            return _dataset(_load_npy(path), None, path)
+            return _to_dataset(_load_npy(path), path)
         if path.suffix == ".npz":
             return _read_npz(path, split)
         return _read_idx(path)
@@ -48,8 +48,12 @@ def _load_npy(path: Path) -> np.ndarray:
         raise DatasetError(_not_an_array(path, error)) from error
 
 
+def _of_objects(error: Exception) -> bool:
+    return any(text in str(error) for text in ("Object arrays", "Python objects", "allow_pickle"))
+
+
 def _not_an_array(path: Path, error: Exception) -> str:
-    if any(text in str(error) for text in ("Object arrays", "Python objects", "allow_pickle")):
+    if _of_objects(error):
         return f"{path} holds Python objects, perhaps images of several shapes: save one array of numbers [N, H, W, C]"
     return f"{path} is no file of NumPy's, or is damaged ({first_line(error)})"
 
@@ -72,40 +76,74 @@ def _read_npz(path: Path, split: str) -> Dataset:
             sizes = {info.filename.removesuffix(".npy"): info.file_size for info in arrays.zip.infolist()}
             expanded = sum(sizes[name] for name in [*found[:1], *labels[:1]])
             check_bytes(expanded, f"the arrays of {path}", "save fewer, or as uint8 in an .npy")
-            return _dataset(arrays[found[0]], arrays[labels[0]] if labels else None, path)
+            dataset = _to_dataset(arrays[found[0]], path)
+            if not labels:
+                return dataset
+            return _labelled(dataset, _read_labels(arrays, labels[0], path), f"{labels[0]} in {path}")
     except (DatasetError, OSError, zipfile.BadZipFile):
         raise
     except Exception as error:  # as above
         raise DatasetError(_not_an_array(path, error)) from error
 
 
+def _read_labels(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
+    try:
+        return arrays[name]
+    except ValueError as error:
+        if _of_objects(error):
+            raise DatasetError(f"{name} in {path} holds Python objects: save labels as integers or text") from error
+        raise
+
+
 def _read_idx(path: Path) -> Dataset:
-    images = read_idx(_decompressed(path), path)
-    labels = None
-    beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1"))
-    if images.ndim > 1 and beside != path and beside.exists():
-        labels = read_idx(_decompressed(beside), beside)
-    return _dataset(images, labels, path)
+    images = _open_idx(path)
+    dataset = _to_dataset(images[..., None] if images.ndim == 3 else images, path)  # idx files have no other order
+    name = path.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
+    if name == path.name:
+        return dataset
+    other = name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
+    for beside in (path.with_name(name), path.with_name(other)):
+        if beside.exists():
+            return _labelled(dataset, _open_idx(beside), str(beside))
+    return dataset
 
 
-def _decompressed(path: Path) -> bytes:
-    content = path.read_bytes()
-    return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+def _open_idx(path: Path) -> np.ndarray:
+    try:
+        with path.open("rb") as file:
+            return read_idx(file, path)
+    except DatasetError:
+        raise
+    except ValueError as error:
+        raise DatasetError(
+            f"{path} is neither an .npy, an .npz, a zip of pictures nor an idx file of bytes, or is damaged ({error})"
+        ) from error
 
 
-def _dataset(array: np.ndarray, labels: np.ndarray | None, path: Path) -> Dataset:
-    """Images and labels, checked and in the form of `Dataset`."""
-    images, notes = _to_images(array, path)
-    if labels is None:
-        return Dataset(images, notes=notes)
-    shape = list(labels.shape)
-    if labels.ndim == 2 and shape[1] > 1 and ((labels == 0) | (labels == 1)).all():  # one-hot
+def _labelled(dataset: Dataset, labels: np.ndarray, what: str) -> Dataset:
+    """The images with these labels: integers or text, [N] or [N, 1], or one-hot [N, K]."""
+    n, shape = len(dataset.images), list(labels.shape)
+    if labels.ndim not in (1, 2) or shape[0] != n:
+        raise DatasetError(f"{what} has labels of shape {shape} for {n:,} images: one each is needed")
+    if labels.ndim == 2 and shape[1] != 1:
+        if not _is_one_hot(labels):
+            raise DatasetError(
+                f"{what} has labels of shape {shape} that are not one-hot, a single 1 and zeros in each row: save the "
+                f"number of each image's class, of shape [{n}]"
+            )
         labels = np.asarray(labels.argmax(-1))
-    if labels.size != len(images):
-        raise DatasetError(f"{path} has {len(images):,} images and labels of shape {shape}: one each is needed")
     if not np.issubdtype(labels.dtype, np.integer) and not np.issubdtype(labels.dtype, np.str_):
-        raise DatasetError(f"{path}: labels must be integers or text, got {labels.dtype}")
-    return with_labels(images, labels.reshape(-1), notes=notes)
+        raise DatasetError(f"{what}: labels must be integers or text, got {labels.dtype}")
+    return with_labels(dataset.images, labels.reshape(-1), notes=dataset.notes)
+
+
+def _is_one_hot(rows: np.ndarray) -> bool:
+    return bool(((rows == 1).sum(-1) == 1).all() and ((rows == 0).sum(-1) == rows.shape[1] - 1).all())
+
+
+def _to_dataset(array: np.ndarray, path: Path) -> Dataset:
+    images, notes = _to_images(array, path)
+    return Dataset(images, notes=notes)
 
 
 def _to_images(array: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -116,6 +154,13 @@ def _to_images(array: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ..
     if array.ndim == 1 or (array.ndim == 2 and array.shape[1] < 16):
         raise DatasetError(
             f"{path} holds an array of shape {list(array.shape)}: labels, perhaps, and no images [N, H, W, C]"
+        )
+    if array.ndim == 2 and _is_one_hot(array[:1000]):  # no images have a single white pixel each
+        raise DatasetError(f"{path} holds rows of zeros and a single 1: one-hot labels, perhaps, and no images")
+    if _may_be_one_image(array.shape):
+        raise DatasetError(
+            f"{path} holds an array of shape {list(array.shape)}, which may be one image: save it as [N, H, W, C], one "
+            "image as [1, H, W, C], and grey ones as [N, H, W, 1]"
         )
     if array.ndim == 2:
         side = math.isqrt(array.shape[1])
@@ -144,14 +189,23 @@ def _to_images(array: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ..
     if not n or min(height, width) < 4:
         raise DatasetError(f"{path} holds {n:,} images of {height}x{width}: at least one of at least 4x4 is needed")
     check_memory(n, (height, width), channels, path)
-    return np.ascontiguousarray(_to_bytes(array, path, notes)), tuple(notes)
+    return in_chunks(_to_bytes(array, path, notes), array, array.shape[1:]), tuple(notes)
 
 
-def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> np.ndarray:
-    """The values as uint8, by their range."""
+def _may_be_one_image(shape: tuple[int, ...]) -> bool:
+    """Whether an array's shape, [N, H W] or [N, H, W] elsewhere, may as well be [H, W], [H, W, C] or [C, H, W]."""
+    if len(shape) != 3:
+        return len(shape) == 2 and shape[0] == shape[1]
+    channels_last = shape[-1] in (1, 3, 4) and min(shape[:-1]) > shape[-1]
+    channels_first = shape[0] in (3, 4) and min(shape[1:]) > shape[0]  # [1, H, W] is the same image either way
+    return channels_last or channels_first
+
+
+def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> Callable[[np.ndarray], np.ndarray]:
+    """How values become those of bytes, by the range that they have in ``array``."""
     if array.dtype == np.bool_:
         notes.append("true and false taken as white and black")
-        return array * np.uint8(255)
+        return lambda some: some * np.uint8(255)
     low, high = float(array.min()), float(array.max())
     if not math.isfinite(low) or not math.isfinite(high):
         raise DatasetError(f"{path} has numbers that are NaN or infinite")
@@ -159,10 +213,10 @@ def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> np.ndarray:
         raise DatasetError(f"{path}: all pixels are {low:g}: there is nothing to learn")
     if np.issubdtype(array.dtype, np.integer):
         if low >= 0 and 1 < high <= 255:
-            return array.astype(np.uint8)
+            return lambda some: some
         if low >= 0 and array.dtype == np.uint16:
             notes.append("16 bits a pixel rounded to 8")
-            return from_16_bits(array)
+            return from_16_bits
         remedy = "multiply by 255" if (low, high) == (0, 1) else "scale them so"
         raise DatasetError(f"{path}: integer pixels must be from 0 to 255, got {low:g} to {high:g}: {remedy}")
     if low >= 0 and high <= 1:
@@ -177,7 +231,4 @@ def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> np.ndarray:
         raise DatasetError(
             f"{path}: pixels must be in [0, 1], [-1, 1] or [0, 255], got {low:.6g} to {high:.6g}: scale them so"
         )
-    out = np.empty(array.shape, np.uint8)
-    for start in range(0, len(array), 1000):  # without a copy in float64 of all
-        out[start : start + 1000] = np.rint((array[start : start + 1000].astype(np.float64) + offset) * scale)
-    return out
+    return lambda some: np.rint((some.astype(np.float64) + offset) * scale)

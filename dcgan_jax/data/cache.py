@@ -1,6 +1,5 @@
 """Data sets that take long to read, kept as arrays in the user's cache."""
 
-import io
 import json
 from pathlib import Path
 
@@ -11,33 +10,37 @@ from dcgan_jax.data.common import Dataset
 from dcgan_jax.files import replace_file
 
 
-def load_cached(key: str) -> Dataset | None:
-    """The data set that `save_cached` kept, or None if there is none that is whole."""
+def load_cached(key: str) -> tuple[Dataset, dict[str, str]] | None:
+    """What `save_cached` kept, or None if there is none that is whole."""
     try:
         with _path(key).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
             labels = arrays["labels"] if "labels" in arrays.files else None
             dataset = Dataset(arrays["images"], labels, tuple(about["classes"]), tuple(about["notes"]))
+            broken = dict(about["broken"])
     except Exception:  # whatever a damaged archive makes its parsers raise
         return None
-    return dataset if dataset.digest() == about["digest"] else None
+    return (dataset, broken) if dataset.digest() == about["digest"] else None
 
 
-def save_cached(key: str, dataset: Dataset) -> None:
-    """Keep a data set.
+def save_cached(key: str, dataset: Dataset, broken: dict[str, str]) -> None:
+    """Keep a data set, and the names of the files that are not in it, with the reasons.
 
     Raises:
       OSError: if that cannot be written.
     """
-    about = {"classes": dataset.classes, "notes": dataset.notes, "digest": dataset.digest()}
+    about = {"classes": dataset.classes, "notes": dataset.notes, "broken": broken, "digest": dataset.digest()}
     arrays = {"images": dataset.images, "about": np.array(json.dumps(about))}
     if dataset.labels is not None:
         arrays["labels"] = dataset.labels
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
     path = _path(key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda partial: partial.write_bytes(content.getbuffer()))
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:  # a path would get another suffix
+            np.savez(file, allow_pickle=False, **arrays)
+
+    replace_file(path, write)
 
 
 def _path(key: str) -> Path:

@@ -8,10 +8,10 @@ from dcgan_jax.console import print_line
 from dcgan_jax.data.arrays import read_array_file
 from dcgan_jax.data.cache import load_cached, save_cached
 from dcgan_jax.data.common import IMAGES, LABELS, SPLITS, Dataset, DatasetError, NoSplitError, with_labels
-from dcgan_jax.data.fitting import Size, choose_size, fit_array, to_channels
+from dcgan_jax.data.fitting import Size, check_memory, choose_size, fit_array
 from dcgan_jax.data.idx import parse_idx
 from dcgan_jax.data.mnist import read_archive
-from dcgan_jax.data.pictures import list_pictures, read_pictures
+from dcgan_jax.data.pictures import list_pictures, read_pictures, with_notes
 from dcgan_jax.data.tfds import fetch_archive, read_prepared
 from dcgan_jax.errors import first_line
 from dcgan_jax.paths import PathError, local_path
@@ -25,7 +25,7 @@ _CLASSES = {
     ),
     "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
 }
-_CACHE_FORMAT = 1  # changes whenever the same pictures give other arrays
+_CACHE_FORMAT = 2  # changes whenever the same pictures give other arrays
 
 
 def load_data(
@@ -76,7 +76,7 @@ def load_data(
             dataset = read_array_file(path, split)
     else:
         dataset = read_prepared(name, split, data_dir, DATASETS)
-    dataset = _fitted(dataset, image_size, channels)
+    dataset = _fitted(dataset, name, image_size, channels)
     return dataset if labels else dataset._replace(labels=None, classes=())
 
 
@@ -157,27 +157,34 @@ def _check_split(path: Path, split: str) -> None:
 
 
 def _load_pictures(path: Path, image_size: Size | None, channels: int | None) -> Dataset:
-    """`read_pictures`, from the user's cache if the same pictures were read before."""
+    """`read_pictures`, or the user's cache of the same pictures, with notes of the files of now."""
     with list_pictures(path) as listing:
-        key = f"{listing.digest()[:32]}-{image_size}-{channels}-{_CACHE_FORMAT}".replace(" ", "")
-        dataset = load_cached(key)
-        if dataset is not None:
-            return dataset
-        dataset = read_pictures(path, listing, image_size, channels)
-    try:
-        save_cached(key, dataset)
-    except (OSError, RuntimeError, KeyError) as error:  # the latter two: the user has no home directory
-        print_line(f"warning: the pictures cannot be cached ({first_line(error)}): they will be read again", error=True)
-    return dataset
+        size = image_size or choose_size(header.size for header in listing.headers.values())
+        check_memory(len(listing.pictures), size, channels or 3, path)
+        key = f"{listing.digest()[:32]}-{size}-{channels}-{_CACHE_FORMAT}".replace(" ", "")
+        cached = load_cached(key)
+        dataset, broken = cached or read_pictures(path, listing, size, channels)
+    noted = with_notes(path, listing, dataset, broken)
+    if cached is None:
+        try:
+            save_cached(key, dataset, broken)
+        except (OSError, RuntimeError, KeyError) as error:  # the latter two: the user has no home directory
+            reason = first_line(error)
+            print_line(f"warning: the pictures cannot be cached ({reason}): they will be read again", error=True)
+    return noted
 
 
-def _fitted(dataset: Dataset, image_size: Size | None, channels: int | None) -> Dataset:
+def _fitted(dataset: Dataset, name: str, image_size: Size | None, channels: int | None) -> Dataset:
     """A data set with this size and these channels, and a note of what was done."""
-    images, notes = dataset.images, list(dataset.notes)
-    size = image_size or choose_size([images.shape[1:3]])
-    if images.shape[1:3] != size:
-        notes.append(f"{len(images):,} images of {images.shape[1]}x{images.shape[2]} resized to {size[0]}x{size[1]}")
-        images = fit_array(images, size)
-    if channels is not None:
-        images = to_channels(images, channels)
-    return dataset._replace(images=images, notes=tuple(notes))
+    n, height, width, before = dataset.images.shape
+    size, after = image_size or choose_size([(height, width)]), channels or before
+    if (height, width, before) == (*size, after):
+        return dataset
+    check_memory(n, size, after, name)
+    notes = list(dataset.notes)
+    if (height, width) != size:
+        to = f"{size[0]}x{size[1]}"
+        notes.append(f"{n:,} images of {height}x{width} cropped around their centre and resized to {to}")
+    if before != after:
+        notes.append(f"{n:,} images in colours made grey" if after == 1 else f"{n:,} grey images given equal colours")
+    return dataset._replace(images=fit_array(dataset.images, size, after), notes=tuple(notes))

@@ -1,7 +1,8 @@
 """Images of other sizes: which size to take, and how each image gets it."""
 
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from dcgan_jax.data.common import DatasetError
 
 LARGEST = 64  # of the sides that are chosen for the user, in pixels
 _MULTIPLE = 4  # of the sides that the networks take
+_CHUNK = 2**18  # values that are converted at a time
 Size = tuple[int, int]  # height, width
 
 
@@ -26,9 +28,9 @@ def parse_size(text: str) -> Size:
     height, width = int(sides[0]), int(sides[-1])
     for side in (height, width):
         if not 4 <= side <= 1024 or side % _MULTIPLE:
-            down = min(max(side // _MULTIPLE * _MULTIPLE, 4), 1024)
+            nearest = min(max((side + 1) // _MULTIPLE * _MULTIPLE, 4), 1024)
             raise ValueError(
-                f"must have sides that are multiples of 4 from 4 to 1024, got {text}: {down} is the nearest"
+                f"must have sides that are multiples of 4 from 4 to 1024, got {text}: {nearest} is the nearest"
             )
     return height, width
 
@@ -65,8 +67,21 @@ def fit(image: Image.Image, size: Size) -> Image.Image:
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
 
 
-def fit_array(images: np.ndarray, size: Size) -> np.ndarray:
-    """`fit` for each of uint8 [N, H, W, C], C 1 or 3: [N, *size, C]."""
+def fit_array(images: np.ndarray, size: Size, channels: int) -> np.ndarray:
+    """`fit` and `to_channels` for each of uint8 [N, H, W, C], C 1 or 3: [N, *size, channels]."""
+    return in_chunks(lambda some: to_channels(_fit_all(some, size), channels), images, (*size, channels))
+
+
+def in_chunks(convert: Callable[[np.ndarray], np.ndarray], images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """``convert`` of ``images`` [N, ...], a few at a time, so that little memory is taken beside uint8 [N, *shape]."""
+    out = np.empty((len(images), *shape), np.uint8)
+    n = max(1, _CHUNK // max(math.prod(images.shape[1:]), math.prod(shape)))
+    for start in range(0, len(images), n):
+        out[start : start + n] = convert(images[start : start + n])
+    return out
+
+
+def _fit_all(images: np.ndarray, size: Size) -> np.ndarray:
     n, height, width, channels = images.shape
     if (height, width) == size:
         return images
@@ -78,7 +93,7 @@ def fit_array(images: np.ndarray, size: Size) -> np.ndarray:
 
 
 def to_channels(images: np.ndarray, channels: int) -> np.ndarray:
-    """uint8 [N, H, W, 1 or 3] with this number of channels: luma (ITU-R 601) from colours, or three equal channels."""
+    """uint8 [..., 1 or 3] with this number of channels: luma (ITU-R 601) from colours, or three equal channels."""
     if images.shape[-1] == channels:
         return images
     if channels == 3:

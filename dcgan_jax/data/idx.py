@@ -1,6 +1,7 @@
 """The idx format of MNIST's archives."""
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -9,6 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_jax.data.common import DatasetError
+from dcgan_jax.data.fitting import check_bytes
+
+_DIMENSIONS = 4  # at most
+_EXPANSION = 1032  # bytes that one byte of a gzip file may stand for
+_CHUNK = 2**20  # bytes
 
 
 def parse_idx(archive: bytes, path: Path, dimensions: int) -> np.ndarray:
@@ -28,30 +34,51 @@ def parse_idx(archive: bytes, path: Path, dimensions: int) -> np.ndarray:
     References:
       http://yann.lecun.com/exdb/mnist
     """
-    try:
-        content = gzip.decompress(archive)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{path} is not a complete gzip file ({error})") from error
     what = "labels" if dimensions == 1 else "images"
     try:
-        array = read_idx(content, path)
-    except DatasetError as error:
+        array = read_idx(io.BytesIO(archive), path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{path} is not a complete gzip file ({error})") from error
+    except DatasetError:
+        raise
+    except ValueError as error:
         raise DatasetError(f"{path} does not hold an idx file of {what}") from error
     if array.ndim != dimensions:
         raise DatasetError(f"{path} does not hold an idx file of {what}")
     return array
 
 
-def read_idx(content: bytes, path: Path) -> np.ndarray:
-    """Parse an idx file of unsigned bytes, of any number of dimensions: uint8, writable.
+def read_idx(file: io.BufferedIOBase, path: Path) -> np.ndarray:
+    """Parse an idx file of unsigned bytes, gzipped or not, of up to 4 dimensions: uint8, writable.
+
+    Its shape is read first, so that no more is decompressed than there is memory for.
 
     Raises:
-      DatasetError: if it is not such a file.
+      ValueError: if it is not such a file.
+      DatasetError: if it does not fit into memory.
+      OSError, EOFError, zlib.error: if it is a gzip file that is damaged.
     """
-    if len(content) >= 4 and content[:3] == b"\x00\x00\x08" and content[3] > 0:
-        start = 4 + 4 * content[3]
-        if len(content) >= start:
-            shape = struct.unpack(f">{content[3]}I", content[4:start])
-            if len(content) - start == math.prod(shape):
-                return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
-    raise DatasetError(f"{path} is neither an .npy, an .npz, a zip of pictures nor an idx file of bytes, or is damaged")
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    content = gzip.GzipFile(fileobj=file) if packed else file
+    start = content.read(4)
+    if len(start) < 4 or start[:3] != b"\x00\x00\x08" or not 0 < start[3] <= _DIMENSIONS:
+        raise ValueError("no header")
+    lengths = content.read(4 * start[3])
+    if len(lengths) < 4 * start[3]:
+        raise ValueError("its header is cut off")
+    shape = struct.unpack(f">{start[3]}I", lengths)
+    if math.prod(shape) > _EXPANSION * size:
+        raise ValueError("its header counts more bytes than it can hold")
+    check_bytes(math.prod(shape), f"{path}: bytes of shape {list(shape)}", "save fewer images")
+    array = np.empty(shape, np.uint8)
+    flat = array.reshape(-1)
+    for first in range(0, len(flat), _CHUNK):  # gzip's reader makes a copy of each piece
+        piece = flat[first : first + _CHUNK]
+        if content.readinto(piece.data) < len(piece):
+            raise ValueError("it is cut off")
+    if content.read(1):
+        raise ValueError("it is longer than its header says")
+    return array

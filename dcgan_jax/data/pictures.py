@@ -16,13 +16,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from dcgan_jax.data.common import Dataset, DatasetError
-from dcgan_jax.data.fitting import Size, check_memory, choose_size, fit, from_16_bits, to_channels
+from dcgan_jax.data.fitting import Size, fit, from_16_bits, to_channels
 from dcgan_jax.errors import first_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 _MOST_BROKEN = 0.1  # share of the pictures; more of them are no accident
 _LARGEST_FILE = 2**30  # bytes
-_NAMED = 3  # broken pictures that are named
+_NAMED = 3  # broken pictures and classes that are named
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 _CHUNK = 32  # pictures that a thread reads in one go
 _EXIF_ORIENTATION = 0x0112
 T = TypeVar("T")
@@ -36,11 +37,16 @@ class Picture(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a file is: its picture's height and width as shown, its EXIF orientation, and its content's SHA-256."""
+    """What a file is: its picture's height and width as shown, EXIF orientation and mode, and its content's SHA-256."""
 
     size: Size
     orientation: int
+    mode: str
     digest: bytes
+
+    def deep(self) -> str:
+        """``integers`` or ``floats`` if its pixels have more than 8 bits, or nothing."""
+        return {"I": "integers", "F": "floats"}.get(self.mode[0], "")
 
 
 class Listing(NamedTuple):
@@ -59,12 +65,20 @@ class Listing(NamedTuple):
         return sha256.hexdigest()
 
 
+class Decoded(NamedTuple):
+    """What a picture turned out to be: without colours, and with transparent pixels."""
+
+    grey: bool
+    transparent: bool
+
+
 @contextlib.contextmanager
 def list_pictures(path: Path) -> Iterator[Listing]:
     """The pictures of a folder and of its folders, or of a zip, while it is open. Hidden files are left out.
 
     Raises:
-      DatasetError: if there are none, it cannot be read, or more than a tenth of them are broken.
+      DatasetError: if there are none, it cannot be read, its folders are splits, or more than a tenth of the pictures
+        are broken.
     """
     with _opened(path) as (pictures, others):
         if not pictures:
@@ -75,38 +89,65 @@ def list_pictures(path: Path) -> Iterator[Listing]:
         broken: dict[str, str] = {}
         headers = _each(_header, pictures, broken, "looking at")
         _check_broken(path, broken, len(pictures))
+        _check_splits(path, list(headers))
         yield Listing(
             {picture.name: picture for picture in pictures if picture.name in headers}, headers, broken, others
         )
 
 
-def read_pictures(path: Path, listing: Listing, size: Size | None = None, channels: int | None = None) -> Dataset:
-    """The pictures of a listing.
+def read_pictures(
+    path: Path, listing: Listing, size: Size, channels: int | None = None
+) -> tuple[Dataset, dict[str, str]]:
+    """The pictures of a listing, and the names of those that turn out to be broken, with the reasons.
 
     The folders at the top are classes, if there are several and every picture is in one. Transparent pixels become
-    white. Pictures that turn out to be broken are left out, named and counted.
+    white. Integers of more than 8 bits are from 0 to 255 or 65,535, and floats to 1, 255 or 65,535: whichever holds all
+    such pictures. All of it depends on nothing but the names and contents that `Listing.digest` is of.
 
     Args:
       path: the folder or the zip.
       listing: its.
-      size: crop each picture around its centre to this shape, and resize it; `choose_size` if None.
+      size: crop each picture around its centre to this shape, and resize it.
       channels: 1 or 3; as many as the pictures have if None: grey ones in files of colours are grey.
 
     Raises:
-      DatasetError: if more than a tenth of them are broken, or they do not fit into memory.
+      DatasetError: if all are broken, or the range of their floats is none of these.
     """
-    size = size or choose_size(header.size for header in listing.headers.values())
-    check_memory(len(listing.pictures), size, 3, path)
-    broken = dict(listing.broken)
-    headers = listing.headers
-    decoded = _each(lambda p: _decode(p.read(), size, headers[p.name]), [*listing.pictures.values()], broken, "reading")
-    _check_broken(path, broken, len(decoded) + len(broken))
-    images = np.stack(list(decoded.values()))  # [N, H, W, 3]
-    if channels is None:
-        channels = 1 if (images == images[..., :1]).all() else 3
+    broken: dict[str, str] = {}
+    whites, notes = _whites(path, listing, broken)
+    good = [picture for picture in listing.pictures.values() if picture.name not in broken]
+    rows = {picture.name: row for row, picture in enumerate(good)}
+    images = np.empty((len(good), *size, channels or 3), np.uint8)
+
+    def decode(picture: Picture) -> Decoded:
+        header = listing.headers[picture.name]
+        pixels, transparent = _decode(picture.read(), size, header, whites.get(header.deep(), 0.0))
+        images[rows[picture.name]] = to_channels(pixels, channels or 3)
+        return Decoded(bool((pixels == pixels[..., :1]).all()), transparent)
+
+    decoded = _each(decode, good, broken, "reading")
+    if not decoded:
+        _check_broken(path, broken, len(broken))
+    for row, name in enumerate(decoded):
+        if row != rows[name]:  # the rows of broken pictures are closed up
+            images[row] = images[rows[name]]
+    images = images[: len(decoded)]
+    if channels is None and all(each.grey for each in decoded.values()):
+        images = np.ascontiguousarray(images[..., :1])
     labels, classes = _classes(list(decoded))
-    notes = _notes(listing, size, broken)
-    return Dataset(np.ascontiguousarray(to_channels(images, channels)), labels, classes, tuple(notes))
+    notes += _conversions(decoded, listing.headers, images.shape[-1])
+    return Dataset(images, labels, classes, tuple(notes)), broken
+
+
+def with_notes(path: Path, listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Dataset:
+    """What `read_pictures` returned, with a note of everything that was done to the pictures of the listing.
+
+    Raises:
+      DatasetError: if more than a tenth of them are broken.
+    """
+    broken = listing.broken | broken
+    _check_broken(path, broken, len(dataset.images) + len(broken))
+    return dataset._replace(notes=tuple(_notes(listing, dataset, broken)))
 
 
 @contextlib.contextmanager
@@ -213,39 +254,63 @@ def _header(picture: Picture) -> Header:
     content = picture.read()
     with Image.open(io.BytesIO(content)) as image:
         width, height = image.size
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        mode, orientation = image.mode, image.getexif().get(_EXIF_ORIENTATION, 1)
     size = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-    return Header(size, orientation, hashlib.sha256(content).digest())
+    return Header(size, orientation, mode, hashlib.sha256(content).digest())
 
 
-def _decode(content: bytes, size: Size, header: Header) -> np.ndarray:
-    """A picture as uint8 [H, W, 3]."""
+def _whites(path: Path, listing: Listing, broken: dict[str, str]) -> tuple[dict[str, float], list[str]]:
+    """The values that are white in pictures of more than 8 bits, by their kind, and a note of each."""
+    whites: dict[str, float] = {}
+    notes = []
+    for kind, possible in (("integers", (255, 65535)), ("floats", (1, 255, 65535))):
+        pictures = [p for name, p in listing.pictures.items() if listing.headers[name].deep() == kind]
+        highs = _each(lambda p: _highest(p.read()), pictures, broken, "looking at")
+        if not highs:
+            continue
+        high = max(highs.values())
+        if kind == "floats" and 1 < high <= 1.5:  # nearly black, or a little too bright
+            raise DatasetError(
+                f"{path}: floats must be in [0, 1] or [0, 255], got pictures of 0 to {high:g}: scale them so"
+            )
+        whites[kind] = next(white for white in possible if high <= white)
+        notes.append(f"0 to {whites[kind]:,} taken as black to white in {len(highs):,} pictures of {kind}")
+    return whites, notes
+
+
+def _highest(content: bytes) -> float:
+    with Image.open(io.BytesIO(content)) as image:
+        pixels = np.asarray(image)
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= 65535):  # NaN, too
+        raise ValueError(f"pixels from {low:g} to {high:g}")
+    return high
+
+
+def _decode(content: bytes, size: Size, header: Header, white: float) -> tuple[np.ndarray, bool]:
+    """A picture as uint8 [H, W, 3], and whether it has transparent pixels, which become white.
+
+    ``white`` is its highest value if it has more than 8 bits.
+    """
     with Image.open(io.BytesIO(content)) as image:
         # JPEG can be decoded at a half, a quarter or an eighth, which is all that a large one needs.
         image.draft(None, (2 * max(size), 2 * max(size)))
         picture = image if header.orientation == 1 else ImageOps.exif_transpose(image)
-        return np.asarray(fit(_to_rgb(picture), size))
+        if header.deep():
+            picture = Image.fromarray(_to_eight_bits(np.asarray(picture), white))
+        transparent = False
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            transparent = bool(np.asarray(picture.getchannel("A")).min() < 255)
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        return np.asarray(fit(picture if picture.mode == "RGB" else picture.convert("RGB"), size)), transparent
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_to_eight_bits(np.asarray(image)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:
-    """Grey pixels of 16 bits, or floats from black to white on a scale that their range shows, as 8 bits."""
-    low, high = float(pixels.min()), float(pixels.max())
-    if np.issubdtype(pixels.dtype, np.integer) and low >= 0 and high < 2**16:
-        return from_16_bits(pixels)
-    for white in (1.0, 255.0, 65535.0):
-        if low >= 0 and high <= white:
-            return np.rint(pixels.astype(np.float64) * (255 / white)).astype(np.uint8)
-    raise ValueError(f"pixels from {low:g} to {high:g}")
+def _to_eight_bits(pixels: np.ndarray, white: float) -> np.ndarray:
+    """Grey pixels from 0 to ``white`` as uint8."""
+    if np.issubdtype(pixels.dtype, np.integer):
+        return from_16_bits(pixels) if white == 65535 else pixels.astype(np.uint8)
+    return np.rint(pixels.astype(np.float64) * (255 / white)).astype(np.uint8)
 
 
 def _check_broken(path: Path, broken: dict[str, str], total: int) -> None:
@@ -266,24 +331,55 @@ def printable(name: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in name)
 
 
-def _classes(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """The class of each picture and the names of the classes: the folders at the top, below those that all share."""
+def _tops(names: list[str]) -> list[str]:
+    """The folder at the top, below those that all share, of each picture; none if a picture is in none."""
     folders = [name.split("/")[:-1] for name in names]
     shared = len(os.path.commonprefix(folders))  # pyright: ignore[reportCallIssue, reportArgumentType]
-    if any(len(parts) <= shared for parts in folders):
+    return ["/".join(parts[: shared + 1]) for parts in folders] if all(len(parts) > shared for parts in folders) else []
+
+
+def _check_splits(path: Path, names: list[str]) -> None:
+    tops = {folder.split("/")[-1]: folder for folder in _tops(names)}
+    if len(tops) > 1 and {name.lower() for name in tops} <= _SPLITS:
+        one = printable(tops[min(tops, key=lambda name: not name.lower().startswith("train"))])
+        give = f"give one of them, such as {path / one}" if path.is_dir() else f"unpack it, and give one, such as {one}"
+        raise DatasetError(f"the folders {', '.join(tops)} in {path} are splits of a data set, not classes: {give}")
+
+
+def _classes(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The class of each picture and the names of the classes, if there are any."""
+    tops = _tops(names)
+    if not tops:
         return None, ()
-    tops = [parts[shared] for parts in folders]
-    classes = tuple(dict.fromkeys(tops))  # in the order of the names
-    numbers = {name: i for i, name in enumerate(classes)}
-    return np.array([numbers[top] for top in tops], np.int32), tuple(map(printable, classes))
+    folders = list(dict.fromkeys(tops))  # in the order of the names
+    numbers = {folder: i for i, folder in enumerate(folders)}
+    classes = tuple(printable(folder.split("/")[-1]) for folder in folders)
+    return np.array([numbers[top] for top in tops], np.int32), classes
 
 
-def _notes(listing: Listing, size: Size, broken: dict[str, str]) -> Iterator[str]:
+def _conversions(decoded: dict[str, Decoded], headers: dict[str, Header], channels: int) -> Iterator[str]:
+    of = f"of {len(decoded):,} pictures"
+    if transparent := sum(each.transparent for each in decoded.values()):
+        yield f"transparent pixels made white in {transparent:,} {of}"
+    colours = sum(not each.grey for each in decoded.values())
+    grey = sum(headers[name].mode[0] in "1LIF" for name in decoded)  # in files without colours
+    if channels == 1 and colours:
+        yield f"{colours:,} {of} made grey"
+    if channels == 3 and grey:
+        yield f"{grey:,} {of} are grey, and given equal colours"
+
+
+def _notes(listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Iterator[str]:
+    size = dataset.images.shape[1:3]
     others = sum(header.size != size for header in listing.headers.values())
     if others:
         of = f"{others:,} of {len(listing.headers):,} pictures"
         yield f"{of} cropped around their centre and resized to {size[0]}x{size[1]}"
+    yield from dataset.notes
     if broken:
         yield f"left out {len(broken):,} pictures that cannot be read: {_named(broken)}"
     if listing.others:
         yield f"left out {listing.others:,} files of other kinds"
+    if dataset.classes:
+        more = ", ..." if len(dataset.classes) > _NAMED else ""
+        yield f"{len(dataset.classes):,} classes, one for each folder: {', '.join(dataset.classes[:_NAMED])}{more}"
