@@ -292,3 +292,14 @@ def test_conditional_digits_are_read_as_asked(key):
     assert evaluation.floor.as_asked > 0.993
     assert evaluation.to_json()["features"] == package.SHA256
     assert evaluate(init_state(jax.random.key(1), classes=3), key, 129).scores.as_asked is None
+
+
+def test_files_are_scored_in_their_own_size(tmp_path, capsys):
+    """Above 64 pixels too, to which pictures are shrunk where they are trained on."""
+    random = np.random.default_rng(0)
+    for name in ("real", "fake"):
+        np.save(tmp_path / f"{name}.npy", random.integers(0, 256, (12, 72, 90, 3), np.uint8))
+    assert run_cli("evaluate", tmp_path / "fake.npy", "--dataset", tmp_path / "real.npy", "--json") == 0
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)["scores"]["swd"])[0] == "72x90"
+    assert "resized" not in err

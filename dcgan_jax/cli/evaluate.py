@@ -86,7 +86,7 @@ def _evaluate_files(
     if dataset == "mnist" and classifier is None:
         evaluation = evaluate_images(read_images(source))
         return evaluation, f"{evaluation.samples:,} images"
-    images = load_data(source, labels=False)
+    images = load_data(source, labels=False, image_size="own")
     for note in images.notes:
         print_line(f"{source}: {note}", error=True)
     height, width, channels = images.images.shape[1:]

@@ -1,6 +1,7 @@
 """Data sets by name or path, as NumPy arrays."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def load_data(
     *,
     labels: bool = True,
     data_dir: str | Path | None = None,
-    image_size: Size | None = None,
+    image_size: Size | Literal["own"] | None = None,
     channels: int | None = None,
 ) -> Dataset:
     """Images from whatever a person has, with their classes where there are any.
@@ -48,8 +49,9 @@ def load_data(
       split: ``train`` or ``test``. Of pictures and single arrays there is ``train`` alone.
       labels: whether to read classes; those of ``fashion_mnist`` and ``kmnist`` are a download of their own.
       data_dir: the TFDS directory, ``~/tensorflow_datasets`` if None.
-      image_size: height and width; if None those that the images have, at most 64 and in multiples of 4. Each image is
-        cropped around its centre to this shape, and resized with antialiasing.
+      image_size: height and width; if None those that the images have, at most 64 and in multiples of 4; ``own`` for
+        those that they have, if all have the same. Each image is cropped around its centre to this shape, and resized
+        with antialiasing.
       channels: 1 or 3; as many as the images have if None.
 
     Raises:
@@ -156,10 +158,10 @@ def _check_split(path: Path, split: str) -> None:
         raise NoSplitError(f"{path} has no split {split}: it is all for training")
 
 
-def _load_pictures(path: Path, image_size: Size | None, channels: int | None) -> Dataset:
+def _load_pictures(path: Path, image_size: Size | Literal["own"] | None, channels: int | None) -> Dataset:
     """`read_pictures`, or the user's cache of the same pictures, with notes of the files of now."""
     with list_pictures(path) as listing:
-        size = image_size or choose_size(header.size for header in listing.headers.values())
+        size = _size(image_size, [header.size for header in listing.headers.values()])
         check_memory(len(listing.pictures), size, channels or 3, path)
         key = f"{listing.digest()[:32]}-{size}-{channels}-{_CACHE_FORMAT}".replace(" ", "")
         cached = load_cached(key)
@@ -174,10 +176,16 @@ def _load_pictures(path: Path, image_size: Size | None, channels: int | None) ->
     return noted
 
 
-def _fitted(dataset: Dataset, name: str, image_size: Size | None, channels: int | None) -> Dataset:
+def _size(image_size: Size | Literal["own"] | None, sizes: list[Size]) -> Size:
+    if image_size == "own":
+        return sizes[0] if len(set(sizes)) == 1 else choose_size(sizes)
+    return image_size or choose_size(sizes)
+
+
+def _fitted(dataset: Dataset, name: str, image_size: Size | Literal["own"] | None, channels: int | None) -> Dataset:
     """A data set with this size and these channels, and a note of what was done."""
     n, height, width, before = dataset.images.shape
-    size, after = image_size or choose_size([(height, width)]), channels or before
+    size, after = _size(image_size, [(height, width)]), channels or before
     if (height, width, before) == (*size, after):
         return dataset
     check_memory(n, size, after, name)
