@@ -55,9 +55,9 @@ class Conv(nn.Module):
 class Generator(nn.Module):
     """Noise to images: ``[B, latent] -> [B, *image_shape]``, each pixel in [0, 1].
 
-    A dense layer makes the smallest map, and each of the convolutions after it doubles its size and halves its channels:
-    twice up to 32 pixels, and once more for each doubling beyond (the rule of Radford et al., arXiv:1511.06434), with at
-    most 512 channels. The maps have the sizes of the discriminator's.
+    A dense layer makes the smallest map, and each of the convolutions after it doubles its size and halves its
+    channels: twice up to 32 pixels, and once more for each doubling beyond (the rule of Radford et al.,
+    arXiv:1511.06434), with at most 512 channels. The maps have the sizes of the discriminator's.
 
     With the defaults and 100 latent dimensions it has 2,394,241 parameters, 25,536 of them batch statistics.
     With ``train=True`` batch normalisation uses the batch's own statistics and updates the moving ones
