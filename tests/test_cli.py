@@ -288,7 +288,7 @@ def test_resume_takes_more_steps_only(finished, capsys):
         ("evaluate absent.npy --checkpoint 5", "--checkpoint is for runs"),
         ("evaluate full --checkpoint last", "invalid int value: 'last'"),
         ("evaluate absent.npy --classifier absent.npz", "cannot read the classifier absent.npz"),
-        ("train-classifier", "the following arguments are required: --dataset, --out"),
+        ("train-classifier", "the following arguments are required: --dataset"),
         ("train-classifier --dataset ./absent --out a.npz", "there is no file or folder absent"),
         ("train-classifier --dataset mnist --out a.png", "--out must end in .npz, got a.png"),
         ("export", "the following arguments are required: RUN, --format"),
