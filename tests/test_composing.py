@@ -113,7 +113,7 @@ class Echo(nn.Module):
         return (z / 10).reshape(-1, 8, 8, 1)
 
 
-def test_noise_is_the_callers_in_training_and_sampling(small_images, key):
+def test_noise_is_the_callers(small_images, key):
     def record(update):
         return {"fake": update.fake_logits}
 

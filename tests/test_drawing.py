@@ -153,7 +153,7 @@ def test_grid_that_nothing_opens_is_refused(finished, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("classes", [(), ("--classes", "dogs"), ("--classes", "0,2,0")])
-def test_interpolation_ends_in_the_images_of_its_seeds(classes, coloured, draw, tmp_path):
+def test_interpolation_ends_in_its_seeds(classes, coloured, draw, tmp_path):
     """To the byte: a row from each seed to the next."""
     out = tmp_path / "a.png"
     flags = ("--seeds", "3,9,4", *classes)
@@ -274,7 +274,7 @@ def test_plot_without_matplotlib_is_one_line(sampled, tmp_path, monkeypatch, cap
 def test_torch_fidelity_reads_the_directory(coloured, draw, tmp_path):
     """It is given the pixels of each picture once."""
     if importlib.util.find_spec("torch_fidelity") is None:
-        pytest.skip("needs the extra bench")
+        pytest.skip("torch-fidelity is not installed: it comes with the extra bench, which needs PyTorch")
     for name, flags in {"one": ["--seeds", "0-7"], "two": ["--seeds", "8-15"]}.items():
         assert run_cli("sample", coloured, "--out", tmp_path / name, *flags) == 0
     seen = tmp_path / "seen.npy"

@@ -565,7 +565,7 @@ def by_class():
 
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
-def test_programs_of_networks_with_classes_take_labels(network, by_class, tmp_path):
+def test_programs_with_classes_take_labels(network, by_class, tmp_path):
     """As a second input, of any batch size; in float32 the order of sums alone differs."""
     import onnxruntime
 

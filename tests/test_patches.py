@@ -67,7 +67,7 @@ def test_pyramid_agrees_with_scipy(shape):
 
 
 @pytest.mark.parametrize("shape", SCALES)
-def test_patches_are_of_the_levels_of_all_images_alike(shape, key):
+def test_patches_are_of_all_images_alike(shape, key):
     """Each patch is found in the level of the image that its number stands for."""
     images = RANDOM.integers(0, 256, (5, *shape), np.uint8)
     levels = [np.asarray(level) for level in laplacian_pyramid(images.astype(np.float32) / 255)]

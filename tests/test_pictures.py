@@ -330,7 +330,7 @@ def test_pictures_are_read_once_and_cached(folder, cache, monkeypatch):
     for i in range(5):
         save(folder / f"{i}.png", RANDOM.integers(0, 256, (8, 8, 3), np.uint8))
     first = load_data(folder)
-    monkeypatch.setattr("dcgan_jax.data.pictures._decode", None)
+    monkeypatch.setattr("dcgan_jax.data.pictures.decode", None)
     second = load_data(folder)
     np.testing.assert_array_equal(first.images, second.images)
     assert second[1:] == first[1:]

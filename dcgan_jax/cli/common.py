@@ -18,7 +18,7 @@ from dcgan_jax.cli.parser import print_error
 from dcgan_jax.console import print_line
 from dcgan_jax.errors import UserError, first_line
 from dcgan_jax.paths import local_path
-from dcgan_jax.pretrained import PRETRAINED, describe_pretrained, with_pretrained
+from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, describe_pretrained, with_pretrained
 from dcgan_jax.state import averaged
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import JobFailedError, PrimaryProcessError, check_devices
@@ -229,7 +229,7 @@ def _load_pretrained(name: str, args: argparse.Namespace) -> LoadedRun:
     for flag in ("checkpoint", "weights"):
         if getattr(args, flag) is not None:
             raise ConfigError(f"--{flag} is for runs: {name} names pretrained weights, and ./{name} a run directory")
-    config = TrainConfig(preset="recommended", dataset=name)
+    config = TrainConfig(preset=TRAINED_BY, dataset=name)
     state, keys = create_state(config)
     state = with_pretrained(state, name).replace(ema=None)
     metadata = {"run": name, "step": describe_pretrained(name)["step"], "weights": "pretrained"}
@@ -259,7 +259,7 @@ def recorded_run(source: str) -> Path:
     if source in PRETRAINED and not run_dir.exists():
         raise ConfigError(
             f"{source} names pretrained weights, which have no curves and no samples by step: give a run directory, or "
-            f"draw with the weights by sample, interpolate or report --explore"
+            "draw with the weights by sample, interpolate or report --explore"
         )
     return run_dir
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import os
 import warnings
 import zipfile
@@ -12,11 +11,12 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from tqdm import tqdm
 
 from dcgan_jax.data.common import Dataset, DatasetError
-from dcgan_jax.data.fitting import Size, fit, from_16_bits, to_channels
+from dcgan_jax.data.decoding import Header, decode, highest_value, read_header
+from dcgan_jax.data.fitting import Size, to_channels
 from dcgan_jax.errors import first_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
@@ -25,7 +25,6 @@ _LARGEST_FILE = 2**30  # bytes
 _NAMED = 3  # broken pictures and classes that are named
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 _CHUNK = 32  # pictures that a thread reads in one go
-_EXIF_ORIENTATION = 0x0112
 T = TypeVar("T")
 
 
@@ -34,19 +33,6 @@ class Picture(NamedTuple):
 
     name: str
     read: Callable[[], bytes]
-
-
-class Header(NamedTuple):
-    """What a file is: its picture's height and width as shown, EXIF orientation and mode, and its content's SHA-256."""
-
-    size: Size
-    orientation: int
-    mode: str
-    digest: bytes
-
-    def deep(self) -> str:
-        """``integers`` or ``floats`` if its pixels have more than 8 bits, or nothing."""
-        return {"I": "integers", "F": "floats"}.get(self.mode[0], "")
 
 
 class Listing(NamedTuple):
@@ -87,7 +73,7 @@ def list_pictures(path: Path) -> Iterator[Listing]:
                 f"there are no pictures in {path}{among}: {', '.join(SUFFIXES)} are read, in its folders too"
             )
         broken: dict[str, str] = {}
-        headers = _each(_header, pictures, broken, "looking at")
+        headers = _each(lambda p: read_header(p.read()), pictures, broken, "looking at")
         _check_broken(path, broken, len(pictures))
         _check_splits(path, list(headers))
         yield Listing(
@@ -119,13 +105,13 @@ def read_pictures(
     rows = {picture.name: row for row, picture in enumerate(good)}
     images = np.empty((len(good), *size, channels or 3), np.uint8)
 
-    def decode(picture: Picture) -> Decoded:
+    def place(picture: Picture) -> Decoded:
         header = listing.headers[picture.name]
-        pixels, transparent = _decode(picture.read(), size, header, whites.get(header.deep(), 0.0))
+        pixels, transparent = decode(picture.read(), size, header, whites.get(header.deep(), 0.0))
         images[rows[picture.name]] = to_channels(pixels, channels or 3)
         return Decoded(bool((pixels == pixels[..., :1]).all()), transparent)
 
-    decoded = _each(decode, good, broken, "reading")
+    decoded = _each(place, good, broken, "reading")
     if not decoded:
         _check_broken(path, broken, len(broken))
     for row, name in enumerate(decoded):
@@ -250,22 +236,13 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or first_line(error)
 
 
-def _header(picture: Picture) -> Header:
-    content = picture.read()
-    with Image.open(io.BytesIO(content)) as image:
-        width, height = image.size
-        mode, orientation = image.mode, image.getexif().get(_EXIF_ORIENTATION, 1)
-    size = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-    return Header(size, orientation, mode, hashlib.sha256(content).digest())
-
-
 def _whites(path: Path, listing: Listing, broken: dict[str, str]) -> tuple[dict[str, float], list[str]]:
     """The values that are white in pictures of more than 8 bits, by their kind, and a note of each."""
     whites: dict[str, float] = {}
     notes = []
     for kind, possible in (("integers", (255, 65535)), ("floats", (1, 255, 65535))):
         pictures = [p for name, p in listing.pictures.items() if listing.headers[name].deep() == kind]
-        highs = _each(lambda p: _highest(p.read()), pictures, broken, "looking at")
+        highs = _each(lambda p: highest_value(p.read()), pictures, broken, "looking at")
         if not highs:
             continue
         high = max(highs.values())
@@ -276,41 +253,6 @@ def _whites(path: Path, listing: Listing, broken: dict[str, str]) -> tuple[dict[
         whites[kind] = next(white for white in possible if high <= white)
         notes.append(f"0 to {whites[kind]:,} taken as black to white in {len(highs):,} pictures of {kind}")
     return whites, notes
-
-
-def _highest(content: bytes) -> float:
-    with Image.open(io.BytesIO(content)) as image:
-        pixels = np.asarray(image)
-    low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= 0 and high <= 65535):  # NaN, too
-        raise ValueError(f"pixels from {low:g} to {high:g}")
-    return high
-
-
-def _decode(content: bytes, size: Size, header: Header, white: float) -> tuple[np.ndarray, bool]:
-    """A picture as uint8 [H, W, 3], and whether it has transparent pixels, which become white.
-
-    ``white`` is its highest value if it has more than 8 bits.
-    """
-    with Image.open(io.BytesIO(content)) as image:
-        # JPEG can be decoded at a half, a quarter or an eighth, which is all that a large one needs.
-        image.draft(None, (2 * max(size), 2 * max(size)))
-        picture = image if header.orientation == 1 else ImageOps.exif_transpose(image)
-        if header.deep():
-            picture = Image.fromarray(_to_eight_bits(np.asarray(picture), white))
-        transparent = False
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            transparent = bool(np.asarray(picture.getchannel("A")).min() < 255)
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        return np.asarray(fit(picture if picture.mode == "RGB" else picture.convert("RGB"), size)), transparent
-
-
-def _to_eight_bits(pixels: np.ndarray, white: float) -> np.ndarray:
-    """Grey pixels from 0 to ``white`` as uint8."""
-    if np.issubdtype(pixels.dtype, np.integer):
-        return from_16_bits(pixels) if white == 65535 else pixels.astype(np.uint8)
-    return np.rint(pixels.astype(np.float64) * (255 / white)).astype(np.uint8)
 
 
 def _check_broken(path: Path, broken: dict[str, str], total: int) -> None:

@@ -13,6 +13,7 @@ from dcgan_jax.presets import preset
 from dcgan_jax.state import GANState, init_state
 
 PRETRAINED = ("mnist",)
+TRAINED_BY = "recommended"  # the preset
 FOLDER = Path(__file__).parent
 _SHA256 = {"mnist": "a04702985d3b33bb64e3b4c5d1e358489eaaf94417bffd635fbc06af5235c3ea"}
 
@@ -34,7 +35,7 @@ def load_pretrained(name: str = "mnist") -> GANState:
     """
     if name not in PRETRAINED:
         raise ValueError(f"there is no pretrained generator {name!r}: choose from {', '.join(PRETRAINED)}")
-    recommended = preset("recommended")._replace(ema=None, ema_ramp=None)
+    recommended = preset(TRAINED_BY)._replace(ema=None, ema_ramp=None)
     return with_pretrained(init_state(seed_key(0), preset=recommended), name)
 
 

@@ -38,13 +38,8 @@ def release_free_memory() -> None:
 
 def _needed_bytes(step: Compiled) -> int | None:
     """Beside the arguments; None where XLA does not say."""
-    try:
-        sizes = step.memory_analysis()
-    except NotImplementedError:
-        return None
-    if sizes is None:
-        return None
-    return sizes.temp_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    sizes = step.memory_analysis()
+    return None if sizes is None else sizes.temp_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
 
 
 def _free_bytes(device: Any) -> int | None:

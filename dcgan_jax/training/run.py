@@ -15,7 +15,7 @@ from dcgan_jax.interop import import_weights, match_weights, replace_weights
 from dcgan_jax.interop.common import named_arrays
 from dcgan_jax.paths import local_path
 from dcgan_jax.pinning import jax_defaults
-from dcgan_jax.pretrained import PRETRAINED, with_pretrained
+from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, with_pretrained
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
 from dcgan_jax.training.checkpoint import (
@@ -88,7 +88,7 @@ def with_weights(state: GANState, config: TrainConfig) -> GANState:
         return state
     if config.init_from in PRETRAINED:
         state = with_pretrained(state, config.init_from)
-        _note_preset("recommended", config)
+        _note_preset(TRAINED_BY, config)
         return state
     path = local_path(config.init_from, "--init-from")
     if not path.exists():
@@ -108,7 +108,7 @@ def _note_preset(trained: str, config: TrainConfig) -> None:
     if trained != config.preset:
         print_line(
             f"note: the weights of {config.init_from} were trained by the preset {trained}, and this run trains by "
-            f"{config.preset} (--preset {trained} goes on as they were)"
+            f"{config.preset} (--preset {trained} trains by theirs)"
         )
 
 
