@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.common import ROOT, add_json_flag, machine, markdown_table, write_json
 from benchmarks.startup import start_seconds
-from benchmarks.systems import OURS, Worker
+from benchmarks.systems import LIBRARY, Worker
 
 _RESAMPLES = 10_000
 Measured = dict[str, list[tuple[float, float]]]  # of each quantity the pairs (before, after), one for each turn
@@ -70,7 +70,7 @@ def measure(trees: tuple[Path, Path], batch_size: int, turns: int, steps: int) -
         with contextlib.ExitStack() as stack:
             workers = []
             for tree in trees:
-                workers.append(Worker(OURS, batch_size, tree=tree))
+                workers.append(Worker(LIBRARY, batch_size, tree=tree))
                 stack.callback(workers[-1].close)
             for worker in workers:
                 worker.ask("step")  # to warm up

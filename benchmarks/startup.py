@@ -19,7 +19,9 @@ from benchmarks.common import ROOT, add_json_flag, machine, summary, write_json
 # The command itself imports the packages: how it does so is part of the time.
 _REPORT = """
 import sys, time
-from dcgan_jax.cli import train_main
+from dcgan_jax import cli
+if hasattr(cli, "restart_with_huge_pages"):  # `guard` starts earlier revisions, too
+    cli.restart_with_huge_pages(["train", *sys.argv[1:]])
 command_line = sys.modules["dcgan_jax.cli.main"]
 import_command = command_line._import_command
 def imported(name):
@@ -33,7 +35,7 @@ def imported(name):
     StepRunner.advance = timed
     return run
 command_line._import_command = imported
-sys.exit(train_main(sys.argv[1:]))
+sys.exit(cli.train_main(sys.argv[1:]))
 """
 
 
@@ -48,11 +50,13 @@ def start_seconds(cache_home: str, batch_size: int, tree: Path = ROOT) -> tuple[
     """From the command ``train.py --steps 1`` of a source tree to the first step on the device, and to its metrics."""
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "program.py"
+        program.write_text(_REPORT)
         flags = ["--steps", "1", "--batch-size", str(batch_size), "--workdir", str(Path(folder) / "run")]
         began = time.time()
         process = subprocess.Popen(
-            [sys.executable, "-c", _REPORT, *flags],
-            env={**environment, "XDG_CACHE_HOME": cache_home, "PYTHONUNBUFFERED": "1"},
+            [sys.executable, program, *flags],
+            env={**environment, "PYTHONPATH": str(tree), "XDG_CACHE_HOME": cache_home, "PYTHONUNBUFFERED": "1"},
             cwd=tree,
             stdout=subprocess.PIPE,
             text=True,

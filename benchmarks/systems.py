@@ -12,21 +12,34 @@ from benchmarks.common import ROOT
 
 
 class System(NamedTuple):
-    """A module to start, with the packages and the environment that it needs, and the steps that it does at a time."""
+    """A module to start, what its ``prepare`` and its process are given, and the steps that it does at a time."""
 
     module: str  # in benchmarks.peers
     packages: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     steps: int = 1
+    variant: tuple[str, ...] = ()  # none or one
 
 
-OURS = System("this_project")
+def _keras(backend: str, *variant: str) -> System:
+    return System("keras_tutorial", ("keras", backend), (("KERAS_BACKEND", backend),), variant=variant)
+
+
+# As train.py starts itself, and as it is in a program that asks for no huge pages.
+OURS = System("this_project", environment=(("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),))
+LIBRARY = System("this_project", environment=(("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0"),))
 PEERS = {
     "torch": System("pytorch", ("torch",)),
-    "keras-tensorflow": System("keras_tutorial", ("keras", "tensorflow"), (("KERAS_BACKEND", "tensorflow"),)),
-    "keras-torch": System("keras_tutorial", ("keras", "torch"), (("KERAS_BACKEND", "torch"),)),
+    "torch-channels-last": System("pytorch", ("torch",), variant=("channels-last",)),
+    "torch-compiled": System("pytorch", ("torch",), variant=("compiled",)),
+    "keras-tensorflow": _keras("tensorflow"),
+    "keras-tensorflow-compiled": _keras("tensorflow", "compiled"),
+    "keras-torch": _keras("torch"),
+    "keras-jax": _keras("jax"),
     "flax-plain": System("flax_plain"),
-    "recommended": System("recommended", steps=4),  # no peer, but this project's other preset
+    # No peers, but this project's other preset, and its step in other people's programs.
+    "recommended": System("recommended", environment=OURS.environment, steps=4),
+    "dcgan-jax-library": LIBRARY,
 }
 
 
@@ -46,7 +59,7 @@ class Worker:
         # Without the user's compilation cache: the time to compile is reported.
         environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", system.module, str(batch_size)],
+            [sys.executable, "-m", "benchmarks.worker", system.module, str(batch_size), *system.variant],
             env={**environment, "TF_CPP_MIN_LOG_LEVEL": "2", **dict(system.environment)},
             cwd=tree,
             stdin=subprocess.PIPE,

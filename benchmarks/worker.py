@@ -1,6 +1,6 @@
 """One system in a process of its own: a step each time it is asked, and what the step took.
 
-``python -m benchmarks.worker MODULE BATCH_SIZE`` reads requests from its standard input, a word a line, and
+``python -m benchmarks.worker MODULE BATCH_SIZE [VARIANT]`` reads requests from its standard input, a word a line, and
 answers each with one line of JSON: ``step`` runs one step; ``gemm`` measures the device's matrix products.
 The parent is `benchmarks.systems.Worker`.
 """
@@ -38,7 +38,7 @@ def gemm_flops() -> float:
 
 
 def main() -> None:
-    module, batch_size = sys.argv[1], int(sys.argv[2])
+    module, batch_size, *variant = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
     # What the libraries print goes to the standard error; the answers have the standard output for themselves.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -46,7 +46,7 @@ def main() -> None:
     def answer(**values: object) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
-    step, device = importlib.import_module(f"benchmarks.peers.{module}").prepare(load_dataset()[:batch_size])
+    step, device = importlib.import_module(f"benchmarks.peers.{module}").prepare(load_dataset()[:batch_size], *variant)
     began = time.perf_counter()
     step()
     answer(device=device, first_step=time.perf_counter() - began)

@@ -2,7 +2,7 @@
 
 import sys
 
-from dcgan_jax.cli import main
+from dcgan_jax.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main(prog="python -m dcgan_jax"))
+    sys.exit(program("python -m dcgan_jax"))

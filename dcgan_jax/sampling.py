@@ -11,7 +11,7 @@ from dcgan_jax.pinning import jax_defaults, pin_key, seed_keys
 from dcgan_jax.sharding import image_sharding, with_auto_axes
 from dcgan_jax.state import GANState
 
-_BATCH = 500  # images that are drawn at a time: a few hundred megabytes
+_BATCH = 100  # images that are drawn at a time: a hundred megabytes or two
 _CALL = 100  # images of a call that draws one at a time
 
 

@@ -33,7 +33,8 @@ from helpers import (
 )
 from PIL import Image
 
-from dcgan_jax import TrainConfig, cli, train
+from dcgan_jax import TrainConfig, train
+from dcgan_jax.cli import program
 from dcgan_jax.training.checkpoint import latest_valid_step
 from dcgan_jax.training.progress import forecast, format_duration
 
@@ -382,15 +383,14 @@ def run_as_process(monkeypatch, run, *argv):
 def test_script_and_module_are_the_same_command(wheel, monkeypatch, capsys):
     (installed,) = importlib.metadata.distributions(name="dcgan-jax", path=[str(wheel)])
     (script,) = installed.entry_points
-    assert (script.group, script.name, script.value) == ("console_scripts", "dcgan-jax", "dcgan_jax.cli:main")
-    main = script.load()
-    assert main is cli.main
+    assert (script.group, script.name, script.value) == ("console_scripts", "dcgan-jax", "dcgan_jax.cli:program")
+    assert script.load() is program
 
     def module():
         runpy.run_module("dcgan_jax", run_name="__main__", alter_sys=True)
 
     for argv, code in ((["--help"], 0), (["export", "--help"], 0), (["train", "--steps", "0"], 2), (["trian"], 2)):
-        assert run_as_process(monkeypatch, lambda: sys.exit(main()), "dcgan-jax", *argv) == code
+        assert run_as_process(monkeypatch, lambda: sys.exit(program()), "dcgan-jax", *argv) == code
         expected = capsys.readouterr()
         assert run_as_process(monkeypatch, module, "dcgan_jax", *argv) == code
         out, err = capsys.readouterr()

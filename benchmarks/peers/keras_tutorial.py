@@ -12,15 +12,21 @@ import numpy as np
 from benchmarks.peers.keras_models import keras_model
 
 
-def prepare(images: np.ndarray) -> tuple[Callable[[], None], str]:
-    """A function that does one whole step and waits for it, and the device's name."""
+def prepare(images: np.ndarray, variant: str = "auto") -> tuple[Callable[[], None], str]:
+    """A function that does one whole step and waits for it, and the device's name.
+
+    Args:
+      images: uint8 [B, 28, 28, 1].
+      variant: "auto", Keras' default, which does not have XLA compile TensorFlow's steps on a CPU, or "compiled".
+    """
+    jit_compile = True if variant == "compiled" else "auto"
     keras.utils.set_random_seed(0)
     generator, discriminator = keras_model("generator"), keras_model("discriminator")
     adversarial = keras.Sequential([keras.Input((100,)), generator, discriminator])
     for model in (discriminator, adversarial):
         schedule = keras.optimizers.schedules.InverseTimeDecay(1e-4, decay_steps=1, decay_rate=3e-8)
         optimizer = keras.optimizers.RMSprop(schedule)
-        model.compile(loss="binary_crossentropy", optimizer=optimizer, metrics=["accuracy"])
+        model.compile(loss="binary_crossentropy", optimizer=optimizer, metrics=["accuracy"], jit_compile=jit_compile)
     n = len(images)
     real = images.astype(np.float32) / 255
     random = np.random.default_rng(0)
@@ -46,4 +52,8 @@ def prepare(images: np.ndarray) -> tuple[Callable[[], None], str]:
         import torch
 
         device = "gpu" if torch.cuda.is_available() else "cpu"
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        device = jax.devices()[0].device_kind
     return step, device

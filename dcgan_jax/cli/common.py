@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import platformdirs
 
+from dcgan_jax.cli import huge_pages
 from dcgan_jax.cli.parser import Parser as Parser
 from dcgan_jax.cli.parser import print_error
 from dcgan_jax.console import print_line
@@ -156,6 +157,15 @@ def add_cache_flag(parser: argparse.ArgumentParser) -> None:
         "--no-compilation-cache",
         action="store_true",
         help="compile again, and do not use the user's cache directory",
+    )
+
+
+def add_huge_pages_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-huge-pages``, which `restart_with_huge_pages` has obeyed before the arguments are parsed."""
+    parser.add_argument(
+        huge_pages.FLAG,
+        action="store_true",
+        help="on Linux, do not start again with huge pages, with which a CPU trains 1.2 times as fast",
     )
 
 

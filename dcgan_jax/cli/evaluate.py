@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax.cli.common import Parser, add_run, add_run_flags, check_printable, load_source, run_inference_command
+from dcgan_jax.cli.common import (
+    Parser,
+    add_huge_pages_flag,
+    add_run,
+    add_run_flags,
+    check_printable,
+    load_source,
+    run_inference_command,
+)
 from dcgan_jax.console import print_line, print_result
 from dcgan_jax.data import absolute_source, load_data
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
@@ -28,6 +36,7 @@ def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) ->
     parser = Parser(prog=prog, description="Score images against real ones, beside the scores of other real ones.")
     add_run(parser, "; or images from any program: a directory of PNGs, an .npy or an .npz")
     add_run_flags(parser)
+    add_huge_pages_flag(parser)
     parser.add_argument(
         "--samples",
         type=int,

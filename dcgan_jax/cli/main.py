@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from dcgan_jax.cli.huge_pages import restart_with_huge_pages
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.console import print_line, standard_streams
 from dcgan_jax.versions import package_version
@@ -43,6 +44,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "dcgan-jax") -> int:
         parser.add_argument("command", choices=_COMMANDS, help=argparse.SUPPRESS)
         command = parser.parse_args(argv[:1]).command
         return _run(command, argv[1:], f"{prog} {command}")
+
+
+def program(prog: str = "dcgan-jax") -> int:
+    """`main` as a whole process, with the process's arguments: the command ``dcgan-jax``."""
+    restart_with_huge_pages(sys.argv[1:])
+    return main(prog=prog)
 
 
 def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dcgan_jax.cli.common import Parser, add_cache_flag, add_config_flags, run_command
+from dcgan_jax.cli.common import Parser, add_cache_flag, add_config_flags, add_huge_pages_flag, run_command
 from dcgan_jax.console import print_line, print_result
 from dcgan_jax.errors import first_line
 from dcgan_jax.report import read_source, write_report
@@ -35,6 +35,7 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
       loss or parameter that is not finite; 4 stopped by --stop-on-collapse; 130 saved after Ctrl-C.
     """
     given = vars(_parser(prog).parse_args(argv))
+    del given["no_huge_pages"]  # obeyed before
     resume, dry_run, distributed = given.pop("resume"), given.pop("dry_run"), given.pop("distributed")
     profile, every = given.pop("profile"), given.pop("report_every")
     cache = not given.pop("no_compilation_cache") and not dry_run
@@ -52,6 +53,7 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
         "--resume", action="store_true", help="resume the run in --workdir, or the newest one under runs/"
     )
     add_cache_flag(parser)
+    add_huge_pages_flag(parser)
     parser.add_argument(
         "--distributed",
         action="store_true",

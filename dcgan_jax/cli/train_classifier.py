@@ -9,6 +9,7 @@ import numpy as np
 from dcgan_jax.cli.common import (
     Parser,
     add_cache_flag,
+    add_huge_pages_flag,
     check_new_file,
     check_printable,
     new_path,
@@ -37,6 +38,7 @@ def train_classifier_main(argv: Sequence[str] | None = None, prog: str | None = 
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the training (default: 0)")
     parser.add_argument("--out", metavar="FILE", help="the .npz to write (default: classifier-NAME.npz, a new file)")
     add_cache_flag(parser)
+    add_huge_pages_flag(parser)
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _train_classifier(args), args.no_compilation_cache)
 

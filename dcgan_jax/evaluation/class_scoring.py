@@ -27,7 +27,7 @@ from dcgan_jax.evaluation.real_images import RealImages
 from dcgan_jax.evaluation.results import ClassScores, Evaluation, S
 from dcgan_jax.pinning import jax_defaults
 
-_PIXELS = 2**26  # of training images that are on the device at a time, in float32: 256 MB
+_PIXELS = 2**24  # of training images that are on the device at a time, in float32: 64 MB
 
 
 @jax_defaults()
