@@ -611,6 +611,18 @@ def test_import_restarts_the_average(trained, finished, tmp_path):
     assert_same_bits(state.ema.params, trained.generator.params)
 
 
+def test_import_of_one_file_is_init_from(finished, tmp_path):
+    """The same bits, and recorded, so that the run can be repeated."""
+    out, flags = tmp_path / "gan.safetensors", ["--steps", 2, "--batch-size", 2]
+    assert run_cli("export", finished[0], "--format", "safetensors", "--out", out) == 0
+    assert run_cli("import", out, "--workdir", tmp_path / "imported", *flags) == 0
+    assert run_cli("train", "--resume", "--workdir", tmp_path / "imported") == 0
+    assert run_cli("train", "--init-from", out, "--workdir", tmp_path / "trained", *flags) == 0
+    imported, trained = (load_run(tmp_path / name) for name in ("imported", "trained"))
+    assert_same_bits(imported.state, trained.state)
+    assert imported.config.init_from == trained.config.init_from == str(out)
+
+
 def spoiled(array, value):
     """The array with another value at one place."""
     return np.where(np.arange(array.size) == 3, array.dtype.type(value), array)

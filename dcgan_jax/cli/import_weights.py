@@ -1,5 +1,6 @@
 """``dcgan-jax import``: start a run with weights from elsewhere."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,8 @@ def _import(files: list[str], config: TrainConfig) -> None:
             if network in source:
                 raise ConfigError(f"both {source[network]} and {file} hold the weights of the {network}: give one")
             weights[network], source[network] = variables, file
+    if len(set(source.values())) == 1:  # the run is as one that `train --init-from` begins, which repeats it
+        config = dataclasses.replace(config, init_from=next(iter(source.values())))
     run_dir = create_run(config, replace_weights(state, weights), keys)
     if len(source) == 2 and len(set(source.values())) == 1:
         start = f"the generator and the discriminator of {files[0]}"
