@@ -42,9 +42,9 @@ def require_matplotlib() -> None:
 def save_plot(path: Path, runs: Mapping[str, History]) -> None:
     """Draw the curves of runs by name, each in its colour, as a ``.png``, ``.svg`` or ``.pdf``.
 
-    Behind each smoothed curve is the raw one. Where a run has evaluations, its FID is drawn beside that of real images;
-    an evaluation that failed interrupts the line. FIDs in other features, or of other numbers of images, have an axis
-    of their own.
+    Behind each smoothed curve is the raw one. Where a run has evaluations, its FID, or if it has none its sliced
+    Wasserstein distance, is drawn beside that of real images; an evaluation that failed interrupts the line. Those in
+    other features, or of other numbers of images, have an axis of their own.
 
     Raises:
       PlotError: as `require_matplotlib`.
@@ -85,8 +85,9 @@ def _draw(figure: Any, runs: Mapping[str, History]) -> None:
     for metric in ("d_accuracy", "g_accuracy"):
         axes[metric].set(xlabel="step", ylim=(-0.03, 1.03))
     for each in scorings:
-        _draw_fids(axes[str(each)], runs, each, colours)
-        axes[str(each)].set_title("FID (lower is better)" + (f"\nof {each}" if len(scorings) > 1 else ""))
+        _draw_scores(axes[str(each)], runs, each, colours)
+        of = f"\nof {each}" if len(scorings) > 1 else ""
+        axes[str(each)].set_title(f"{each.title} (lower is better){of}")
     for axis in axes.values():
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
@@ -105,7 +106,7 @@ def _draw_metric(axis: Any, history: History, metric: str, colour: str) -> None:
     axis.plot(*smooth(steps, values, n), color=colour, linewidth=1.4)
 
 
-def _draw_fids(axis: Any, runs: Mapping[str, History], group: Scoring, colours: Mapping[str, str]) -> None:
+def _draw_scores(axis: Any, runs: Mapping[str, History], group: Scoring, colours: Mapping[str, str]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator  # pyright: ignore[reportMissingImports]
 
     floors = set()
@@ -114,9 +115,10 @@ def _draw_fids(axis: Any, runs: Mapping[str, History], group: Scoring, colours: 
             continue
         rows = [(row["step"], row["evaluation"]) for row in history.evaluations]
         rows = [(step, each) for step, each in rows if each is None or scoring(each) == group]
-        fids = [math.nan if each is None else each["scores"]["fid"] for _, each in rows]
-        floors |= {round(each["floor"]["fid"], 2) for _, each in rows if each is not None}
-        axis.plot([step for step, _ in rows], fids, color=colours[name], linewidth=1.4, marker="o", markersize=3)
+        figure, _ = group.figure
+        figures = [math.nan if each is None else each["scores"][figure] for _, each in rows]
+        floors |= {round(each["floor"][figure], 2) for _, each in rows if each is not None}
+        axis.plot([step for step, _ in rows], figures, color=colours[name], linewidth=1.4, marker="o", markersize=3)
     for floor in sorted(floors):
         axis.axhline(floor, color="0.35", linestyle="--", linewidth=1)
         axis.annotate(
@@ -127,5 +129,5 @@ def _draw_fids(axis: Any, runs: Mapping[str, History], group: Scoring, colours: 
 
 
 def _scorings(runs: Mapping[str, History]) -> list[Scoring]:
-    """The kinds of evaluation that the runs have: each has FIDs of its own."""
+    """The kinds of evaluation that the runs have: figures of each are comparable."""
     return sorted({each for history in runs.values() for each in scored(history)})

@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from helpers import all_files, compare_fewer_patches, one_error_line, run_cli
+from helpers import all_files, compare_fewer_patches, metric_rows, one_error_line, run_cli
 
 from dcgan_jax import TrainConfig, evaluate, init_state, load_labels
 from dcgan_jax.data import DatasetError, load_data
@@ -15,6 +15,11 @@ from dcgan_jax.evaluation.classifier import ClassifierError, classify
 from dcgan_jax.evaluation.classifier_file import read_classifier, write_classifier
 from dcgan_jax.evaluation.real_images import load_test_split, split_for_testing
 from dcgan_jax.evaluation.train_classifier import augment_digits, augment_pictures
+from dcgan_jax.report.charts import charts
+from dcgan_jax.report.source import read_source
+from dcgan_jax.report.tables import facts
+from dcgan_jax.training.checkpoint import checkpoint_steps
+from dcgan_jax.training.history import Scoring, read_evaluations
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.setup import create_state, validate_run
 
@@ -178,6 +183,52 @@ def test_run_is_scored_by_a_classifier(run_dir, trained, classifier, capsys):
     assert all_files(run_dir) == before
 
 
+def test_run_is_scored_while_it_trains(source, trained, classifier, tmp_path, capsys):
+    """By a classifier of its images, as `evaluate` scores it afterwards; it can stop at a FID."""
+    run_dir = tmp_path / "run"
+    flags = ["--dataset", source, "--conditional", "--batch-size", 2, "--workdir", run_dir]
+    flags += ["--eval-every", 2, "--eval-samples", 150, "--classifier", trained]
+    assert run_cli("train", *flags, "--steps", 6, "--stop-at-fid", 1e9) == 0
+    assert "reached --stop-at-fid 1e+09 with FID" in capsys.readouterr().out
+    (row,) = [row for row in metric_rows(run_dir) if "evaluation" in row]
+    assert row["step"] == 2
+    assert run_cli("evaluate", run_dir, "--samples", 150, "--classifier", trained, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {name: result[name] for name in row["evaluation"]} == row["evaluation"]
+    assert run_cli("train", "--resume", "--workdir", run_dir) == 2
+    assert "already has FID" in one_error_line(capsys)
+    assert run_cli("train", "--resume", "--workdir", run_dir, "--steps", 4, "--stop-at-fid", "none") == 0
+    kept = read_evaluations(run_dir, Scoring(classifier.digest(), 150))
+    assert [step for _, step in kept] == [2, 4]
+    best = dict(facts(read_source(run_dir)))["Best FID"]
+    assert best.endswith(f"of 150 images in the features {classifier.digest()[:12]}")
+
+
+def test_pixels_are_compared_while_a_run_trains(tmp_path, capsys):
+    """As many as there are real ones; curves, the report and the best checkpoint follow their distance."""
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 16, 24, 3), np.uint8))
+    run_dir = tmp_path / "run"
+    flags = ["--dataset", tmp_path / "a.npy", "--batch-size", 4, "--eval-every", 1, "--keep-checkpoints", 1]
+    assert run_cli("train", *flags, "--steps", 3, "--workdir", run_dir) == 0
+    out, err = capsys.readouterr()
+    assert err.count("no FID") == 1
+    assert "evaluations are of 20 images, of which there are real ones too" in out
+    distances = read_evaluations(run_dir)
+    assert [step for _, step in distances] == [1, 2, 3]
+    assert checkpoint_steps(run_dir / "checkpoints") == sorted({min(distances)[1], 3}, reverse=True)
+    assert f"3: sliced Wasserstein distance {distances[-1][0]:.2f} (real images: " in out
+    source = read_source(run_dir)
+    (chart,) = [chart for chart in charts([source], 100) if "Wasserstein" in chart["title"]]
+    assert chart["lines"][0]["y"] == [pytest.approx(each, rel=1e-4) for each, _ in distances]
+    best = f"{min(distances)[0]:.4g} at step {min(distances)[1]}, of 20 images by their pixels"
+    assert ("Best sliced Wasserstein distance", best) in facts(source)
+    assert run_cli("plot", run_dir, "--out", tmp_path / "a.svg") == 0
+    assert "Sliced Wasserstein distance (lower is better)" in (tmp_path / "a.svg").read_text()
+    capsys.readouterr()
+    assert run_cli("train", "--resume", "--workdir", run_dir, "--steps", 4, "--stop-at-fid", 9) == 2
+    assert "have no FID without a classifier: add --classifier FILE" in one_error_line(capsys)
+
+
 def test_real_images_score_as_the_floor(source, classifier):
     real = split_for_testing(source, load_data(source))
     labels = real.train.labels[:200]
@@ -258,6 +309,11 @@ def test_classifier_of_other_data_is_refused(run_dir, source, classifier, tmp_pa
     ):
         assert run_cli("evaluate", *argv) == 2
         assert message in one_error_line(capsys)
+        if argv[0] == run_dir and "--classifier" in argv:
+            flags = ["--dataset", source, "--conditional", "--batch-size", 2, "--eval-every", 1, *argv[1:]]
+            assert run_cli("train", *flags, "--workdir", tmp_path / "none") == 2
+            assert message in one_error_line(capsys)
+            assert not (tmp_path / "none").exists()
 
 
 def test_training_of_a_classifier_is_checked_first(source, mnist, tmp_path, capsys):

@@ -17,9 +17,9 @@ from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.evaluation.image_files import read_images
 from dcgan_jax.evaluation.results import Evaluation, Scores
 from dcgan_jax.images import image_grid
-from dcgan_jax.training import writer
+from dcgan_jax.training import scorer
 from dcgan_jax.training.checkpoint import checkpoint_steps
-from dcgan_jax.training.history import read_evaluations
+from dcgan_jax.training.history import Scoring, read_evaluations
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import truncate_metrics
 from dcgan_jax.training.setup import create_state
@@ -81,11 +81,11 @@ def test_commands_use_the_average_if_there_is_one(evaluated, tmp_path, capsys):
 def scored(monkeypatch, fids):
     """Evaluations at the steps that are the keys have these FIDs."""
 
-    def score(state, key, samples):
+    def evaluate(state, key, samples):
         scores = Scores(fids[int(state.step)], *[0.0] * 6, [0.1] * 10, 0.0, [], 0.0)
         return Evaluation(samples, scores, scores, SHA256)
 
-    monkeypatch.setattr(writer, "evaluate", score)
+    monkeypatch.setattr(scorer, "evaluate", evaluate)
 
 
 def test_best_checkpoint_is_kept_after_each_stop(tmp_path, monkeypatch):
@@ -146,13 +146,14 @@ def test_rows_edited_by_hand_are_passed_over(evaluated, tmp_path):
     text = "\ufeff" + before + "\n".join(odd)
     (run_dir / "metrics.jsonl").write_text(text, encoding="utf-8")
     truncate_metrics(run_dir / "metrics.jsonl", 9)
-    assert [step for _, step in read_evaluations(run_dir, 129)] == [4, 8]
-    assert read_evaluations(run_dir, 150) == []  # scores of another number of images are others
+    assert [step for _, step in read_evaluations(run_dir, Scoring(SHA256, 129))] == [4, 8]
+    assert read_evaluations(run_dir, Scoring(SHA256, 150)) == []  # scores of another number of images are others
     assert (run_dir / "metrics.jsonl").read_text().startswith(before)
     (run_dir / "metrics.jsonl").write_text(before.replace(SHA256, "0" * 64))
-    assert read_evaluations(run_dir, 129) == []  # and those in other features
+    assert read_evaluations(run_dir, Scoring(SHA256, 129)) == []  # and those in other features
     (run_dir / "metrics.jsonl").write_text(before.replace(f'"features": "{SHA256}", ', ""))
-    assert [step for _, step in read_evaluations(run_dir, 129)] == [4, 8]  # of a revision that did not name them
+    # Those of a revision that did not name them.
+    assert [step for _, step in read_evaluations(run_dir, Scoring(SHA256, 129))] == [4, 8]
 
 
 def test_config_other_than_its_checkpoints(evaluated, tmp_path, capsys):
@@ -179,7 +180,7 @@ def test_failed_evaluation_does_not_end_a_run(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--eval-every", 5, "--dataset", "kmnist"], "only mnist in its own size can be evaluated"),
+        (["--eval-every", 5, "--stop-at-fid", 9, "--image-size", 16], "images of mnist have no FID without a class"),
         (["--eval-every", 5, "--eval-samples", 100], "--eval-samples must be 129 to 60000, got 100"),
         (["--eval-every", 0], "--eval-every must be between 1 and"),
         (["--ema", 1], "--ema must be a number above 0 and below 1, got 1.0"),

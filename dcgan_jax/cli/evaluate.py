@@ -28,7 +28,8 @@ from dcgan_jax.evaluation.scoring import evaluate_images
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.training.config import ConfigError
-from dcgan_jax.training.evaluate_run import evaluate_run, scorer
+from dcgan_jax.training.evaluate_run import evaluate_run
+from dcgan_jax.training.scorer import explain_pixels, scorer_of_images
 
 
 def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -103,7 +104,9 @@ def _evaluate_files(
     if real.images.shape[3] < channels:
         raise ConfigError(f"the images in {source} are coloured, those of {dataset} are grey")
     fakes = np.broadcast_to(images.images, (*images.images.shape[:3], real.images.shape[3]))  # grey ones in colours
-    score, most = scorer(real, dataset, data_dir, classifier)
+    score, most = scorer_of_images(real, dataset, data_dir, classifier)
+    if classifier is None:
+        explain_pixels(dataset, real.images.shape[1:])
     chosen = np.sort(choose(len(fakes), min(most, MAX_SAMPLES)))
     count = f"{len(chosen):,} images" + (f" of {len(fakes):,}, chosen at random" if len(chosen) < len(fakes) else "")
     return score(fakes[chosen], None), count

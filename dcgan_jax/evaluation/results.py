@@ -105,6 +105,23 @@ class Evaluation(NamedTuple, Generic[S]):
         return {"samples": self.samples, "features": self.features, **objects}
 
 
+def summary(evaluation: Evaluation[Any]) -> str:
+    """The main scores in a line, each with the floor's in parentheses."""
+    scores, floor = evaluation.scores, evaluation.floor
+    if isinstance(scores, PixelScores):
+        return (
+            f"sliced Wasserstein distance {scores.swd_mean:.2f} (real images: {floor.swd_mean:.2f}), distance of two "
+            f"images {scores.diversity:.2f} ({floor.diversity:.2f})"
+        )
+    second = ""
+    if isinstance(scores, Scores):
+        second = f"by a second classifier {scores.second_fid:.2f} ({floor.second_fid:.2f}), "
+    return (
+        f"FID {scores.fid:.2f} (real images: {floor.fid:.2f}), {second}precision {scores.precision:.3f} "
+        f"({floor.precision:.3f}), recall {scores.recall:.3f} ({floor.recall:.3f})"
+    )
+
+
 def format_table(evaluation: Evaluation[Any]) -> str:
     """The scores and the floor side by side, a line each."""
     ours, floor = _rows(evaluation.scores), _rows(evaluation.floor)

@@ -26,7 +26,7 @@ _ABOUT = {
 }
 _MEAN_ROWS = 50  # a mean is over a fiftieth of the rows: it shows the trend, and still has fifty independent values
 _MIN_ROWS = 40  # with fewer rows there is no mean
-_FIDS = (("fid", "FID"), ("second_fid", "FID by a second classifier"))
+_SECOND = ("second_fid", "FID by a second classifier")
 
 
 def charts(sources: Sequence[Source], points: int) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def charts(sources: Sequence[Source], points: int) -> list[dict[str, Any]]:
       number), ``x`` (steps), ``y``, ``mean`` (of the rows around each; None if they are few) and ``floor`` (what real
       images score, or None).
     """
-    return _metric_charts(sources, points) + _fid_charts(sources)
+    return _metric_charts(sources, points) + _score_charts(sources)
 
 
 def _metric_charts(sources: Sequence[Source], points: int) -> list[dict[str, Any]]:
@@ -124,18 +124,18 @@ def _window(rows: int) -> int:
     return 1 if rows < _MIN_ROWS else max(rows // _MEAN_ROWS, 3) | 1
 
 
-def _fid_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
+def _score_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
     groups = [scored(source.history) for source in sources]
     scorings = sorted({each for group in groups for each in group})
     apart = (
-        f"FIDs are comparable within a chart only: the evaluations differ in their features or in the number of images "
+        "Scores are comparable within a chart only: the evaluations differ in their features or number of images "
         f"({'; '.join(map(str, scorings))})."
     )
     labels, result = short_names(sources), []
     for each in scorings:
-        for name, title in _FIDS:
+        for name, title in ((each.figure[0], each.title), _SECOND):
             lines = [
-                {"label": labels[run] if len(sources) > 1 else title, "colour": run, **_fid_line(group[each], name)}
+                {"label": labels[run] if len(sources) > 1 else title, "colour": run, **_score_line(group[each], name)}
                 for run, group in enumerate(groups)
                 if each in group
             ]
@@ -148,7 +148,7 @@ def _fid_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
     return result
 
 
-def _fid_line(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+def _score_line(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     by_step = {row["step"]: finite(row["evaluation"]["scores"].get(name)) for row in rows}
     points = [(step, by_step[step]) for step in sorted(by_step) if by_step[step] is not None]
     return {

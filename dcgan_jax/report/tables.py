@@ -24,6 +24,13 @@ _SCORES = {
     "nearest": "Distance to the nearest training image",
     "digits": "Share of each digit",
     "as_asked": "Share drawn as asked",
+    "class_score": "Class score (1 to the number of classes)",
+    "class_kl": "Classes: KL to uniform",
+    "missing": "Classes that are missing",
+    "shares": "Share of each class",
+    "swd_mean": "Sliced Wasserstein distance (lower is better)",
+    "swd": "The same at each size",
+    "diversity": "Mean distance of two images",
 }
 _COLLAPSE = {
     "healthy_until": "No sign of a collapse up to step",
@@ -84,8 +91,9 @@ def facts(source: Source) -> list[tuple[str, str]]:
         ("Preset", f"{config.preset}, {config.batch_size} images a step"),
     ]
     for group, rows in scored(source.history).items():
-        fid, step = min((row["evaluation"]["scores"]["fid"], row["step"]) for row in rows)
-        result.append(("Best FID", f"{fid:.4g} at step {step:,}, of {group}"))
+        figure, name = group.figure
+        best, step = min((row["evaluation"]["scores"][figure], row["step"]) for row in rows)
+        result.append((f"Best {name}", f"{best:.4g} at step {step:,}, of {group}"))
     result += list(_collapse(source).items())[:1]
     return result
 

@@ -18,6 +18,7 @@ LOGS = ("none", "wandb", "trackio")
 # Fields that runs of earlier revisions lack, and what those runs did.
 ADDED = {
     "stop_at_fid": None,
+    "classifier": None,
     "image_size": None,
     "channels": None,
     "mirror": False,
@@ -113,7 +114,10 @@ class TrainConfig:
     eval_every: int | None = _field(
         None, "steps between evaluations, each with a checkpoint; the best one is kept (default: none)", kind=int
     )
-    eval_samples: int = _field(10_000, "images per evaluation")
+    eval_samples: int = _field(10_000, "images per evaluation, or as many as there are real ones to compare with")
+    classifier: str | None = _field(
+        None, "file of train-classifier, for a FID in evaluations on other data than mnist (default: none)"
+    )
     stop_at_fid: float | None = _field(
         None, "stop when an evaluation has at most this FID; needs --eval-every (default: none)", kind=float
     )
@@ -174,7 +178,7 @@ class TrainConfig:
             except ValueError as error:
                 raise ConfigError(f"--image-size {error}") from error
             object.__setattr__(self, "image_size", f"{height}x{width}")
-        for name in ("workdir", "data_dir", "init_from"):
+        for name in ("workdir", "data_dir", "init_from", "classifier"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _expanded(value, "--" + name.replace("_", "-")))

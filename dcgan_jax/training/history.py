@@ -23,20 +23,38 @@ class History(NamedTuple):
     evaluations: list[dict[str, Any]]
 
 
+PIXELS = "pixels"
+
+
 class Scoring(NamedTuple):
     """What two evaluations must share, or their figures cannot be compared.
 
     Attributes:
-      features: the SHA-256 of the classifier in whose features images are compared.
+      features: the SHA-256 of the classifier in whose features images are compared, or `PIXELS`.
       samples: the number of images: a FID falls with it.
     """
 
     features: str
     samples: int
 
+    @property
+    def by_pixels(self) -> bool:
+        """Whether there is no classifier, and so no FID."""
+        return self.features == PIXELS
+
+    @property
+    def figure(self) -> tuple[str, str]:
+        """The score by which evaluations are compared, lower is better, and its name."""
+        return ("swd_mean", "sliced Wasserstein distance") if self.by_pixels else ("fid", "FID")
+
+    @property
+    def title(self) -> str:
+        """The score's name, to stand above a chart."""
+        return self.figure[1][0].upper() + self.figure[1][1:]
+
     def __str__(self) -> str:
-        of = "" if self.features == SHA256 else f" in the features {self.features[:12]}"
-        return f"{self.samples:,} images{of}"
+        known = {SHA256: "", PIXELS: " by their pixels"}
+        return f"{self.samples:,} images{known.get(self.features, f' in the features {self.features[:12]}')}"
 
 
 def read_history(run_dir: Path) -> History:
@@ -61,18 +79,25 @@ def read_history(run_dir: Path) -> History:
     return history
 
 
-def read_evaluations(run_dir: Path, samples: int) -> list[tuple[float, int]]:
-    """FID and step of each evaluation of ``samples`` images among a run's rows, in their order.
+def read_evaluations(run_dir: Path, group: Scoring | None = None) -> list[tuple[float, int]]:
+    """The figure and the step of each evaluation of a kind among a run's rows, in their order.
 
-    Those in the features of the package's classifier alone; rows that do not name theirs are older than the name.
+    Those in other features, or of another number of images, are left out: by default than the last one.
     """
-    rows = scored(read_history(run_dir)).get(Scoring(SHA256, samples), [])
-    return [(float(row["evaluation"]["scores"]["fid"]), row["step"]) for row in rows]
+    history = read_history(run_dir)
+    groups = scored(history)
+    done = [row["evaluation"] for row in history.evaluations if row["evaluation"] is not None]
+    if group is None and done:
+        group = scoring(done[-1])
+    if group is None:
+        return []
+    return [(float(row["evaluation"]["scores"][group.figure[0]]), row["step"]) for row in groups.get(group, [])]
 
 
 def scoring(evaluation: dict[str, Any]) -> Scoring:
     """That of an evaluation. One that names no features is older than the name, and in the package's own."""
-    return Scoring(str(evaluation.get("features", SHA256)), evaluation["samples"])
+    features = evaluation.get("features", SHA256)
+    return Scoring(PIXELS if features is None else str(features), evaluation["samples"])
 
 
 def scored(history: History) -> dict[Scoring, list[dict[str, Any]]]:
@@ -86,7 +111,7 @@ def scored(history: History) -> dict[Scoring, list[dict[str, Any]]]:
 
 
 def best_evaluation(evaluations: list[tuple[float, int]], steps: Iterable[int]) -> int | None:
-    """The step among ``steps`` whose evaluation has the lowest FID, or None."""
+    """The step among ``steps`` whose evaluation has the lowest figure, or None."""
     return min((each for each in evaluations if each[1] in steps), default=(0.0, None))[1]
 
 
@@ -110,8 +135,10 @@ def read_lines(path: Path) -> list[bytes]:
 
 
 def _is_evaluation(value: dict[str, Any]) -> bool:
-    fids = [_number(value[part]["fid"]) for part in ("scores", "floor")]
-    return type(value["samples"]) is int and all(map(math.isfinite, fids))
+    if type(value["samples"]) is not int:
+        return False
+    figures = [_number(value[part][scoring(value).figure[0]]) for part in ("scores", "floor")]
+    return all(map(math.isfinite, figures))
 
 
 def _number(value: Any) -> float:

@@ -13,8 +13,7 @@ from flax.linen.summary import tabulate
 
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size
-from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, load_classifier
-from dcgan_jax.evaluation.prepare import MAX_SAMPLES, MIN_SAMPLES
+from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.pinning import seed_key, split_key
@@ -28,6 +27,7 @@ from dcgan_jax.training.history import read_evaluations
 from dcgan_jax.training.loggers import validate_loggers
 from dcgan_jax.training.quick_compile import quick_options
 from dcgan_jax.training.run_dir import check_writable, read_config
+from dcgan_jax.training.scorer import explain_pixels, has_fid, is_of_digits, scorer_while_training
 
 # These fields decide what a run computes: a resumed run must have them unchanged.
 _IMMUTABLE = (
@@ -59,14 +59,18 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
         raise ConfigError("--stop-at-fid needs evaluations: add --eval-every N")
     if resume:
         config = _validate_resume(config, run_dir)
+    if config.stop_at_fid is not None and not has_fid(config):
+        raise ConfigError(
+            f"--stop-at-fid: images of {config.dataset} have no FID without a classifier: add --classifier FILE "
+            "(dcgan-jax train-classifier), or leave it out"
+        )
     check_writable(run_dir)
     config = validate_loggers(config)
-    if config.eval_every is not None:
-        validate_evaluation(config, config.eval_samples, "--eval-samples")
-        load_dataset(split="test")
-        load_strided_classifier()
     if is_of_digits(config):
         load_classifier()
+        if config.eval_every is not None:
+            load_dataset(split="test")
+            load_strided_classifier()
     devices = data_mesh(config.devices).size
     if config.batch_size % devices:
         raise ConfigError(
@@ -79,12 +83,30 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
             f"--batch-size must be at most {len(data.images)}, the images of {config.dataset}, got "
             f"{config.batch_size}: choose a smaller one"
         )
+    if config.eval_every is not None:
+        _validate_evaluation(config, data, run_dir, resume)
     return config, data
 
 
-def is_of_digits(config: TrainConfig) -> bool:
-    """Whether the run's images are MNIST's as they are, which the classifiers of the evaluation know."""
-    return config.dataset == "mnist" and config.image_shape() == IMAGE_SHAPE
+def _validate_evaluation(config: TrainConfig, data: Dataset, run_dir: Path, resume: bool) -> None:
+    """Check that the run can be evaluated while it trains, and print what its evaluations lack.
+
+    Raises:
+      UserError: as `scorer_while_training`; or if a resumed run already has the FID to stop at.
+    """
+    _, scoring = scorer_while_training(config, data)
+    if scoring.by_pixels:
+        explain_pixels(config.dataset, data.images.shape[1:])
+    if scoring.samples < config.eval_samples:
+        print_line(f"evaluations are of {scoring.samples:,} images, of which there are real ones too")
+    if resume and config.stop_at_fid is not None:
+        done, _ = latest_valid_step(run_dir / "checkpoints")
+        fid = {step: fid for fid, step in read_evaluations(run_dir, scoring)}.get(done or 0, math.inf)
+        if fid <= config.stop_at_fid:
+            raise ConfigError(
+                f"the run in {run_dir} already has FID {fid:.2f}: ask for less than --stop-at-fid "
+                f"{config.stop_at_fid:g}, or for none"
+            )
 
 
 def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset]:
@@ -127,18 +149,6 @@ def load_images(config: TrainConfig) -> Dataset:
     return load_data(config.dataset, data_dir=config.data_dir, **options)
 
 
-def validate_evaluation(config: TrainConfig, samples: int, flag: str) -> None:
-    """Raises: ConfigError if the run's images are not digits, or ``samples`` of them cannot be scored in training."""
-    if not is_of_digits(config):
-        shape = "x".join(map(str, config.image_shape()))
-        raise ConfigError(
-            "only mnist in its own size can be evaluated while training, by classifiers of its digits; the run is on "
-            f"images of {shape} from {config.dataset}: leave out --eval-every, and use dcgan-jax evaluate"
-        )
-    if not MIN_SAMPLES <= samples <= MAX_SAMPLES:
-        raise ConfigError(f"{flag} must be {MIN_SAMPLES} to {MAX_SAMPLES}, got {samples}")
-
-
 def _validate_resume(config: TrainConfig, run_dir: Path) -> TrainConfig:
     """The config, with what the run has recorded.
 
@@ -155,13 +165,6 @@ def _validate_resume(config: TrainConfig, run_dir: Path) -> TrainConfig:
     validate_same(config, f"the checkpoint {checkpoint}", verify_checkpoint(checkpoint).get("settings") or {})
     if done >= config.steps:
         raise ConfigError(f"the run in {run_dir} already has {done} steps: ask for more with --steps")
-    if config.stop_at_fid is not None:
-        fids = {step: fid for fid, step in read_evaluations(run_dir, config.eval_samples)}
-        if fids.get(done, math.inf) <= config.stop_at_fid:
-            raise ConfigError(
-                f"the run in {run_dir} already has FID {fids[done]:.2f}: ask for less than --stop-at-fid "
-                f"{config.stop_at_fid:g}, or for none"
-            )
     return config
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dcgan_jax.console import print_line
-from dcgan_jax.evaluation.scoring import EvaluationError, evaluate
+from dcgan_jax.evaluation.prepare import EvaluationError
+from dcgan_jax.evaluation.results import summary
 from dcgan_jax.images import image_grid, save_grid
 from dcgan_jax.presets import preset
 from dcgan_jax.sampling import generate, sample, sample_noise
@@ -23,13 +24,14 @@ from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import data_mesh, local_replica
-from dcgan_jax.training.history import best_evaluation, read_evaluations, sample_grids
+from dcgan_jax.training.history import Scoring, best_evaluation, read_evaluations, sample_grids
 from dcgan_jax.training.loggers import RunLog
 from dcgan_jax.training.memory import release_free_memory
 from dcgan_jax.training.progress import Reporter, format_duration
 from dcgan_jax.training.run_dir import replace_text, write_config
 from dcgan_jax.training.schedule import is_logged
-from dcgan_jax.training.setup import is_of_digits, model_summary
+from dcgan_jax.training.scorer import StateScorer, is_of_digits
+from dcgan_jax.training.setup import model_summary
 
 GRID = 16  # images in a grid of 4x4, the tutorial's
 
@@ -53,6 +55,7 @@ class RunWriter:
         step: int,
         collapse: dict[str, Any] | None = None,
         thresholds: CollapseThresholds | None = None,
+        scorer: tuple[StateScorer, Scoring] | None = None,
     ):
         """Open the run directory's files for writing, after ``step`` steps; ``config.json`` is written at once.
 
@@ -63,6 +66,7 @@ class RunWriter:
           step: steps so far; rows of metrics after it are removed.
           collapse: the state of the collapse detector and the last penalty, for a run that resumes.
           thresholds: the collapse detector's.
+          scorer: from `scorer_while_training`, for a run with evaluations.
         """
         self.should_stop = self.reached = False
         self._config, self._keys, self._reals = config, keys, reals
@@ -77,7 +81,8 @@ class RunWriter:
         losses = preset(config.preset).losses
         self._penalty_every = losses.penalty_every if losses.penalty else None
         self._penalty: float = (collapse or {}).get("d_penalty", 0.0)
-        self._evaluations = read_evaluations(self._run_dir, config.eval_samples)
+        self._score, self._scoring = scorer or (None, None)
+        self._evaluations = read_evaluations(self._run_dir, self._scoring)
         self._began, self._first = time.perf_counter(), step
         self.reporter = Reporter(config, step)
 
@@ -196,21 +201,17 @@ class RunWriter:
 
     def _evaluate(self, state: GANState) -> dict[str, Any]:
         """The row of an evaluation. Images that cannot be scored, all the same for example, do not end a run."""
+        assert self._score is not None and self._scoring is not None
         row: dict[str, Any] = {"step": int(state.step), "weights": weights_name(state)}
         try:
-            evaluation = evaluate(self._sampling_state(state), self._keys["evaluation"], self._config.eval_samples)
+            evaluation = self._score(self._sampling_state(state), self._keys["evaluation"])
         except EvaluationError as error:
             print_line(f"warning: the evaluation at step {row['step']:,} failed: {error}")
             return {**row, "evaluation": None}
-        scores, floor = evaluation.scores, evaluation.floor
-        trend = _trend(self._evaluations, scores.fid)
-        print_line(
-            f"{row['step']}: FID {scores.fid:.2f} (real images: {floor.fid:.2f}), by a second classifier "
-            f"{scores.second_fid:.2f} ({floor.second_fid:.2f}), precision {scores.precision:.3f} "
-            f"({floor.precision:.3f}), recall {scores.recall:.3f} ({floor.recall:.3f}){trend}"
-        )
-        self._evaluations.append((scores.fid, row["step"]))
-        self.reached = self._config.stop_at_fid is not None and scores.fid <= self._config.stop_at_fid
+        figure = getattr(evaluation.scores, self._scoring.figure[0])
+        print_line(f"{row['step']}: {summary(evaluation)}{_trend(self._evaluations, figure)}")
+        self._evaluations.append((figure, row["step"]))
+        self.reached = self._config.stop_at_fid is not None and figure <= self._config.stop_at_fid
         return {**row, "evaluation": evaluation.to_json()}
 
 
@@ -249,12 +250,12 @@ def weights_name(state: GANState) -> str:
     return "last" if state.ema is None else f"average {state.ema.decay}"
 
 
-def _trend(before: list[tuple[float, int]], fid: float) -> str:
+def _trend(before: list[tuple[float, int]], figure: float) -> str:
     """How an evaluation compares with those before it: whether training longer still helps."""
     if not before:
         return ""
     best, step = min(before)
-    if fid < best:
+    if figure < best:
         return f"; the best so far, {best:.2f} before"
     since = len(before) - before.index((best, step))
     times = "this evaluation" if since == 1 else f"{since} evaluations"
