@@ -1,6 +1,7 @@
 """What the training loop adds to the bare step, with logging, samples and checkpoints on.
 
     python -m benchmarks.loop_time --batch-size 64 --steps 200
+    python -m benchmarks.loop_time --steps 500 --sample-every 500 --checkpoint-every 500   # the defaults of train.py
 
 The loop of ``train.py`` pauses every 20 steps, for as many bare steps of the same compiled program on a copy of the
 state, with nothing between them: block by block both see the same load of a shared machine. Both are dispatched
@@ -61,6 +62,8 @@ def measure(config: TrainConfig) -> dict[str, Any]:
     return {
         "machine": machine(),
         "batch_size": config.batch_size,
+        "sample_every": config.sample_every,
+        "checkpoint_every": config.checkpoint_every,
         "blocks": len(in_loop),
         "loop_seconds_per_step": summary(in_loop),
         "bare_seconds_per_step": summary(bare[: len(in_loop)]),
@@ -73,6 +76,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What the training loop adds to the bare step.")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=200, help="of the loop, that are timed (default: 200)")
+    parser.add_argument("--sample-every", type=int, default=50, help="steps between samples (default: 50)")
+    parser.add_argument("--checkpoint-every", type=int, default=100, help="and between checkpoints (default: 100)")
     add_json_flag(parser)
     args = parser.parse_args()
     if args.steps < _BLOCK or args.steps % _BLOCK:
@@ -82,8 +87,8 @@ def main() -> int:
             steps=args.steps + 2 * _BLOCK,  # a block before, that compiles, and one after, that ends the last
             batch_size=args.batch_size,
             workdir=str(Path(folder) / "run"),
-            sample_every=50,
-            checkpoint_every=100,
+            sample_every=args.sample_every,
+            checkpoint_every=args.checkpoint_every,
             steps_per_call=1,
         )
         result = measure(config)
