@@ -25,8 +25,7 @@ def measure(batch_sizes: list[int], rounds: int) -> dict[str, Any]:
             workers[n] = Worker(OURS, n)
         for _ in range(rounds):
             for n, worker in workers.items():
-                worker.ask("step")
-                answers = [worker.ask("step") for _ in range(_STEPS_PER_TURN)]
+                answers = worker.turn(_STEPS_PER_TURN)
                 seconds[n] += [answer["seconds"] for answer in answers]
                 memory[n] = answers[-1]["memory"]
     finally:

@@ -61,9 +61,7 @@ def measure(batch_size: int, against: list[str], rounds: int, steps_per_turn: in
                 if i >= 2 and statistics.median(seconds[name]) > _LONG_STEP_SECONDS:
                     continue
                 time.sleep(_SETTLE_SECONDS)
-                answers = [worker.ask("step")]
-                if answers[0]["seconds"] < _LONG_STEP_SECONDS:
-                    answers = [worker.ask("step") for _ in range(steps_per_turn)]
+                answers = worker.turn(steps_per_turn, _LONG_STEP_SECONDS)
                 seconds[name].append(statistics.mean(each["seconds"] for each in answers) / systems[name].steps)
                 memory[name] = answers[-1]["memory"]
             time.sleep(_SETTLE_SECONDS)

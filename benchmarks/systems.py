@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -78,6 +79,14 @@ class Worker:
         """One request of `benchmarks.worker`, and its answer."""
         self.send(request)
         return self.receive()
+
+    def turn(self, steps: int, longest: float = math.inf) -> list[dict[str, Any]]:
+        """The answers of ``steps`` steps after one that is not counted, as it follows a pause.
+
+        If that one takes at least ``longest`` seconds, its answer alone.
+        """
+        first = self.ask("step")
+        return [first] if first["seconds"] >= longest else [self.ask("step") for _ in range(steps)]
 
     def send(self, request: str) -> None:
         """Only the request."""

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,9 @@ def save_plot(path: Path, runs: Mapping[str, History]) -> None:
     settings |= {"svg.fonttype": "none", "svg.hashsalt": "dcgan-jax"}
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is drawn for it
-        figure = Figure(figsize=(4.2 * (2 + len(_scorings(runs))), 6.2), layout="constrained")
-        _draw(figure, runs)
+        scorings = _scorings(runs)
+        figure = Figure(figsize=(4.2 * (2 + len(scorings)), 6.2), layout="constrained")
+        _draw(figure, runs, scorings)
         options = {"format": path.suffix[1:], **PLOTS[path.suffix]}
         replace_file(path, lambda partial: figure.savefig(partial, **options))
 
@@ -73,8 +74,7 @@ def smooth(steps: np.ndarray, values: np.ndarray, n: int) -> tuple[np.ndarray, n
     return steps[n // 2 : len(steps) - (n - 1) // 2], np.convolve(values, np.ones(n) / n, "valid")
 
 
-def _draw(figure: Any, runs: Mapping[str, History]) -> None:
-    scorings = _scorings(runs)
+def _draw(figure: Any, runs: Mapping[str, History], scorings: Sequence[Scoring]) -> None:
     mosaic = [["d_loss", "g_loss", *map(str, scorings)], ["d_accuracy", "g_accuracy", *map(str, scorings)]]
     axes = figure.subplot_mosaic(mosaic, sharex=True)
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(runs)}
@@ -111,13 +111,12 @@ def _draw_scores(axis: Any, runs: Mapping[str, History], group: Scoring, colours
 
     floors = set()
     for name, history in runs.items():
-        if group not in scored(history):
-            continue
         rows = [(row["step"], row["evaluation"]) for row in history.evaluations]
         rows = [(step, each) for step, each in rows if each is None or scoring(each) == group]
-        figure, _ = group.figure
-        figures = [math.nan if each is None else each["scores"][figure] for _, each in rows]
-        floors |= {round(each["floor"][figure], 2) for _, each in rows if each is not None}
+        if all(each is None for _, each in rows):
+            continue
+        figures = [math.nan if each is None else each["scores"][group.figure] for _, each in rows]
+        floors |= {round(each["floor"][group.figure], 2) for _, each in rows if each is not None}
         axis.plot([step for step, _ in rows], figures, color=colours[name], linewidth=1.4, marker="o", markersize=3)
     for floor in sorted(floors):
         axis.axhline(floor, color="0.35", linestyle="--", linewidth=1)

@@ -29,7 +29,7 @@ def coloured(tmp_path_factory):
             Image.fromarray(pixels).save(folder / "pictures" / name / f"{i}.png")
     run_dir = folder / "내 run"
     flags = {"dataset": str(folder / "pictures"), "conditional": True, "batch_size": 4, "workdir": str(run_dir)}
-    config, _ = validate_run(TrainConfig(**flags), run_dir, resume=False)
+    config, *_ = validate_run(TrainConfig(**flags), run_dir, resume=False)
     state, keys = create_state(config)
     # As trained for a while: the images are neither grey nor all the same.
     params = dict(state.generator.params)

@@ -35,7 +35,7 @@ def restart_with_huge_pages(argv: Sequence[str]) -> None:
     is_watched = sys.gettrace() is not None or sys.getprofile() is not None  # by a debugger or a profiler
     if computes and not is_watched and is_started_by(sys.orig_argv, sys.argv) and is_of_use():
         environment = {**os.environ, _TUNABLES: "glibc.malloc.hugetlb=1"}
-        with contextlib.suppress(OSError):  # then it goes on as it is
+        with contextlib.suppress(OSError):  # the program continues without huge pages
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
@@ -66,6 +66,6 @@ def is_started_by(command_line: Sequence[str], argv: Sequence[str]) -> bool:
 
 
 def _has_accelerator() -> bool:
-    if os.environ.get("JAX_PLATFORMS", "") == "cpu":
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
         return False
-    return any(True for pattern in _ACCELERATORS for _ in Path("/dev").glob(pattern))
+    return any(any(Path("/dev").glob(pattern)) for pattern in _ACCELERATORS)

@@ -43,10 +43,10 @@ def _import(files: list[str], config: TrainConfig) -> None:
             if network in source:
                 raise ConfigError(f"both {source[network]} and {file} hold the weights of the {network}: give one")
             weights[network], source[network] = variables, file
-    if len(set(source.values())) == 1:  # the run is as one that `train --init-from` begins, which repeats it
-        config = dataclasses.replace(config, init_from=next(iter(source.values())))
+    if len(files) == 1:  # the run is as one that `train --init-from` begins, which repeats it
+        config = dataclasses.replace(config, init_from=files[0])
     run_dir = create_run(config, replace_weights(state, weights), keys)
-    if len(source) == 2 and len(set(source.values())) == 1:
+    if len(source) == 2 and len(files) == 1:
         start = f"the generator and the discriminator of {files[0]}"
     else:
         start = " and ".join(f"the {n} of {source[n]}" if n in source else f"an untrained {n}" for n in NETWORKS)

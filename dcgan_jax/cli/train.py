@@ -121,7 +121,7 @@ def _write_report(run_dir: Path) -> None:
 
 def _dry_run(config: TrainConfig, resume: bool) -> None:
     run_dir = resolve_run_dir(config.workdir, resume)
-    config, data = validate_run(config, run_dir, resume)
+    config, data, _ = validate_run(config, run_dir, resume)
     state = create_state(config)[0]
     print_result(model_summary(state if resume else with_weights(state, config)))
     print_result(dataclasses.replace(config, workdir=str(run_dir)).to_json().rstrip("\n"))

@@ -133,7 +133,7 @@ def _score_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
     )
     labels, result = short_names(sources), []
     for each in scorings:
-        for name, title in ((each.figure[0], each.title), _SECOND):
+        for name, title in ((each.figure, each.title), _SECOND):
             lines = [
                 {"label": labels[run] if len(sources) > 1 else title, "colour": run, **_score_line(group[each], name)}
                 for run, group in enumerate(groups)

@@ -91,9 +91,8 @@ def facts(source: Source) -> list[tuple[str, str]]:
         ("Preset", f"{config.preset}, {config.batch_size} images a step"),
     ]
     for group, rows in scored(source.history).items():
-        figure, name = group.figure
-        best, step = min((row["evaluation"]["scores"][figure], row["step"]) for row in rows)
-        result.append((f"Best {name}", f"{best:.4g} at step {step:,}, of {group}"))
+        best, step = min((row["evaluation"]["scores"][group.figure], row["step"]) for row in rows)
+        result.append((f"Best {group.name}", f"{best:.4g} at step {step:,}, of {group}"))
     result += list(_collapse(source).items())[:1]
     return result
 

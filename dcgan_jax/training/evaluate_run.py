@@ -26,7 +26,7 @@ def evaluate_run(run: Run, samples: int | None = None, classifier: Classifier | 
     config, key = run.config, run.keys["evaluation"]
     data = load_images(config)
     check_unchanged(config, data.digest(), config.workdir, "--dataset and --data-dir say where those are")
-    score, scoring = scorer_of_run(config, data, classifier, samples, "--samples")
-    if scoring.by_pixels:
+    scorer = scorer_of_run(config, data, classifier, samples, "--samples")
+    if scorer.scoring.by_pixels:
         explain_pixels(config.dataset, data.images.shape[1:])
-    return score(run.state, key)
+    return scorer.score(run.state, key)

@@ -43,14 +43,19 @@ class Scoring(NamedTuple):
         return self.features == PIXELS
 
     @property
-    def figure(self) -> tuple[str, str]:
-        """The score by which evaluations are compared, lower is better, and its name."""
-        return ("swd_mean", "sliced Wasserstein distance") if self.by_pixels else ("fid", "FID")
+    def figure(self) -> str:
+        """The score by which evaluations are compared, as it is called in a row; lower is better."""
+        return "swd_mean" if self.by_pixels else "fid"
+
+    @property
+    def name(self) -> str:
+        """What that score is, within a sentence."""
+        return "sliced Wasserstein distance" if self.by_pixels else "FID"
 
     @property
     def title(self) -> str:
-        """The score's name, to stand above a chart."""
-        return self.figure[1][0].upper() + self.figure[1][1:]
+        """The name, to stand above a chart."""
+        return self.name[0].upper() + self.name[1:]
 
     def __str__(self) -> str:
         known = {SHA256: "", PIXELS: " by their pixels"}
@@ -84,14 +89,13 @@ def read_evaluations(run_dir: Path, group: Scoring | None = None) -> list[tuple[
 
     Those in other features, or of another number of images, are left out: by default than the last one.
     """
-    history = read_history(run_dir)
-    groups = scored(history)
-    done = [row["evaluation"] for row in history.evaluations if row["evaluation"] is not None]
-    if group is None and done:
-        group = scoring(done[-1])
+    rows = [row for row in read_history(run_dir).evaluations if row["evaluation"] is not None]
+    done = [(row["evaluation"], row["step"]) for row in rows]
     if group is None:
-        return []
-    return [(float(row["evaluation"]["scores"][group.figure[0]]), row["step"]) for row in groups.get(group, [])]
+        if not done:
+            return []
+        group = scoring(done[-1][0])
+    return [(float(each["scores"][group.figure]), step) for each, step in done if scoring(each) == group]
 
 
 def scoring(evaluation: dict[str, Any]) -> Scoring:
@@ -137,7 +141,7 @@ def read_lines(path: Path) -> list[bytes]:
 def _is_evaluation(value: dict[str, Any]) -> bool:
     if type(value["samples"]) is not int:
         return False
-    figures = [_number(value[part][scoring(value).figure[0]]) for part in ("scores", "floor")]
+    figures = [_number(value[part][scoring(value).figure]) for part in ("scores", "floor")]
     return all(map(math.isfinite, figures))
 
 

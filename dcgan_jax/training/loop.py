@@ -12,7 +12,6 @@ from typing import NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from dcgan_jax.data import Dataset
 from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.state import GANState
 from dcgan_jax.training import schedule
@@ -33,7 +32,6 @@ from dcgan_jax.training.distributed import (
 from dcgan_jax.training.finite import NotFiniteError, check_finite
 from dcgan_jax.training.profile import check_profile, profile_steps
 from dcgan_jax.training.run import Run, open_run
-from dcgan_jax.training.scorer import scorer_while_training
 from dcgan_jax.training.setup import create_state, load_images
 from dcgan_jax.training.signals import stop_signals
 from dcgan_jax.training.timing import Advance, record_timing
@@ -108,7 +106,7 @@ def _broadcast_run(run: Run | None) -> Run:
     key_data = jax.tree.map(jax.random.key_data, keys)
     state, key_data = broadcast_arrays((state, key_data))
     keys = {name: jax.random.wrap_key_data(key_data[name], impl=jax.random.key_impl(keys[name])) for name in keys}
-    return Run(config, state, keys, run.collapse if run else {})
+    return run._replace(config=config, state=state, keys=keys) if run else Run(config, state, keys, {})
 
 
 def _train(
@@ -119,8 +117,7 @@ def _train(
 ) -> Outcome:
     """Train in a run directory that this job has locked, from a saved state or a new one."""
     config, mesh = run.config, data_mesh(run.config.devices)
-    data = run.data or load_images(config)
-    state, dataset, labels, key = _place(run, data, mesh)
+    state, dataset, labels, key = _place(run, mesh)
     step, stop_signal, collapsed, reached = int(state.step), None, False, False
     runner = StepRunner(config, dataset, key, mesh, step, labels)
     with contextlib.ExitStack() as stack:
@@ -130,7 +127,7 @@ def _train(
         compiling = time.perf_counter()
         runner.compile(state)  # the last that can be refused: nothing is written before
         compile_seconds = time.perf_counter() - compiling
-        writer = stack.enter_context(_open_writer(run, data, dataset, thresholds)) if is_primary() else None
+        writer = stack.enter_context(_open_writer(run, dataset, thresholds)) if is_primary() else None
         first = _copy(state) if writer and step == 0 else None
         advance = stack.enter_context(_measured(runner.advance, config, step, mesh, compile_seconds, profile))
         while step < config.steps:
@@ -198,19 +195,19 @@ def _measured(
         yield advance
 
 
-def _open_writer(run: Run, data: Dataset, dataset: jax.Array, thresholds: CollapseThresholds | None) -> RunWriter:
-    """The primary's writer of the run's files, with the real images that it shows, on the devices in ``dataset``."""
+def _open_writer(run: Run, dataset: jax.Array, thresholds: CollapseThresholds | None) -> RunWriter:
+    """The primary's writer of the run's files, with the real images that it shows."""
     sample_reals = jax.jit(sample_batch, static_argnames="batch_size")  # one small program for eight
     reals = jax.device_get(sample_reals(local_replica(dataset), run.keys["reals"], batch_size=GRID))
-    scorer = None if run.config.eval_every is None else scorer_while_training(run.config, data)
-    return RunWriter(run.config, run.keys, reals, int(run.state.step), run.collapse, thresholds, scorer)
+    return RunWriter(run.config, run.keys, reals, int(run.state.step), run.collapse, thresholds, run.scorer)
 
 
-def _place(run: Run, data: Dataset, mesh: Mesh) -> tuple[GANState, jax.Array, jax.Array | None, jax.Array]:
+def _place(run: Run, mesh: Mesh) -> tuple[GANState, jax.Array, jax.Array | None, jax.Array]:
     """The state, the images, their labels and the run's key, on each device of the mesh.
 
     For new and resumed runs alike: they share one compiled program.
     """
+    data = run.data or load_images(run.config)
     key = run.keys["run"]
     state, dataset, labels, key_data = replicate((run.state, data.images, data.labels, jax.random.key_data(key)), mesh)
     return state, dataset, labels, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))

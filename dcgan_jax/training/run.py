@@ -33,6 +33,7 @@ from dcgan_jax.training.device_loop import sample_batch
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
 from dcgan_jax.training.run_dir import claim_number, lock_run_dir, read_config, resolve_run_dir
+from dcgan_jax.training.scorer import RunScorer
 from dcgan_jax.training.setup import create_state, validate_run, validate_same
 from dcgan_jax.training.writer import GRID, RunWriter
 
@@ -46,6 +47,7 @@ class Run(NamedTuple):
       keys: those of `create_state`, of which ``run`` is the checkpoint's.
       collapse: the state of the collapse detector and the last penalty, as JSON holds them.
       data: the real images, and their classes if it is conditional, of a run that is to be trained.
+      scorer: what scores it while it trains, if it has evaluations.
     """
 
     config: TrainConfig
@@ -53,6 +55,7 @@ class Run(NamedTuple):
     keys: dict[str, jax.Array]
     collapse: dict[str, Any]
     data: Dataset | None = None
+    scorer: RunScorer | None = None
 
 
 def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> Run:
@@ -62,7 +65,7 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
       ConfigError, RunDirError, DatasetError, CheckpointError, DevicesError: before anything is written.
     """
     run_dir = resolve_run_dir(config.workdir, resume)
-    config, data = validate_run(config, run_dir, resume)
+    config, data, scorer = validate_run(config, run_dir, resume)
     state, keys = create_state(config)
     if not checkpoint_steps(run_dir / "checkpoints"):
         state = with_weights(state, config)
@@ -72,7 +75,7 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
     for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
         for problem in remove_partial(folder):
             print_line(f"warning: {problem}", error=True)
-    return resume_run(Run(dataclasses.replace(config, workdir=str(run_dir)), state, keys, {}, data))
+    return resume_run(Run(dataclasses.replace(config, workdir=str(run_dir)), state, keys, {}, data, scorer))
 
 
 def with_weights(state: GANState, config: TrainConfig) -> GANState:
@@ -177,7 +180,7 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array])
       OSError: if a file cannot be written. The directory then holds none, or this one, and resuming it writes the file.
     """
     run_dir = resolve_run_dir(config.workdir, resume=False)
-    config, data = validate_run(config, run_dir, resume=False)
+    config, data, _ = validate_run(config, run_dir, resume=False)
     images = data.images
     if image_shape(state) != images.shape[1:]:
         raise ConfigError(

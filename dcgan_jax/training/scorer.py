@@ -1,7 +1,7 @@
 """Which scores a run's images can have: in the features of the package's classifier, of another one, or by pixels."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,7 +23,18 @@ from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.history import PIXELS, Scoring
 
 ImageScorer = Callable[[np.ndarray, np.ndarray | None], Evaluation[Any]]
-StateScorer = Callable[[GANState, jax.Array], Evaluation[Any]]
+
+
+class RunScorer(NamedTuple):
+    """What scores a run's generator.
+
+    Attributes:
+      score: scores images of noise from a key.
+      scoring: what all its evaluations have in common.
+    """
+
+    score: Callable[[GANState, jax.Array], Evaluation[Any]]
+    scoring: Scoring
 
 
 def is_of_digits(config: TrainConfig) -> bool:
@@ -36,7 +47,7 @@ def has_fid(config: TrainConfig) -> bool:
     return config.classifier is not None or is_of_digits(config)
 
 
-def scorer_while_training(config: TrainConfig, data: Dataset) -> tuple[StateScorer, Scoring]:
+def scorer_while_training(config: TrainConfig, data: Dataset) -> RunScorer:
     """`scorer_of_run` with the config's classifier and number of images, or as many as there are real ones.
 
     Raises:
@@ -54,8 +65,8 @@ def scorer_of_run(
     samples: int | None,
     flag: str,
     at_most: bool = False,
-) -> tuple[StateScorer, Scoring]:
-    """What scores a run's generator by images of noise from a key, and what all its evaluations have in common.
+) -> RunScorer:
+    """What scores a run's generator, by images of fresh noise.
 
     Args:
       config: the run's.
@@ -74,7 +85,7 @@ def scorer_of_run(
         count = DEFAULT_SAMPLES if samples is None else samples
         if not MIN_SAMPLES <= count <= MAX_SAMPLES:
             raise ConfigError(f"{flag} must be {MIN_SAMPLES} to {MAX_SAMPLES}, got {count}")
-        return lambda state, key: evaluate(state, key, count), Scoring(SHA256, count)
+        return RunScorer(lambda state, key: evaluate(state, key, count), Scoring(SHA256, count))
     if classifier is not None and config.classes not in (None, classifier.classes):
         raise ConfigError(
             f"the run draws the classes {', '.join(config.classes or ())}; the classifier of {classifier.data} knows "
@@ -92,7 +103,7 @@ def scorer_of_run(
         labels = sample_labels(state, key, count)
         return score(draw_bytes(state, key, count, labels), None if labels is None else np.asarray(labels))
 
-    return score_state, Scoring(PIXELS if classifier is None else classifier.digest(), count)
+    return RunScorer(score_state, Scoring(PIXELS if classifier is None else classifier.digest(), count))
 
 
 def scorer_of_images(

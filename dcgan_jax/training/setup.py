@@ -27,7 +27,7 @@ from dcgan_jax.training.history import read_evaluations
 from dcgan_jax.training.loggers import validate_loggers
 from dcgan_jax.training.quick_compile import quick_options
 from dcgan_jax.training.run_dir import check_writable, read_config
-from dcgan_jax.training.scorer import explain_pixels, has_fid, is_of_digits, scorer_while_training
+from dcgan_jax.training.scorer import RunScorer, explain_pixels, has_fid, is_of_digits, scorer_while_training
 
 # These fields decide what a run computes: a resumed run must have them unchanged.
 _IMMUTABLE = (
@@ -38,12 +38,13 @@ _IMMUTABLE = (
 _RECORDED = ("image_size", "channels", "classes", "data_digest", "log_id", "quick_compile")
 
 
-def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset]:
+def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset, RunScorer | None]:
     """Check that a run can start or resume, and load its data. Writes nothing.
 
     Returns:
       The config, for a new run with the size, channels, classes and digest of its images, and with an identifier if
-      it logs under one; and the images, whose classes are there if the run is conditional.
+      it logs under one; the images, whose classes are there if the run is conditional; and what scores the run while
+      it trains, or None without evaluations.
 
     Raises:
       ConfigError: if the batch is larger than the data or cannot be split evenly, or a resumed run has another config,
@@ -57,8 +58,7 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
     """
     if config.stop_at_fid is not None and config.eval_every is None:
         raise ConfigError("--stop-at-fid needs evaluations: add --eval-every N")
-    if resume:
-        config = _validate_resume(config, run_dir)
+    config, done = _validate_resume(config, run_dir) if resume else (config, None)
     if config.stop_at_fid is not None and not has_fid(config):
         raise ConfigError(
             f"--stop-at-fid: images of {config.dataset} have no FID without a classifier: add --classifier FILE "
@@ -83,30 +83,29 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
             f"--batch-size must be at most {len(data.images)}, the images of {config.dataset}, got "
             f"{config.batch_size}: choose a smaller one"
         )
-    if config.eval_every is not None:
-        _validate_evaluation(config, data, run_dir, resume)
-    return config, data
+    return config, data, None if config.eval_every is None else _validate_evaluation(config, data, run_dir, done)
 
 
-def _validate_evaluation(config: TrainConfig, data: Dataset, run_dir: Path, resume: bool) -> None:
-    """Check that the run can be evaluated while it trains, and print what its evaluations lack.
+def _validate_evaluation(config: TrainConfig, data: Dataset, run_dir: Path, done: int | None) -> RunScorer:
+    """What scores the run while it trains, after ``done`` steps; what its evaluations lack is printed.
 
     Raises:
       UserError: as `scorer_while_training`; or if a resumed run already has the FID to stop at.
     """
-    _, scoring = scorer_while_training(config, data)
+    scorer = scorer_while_training(config, data)
+    scoring = scorer.scoring
     if scoring.by_pixels:
         explain_pixels(config.dataset, data.images.shape[1:])
     if scoring.samples < config.eval_samples:
         print_line(f"evaluations are of {scoring.samples:,} images, of which there are real ones too")
-    if resume and config.stop_at_fid is not None:
-        done, _ = latest_valid_step(run_dir / "checkpoints")
-        fid = {step: fid for fid, step in read_evaluations(run_dir, scoring)}.get(done or 0, math.inf)
+    if done is not None and config.stop_at_fid is not None:
+        fid = {step: fid for fid, step in read_evaluations(run_dir, scoring)}.get(done, math.inf)
         if fid <= config.stop_at_fid:
             raise ConfigError(
                 f"the run in {run_dir} already has FID {fid:.2f}: ask for less than --stop-at-fid "
                 f"{config.stop_at_fid:g}, or for none"
             )
+    return scorer
 
 
 def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset]:
@@ -149,8 +148,8 @@ def load_images(config: TrainConfig) -> Dataset:
     return load_data(config.dataset, data_dir=config.data_dir, **options)
 
 
-def _validate_resume(config: TrainConfig, run_dir: Path) -> TrainConfig:
-    """The config, with what the run has recorded.
+def _validate_resume(config: TrainConfig, run_dir: Path) -> tuple[TrainConfig, int | None]:
+    """The config, with what the run has recorded, and the step of its latest valid checkpoint, or None.
 
     It agrees with the run's own and with that of its latest checkpoint, and steps are left.
     """
@@ -160,12 +159,12 @@ def _validate_resume(config: TrainConfig, run_dir: Path) -> TrainConfig:
     config = dataclasses.replace(config, **recorded)
     done, _ = latest_valid_step(run_dir / "checkpoints")
     if done is None:
-        return config
+        return config, None
     checkpoint = run_dir / "checkpoints" / str(done)
     validate_same(config, f"the checkpoint {checkpoint}", verify_checkpoint(checkpoint).get("settings") or {})
     if done >= config.steps:
         raise ConfigError(f"the run in {run_dir} already has {done} steps: ask for more with --steps")
-    return config
+    return config, done
 
 
 def validate_same(config: TrainConfig, source: str, saved: dict[str, Any]) -> None:

@@ -24,13 +24,13 @@ from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import data_mesh, local_replica
-from dcgan_jax.training.history import Scoring, best_evaluation, read_evaluations, sample_grids
+from dcgan_jax.training.history import best_evaluation, read_evaluations, sample_grids
 from dcgan_jax.training.loggers import RunLog
 from dcgan_jax.training.memory import release_free_memory
 from dcgan_jax.training.progress import Reporter, format_duration
 from dcgan_jax.training.run_dir import replace_text, write_config
 from dcgan_jax.training.schedule import is_logged
-from dcgan_jax.training.scorer import StateScorer, is_of_digits
+from dcgan_jax.training.scorer import RunScorer, is_of_digits
 from dcgan_jax.training.setup import model_summary
 
 GRID = 16  # images in a grid of 4x4, the tutorial's
@@ -55,7 +55,7 @@ class RunWriter:
         step: int,
         collapse: dict[str, Any] | None = None,
         thresholds: CollapseThresholds | None = None,
-        scorer: tuple[StateScorer, Scoring] | None = None,
+        scorer: RunScorer | None = None,
     ):
         """Open the run directory's files for writing, after ``step`` steps; ``config.json`` is written at once.
 
@@ -66,7 +66,7 @@ class RunWriter:
           step: steps so far; rows of metrics after it are removed.
           collapse: the state of the collapse detector and the last penalty, for a run that resumes.
           thresholds: the collapse detector's.
-          scorer: from `scorer_while_training`, for a run with evaluations.
+          scorer: from `validate_run`, for a run with evaluations.
         """
         self.should_stop = self.reached = False
         self._config, self._keys, self._reals = config, keys, reals
@@ -81,8 +81,8 @@ class RunWriter:
         losses = preset(config.preset).losses
         self._penalty_every = losses.penalty_every if losses.penalty else None
         self._penalty: float = (collapse or {}).get("d_penalty", 0.0)
-        self._score, self._scoring = scorer or (None, None)
-        self._evaluations = read_evaluations(self._run_dir, self._scoring)
+        self._scorer = scorer
+        self._evaluations = read_evaluations(self._run_dir, scorer and scorer.scoring)
         self._began, self._first = time.perf_counter(), step
         self.reporter = Reporter(config, step)
 
@@ -201,14 +201,14 @@ class RunWriter:
 
     def _evaluate(self, state: GANState) -> dict[str, Any]:
         """The row of an evaluation. Images that cannot be scored, all the same for example, do not end a run."""
-        assert self._score is not None and self._scoring is not None
+        assert self._scorer is not None  # evaluations are due
         row: dict[str, Any] = {"step": int(state.step), "weights": weights_name(state)}
         try:
-            evaluation = self._score(self._sampling_state(state), self._keys["evaluation"])
+            evaluation = self._scorer.score(self._sampling_state(state), self._keys["evaluation"])
         except EvaluationError as error:
             print_line(f"warning: the evaluation at step {row['step']:,} failed: {error}")
             return {**row, "evaluation": None}
-        figure = getattr(evaluation.scores, self._scoring.figure[0])
+        figure = getattr(evaluation.scores, self._scorer.scoring.figure)
         print_line(f"{row['step']}: {summary(evaluation)}{_trend(self._evaluations, figure)}")
         self._evaluations.append((figure, row["step"]))
         self.reached = self._config.stop_at_fid is not None and figure <= self._config.stop_at_fid
