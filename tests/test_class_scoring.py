@@ -229,6 +229,14 @@ def test_pixels_are_compared_while_a_run_trains(tmp_path, capsys):
     assert "have no FID without a classifier: add --classifier FILE" in one_error_line(capsys)
 
 
+def test_too_small_images_are_refused_before_a_run_that_scores_them(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 24, 3), np.uint8))
+    flags = ["--dataset", tmp_path / "a.npy", "--batch-size", 4, "--workdir", tmp_path / "run"]
+    assert run_cli("train", *flags, "--eval-every", 1) == 2
+    assert f"7x7 pixels, too large for those of {tmp_path / 'a.npy'}, which are 4x24" in one_error_line(capsys)
+    assert not (tmp_path / "run").exists()
+
+
 def test_real_images_score_as_the_floor(source, classifier):
     real = split_for_testing(source, load_data(source))
     labels = real.train.labels[:200]

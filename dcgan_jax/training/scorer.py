@@ -11,6 +11,7 @@ from dcgan_jax.data import Dataset
 from dcgan_jax.evaluation.class_scoring import evaluate_classes
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, SHA256
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
+from dcgan_jax.evaluation.patches import SIDE
 from dcgan_jax.evaluation.pixel_scoring import compare_images, floor_size
 from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, MAX_SAMPLES, MIN_SAMPLES, draw_bytes
 from dcgan_jax.evaluation.real_images import load_test_split, split_for_testing
@@ -78,7 +79,8 @@ def scorer_of_run(
       at_most: whether fewer images are drawn where there are fewer real ones.
 
     Raises:
-      ConfigError: if the classifier is not of the run's images, or ``samples`` is out of range.
+      ConfigError: if the classifier is not of the run's images, these are too small to be scored by pixels, or
+        ``samples`` is out of range.
       DatasetError: as `load_test_split`.
     """
     if classifier is None and is_of_digits(config):
@@ -118,10 +120,16 @@ def scorer_of_images(
       classifier: of these images. Without one, pixels are scored.
 
     Raises:
-      ConfigError: if the classifier is of other images.
+      ConfigError: if the classifier is of other images, or pixels are to be scored of too few.
       DatasetError: as `load_test_split`.
     """
     if classifier is None:
+        height, width = data.images.shape[1:3]
+        if min(height, width) < SIDE:
+            raise ConfigError(
+                f"images are scored by patches of {SIDE}x{SIDE} pixels, too large for those of {source}, which are "
+                f"{height}x{width}: train on larger ones (--image-size), or leave the scores out"
+            )
         test = load_test_split(source, data._replace(labels=None, classes=()), data_dir)
         held_out = None if test is None else test.images
         return lambda images, _: compare_images(images, data.images, held_out), floor_size(data.images, held_out)
