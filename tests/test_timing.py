@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 from helpers import one_error_line, run_cli, timing_rows, traced_steps
 
+from dcgan_jax.training import timing
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.profile import check_profile, profile_steps
@@ -53,6 +54,22 @@ def test_each_session_has_a_row(tmp_path):
     # Four steps took less than the whole session; the second session has no step after its first dispatch.
     assert rows[0]["steps_per_second"] > 4 / rows[0]["seconds"]
     assert rows[1]["steps_per_second"] is None
+
+
+def test_row_of_a_running_session(tmp_path, monkeypatch, capsys):
+    """So that a report shows it, and a killed process leaves it: it is replaced once a minute."""
+    monkeypatch.setattr(timing, "_SECONDS", 0)
+    (tmp_path / "timing.jsonl").write_text('{"last_step": 2}\n')
+    with record_timing(Steps(step=2).advance, tmp_path, 2, data_mesh(), 0.25) as advance:
+        assert run_to(advance, 6, 2) == 6
+        earlier, row = timing_rows(tmp_path)
+        assert (earlier, row["first_step"], row["last_step"]) == ({"last_step": 2}, 2, 5)
+        assert row["steps_per_second"] > 0
+        (tmp_path / "timing.jsonl").unlink()
+        (tmp_path / "timing.jsonl").mkdir()  # the session goes on, and says so once, at its end
+        assert run_to(advance, 9, 6) == 9
+        assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err.count("warning: the timing of this session is not recorded (") == 1
 
 
 def test_session_that_fails_has_a_row(tmp_path):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -19,13 +18,15 @@ from dcgan_jax.training.run_dir import replace_text
 
 # `StepRunner.advance`: the state and the step to stop at -> the new state, and the steps before and after.
 Advance = Callable[[GANState, int], tuple[GANState, int, int]]
+_SECONDS = 60  # between two rows of a session, of which the later one replaces the earlier
 
 
 @contextlib.contextmanager
 def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh, compile_seconds: float) -> Iterator[Advance]:
-    """Measure the dispatches within the context, and append a row to ``timing.jsonl`` when it ends, however it ends.
+    """Measure the dispatches within the context, and append a row to ``timing.jsonl``.
 
-    A process that is killed leaves no row. One that cannot be written is a warning: it only describes the run.
+    It is written once a minute, and when the context ends, however it ends. One that cannot be written then is a
+    warning: it only describes the run.
 
     The row has:
       ``began``: when, in UTC.
@@ -49,43 +50,46 @@ def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh, compil
     """
     began, start = datetime.now(UTC), time.perf_counter()
     after_first, last = None, step
+    path, earlier, written = run_dir / "timing.jsonl", None, start
+
+    def write() -> None:
+        nonlocal earlier, written
+        written = time.perf_counter()
+        if earlier is None:
+            earlier = path.read_text(encoding="utf-8") if path.exists() else ""
+        steps, first_done = (last - after_first[0], after_first[1]) if after_first else (0, written)
+        row = {
+            "began": began.isoformat(timespec="seconds"),
+            "first_step": step,
+            "last_step": last,
+            "seconds": compile_seconds + written - start,
+            "compile_seconds": compile_seconds,
+            "steps_per_second": steps / (written - first_done) if steps else None,
+            "peak_memory_bytes": _peak_memory(),
+            "device": mesh.devices.flat[0].device_kind,
+            "devices": mesh.size,
+            "device_peak_memory_bytes": _device_peak_memory(),
+        }
+        replace_text(path, earlier + json.dumps(row) + "\n")
 
     def measured(state: GANState, stop: int) -> tuple[GANState, int, int]:
         nonlocal after_first, last
         if after_first is None and last > step:
             jax.block_until_ready(state)
             after_first = (last, time.perf_counter())
+        if time.perf_counter() - written > _SECONDS:
+            with contextlib.suppress(OSError, UnicodeDecodeError):  # the last one says so
+                write()
         state, before, last = advance(state, stop)
         return state, before, last
 
     try:
         yield measured
     finally:
-        end = time.perf_counter()
-        steps, first_done = (last - after_first[0], after_first[1]) if after_first else (0, end)
-        _append(
-            run_dir / "timing.jsonl",
-            {
-                "began": began.isoformat(timespec="seconds"),
-                "first_step": step,
-                "last_step": last,
-                "seconds": compile_seconds + end - start,
-                "compile_seconds": compile_seconds,
-                "steps_per_second": steps / (end - first_done) if steps else None,
-                "peak_memory_bytes": _peak_memory(),
-                "device": mesh.devices.flat[0].device_kind,
-                "devices": mesh.size,
-                "device_peak_memory_bytes": _device_peak_memory(),
-            },
-        )
-
-
-def _append(path: Path, row: dict[str, Any]) -> None:
-    try:
-        earlier = path.read_text(encoding="utf-8") if path.exists() else ""
-        replace_text(path, earlier + json.dumps(row) + "\n")
-    except (OSError, UnicodeDecodeError) as error:
-        print_line(f"warning: the timing of this session is not recorded ({first_line(error)})", error=True)
+        try:
+            write()
+        except (OSError, UnicodeDecodeError) as error:
+            print_line(f"warning: the timing of this session is not recorded ({first_line(error)})", error=True)
 
 
 def _peak_memory() -> int | None:
