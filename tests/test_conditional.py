@@ -47,9 +47,9 @@ def test_default_networks_have_an_embedding_each(key):
     assert (state.generator.module, state.discriminator.module) == (Generator(classes=10), Discriminator(classes=10))
     assert state.generator.params["embedding"]["embedding"].shape == (10, 50)
     assert state.generator.params["dense"]["kernel"].shape == (150, 12_544)
-    assert state.discriminator.params["projection"]["embedding"].shape == (10, 512)
+    assert state.discriminator.params["class_vectors"]["embedding"].shape == (10, 512)
     without = jax.eval_shape(lambda: init_state(key))
-    assert set(state.discriminator.params) - set(without.discriminator.params) == {"projection"}
+    assert set(state.discriminator.params) - set(without.discriminator.params) == {"class_vectors"}
 
 
 def test_default_networks_step_by_class(key):

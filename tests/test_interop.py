@@ -560,8 +560,8 @@ def by_class():
     """Networks of three classes, whose discriminator tells them apart."""
     state = init_state(jax.random.key(3), classes=3)
     params = state.discriminator.params
-    projection = jax.tree.map(lambda x: jax.random.normal(jax.random.key(4), x.shape) / 20, params["projection"])
-    return state.replace(discriminator=state.discriminator.replace(params={**params, "projection": projection}))
+    vectors = jax.tree.map(lambda x: jax.random.normal(jax.random.key(4), x.shape) / 20, params["class_vectors"])
+    return state.replace(discriminator=state.discriminator.replace(params={**params, "class_vectors": vectors}))
 
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
