@@ -145,7 +145,7 @@ function plotOptions(width, log, series, onCursor) {
   return {
     width,
     height: width < 480 ? 220 : 280,
-    padding: [12, 12, 0, 0],
+    padding: [12, 28, 0, 0], // half of the last label on the right
     legend: { show: false },
     cursor: { y: false, points: { size: 7 }, drag: { x: true, y: false } },
     scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
