@@ -19,7 +19,7 @@ from dcgan_jax.report.charts import charts
 from dcgan_jax.report.source import read_source
 from dcgan_jax.report.tables import facts
 from dcgan_jax.training.checkpoint import checkpoint_steps
-from dcgan_jax.training.history import Scoring, read_evaluations
+from dcgan_jax.training.history import PIXELS, Scoring, read_evaluations
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.setup import create_state, validate_run
 
@@ -202,6 +202,8 @@ def test_run_is_scored_while_it_trains(source, trained, classifier, tmp_path, ca
     assert [step for _, step in kept] == [2, 4]
     best = dict(facts(read_source(run_dir)))["Best FID"]
     assert best.endswith(f"of 150 images in the features {classifier.digest()[:12]}")
+    assert run_cli("train", "--resume", "--workdir", run_dir, "--steps", 6, "--classifier", "none") == 0
+    assert [step for _, step in read_evaluations(run_dir, Scoring(PIXELS, 150))] == [6]
 
 
 def test_pixels_are_compared_while_a_run_trains(tmp_path, capsys):

@@ -137,7 +137,7 @@ def add_config_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] =
         if field.default is not None:
             text += f" (default: {field.default})"
         flag, kind = "--" + field.name.replace("_", "-"), field.metadata["kind"]
-        parse = _optional(kind, field.metadata["none"]) if field.default is None and kind is not str else kind
+        parse = _optional(kind, none) if (none := field.metadata["none"]) else kind
         # Absent flags stay absent: a run that resumes takes them from its own config.
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS)

@@ -52,11 +52,13 @@ def _field(
     help: str,
     choices: tuple[str, ...] = (),
     kind: type = str,
-    none: str = "none",
+    none: str | None = None,
     below: float = math.inf,
     flag: bool = True,
 ) -> Any:
-    """A field with its flag's help; if it may be None, ``kind`` is its type and ``none`` the flag's word for None.
+    """A field with its flag's help; if it may be None, ``kind`` is its type, and ``none`` the flag's word for None.
+
+    Without such a word, a run that resumes can change the field, and not unset it.
 
     A number that is not an integer must be above 0 and ``below`` a bound. Without a ``flag`` it is for the run alone.
     """
@@ -112,19 +114,25 @@ class TrainConfig:
     checkpoint_every: int = _field(500, "steps between checkpoints")
     keep_checkpoints: int = _field(3, "number of the newest checkpoints that are kept")
     eval_every: int | None = _field(
-        None, "steps between evaluations, each with a checkpoint; the best one is kept (default: none)", kind=int
+        None,
+        "steps between evaluations, each with a checkpoint; the best one is kept (default: none)",
+        kind=int,
+        none="none",
     )
     eval_samples: int = _field(10_000, "images per evaluation, or as many as there are real ones to compare with")
     classifier: str | None = _field(
-        None, "file of train-classifier, for a FID in evaluations on other data than mnist (default: none)"
+        None, "file of train-classifier, for a FID in evaluations on other data than mnist (default: none)", none="none"
     )
     stop_at_fid: float | None = _field(
-        None, "stop when an evaluation has at most this FID; needs --eval-every (default: none)", kind=float
+        None,
+        "stop when an evaluation has at most this FID; needs --eval-every (default: none)",
+        kind=float,
+        none="none",
     )
     devices: int | None = _field(None, "devices that share each batch (default: all)", kind=int, none="all")
     stop_on_collapse: bool = _field(False, "stop when the run has collapsed")
     steps_per_call: int | None = _field(
-        None, "steps per call to the devices (default: 1 on a CPU, 25 elsewhere)", kind=int
+        None, "steps per call to the devices (default: 1 on a CPU, 25 elsewhere)", kind=int, none="none"
     )
     tensorboard: bool = _field(False, "write event files for TensorBoard too")
     log: str = _field("none", "log to Weights & Biases or to Trackio too", LOGS)
