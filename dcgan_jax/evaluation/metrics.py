@@ -139,11 +139,16 @@ def nearest_distances(images: jax.Array, others: jax.Array) -> jax.Array:
     blocks = jnp.pad(others, ((0, -len(others) % _BLOCK), (0, 0)), mode="edge").reshape(-1, _BLOCK, others.shape[1])
     norms = jnp.square(blocks).sum(-1)
 
-    def nearest(image: jax.Array) -> jax.Array:
-        block = blocks[(norms - 2 * (blocks @ image)).min(-1).argmin()]  # [_BLOCK, P]
-        return jnp.linalg.norm(image - block, axis=-1).min()  # again: the sums lose the digits of small distances
+    def nearest_block(image: jax.Array) -> jax.Array:
+        return (norms - 2 * (blocks @ image)).min(-1).argmin()
 
-    return lax.map(nearest, images, batch_size=_ROWS)
+    # Again within the block: the sums lose the digits of small distances. One by one: 500 blocks would take 80 MB of
+    # MNIST, and 1.2 GB of 64x64x3.
+    def nearest(image_and_block: tuple[jax.Array, jax.Array]) -> jax.Array:
+        image, block = image_and_block
+        return jnp.linalg.norm(image - blocks[block], axis=-1).min()
+
+    return lax.map(nearest, (images, lax.map(nearest_block, images, batch_size=_ROWS)))
 
 
 @jax.jit

@@ -17,7 +17,7 @@ SIDE = 7  # of a patch, in pixels
 PATCHES = 2**17  # of a set, at each level
 DIRECTIONS = 512
 _SMALLEST = 16  # pixels: a level whose shorter side is at most this is the last one
-_PIXELS = 2**24  # of images that are on the device at a time: 64 MB, and a few times as many while a pyramid is built
+_PIXELS = 2**22  # of images that are on the device at a time: 16 MB, and a few times as many while a pyramid is built
 _AT_ONCE = 16  # directions along which patches are projected at a time: 8 MB of float32 for each set
 
 
