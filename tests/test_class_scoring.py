@@ -231,7 +231,8 @@ def test_pixels_are_compared_while_a_run_trains(tmp_path, capsys):
     assert "have no FID without a classifier: add --classifier FILE" in one_error_line(capsys)
 
 
-def test_too_small_images_are_refused_before_a_run_that_scores_them(tmp_path, capsys):
+def test_images_too_small_to_score_are_refused(tmp_path, capsys):
+    """Before the run, and not at each evaluation."""
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 4, 24, 3), np.uint8))
     flags = ["--dataset", tmp_path / "a.npy", "--batch-size", 4, "--workdir", tmp_path / "run"]
     assert run_cli("train", *flags, "--eval-every", 1) == 2

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from dcgan_jax.cli import huge_pages
 from dcgan_jax.cli.huge_pages import is_of_use, is_started_by
 
-ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import os, sys
 from dcgan_jax.cli import restart_with_huge_pages
@@ -34,10 +34,14 @@ def elsewhere(monkeypatch, tmp_path):
     return setting
 
 
+def environment() -> dict[str, str]:
+    """That of the tests, without what a restart sets."""
+    return {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+
+
 def run(*command: str, **kwargs) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    environment["PYTHONPATH"] = str(ROOT)
-    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, **kwargs)
+    env = {**environment(), "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, **kwargs)
 
 
 @pytest.fixture
@@ -76,9 +80,8 @@ def test_a_profiled_program_stays_as_it_is(program):
 
 @pytest.mark.parametrize("entry", [["train.py"], ["-m", "dcgan_jax", "train"]])
 def test_training_has_huge_pages(program, entry, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
     command = [sys.executable, *entry, "--workdir", str(tmp_path / "run"), "--dry-run"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL)
     try:
         while b"GLIBC_TUNABLES=glibc.malloc.hugetlb=1" not in Path(f"/proc/{process.pid}/environ").read_bytes():
             assert process.poll() is None

@@ -66,7 +66,7 @@ def test_row_of_a_running_session(tmp_path, monkeypatch, capsys):
         assert (earlier, row["first_step"], row["last_step"]) == ({"last_step": 2}, 2, 5)
         assert row["steps_per_second"] > 0
         (tmp_path / "timing.jsonl").unlink()
-        (tmp_path / "timing.jsonl").mkdir()  # the session goes on, and says so once, at its end
+        (tmp_path / "timing.jsonl").mkdir()  # the session continues, and reports it once, at its end
         assert run_to(advance, 9, 6) == 9
         assert capsys.readouterr().err == ""
     assert capsys.readouterr().err.count("warning: the timing of this session is not recorded (") == 1

@@ -1,6 +1,7 @@
 """Which scores a run's images can have: in the features of the package's classifier, of another one, or by pixels."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,6 @@ from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, MAX_SAMPLES, MIN_SAMPL
 from dcgan_jax.evaluation.real_images import load_test_split, split_for_testing
 from dcgan_jax.evaluation.results import Evaluation
 from dcgan_jax.evaluation.scoring import evaluate
-from dcgan_jax.paths import local_path
 from dcgan_jax.sampling import sample_labels
 from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError, TrainConfig
@@ -54,8 +54,7 @@ def scorer_while_training(config: TrainConfig, data: Dataset) -> RunScorer:
     Raises:
       UserError: as there; or if the classifier cannot be read.
     """
-    path = None if config.classifier is None else local_path(config.classifier, "--classifier")
-    classifier = None if path is None else read_classifier(path)
+    classifier = None if config.classifier is None else read_classifier(Path(config.classifier))
     return scorer_of_run(config, data, classifier, config.eval_samples, "--eval-samples", at_most=True)
 
 
