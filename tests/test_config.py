@@ -29,6 +29,17 @@ def test_json_round_trip():
     assert TrainConfig.from_json(config.to_json()) == config
 
 
+def test_what_a_resumed_run_reads_has_an_absolute_path(tmp_path, monkeypatch):
+    """From the directory in which the run was started, wherever it is resumed."""
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(dataset="./pictures", data_dir="data", classifier="sub/a.npz")
+    monkeypatch.chdir(tmp_path.parent)
+    read = TrainConfig.from_json(config.to_json())
+    assert [read.dataset, read.data_dir, read.classifier] == [
+        str(tmp_path / name) for name in ("pictures", "data", "sub/a.npz")
+    ]
+
+
 def test_config_of_an_earlier_revision_is_read():
     values = json.loads(TrainConfig(steps=7).to_json())
     del values["stop_at_fid"]

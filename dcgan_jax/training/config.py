@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 from dcgan_jax.data import DatasetError, absolute_source, parse_size
@@ -186,10 +187,13 @@ class TrainConfig:
             except ValueError as error:
                 raise ConfigError(f"--image-size {error}") from error
             object.__setattr__(self, "image_size", f"{height}x{width}")
-        for name in ("workdir", "data_dir", "init_from", "classifier"):
+        for name in ("workdir", "init_from", "data_dir", "classifier"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, _expanded(value, "--" + name.replace("_", "-")))
+                path = _expanded(value, "--" + name.replace("_", "-"))
+                if name in ("data_dir", "classifier"):  # a resumed run reads them again, from any directory
+                    path = str(Path(path).absolute())
+                object.__setattr__(self, name, path)
 
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the run's images; MNIST's where nothing is said."""
