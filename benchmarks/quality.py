@@ -100,6 +100,15 @@ RUNS = {
     "keras-frozen": _peer("the Keras program, D frozen in G's update", "keras_published", "--freeze"),
     "pytorch": _peer("PyTorch's DCGAN recipe", "pytorch_dcgan"),
 }
+# One picture of all systems at one step: a label for each.
+_SIDE_BY_SIDE = {
+    "keras-published": "Keras, as published",
+    "keras-frozen": "Keras, D frozen",
+    "pytorch": "PyTorch's recipe",
+    "tutorial-long": "tutorial",
+    "recommended-0": "recommended",
+}
+_SIDE_BY_SIDE_AT = 3000
 _FURTHER = ("autoencoder", "third")  # extractors, beside the two of the evaluation
 
 
@@ -214,6 +223,26 @@ def picture(name: str, setting: Setting, step: int) -> str:
     return f"quality-{name}-{step}" if setting.pictures else f"quality-{name}"
 
 
+def _draw_side_by_side() -> None:
+    """The first samples of each system's picture of a step, one row a system."""
+    from dcgan_jax.images import labelled_grid, save_png
+
+    found = {name: setting for name, setting, _ in results() if name in _SIDE_BY_SIDE}
+    names = [name for name in _SIDE_BY_SIDE if name in found]
+    rows = [first_digits(PICTURES / f"{picture(name, found[name], _SIDE_BY_SIDE_AT)}.png") for name in names]
+    labels = [_SIDE_BY_SIDE[name] for name in names]
+    grid = labelled_grid(np.concatenate(rows), len(rows[0]), [""] * sum(map(len, rows)), labels)
+    save_png(PICTURES / "quality-peers.png", grid)
+
+
+def first_digits(path: Path) -> np.ndarray:
+    """The first row of a picture that `_draw` has written: uint8 [10, 28, 28, 1]."""
+    from dcgan_jax.images import read_grid
+
+    pixels = read_grid(path)[::4, ::4]  # each image pixel is 4x4 pixels, and 2 of white are around images
+    return np.stack([pixels[2:30, left : left + 28] for left in range(2, pixels.shape[1] - 28, 30)])
+
+
 def results() -> Iterator[tuple[str, Setting, dict[str, Any]]]:
     """The runs with a result, in the order of `RUNS`."""
     for name, setting in RUNS.items():
@@ -277,6 +306,7 @@ def _report() -> None:
     others = [run for run in runs if run[0].group != "presets"]
     if others:
         _curves("quality-curves-recommended", others)
+    _draw_side_by_side()
 
 
 def _curves(name: str, runs: list[tuple[Setting, dict[str, Any]]]) -> None:

@@ -8,7 +8,7 @@ import jax
 import pytest
 from helpers import ROOT
 
-from dcgan_jax import Discriminator, Generator, init_state
+from dcgan_jax import Discriminator, Generator, init_state, save_grid
 from dcgan_jax.layers import conv2d
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
@@ -80,13 +80,19 @@ def test_scaling_is_the_recorded_one():
 def test_quality_is_the_recorded_one():
     assert quality.table("presets") in page("docs/results.md")
     assert rates.table() in page("docs/results.md")
-    assert quality.curves_table("recommended") in page("docs/results.md")
+    for group in ("recommended", "peers"):
+        assert quality.curves_table(group) in page("docs/results.md")
     for name, setting, result in quality.results():
         scored = {row["step"] for row in result["curve"]}
         for step in scored & set(setting.pictures or setting.scored()[-1:]):
             picture = f"{quality.picture(name, setting, step)}.png"
             assert f"images/{picture}" in page("docs/results.md")
             assert (ROOT / "docs" / "images" / picture).exists()
+
+
+def test_first_digits_of_a_picture(mnist, tmp_path):
+    save_grid(tmp_path / "grid.png", mnist[:50], columns=10)
+    assert (quality.first_digits(tmp_path / "grid.png") == mnist[:10]).all()
 
 
 def test_runs_of_other_data_are_the_recorded_ones():
