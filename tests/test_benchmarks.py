@@ -82,6 +82,7 @@ def test_quality_is_the_recorded_one():
     assert rates.table() in page("docs/results.md")
     for group in ("recommended", "peers"):
         assert quality.curves_table(group) in page("docs/results.md")
+    assert "images/quality-peers.png" in page("docs/results.md")
     for name, setting, result in quality.results():
         scored = {row["step"] for row in result["curve"]}
         for step in scored & set(setting.pictures or setting.scored()[-1:]):
