@@ -227,9 +227,9 @@ def _draw_side_by_side() -> None:
     """The first samples of each system's picture of a step, one row a system."""
     from dcgan_jax.images import labelled_grid, save_png
 
-    found = {name: setting for name, setting, _ in results() if name in _SIDE_BY_SIDE}
-    names = [name for name in _SIDE_BY_SIDE if name in found]
-    rows = [first_digits(PICTURES / f"{picture(name, found[name], _SIDE_BY_SIDE_AT)}.png") for name in names]
+    reached = {name: setting for name, setting, result in results() if result["curve"][-1]["step"] >= _SIDE_BY_SIDE_AT}
+    names = [name for name in _SIDE_BY_SIDE if name in reached]
+    rows = [first_digits(PICTURES / f"{picture(name, reached[name], _SIDE_BY_SIDE_AT)}.png") for name in names]
     labels = [_SIDE_BY_SIDE[name] for name in names]
     grid = labelled_grid(np.concatenate(rows), len(rows[0]), [""] * sum(map(len, rows)), labels)
     save_png(PICTURES / "quality-peers.png", grid)
