@@ -100,15 +100,6 @@ RUNS = {
     "keras-frozen": _peer("the Keras program, D frozen in G's update", "keras_published", "--freeze"),
     "pytorch": _peer("PyTorch's DCGAN recipe", "pytorch_dcgan"),
 }
-# One picture of all systems at one step: a label for each.
-_SIDE_BY_SIDE = {
-    "keras-published": "Keras, as published",
-    "keras-frozen": "Keras, D frozen",
-    "pytorch": "PyTorch's recipe",
-    "tutorial-long": "tutorial",
-    "recommended-0": "recommended",
-}
-_SIDE_BY_SIDE_AT = 3000
 _FURTHER = ("autoencoder", "third")  # extractors, beside the two of the evaluation
 
 
@@ -182,9 +173,9 @@ def score(images: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
 def _fid(extractor: str, images: np.ndarray) -> float:
     from benchmarks.extractors import load_extractor, mnist_test_features
     from benchmarks.scores import distances
+    from dcgan_jax.images import as_bytes
 
-    bytes_ = images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
-    features = load_extractor(extractor)(bytes_)[1]
+    features = load_extractor(extractor)(as_bytes(images))[1]
     return distances(features, mnist_test_features(extractor), kid=False)["fid"]
 
 
@@ -192,9 +183,10 @@ def _fid(extractor: str, images: np.ndarray) -> float:
 def _real_fid(extractor: str, n: int) -> float:
     """The FID of ``n`` training images: the floor."""
     from dcgan_jax import load_dataset
+    from dcgan_jax.evaluation.prepare import choose
 
     images = load_dataset()
-    return _fid(extractor, images[np.random.default_rng(0).choice(len(images), n, replace=False)])
+    return _fid(extractor, images[choose(len(images), n)])
 
 
 def _losses(setting: Setting, folder: Path) -> list[dict[str, Any]]:
@@ -223,16 +215,18 @@ def picture(name: str, setting: Setting, step: int) -> str:
     return f"quality-{name}-{step}" if setting.pictures else f"quality-{name}"
 
 
-def _draw_side_by_side() -> None:
-    """The first samples of each system's picture of a step, one row a system."""
+def _draw_side_by_side(step: int = 3000) -> None:
+    """The first samples of each run that has a picture of a step, one row a run."""
     from dcgan_jax.images import labelled_grid, save_png
 
-    reached = {name: setting for name, setting, result in results() if result["curve"][-1]["step"] >= _SIDE_BY_SIDE_AT}
-    names = [name for name in _SIDE_BY_SIDE if name in reached]
-    rows = [first_digits(PICTURES / f"{picture(name, reached[name], _SIDE_BY_SIDE_AT)}.png") for name in names]
-    labels = [_SIDE_BY_SIDE[name] for name in names]
-    grid = labelled_grid(np.concatenate(rows), len(rows[0]), [""] * sum(map(len, rows)), labels)
-    save_png(PICTURES / "quality-peers.png", grid)
+    rows = {}
+    for name, setting, result in results():
+        if step in setting.pictures and any(row["step"] == step for row in result["curve"]):
+            path = PICTURES / f"{picture(name, setting, step)}.png"
+            rows[setting.title.replace("`", "")] = first_digits(path)
+    if rows:
+        images = np.concatenate(list(rows.values()))
+        save_png(PICTURES / "quality-peers.png", labelled_grid(images, 10, [""] * len(images), list(rows)))
 
 
 def first_digits(path: Path) -> np.ndarray:

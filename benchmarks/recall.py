@@ -1,6 +1,6 @@
 """Which test images the samples of the pretrained weights do not reach, beside those that training images do not.
 
-    python -m benchmarks.recall             # three minutes on a CPU
+    python -m benchmarks.recall             # a minute or two on a CPU
     python -m benchmarks.recall --report    # the table
 
 Recall is taken as in the evaluation, of the test images of each digit, and of those of each tenth by their distance to
@@ -17,37 +17,35 @@ import numpy as np
 
 from benchmarks import common
 from benchmarks.common import machine, markdown_table, write_json
+from benchmarks.extractors import mnist_test_features
 from dcgan_jax import load_dataset, load_labels, load_pretrained
 from dcgan_jax.evaluation.class_scoring import float64_on_cpu
 from dcgan_jax.evaluation.classifier import classify
-from dcgan_jax.evaluation.metrics import neighbour_radii, precision_recall
-from dcgan_jax.sampling import sample_in_batches
+from dcgan_jax.evaluation.metrics import neighbour_radii, on_manifold
+from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, choose, draw_bytes
 
 RESULTS = common.RESULTS / "recall.json"
-_SAMPLES, _PARTS = 10_000, 10
 
 
 def measure() -> dict[str, object]:
     """Recall of all test images and of each part of them, and the variance of features, by images of each kind."""
-    state, train = load_pretrained("mnist"), load_dataset()
+    train, labels = load_dataset(), load_labels(split="test")
     images = {
-        "training images": train[np.random.default_rng(0).choice(len(train), _SAMPLES, replace=False)],
-        "samples": np.rint(np.asarray(sample_in_batches(state, jax.random.key(0), _SAMPLES)) * 255).astype(np.uint8),
+        "training images": train[choose(len(train), DEFAULT_SAMPLES)],
+        "samples": draw_bytes(load_pretrained("mnist"), jax.random.key(0), DEFAULT_SAMPLES, None),
     }
-    labels = load_labels(split="test")
     with float64_on_cpu():
-        test = jnp.asarray(classify(load_dataset(split="test"))[1], jnp.float64)
-        radii = neighbour_radii(test)
-        parts = {f"digit {digit}": np.flatnonzero(labels == digit) for digit in range(10)}
-        parts |= {f"tenth {i + 1}": part for i, part in enumerate(np.array_split(np.argsort(radii), _PARTS))}
+        test = jnp.asarray(mnist_test_features("own"), jnp.float64)
+        parts = {"all": np.arange(len(test))}
+        parts |= {f"digit {digit}": np.flatnonzero(labels == digit) for digit in range(10)}
+        common_first = np.array_split(np.argsort(neighbour_radii(test)), 10)
+        parts |= {f"tenth {i}": part for i, part in enumerate(common_first, start=1)}
         recall, variance = {}, {"test images": float(test.var(0, ddof=1).sum())}
         for kind, those in images.items():
             features = jnp.asarray(classify(those)[1], jnp.float64)
             variance[kind] = float(features.var(0, ddof=1).sum())
-            recall[kind] = {
-                name: float(precision_recall(test[part], features, radii[part])[1])
-                for name, part in {"all": np.arange(len(test)), **parts}.items()
-            }
+            reached = np.asarray(on_manifold(test, features, neighbour_radii(features)))
+            recall[kind] = {name: float(reached[part].mean()) for name, part in parts.items()}
     return {"machine": machine(), "recall": recall, "variance": variance}
 
 

@@ -29,7 +29,7 @@ def test_json_round_trip():
     assert TrainConfig.from_json(config.to_json()) == config
 
 
-def test_what_a_resumed_run_reads_has_an_absolute_path(tmp_path, monkeypatch):
+def test_paths_read_on_resume_are_absolute(tmp_path, monkeypatch):
     """From the directory in which the run was started, wherever it is resumed."""
     monkeypatch.chdir(tmp_path)
     config = TrainConfig(dataset="./pictures", data_dir="data", classifier="sub/a.npz")

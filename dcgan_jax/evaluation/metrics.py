@@ -74,6 +74,15 @@ def neighbour_radii(a: jax.Array) -> jax.Array:
 
 
 @jax.jit
+def on_manifold(points: jax.Array, others: jax.Array, radii: jax.Array) -> jax.Array:
+    """Whether each point is as near to one of the others as that one's radius: [N, D], [M, D], [M] -> bool [N].
+
+    ``radii`` are the `neighbour_radii` of the others.
+    """
+    return lax.map(lambda point: (_squared_distances(point, others) <= radii).any(), points, batch_size=_ROWS)
+
+
+@jax.jit
 def precision_recall(
     real: jax.Array, fake: jax.Array, real_radii: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
@@ -92,13 +101,9 @@ def precision_recall(
     References:
       Kynkaanniemi and others, Improved precision and recall metric, arXiv:1904.06991; k = 3 is theirs.
     """
-
-    def inside(points: jax.Array, a: jax.Array, radii: jax.Array) -> jax.Array:
-        hits = lax.map(lambda point: (_squared_distances(point, a) <= radii).any(), points, batch_size=_ROWS)
-        return hits.mean(dtype=a.dtype)
-
     real_radii = neighbour_radii(real) if real_radii is None else real_radii
-    return inside(fake, real, real_radii), inside(real, fake, neighbour_radii(fake))
+    precision = on_manifold(fake, real, real_radii).mean(dtype=real.dtype)
+    return precision, on_manifold(real, fake, neighbour_radii(fake)).mean(dtype=fake.dtype)
 
 
 def class_score(logits: jax.Array) -> jax.Array:
