@@ -24,8 +24,11 @@ from dcgan_jax.sampling import sample_noise
 # A step computed by another program (no jit, a scan, a vmap, two devices) takes its sums in another order.
 # RMSprop's first updates are lr * sign(gradient) wherever a gradient is not far below 1e-7, so a gradient that
 # is rounding alone can differ by up to two such updates, sqrt(10) * 1e-4 each: parameters are compared to that.
+# Few do, unless one of the half million values before a ReLU is within rounding of 0 and passes in one program alone:
+# that moves 0.1 to 0.2 % of the values of the tutorial's state by over 1e-6. Another key moves 36 % of them.
 METRIC_TOLERANCE = 1e-5
 PARAMETER_ATOL = 2 * 10**0.5 * 1e-4
+SHARE_OF_ROUNDING = 1e-2
 
 # For the small networks. The tutorial's GAN takes the steps as users do.
 quick_step = quick_jit(train_step)
@@ -40,7 +43,7 @@ def assert_same_step(ours, theirs):
     leaves = zip(jax.tree.leaves(state), jax.tree.leaves(other_state), strict=True)
     gaps = np.concatenate([np.abs(np.asarray(x, np.float64) - np.asarray(y)).ravel() for x, y in leaves])
     assert gaps.max() < PARAMETER_ATOL
-    assert np.mean(gaps > 1e-6) < 1e-3  # and such gradients are rare
+    assert np.mean(gaps > 1e-6) < SHARE_OF_ROUNDING
 
 
 def stacked(trees):
