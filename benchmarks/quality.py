@@ -18,10 +18,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from benchmarks import common
 from benchmarks.common import PICTURES, ROOT, machine, markdown_table, write_json
+from benchmarks.extractors import load_extractor, mnist_test_features
+from benchmarks.scores import distances
+from dcgan_jax import averaged, evaluate, evaluate_images, load_dataset, load_run, save_grid
+from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, choose, draw_bytes
+from dcgan_jax.evaluation.results import Evaluation, Scores
+from dcgan_jax.images import as_bytes, labelled_grid, read_grid, save_png
+from dcgan_jax.sampling import sample_in_batches
+from dcgan_jax.state import GANState
+from dcgan_jax.training.checkpoint import checkpoint_steps
 
 RESULTS = common.RESULTS / "quality"
 
@@ -117,8 +127,7 @@ def _run(name: str, setting: Setting, folder: Path) -> None:
         began = time.perf_counter()
         _train(setting, folder, step)
         result["seconds"] += time.perf_counter() - began
-        for weights, images in _images(setting, folder, step):
-            scores, result["floor"] = score(images)
+        for weights, scores, result["floor"] in _scored(setting, folder, step):
             result["curve"].append({"step": step, "weights": weights, **scores})
             told = ", ".join(f"{extractor} {fid:.2f}" for extractor, fid in scores["fids"].items())
             told = f"FID {scores['fid']:.2f}, strided {scores['second_fid']:.2f}, {told}"
@@ -131,8 +140,6 @@ def _run(name: str, setting: Setting, folder: Path) -> None:
 
 def _train(setting: Setting, folder: Path, steps: int) -> None:
     """Train up to ``steps`` in a process of its own, from the newest checkpoint."""
-    from dcgan_jax.training.checkpoint import checkpoint_steps
-
     if setting.program != "train.py":
         every = ["--draw-at", *map(str, setting.scored())]
         command = ["-m", setting.program, str(folder), "--steps", str(steps), *every, *setting.flags]
@@ -144,37 +151,33 @@ def _train(setting: Setting, folder: Path, steps: int) -> None:
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
 
 
-def _images(setting: Setting, folder: Path, step: int) -> Iterator[tuple[str, np.ndarray]]:
-    """10,000 images of each set of weights, of noise that is the run's own."""
-    from dcgan_jax import averaged, load_run
-    from dcgan_jax.evaluation.scoring import DEFAULT_SAMPLES
-    from dcgan_jax.sampling import sample_in_batches
-
+def _scored(setting: Setting, folder: Path, step: int) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Each set of weights, its scores, and those of real images."""
     if setting.program != "train.py":
-        yield "last", np.load(folder / f"{step}.npy")
+        images = np.load(folder / f"{step}.npy")
+        yield "last", *_in_all_features(images, evaluate_images(images))
         return
     run = load_run(folder, step)
-    states = {"last": run.state, "average": averaged(run.state)}
-    for weights, state in states.items():
-        yield weights, np.asarray(sample_in_batches(state, run.keys["evaluation"], DEFAULT_SAMPLES))
+    for weights, state in {"last": run.state, "average": averaged(run.state)}.items():
+        yield weights, *score(state, run.keys["evaluation"])
 
 
-def score(images: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The evaluation's scores of images and of real ones, each with ``fids`` by the other extractors."""
-    from dcgan_jax import evaluate_images
+def score(state: GANState, key: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The scores of 10,000 samples, and of real images, each with ``fids`` by the other extractors.
 
-    result = evaluate_images(images)
-    ours, real = result.scores._asdict(), result.floor._asdict()
+    Whatever the samples are: an average of the first 100 steps may still be grey.
+    """
+    return _in_all_features(draw_bytes(state, key, DEFAULT_SAMPLES, None), evaluate(state, key))
+
+
+def _in_all_features(images: np.ndarray, evaluation: Evaluation[Scores]) -> tuple[dict[str, Any], dict[str, Any]]:
+    ours, real = evaluation.scores._asdict(), evaluation.floor._asdict()
     ours["fids"] = {extractor: _fid(extractor, images) for extractor in _FURTHER}
     real["fids"] = {extractor: _real_fid(extractor, len(images)) for extractor in _FURTHER}
     return ours, real
 
 
 def _fid(extractor: str, images: np.ndarray) -> float:
-    from benchmarks.extractors import load_extractor, mnist_test_features
-    from benchmarks.scores import distances
-    from dcgan_jax.images import as_bytes
-
     features = load_extractor(extractor)(as_bytes(images))[1]
     return distances(features, mnist_test_features(extractor), kid=False)["fid"]
 
@@ -182,9 +185,6 @@ def _fid(extractor: str, images: np.ndarray) -> float:
 @functools.cache
 def _real_fid(extractor: str, n: int) -> float:
     """The FID of ``n`` training images: the floor."""
-    from dcgan_jax import load_dataset
-    from dcgan_jax.evaluation.prepare import choose
-
     images = load_dataset()
     return _fid(extractor, images[choose(len(images), n)])
 
@@ -197,9 +197,6 @@ def _losses(setting: Setting, folder: Path) -> list[dict[str, Any]]:
 
 def _draw(name: str, setting: Setting, folder: Path, step: int, curve: list[dict[str, Any]]) -> None:
     """Fifty images of a step, the first of their noise, with the weights that have the lower FID."""
-    from dcgan_jax import averaged, load_run, save_grid
-    from dcgan_jax.sampling import sample_in_batches
-
     if setting.program != "train.py":
         images = np.load(folder / f"{step}.npy")[:50]
     else:
@@ -217,8 +214,6 @@ def picture(name: str, setting: Setting, step: int) -> str:
 
 def _draw_side_by_side(step: int = 3000) -> None:
     """The first samples of each run that has a picture of a step, one row a run."""
-    from dcgan_jax.images import labelled_grid, save_png
-
     rows = {}
     for name, setting, result in results():
         if step in setting.pictures and any(row["step"] == step for row in result["curve"]):
@@ -231,8 +226,6 @@ def _draw_side_by_side(step: int = 3000) -> None:
 
 def first_digits(path: Path) -> np.ndarray:
     """The first row of a picture that `_draw` has written: uint8 [10, 28, 28, 1]."""
-    from dcgan_jax.images import read_grid
-
     pixels = read_grid(path)[::4, ::4]  # each image pixel is 4x4 pixels, and 2 of white are around images
     return np.stack([pixels[2:30, left : left + 28] for left in range(2, pixels.shape[1] - 28, 30)])
 

@@ -20,12 +20,10 @@ from safetensors.numpy import save
 from benchmarks.common import machine
 from benchmarks.quality import score
 from dcgan_jax import averaged, load_run
-from dcgan_jax.evaluation.scoring import DEFAULT_SAMPLES
 from dcgan_jax.files import replace_file
 from dcgan_jax.interop import replace_weights
 from dcgan_jax.interop.common import leaf_name, network_variables
 from dcgan_jax.pretrained import FOLDER
-from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.state import GANState
 
 _SMALLEST_NORMAL = 2.0**-14  # of float16; below it digits get lost, and a variance may become 0
@@ -91,7 +89,7 @@ def main() -> None:
     args = parser.parse_args()
     run = load_run(args.run, args.checkpoint)
     state, arrays = _rounded(averaged(run.state).replace(ema=None))
-    ours, floor = score(np.asarray(sample_in_batches(state, run.keys["evaluation"], DEFAULT_SAMPLES)))
+    ours, floor = score(state, run.keys["evaluation"])
     config = run.config
     command = f"python train.py --preset {config.preset} --batch-size {config.batch_size} --seed {config.seed}"
     about = {"command": command, "step": args.checkpoint, "weights": "the moving average of the generator"}
