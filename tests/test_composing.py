@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import SmallDiscriminator, SmallGenerator, assert_close, assert_same_bits, small_gan
+from helpers import SmallDiscriminator, SmallGenerator, assert_close, assert_same_bits, quick_jit, small_gan
 
 from dcgan_jax import (
     Losses,
@@ -23,6 +23,8 @@ from dcgan_jax import (
 )
 from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.training.device_loop import run_steps
+
+quick_step = quick_jit(train_step)
 
 
 class Required(SmallGenerator):
@@ -68,7 +70,7 @@ def test_any_form_of_the_argument_train(generator, small_images, key):
     state = init_state(key, generator=generator, discriminator=Noisy(), latent_size=5)
     mean = state.generator.batch_stats["SmallGenerator_0"]["BatchNorm_0"]["mean"]
     assert (mean == 0).all()  # as initialised, and not those of the first noise
-    state, metrics = train_step(state, small_images, key)
+    state, metrics = quick_step(state, small_images, key)
     assert np.isfinite(metrics["d_loss"])
     moved = state.generator.batch_stats["SmallGenerator_0"]["BatchNorm_0"]["mean"]
     assert (moved != 0).any()
@@ -78,8 +80,8 @@ def test_any_form_of_the_argument_train(generator, small_images, key):
 def test_random_streams_of_any_name(small_images, key):
     """Each stream is a function of the step's key, and no two of them draw the same."""
     state = init_state(key, generator=SmallGenerator(), discriminator=Noisy(), latent_size=5)
-    (_, first), (_, again) = train_step(state, small_images, key), train_step(state, small_images, key)
-    _, other = train_step(state, small_images, jax.random.key(7))
+    (_, first), (_, again) = quick_step(state, small_images, key), quick_step(state, small_images, key)
+    _, other = quick_step(state, small_images, jax.random.key(7))
     assert first["d_loss"] == again["d_loss"] != other["d_loss"]
 
     class Streams(nn.Module):
@@ -130,7 +132,7 @@ def test_noise_is_the_callers(small_images, key):
         np.testing.assert_array_equal(np.asarray(images).reshape(50, 64), half_normal(key, (50, 64)) / 10)
     # In a step: the discriminator's logits of exactly these fakes.
     d_key, g_key = jax.random.split(key)
-    after, metrics = train_step(state, small_images, key)
+    after, metrics = quick_step(state, small_images, key)
     noise = half_normal(jax.random.split(d_key, 3)[0], (len(small_images), 64))
     both = jnp.stack([small_images / 255, generate(state, noise)], axis=1).reshape(-1, 8, 8, 1)
     logits, _ = state.discriminator.train(state.discriminator.params, both, jax.random.split(d_key, 3)[1])
@@ -162,8 +164,8 @@ def test_penalty_is_added_to_the_loss(every, small_images, key):
     plain = small_gan(key, discriminator_tx=descent, generator_tx=descent)
     for step in range(4):
         at = state.replace(step=jnp.int32(step))
-        after, metrics = train_step(at, small_images, key)
-        without, plain_metrics = train_step(plain, small_images, key)
+        after, metrics = quick_step(at, small_images, key)
+        without, plain_metrics = quick_step(plain, small_images, key)
         assert_close(metrics["d_loss"], plain_metrics["d_loss"], 1e-6)  # two programs may sum in another order
         if step % every:
             assert metrics["d_penalty"] == 0
@@ -178,7 +180,7 @@ def test_penalty_is_added_to_the_loss(every, small_images, key):
         for shift in (-h, h):
             params = optax.tree.add_scale(at.discriminator.params, shift, own)
             moved = at.replace(discriminator=at.discriminator.replace(params=params))
-            values.append(float(train_step(moved, small_images, key)[1]["d_penalty"]))
+            values.append(float(quick_step(moved, small_images, key)[1]["d_penalty"]))
         assert (values[1] - values[0]) / (2 * h) == pytest.approx(length, rel=0.02)
     assert "d_penalty" not in plain_metrics
 
@@ -186,7 +188,7 @@ def test_penalty_is_added_to_the_loss(every, small_images, key):
 def test_lazy_penalty_weighs_as_much(small_images, key):
     once = small_gan(key, losses=Losses(discriminator_loss, generator_loss, slope))
     lazy = small_gan(key, losses=Losses(discriminator_loss, generator_loss, slope, 4))
-    (_, each), (_, every_fourth) = train_step(once, small_images, key), train_step(lazy, small_images, key)
+    (_, each), (_, every_fourth) = quick_step(once, small_images, key), quick_step(lazy, small_images, key)
     np.testing.assert_allclose(every_fourth["d_penalty"], 4 * each["d_penalty"], rtol=1e-6)
 
 
@@ -197,8 +199,8 @@ def norms(update):
 
 def test_own_metrics_of_both_updates(small_images, key):
     state, plain = small_gan(key, metrics=norms), small_gan(key)
-    after, metrics = train_step(state, small_images, key)
-    expected, plain_metrics = train_step(plain, small_images, key)
+    after, metrics = quick_step(state, small_images, key)
+    expected, plain_metrics = quick_step(plain, small_images, key)
     assert_same_bits(after.generator.params, expected.generator.params)  # to look changes nothing
     assert set(metrics) == {*plain_metrics, "d_norm", "d_fakes", "g_norm", "g_fakes"}
     assert metrics["g_norm"] > 0
@@ -208,9 +210,11 @@ def test_own_metrics_of_both_updates(small_images, key):
 
 def test_own_metrics_under_scan_vmap_and_dispatch(small_images, key):
     state, keys = small_gan(key, metrics=norms), jax.random.split(key, 3)
-    _, scanned = jax.lax.scan(lambda state, key: train_step(state, small_images, key), state, keys)
+    _, scanned = quick_jit(jax.lax.scan, static_argnums=0)(
+        lambda state, key: train_step(state, small_images, key), state, keys
+    )
     assert scanned["d_fakes"].shape == (3, 6)
-    _, mapped = jax.vmap(train_step, (None, None, 0))(state, small_images, keys)
+    _, mapped = quick_jit(jax.vmap(train_step, (None, None, 0)))(state, small_images, keys)
     assert mapped["d_norm"].shape == (3,)
     _, metrics = run_steps(jax.tree.map(jnp.copy, state), small_images, key, 2, batch_size=4, capacity=3)
     assert metrics["g_fakes"].shape == (3, 4)
@@ -231,8 +235,9 @@ def test_penalised_states_under_vmap(small_images, key):
         return small_gan(key, losses=losses)
 
     keys = jax.random.split(key, 3)
-    together, metrics = jax.vmap(train_step, (0, None, 0))(jax.vmap(member)(keys), small_images, keys)
-    alone, own = train_step(member(keys[1]), small_images, keys[1])
+    population = quick_jit(jax.vmap(member))(keys)
+    together, metrics = quick_jit(jax.vmap(train_step, (0, None, 0)))(population, small_images, keys)
+    alone, own = quick_step(member(keys[1]), small_images, keys[1])
     np.testing.assert_allclose(metrics["d_penalty"][1], own["d_penalty"], rtol=1e-4)
     assert (together.step == 1).all()
     assert alone.step == 1

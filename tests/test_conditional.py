@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import SmallDiscriminator, SmallGenerator, assert_same_bits
+from helpers import SmallDiscriminator, SmallGenerator, assert_same_bits, quick_jit
 
 from dcgan_jax import (
     Discriminator,
@@ -56,11 +56,10 @@ def test_default_networks_step_by_class(key):
     """The projection starts at zero: D's first logits know no class, and its second do."""
     state = init_state(key, preset="recommended", classes=3)
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (6, 28, 28, 1), np.uint8))
-    step = jax.jit(train_step, compiler_options={"xla_backend_optimization_level": 0})
-    stepped, metrics = step(state, images, key, LABELS)
+    stepped, metrics = quick_jit(train_step)(state, images, key, LABELS)
     assert all(np.isfinite(value) for value in metrics.values())
     one, other = jnp.zeros(6, jnp.int32), jnp.ones(6, jnp.int32)
-    logits = jax.jit(lambda state, labels: state.discriminator.infer(images / 255, labels))
+    logits = quick_jit(lambda state, labels: state.discriminator.infer(images / 255, labels))
     np.testing.assert_array_equal(logits(state, one), logits(state, other))
     assert (logits(stepped, one) != logits(stepped, other)).all()
     z = uniform_noise(key, (6, 100))
