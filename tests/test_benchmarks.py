@@ -13,7 +13,7 @@ from dcgan_jax.layers import conv2d
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import common, guard, own_data, quality, rates, recall, roofline, scaling, sizes, step_time  # noqa: E402
+from benchmarks import common, guard, own_data, quality, rates, recall, roofline, scaling, search, sizes, step_time  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -89,6 +89,10 @@ def test_quality_is_the_recorded_one():
             picture = f"{quality.picture(name, setting, step)}.png"
             assert f"images/{picture}" in page("docs/results.md")
             assert (ROOT / "docs" / "images" / picture).exists()
+
+
+def test_search_is_the_recorded_one():
+    assert search.table() in page("docs/hyperparameter-search.md")
 
 
 def test_recall_is_the_recorded_one():
