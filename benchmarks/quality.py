@@ -57,6 +57,10 @@ class Setting(NamedTuple):
     program: str = "train.py"
     pictures: tuple[int, ...] = ()
 
+    def label(self) -> str:
+        """Its name in pictures."""
+        return self.title.replace("`", "")
+
     def scored(self) -> tuple[int, ...]:
         """The points at which images are scored."""
         return self.points or tuple(range(self.steps // 4, self.steps + 1, self.steps // 4))
@@ -218,7 +222,7 @@ def _draw_side_by_side(step: int = 3000) -> None:
     for name, setting, result in results():
         if step in setting.pictures and any(row["step"] == step for row in result["curve"]):
             path = PICTURES / f"{picture(name, setting, step)}.png"
-            rows[setting.title.replace("`", "")] = first_digits(path)
+            rows[setting.label()] = first_digits(path)
     if rows:
         images = np.concatenate(list(rows.values()))
         save_png(PICTURES / "quality-peers.png", labelled_grid(images, 10, [""] * len(images), list(rows)))
@@ -313,7 +317,7 @@ def _curves(name: str, runs: list[tuple[Setting, dict[str, Any]]]) -> None:
         for axis, loss in ((d_loss, "d_loss"), (g_loss, "g_loss")):
             values = np.array([[row["step"], row[loss]] for row in result["losses"]])
             smooth = np.convolve(values[:, 1], np.ones(10) / 10, "valid")  # means over 100 steps
-            axis.plot(values[9:, 0], smooth, color=color, label=setting.title)
+            axis.plot(values[9:, 0], smooth, color=color, label=setting.label())
     fid.set(xlabel="step", ylabel="FID", yscale="log", title="FID of 10,000 images (dashed: averaged weights)")
     lowest = min(score["fid"] for _, result in runs for score in result["curve"])
     ticks = [tick for tick in (1, 2, 5, 10, 25, 50, 100, 200, 400, 800) if tick > lowest / 2]
