@@ -25,9 +25,10 @@ from benchmarks import common
 from benchmarks.common import PICTURES, ROOT, machine, markdown_table, write_json
 from benchmarks.extractors import load_extractor, mnist_test_features
 from benchmarks.scores import distances
-from dcgan_jax import averaged, evaluate, evaluate_images, load_dataset, load_run, save_grid
+from dcgan_jax import averaged, evaluate_images, load_dataset, load_run, save_grid
 from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, choose, draw_bytes
 from dcgan_jax.evaluation.results import Evaluation, Scores
+from dcgan_jax.evaluation.scoring import evaluate_bytes
 from dcgan_jax.images import as_bytes, labelled_grid, read_grid, save_png
 from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.state import GANState
@@ -171,7 +172,8 @@ def score(state: GANState, key: jax.Array) -> tuple[dict[str, Any], dict[str, An
 
     Whatever the samples are: an average of the first 100 steps may still be grey.
     """
-    return _in_all_features(draw_bytes(state, key, DEFAULT_SAMPLES, None), evaluate(state, key))
+    images = draw_bytes(state, key, DEFAULT_SAMPLES, None)
+    return _in_all_features(images, evaluate_bytes(images))
 
 
 def _in_all_features(images: np.ndarray, evaluation: Evaluation[Scores]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -101,7 +101,7 @@ def test_safetensors_round_trip_has_the_same_bits(finished, trained, tmp_path, c
         assert_same_bits(half.params, other.params)
         assert_same_bits(half.batch_stats, other.batch_stats)
     assert ours.state.step == 0
-    assert run_cli("sample", tmp_path / "run", "--samples", 2, "--out", tmp_path / "a.png") == 0
+    assert run_cli("evaluate", tmp_path / "run", "--samples", 129, "--json") == 0
 
 
 def test_keras_loads_exported_weights(trained, z, tmp_path):

@@ -24,11 +24,12 @@ from dcgan_jax.sampling import sample_noise
 # A step computed by another program (no jit, a scan, a vmap, two devices) takes its sums in another order.
 # RMSprop's first updates are lr * sign(gradient) wherever a gradient is not far below 1e-7, so a gradient that
 # is rounding alone can differ by up to two such updates, sqrt(10) * 1e-4 each: parameters are compared to that.
-# Few do, unless one of the half million values before a ReLU is within rounding of 0 and passes in one program alone:
-# that moves 0.1 to 0.2 % of the values of the tutorial's state by over 1e-6. Another key moves 36 % of them.
+# Few do. But the tutorial's generator has half a million values before a ReLU: where one is within rounding of 0 and
+# passes in one program alone, 0.1 to 0.2 % of the state move by over 1e-6. Another key moves 36 %.
 METRIC_TOLERANCE = 1e-5
 PARAMETER_ATOL = 2 * 10**0.5 * 1e-4
-SHARE_OF_ROUNDING = 1e-2
+SHARE_OF_ROUNDING = 1e-3
+SHARE_OF_A_RELU = 1e-2
 
 # For the small networks. The tutorial's GAN takes the steps as users do.
 quick_step = quick_jit(train_step)
@@ -36,14 +37,14 @@ quick_discriminator_step = quick_jit(discriminator_step)
 quick_generator_step = quick_jit(generator_step, static_argnames="batch_size")
 
 
-def assert_same_step(ours, theirs):
+def assert_same_step(ours, theirs, share=SHARE_OF_ROUNDING):
     (state, metrics), (other_state, other_metrics) = ours, theirs
     for name in ("d_loss", "g_loss"):
         np.testing.assert_allclose(metrics[name], other_metrics[name], rtol=METRIC_TOLERANCE)
     leaves = zip(jax.tree.leaves(state), jax.tree.leaves(other_state), strict=True)
     gaps = np.concatenate([np.abs(np.asarray(x, np.float64) - np.asarray(y)).ravel() for x, y in leaves])
     assert gaps.max() < PARAMETER_ATOL
-    assert np.mean(gaps > 1e-6) < SHARE_OF_ROUNDING
+    assert np.mean(gaps > 1e-6) < share
 
 
 def stacked(trees):
@@ -198,7 +199,8 @@ def test_tutorials_gan_trains_as_a_population(digits, key):
     states = [init_state(seed) for seed in seeds]
     together = quick_jit(jax.vmap(train_step, in_axes=(0, None, 0)))(stacked(states), digits, keys)
     for i in range(2):
-        assert_same_step(jax.tree.map(lambda leaf, i=i: leaf[i], together), train_step(states[i], digits, keys[i]))
+        ours = jax.tree.map(lambda leaf, i=i: leaf[i], together)
+        assert_same_step(ours, train_step(states[i], digits, keys[i]), SHARE_OF_A_RELU)
 
 
 def test_own_optimizers_and_batch_norm(small_images, key):

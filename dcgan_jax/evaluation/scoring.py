@@ -52,10 +52,11 @@ def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation[Scores]:
     """
     images = _as_bytes(images)
     _check_brightness(images)
-    return _evaluate(images)
+    return evaluate_bytes(images)
 
 
-def _evaluate(images: np.ndarray, labels: np.ndarray | None = None) -> Evaluation[Scores]:
+def evaluate_bytes(images: np.ndarray, labels: np.ndarray | None = None) -> Evaluation[Scores]:
+    """Score uint8 [N, 28, 28, 1] whatever they show, drawn as the digits ``labels`` [N] if there are any."""
     floor = _real_baseline(len(images))
     floor = floor._replace(digits=list(floor.digits), missing_digits=list(floor.missing_digits))  # it is cached
     if labels is not None:
@@ -85,7 +86,7 @@ def evaluate(state: GANState, key: jax.Array, samples: int = DEFAULT_SAMPLES) ->
     labels = sample_labels(state, key, samples)
     # No check of the brightness: whatever an untrained or collapsed generator draws has its score.
     images = draw_bytes(state, key, samples, labels)
-    return _evaluate(images, None if labels is None or state.classes != len(_DIGITS) else np.asarray(labels))
+    return evaluate_bytes(images, None if labels is None or state.classes != len(_DIGITS) else np.asarray(labels))
 
 
 def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
