@@ -174,6 +174,7 @@ def test_collapse_warns_once_and_stops_if_asked(stop, win_at_8, tmp_path, capsys
         assert checkpoint_steps(checkpoints) == [12, 4, 0]  # the last healthy one, and the last settled one
 
 
+@pytest.mark.slow
 def test_collapse_mid_call_stops_and_resumes(tmp_path, capsys):
     """Up to four steps a call, and a collapse seen in samples: a resumed run stops again, unless it may not."""
     config = TrainConfig(

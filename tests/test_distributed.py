@@ -97,6 +97,7 @@ def assert_same_losses(run_dir, other):
         assert row["g_loss"] == pytest.approx(expected["g_loss"], rel=1e-5 if row["step"] == 1 else 0.1)
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_run_of_one(job, finished, tmp_path):
     """The primary process alone writes, logs, profiles and times; dispatches of several steps are cut alike on both."""
     run_dir = tmp_path / "run"

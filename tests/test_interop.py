@@ -533,6 +533,7 @@ def test_onnx_of_bfloat16_is_float32(trained, z, tmp_path):
     np.testing.assert_allclose(images, generate(trained, z), atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_bfloat16_logits_are_exported_as_float32(trained, digits, tmp_path):
     half = trained.discriminator.replace(module=Discriminator(dtype=jnp.bfloat16))
     export_stablehlo(tmp_path / "d.stablehlo", trained.replace(discriminator=half), "discriminator")

@@ -131,9 +131,8 @@ def test_each_doubling_adds_a_stage(key):
     assert counts == [9, 11, 13, 15]  # a convolution and a normalisation each
 
 
-@pytest.mark.parametrize(
-    "size", [40, pytest.param(64, marks=pytest.mark.slow), pytest.param(128, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [40, 64, 128])
 def test_larger_colour_images_step(size, key):
     state = init_state(key, generator=Generator(image_shape=(size, size, 3)))
     images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)

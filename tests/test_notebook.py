@@ -4,6 +4,7 @@ import re
 import sys
 
 import nbformat
+import pytest
 from helpers import QUICK_COMPILATION, ROOT
 from nbclient import NotebookClient
 
@@ -23,6 +24,7 @@ def printed(cells):
     return "".join(each.text for each in outputs if each.output_type == "stream" and each.name == "stdout")
 
 
+@pytest.mark.slow
 def test_notebook_runs(tmp_path, monkeypatch):
     """As it is, but for the cell of its settings; the walkthrough's cells print what their comments say."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)

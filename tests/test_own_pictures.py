@@ -109,6 +109,7 @@ def test_array_trains(tmp_path):
     assert (config_of(run_dir)["image_size"], config_of(run_dir)["channels"]) == ("8x8", 3)
 
 
+@pytest.mark.slow
 def test_mnist_in_another_size_has_pixel_scores(tmp_path, monkeypatch, capsys):
     compare_fewer_patches(monkeypatch)
     flags = ["--image-size", 8, "--batch-size", 4, "--steps", 1, "--workdir", tmp_path / "run"]
@@ -136,6 +137,7 @@ def test_run_of_an_earlier_revision_resumes(tmp_path, monkeypatch):
     assert run.config.quick_compile is False  # it is compiled, and rounds, as it was
 
 
+@pytest.mark.slow
 def test_conditional_run_draws_by_class(pictures, tmp_path, capsys):
     """It resumes to the same bits, and samples the classes that are asked for, by name or number."""
     flags = ["--dataset", pictures, "--batch-size", 4, "--conditional"]
