@@ -95,7 +95,7 @@ def test_best_checkpoint_is_kept_after_each_stop(tmp_path, monkeypatch):
     """
     scored(monkeypatch, {3: 1.0, 6: 3.0, 9: 2.0})
     config = TrainConfig(workdir=str(tmp_path / "run"), checkpoint_every=2, keep_checkpoints=1, eval_every=3, **PROGRAM)
-    for stop in (3, 7, 10):
+    for stop in (3, 4, 7, 9, 10):
         train(dataclasses.replace(config, steps=stop), resume=stop > 3)
         assert checkpoint_steps(tmp_path / "run" / "checkpoints") == sorted({stop, 3}, reverse=True)
     train(dataclasses.replace(config, steps=12, eval_every=None), resume=True)

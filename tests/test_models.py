@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_same_bits
+from helpers import assert_same_bits, quick_jit
 
 from dcgan_jax import Discriminator, Generator, generate, init_state, sample, train_step
 from dcgan_jax.state import uniform_noise
@@ -136,7 +136,7 @@ def test_each_doubling_adds_a_stage(key):
 def test_larger_colour_images_step(size, key):
     state = init_state(key, generator=Generator(image_shape=(size, size, 3)))
     images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
-    stepped, metrics = jax.jit(train_step, compiler_options={"xla_backend_optimization_level": 0})(state, images, key)
+    stepped, metrics = quick_jit(train_step)(state, images, key)
     assert all(np.isfinite(value) for value in metrics.values())
     for before, after in ((state.generator, stepped.generator), (state.discriminator, stepped.discriminator)):
         moved = jax.tree.map(lambda a, b: bool((a != b).any()), before.params, after.params)

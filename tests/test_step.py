@@ -31,7 +31,7 @@ PARAMETER_ATOL = 2 * 10**0.5 * 1e-4
 SHARE_OF_ROUNDING = 1e-3
 SHARE_OF_A_RELU = 1e-2
 
-# For the small networks. The tutorial's GAN takes the steps as users do.
+# For the small networks. The tutorial's GAN takes its steps at the level of this process: see conftest.py.
 quick_step = quick_jit(train_step)
 quick_discriminator_step = quick_jit(discriminator_step)
 quick_generator_step = quick_jit(generator_step, static_argnames="batch_size")
