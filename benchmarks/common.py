@@ -70,7 +70,7 @@ def write_arrays(path: Path, arrays: dict[str, Any], *, compress: bool = False) 
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:  # with a path NumPy would append its suffix
-            (np.savez_compressed if compress else np.savez)(file, allow_pickle=False, **arrays)
+            (np.savez_compressed if compress else np.savez)(file, **arrays)
 
     replace_file(path, write)
 

@@ -57,8 +57,8 @@ def _value(x: Any, outer: tuple[int, ...]) -> Any:
         return x.__code__, _value((cells, x.__defaults__, x.__kwdefaults__), inner)
     if isinstance(x, functools.partial):
         return functools.partial, _value((x.func, x.args, x.keywords), inner)
-    if isinstance(x, types.MethodType):
-        return x.__func__, type(x.__self__), _value(getattr(x.__self__, "__dict__", {}), inner)
+    if isinstance(x, types.MethodType) and id(x.__self__) not in outer:
+        return x.__func__, type(x.__self__), _value(_contents(x.__self__), (*inner, id(x.__self__)))
     if isinstance(x, dict):
         return dict, frozenset((key, _value(each, inner)) for key, each in x.items())
     if isinstance(x, list | tuple):
@@ -71,3 +71,11 @@ def _value(x: Any, outer: tuple[int, ...]) -> Any:
     except TypeError:
         return type(x), id(x)
     return type(x), x  # 1, 1.0 and True are equal
+
+
+def _contents(x: object) -> Any:
+    """All that an object holds, in attributes, slots or as items: what a copy of it would be made from."""
+    try:
+        return x.__reduce_ex__(2)[1:]
+    except TypeError:  # it cannot be copied
+        return id(x)

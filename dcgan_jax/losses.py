@@ -27,7 +27,8 @@ class Losses(NamedTuple):
         ``discriminator`` is a function of images [N, H, W, C] to logits [N, 1], in training mode and always with the
         same dropout; ``real`` and ``fake`` are the step's images [B, H, W, C]. It may differentiate by images.
       penalty_every: steps between penalties; each is multiplied by it, so that the weight stays (lazy regularisation,
-        Karras et al., arXiv:1912.04958).
+        Karras et al., arXiv:1912.04958). They are counted by the state's ``step``, which `train_step` advances; a loop
+        of your own over ``discriminator_step`` advances it itself, or takes a penalty in each step.
     """
 
     discriminator: Callable[[jax.Array, jax.Array], jax.Array]

@@ -159,7 +159,7 @@ def muon(
     learning_rate: Scalar | optax.Schedule,
     momentum: float = 0.5,
     *,
-    vector_rate: Scalar = 1e-3,
+    vector_rate: Scalar | optax.Schedule = 1e-3,
     b2: float = 0.99,
 ) -> optax.GradientTransformation:
     """Muon for kernels, and Adam for biases and scales.
@@ -179,9 +179,12 @@ def muon(
       learning_rate: a positive number, or an Optax schedule of the update's number: the largest change of a layer's
         output, as a share of its input, in one step.
       momentum: in [0, 1). Low, as in most GANs: the loss of one network changes with every step of the other.
-      vector_rate: Adam's learning rate where ``learning_rate`` is a number; with a schedule the ratio of the two stays
-        what it is at the schedule's start.
+      vector_rate: Adam's learning rate. If it is a number and ``learning_rate`` a schedule, the ratio of the two stays
+        what it is at the schedule's start; a schedule of its own is taken as it is.
       b2: Adam's decay of the mean of squares, in [0, 1).
+
+    Raises:
+      ValueError: if a number is out of its range, or ``learning_rate`` starts at 0 and ``vector_rate`` is no schedule.
 
     References:
       Jordan and others, Muon: An optimizer for hidden layers (2024); Bernstein and Newhouse, arXiv:2409.20325;
@@ -189,6 +192,13 @@ def muon(
     """
     _check_numbers(learning_rate=learning_rate, vector_rate=vector_rate)
     _check_numbers(below=1.0, momentum=momentum, b2=b2)
+    if callable(learning_rate) and not callable(vector_rate):
+        start = learning_rate(0)
+        if not isinstance(start, Tracer) and not np.asarray(start) > 0:
+            raise ValueError(
+                "learning_rate must start above 0 where vector_rate is a number, which is that of the start, got "
+                f"{np.asarray(start):g}: start above 0, or give vector_rate as a schedule too"
+            )
     rule = _Muon(learning_rate, momentum, vector_rate, b2)
     return optax.GradientTransformationExtraArgs(_init_muon, rule)  # pyright: ignore[reportArgumentType]
 
@@ -204,7 +214,7 @@ class _Muon:
 
     learning_rate: Scalar | optax.Schedule
     momentum: float
-    vector_rate: Scalar
+    vector_rate: Scalar | optax.Schedule
     b2: float
 
     def __call__(
@@ -213,8 +223,11 @@ class _Muon:
         del params, extra_args
         b1, b2 = self.momentum, self.b2
         rate, vector_rate = self.learning_rate, self.vector_rate
-        if callable(rate):
-            vector_rate, rate = vector_rate * rate(state.count) / rate(0), rate(state.count)
+        if callable(vector_rate):
+            vector_rate = vector_rate(state.count)
+        elif callable(rate):
+            vector_rate = vector_rate * rate(state.count) / rate(0)
+        rate = rate(state.count) if callable(rate) else rate
         count = jnp.asarray(optax.safe_increment(state.count))
         mu = jax.tree.map(lambda g, m: b1 * m + (1 - b1) * g, updates, state.mu)
         nu = jax.tree.map(lambda g, v: b2 * v + (1 - b2) * jnp.square(g) if g.ndim < 2 else v, updates, state.nu)

@@ -71,6 +71,19 @@ class NetworkState(struct.PyTreeNode):
         params = optax.apply_updates(self.params, updates)
         return self.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
 
+    def start_of_average(self) -> tuple[Any, Any]:
+        """The parameters and moving statistics that an average starts from.
+
+        They are copies, as a caller who donates the state may not donate a buffer twice, and at least float32: in
+        bfloat16 a thousandth of a change is less than the last digit of what it is added to.
+        """
+
+        def copy(leaf: jax.Array) -> jax.Array:
+            is_floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+            return jnp.array(leaf, at_least_float32(leaf.dtype) if is_floating else leaf.dtype)
+
+        return jax.tree.map(copy, (self.params, self.batch_stats))
+
 
 def _given(labels: jax.Array | jax.ShapeDtypeStruct | None) -> dict[str, Any]:
     """The labels as an argument of a module, if there are any: a module without classes need not know of them."""
@@ -87,8 +100,8 @@ class EMA(struct.PyTreeNode):
 
     Attributes:
       count: updates so far, an int32 scalar.
-      params: the averaged parameters.
-      batch_stats: the averaged statistics; leaves that are not floating point are the newest.
+      params: the averaged parameters, at least float32.
+      batch_stats: the averaged statistics, at least float32; leaves that are not floating point are the newest.
       decay: in [0, 1). Static.
       ramp: above 0, 0.05 in StyleGAN3 (Karras et al., arXiv:2106.12423), or None. Static.
     """
@@ -110,7 +123,7 @@ class EMA(struct.PyTreeNode):
             if not jnp.issubdtype(new.dtype, jnp.floating):
                 return new
             wide = at_least_float32(new.dtype)
-            return (mean.astype(wide) + shares[wide] * (new - mean).astype(wide)).astype(new.dtype)
+            return mean + shares[wide] * (new.astype(wide) - mean)
 
         params, batch_stats = jax.tree.map(mix, (self.params, self.batch_stats), new)
         return self.replace(count=count, params=params, batch_stats=batch_stats)
@@ -239,7 +252,7 @@ def init_state(
     if not isinstance(chosen, Preset):
         raise TypeError(f"preset must be a name or a Preset, got {preset!r}")
     ema = chosen.ema if ema is None else ema
-    ema_ramp = chosen.ema_ramp if ema_ramp is None else ema_ramp
+    ema_ramp = chosen.ema_ramp if ema_ramp is None and ema is not None else ema_ramp
     losses = chosen.losses if losses is None else losses
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be in [0, 1), got {ema}")
@@ -278,8 +291,8 @@ def init_state(
             raise ValueError(f"the discriminator must return logits [B, 1], got shape {logits.shape} with B = 2")
     network = _network(generator, g_variables, generator_tx)
     average = None
-    if ema is not None:  # copies: a caller who donates the state may not donate a buffer twice
-        params, batch_stats = jax.tree.map(jnp.copy, (network.params, network.batch_stats))
+    if ema is not None:
+        params, batch_stats = network.start_of_average()
         average = EMA(jnp.zeros((), jnp.int32), params, batch_stats, ema, ema_ramp)
     return GANState(
         step=jnp.zeros((), jnp.int32),
@@ -303,8 +316,14 @@ def averaged(state: GANState) -> GANState:
     """
     if state.ema is None:
         raise ValueError("this state keeps no moving average: create it with init_state(key, ema=0.999)")
-    generator = state.generator.replace(params=state.ema.params, batch_stats=state.ema.batch_stats)
-    return state.replace(generator=generator)
+    now = state.generator
+
+    def cast(mean: jax.Array, leaf: jax.Array) -> jax.Array:
+        return mean if mean.dtype == leaf.dtype else mean.astype(leaf.dtype)
+
+    means = (state.ema.params, state.ema.batch_stats)
+    params, batch_stats = jax.tree.map(cast, means, (now.params, now.batch_stats))
+    return state.replace(generator=now.replace(params=params, batch_stats=batch_stats))
 
 
 def _check_types(module: object, tx: object, name: str) -> None:

@@ -160,6 +160,11 @@ def _penalty(
 
     def value(params: Any) -> jax.Array:
         def discriminator(x: jax.Array) -> jax.Array:
+            if labels is not None and x.shape[0] % real.shape[0]:
+                raise ValueError(
+                    f"a penalty's discriminator judges images by the labels of the batch: give it all {real.shape[0]}, "
+                    f"in their order, once or several times, got {x.shape[0]}"
+                )
             of_x = None if labels is None else jnp.tile(labels, x.shape[0] // real.shape[0])
             return state.discriminator.train(params, x, dropout_key, of_x)[0]
 

@@ -1,4 +1,4 @@
-"""A whole epoch in one call to the device: `train_step` inside a `lax.scan` of your own.
+"""Many steps in one call to the device: `train_step` inside a `lax.scan` of your own.
 
     python examples/scan.py --steps 100 --batch-size 64
 

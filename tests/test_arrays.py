@@ -58,6 +58,19 @@ def test_colours_are_kept(load):
     np.testing.assert_array_equal(load(planes.reshape(3, -1)).images, planes.transpose(0, 2, 3, 1))  # as CIFAR's
 
 
+def test_resized_floats_just_below_0_are_refused(load):
+    """They are pixels of [0, 1] that a filter has let overshoot, not those of [-1, 1]."""
+    with pytest.raises(DatasetError, match=r"got -0.003 to 1: clip them to \[0, 1\]"):
+        load(np.where(BYTES == 0, -0.003, BYTES / 255))
+
+
+def test_labels_are_not_read_where_nobody_asks(tmp_path):
+    np.savez(tmp_path / "a.npz", images=BYTES, labels=np.full((7, 2), 0.5))
+    with pytest.raises(DatasetError, match="one-hot"):
+        load_data(tmp_path / "a.npz")
+    np.testing.assert_array_equal(load_data(tmp_path / "a.npz", labels=False).images, BYTES)
+
+
 def test_what_was_done_is_said(load):
     (note,) = load(np.float32(BYTES / 127.5 - 1)).notes
     assert note == "[-1, 1] taken as black to white"

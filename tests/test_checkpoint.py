@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -84,6 +85,30 @@ def test_checkpoint_restores_every_bit(trained, small_state, folder):
     assert restored.environment["jax"] == jax.__version__
 
 
+@pytest.mark.parametrize(
+    ("variables", "threads"),
+    [({"PJRT_NPROC": "3"}, 3), ({"NPROC": "5"}, 5), ({"PJRT_NPROC": "auto", "NPROC": ""}, None)],
+)
+def test_threads_are_those_that_xla_takes(variables, threads, monkeypatch):
+    for name in ("PJRT_NPROC", "NPROC"):
+        monkeypatch.delenv(name, raising=False)
+    without = environment_info(1)["threads"]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert environment_info(1)["threads"] == (threads or without)
+
+
+def test_log_level_of_others_is_as_before(trained, tmp_path):
+    logger = logging.getLogger("absl")
+    before = logger.level
+    try:
+        logger.setLevel(logging.INFO)
+        save_checkpoint(tmp_path, trained, jax.random.key(0), CONFIG)
+        assert logger.level == logging.INFO
+    finally:
+        logger.setLevel(before)
+
+
 def test_another_prng_is_restored(trained, small_state, tmp_path):
     key = jax.random.key(3, impl="rbg")
     save_checkpoint(tmp_path, trained, key, CONFIG)
@@ -141,7 +166,7 @@ def test_expired_steps(steps, keep, keep_steps, expired):
     ],
 )
 def test_steps_to_keep(steps, step, best, healthy_until, settled_until, kept):
-    assert steps_to_keep(steps, step, best, healthy_until, settled_until) == kept
+    assert steps_to_keep(steps, step, [best], healthy_until, settled_until) == kept
 
 
 def test_step_saved_again_replaces_the_old_one(trained, small_state, tmp_path):

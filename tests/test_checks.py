@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -95,6 +96,16 @@ def test_init_state_refuses_modules(modules, error, message):
 def test_check_state_names_the_mistake(modules, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         check_state(gan(**modules))
+
+
+def test_check_state_accepts_an_infinite_best_loss():
+    """Of an optimizer that lowers its rate where the loss does not fall, before the first loss."""
+    plateau = optax.chain(optax.adam(1e-3), optax.contrib.reduce_on_plateau())
+    check_state(gan(generator_tx=plateau))
+    state = gan()
+    params = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(jnp.inf), state.generator.params)
+    with pytest.raises(ValueError, match="generator/params/.* has numbers that are NaN or infinite"):
+        check_state(state.replace(generator=state.generator.replace(params=params)))
 
 
 def test_check_state_names_a_softmax_over_one_output():
@@ -223,6 +234,24 @@ def test_equal_optimizers_are_equal(name):
     """If they were built alike, though separately; with another learning rate they are not."""
     make = OPTIMIZERS[name]
     a, b, other = (by_value(make(rate)) for rate in (1e-3, 1e-3, 2e-3))
+    assert (a, hash(a)) == (b, hash(b))
+    assert a != other
+
+
+class Slotted(NamedTuple):
+    """An optimizer of a user's own, whose functions are methods of something without attributes of its own."""
+
+    rate: float
+
+    def init(self, params):
+        return ()
+
+    def update(self, updates, state, params=None):
+        return jax.tree.map(lambda g: -self.rate * g, updates), state
+
+
+def test_methods_of_an_object_are_equal_by_all_that_it_holds():
+    a, b, other = (by_value(optax.GradientTransformation(x.init, x.update)) for x in map(Slotted, (0.1, 0.1, 0.2)))
     assert (a, hash(a)) == (b, hash(b))
     assert a != other
 

@@ -170,6 +170,9 @@ def test_compilation_cache_can_be_turned_off(cache_dir, tmp_path, monkeypatch, c
     cache_dir(str(tmp_path / "mine"))  # as JAX_COMPILATION_CACHE_DIR sets it
     assert run_cli(*nothing) == 2
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
+    cache_dir("")  # JAX then keeps none
+    assert run_cli(*nothing) == 2
+    assert jax.config.jax_compilation_cache_dir == ""
     capsys.readouterr()
 
 

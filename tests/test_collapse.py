@@ -103,6 +103,13 @@ def test_single_bad_samples_are_not_reported(detector, reals):
     assert detector.healthy_until == 4000
 
 
+def test_real_images_that_are_all_alike_set_no_distance(reals):
+    """As of a folder with one picture: samples that are alike are then what was asked for."""
+    same = reals[:1].repeat(16, axis=0)
+    detector = CollapseDetector(0, same, digits=False)
+    assert [detector.observe_images(step, same) for step in range(500, 5000, 500)] == [None] * 9
+
+
 def test_other_images_are_not_read_as_digits(reals):
     detector = CollapseDetector(0, reals, digits=False)
     same = reals[:1].repeat(16, axis=0)

@@ -119,6 +119,18 @@ def test_real_and_fake_images_are_of_the_labels(small_images, key):
     np.testing.assert_allclose(metrics["d_fake"], table[LABELS], rtol=1e-6)
 
 
+def test_penalty_of_other_images_than_the_batch_is_refused(small_images, key):
+    """Of one at a time, whose label nothing says, or of half of them."""
+
+    def penalty(discriminator, real, fake, key):
+        return jax.vmap(lambda x: discriminator(x[None]).sum())(real).mean()
+
+    state = small(key)
+    state = state.replace(losses=state.losses._replace(penalty=penalty))
+    with pytest.raises(ValueError, match="by the labels of the batch: give it all 6, in their order, .* got 1"):
+        train_step(state, small_images[:6], key, LABELS)
+
+
 def test_penalty_judges_by_the_labels(small_images, key):
     """Of the batch once, and of real and fake together."""
     shapes = []

@@ -32,12 +32,13 @@ def test_json_round_trip():
 def test_paths_read_on_resume_are_absolute(tmp_path, monkeypatch):
     """From the directory in which the run was started, wherever it is resumed."""
     monkeypatch.chdir(tmp_path)
-    config = TrainConfig(dataset="./pictures", data_dir="data", classifier="sub/a.npz")
+    config = TrainConfig(dataset="./pictures", data_dir="data", classifier="sub/a.npz", init_from="runs/0001")
     monkeypatch.chdir(tmp_path.parent)
     read = TrainConfig.from_json(config.to_json())
-    assert [read.dataset, read.data_dir, read.classifier] == [
-        str(tmp_path / name) for name in ("pictures", "data", "sub/a.npz")
+    assert [read.dataset, read.data_dir, read.classifier, read.init_from] == [
+        str(tmp_path / name) for name in ("pictures", "data", "sub/a.npz", "runs/0001")
     ]
+    assert TrainConfig(init_from="mnist").init_from == "mnist"  # the weights of the package
 
 
 def test_config_of_an_earlier_revision_is_read():
@@ -87,6 +88,8 @@ def test_unusable_value_is_reported_with_its_flag(field, value, message):
         ("{}", "missing: ['batch_size'"),
         (json.dumps({**dataclasses.asdict(TrainConfig()), "depth": 3}), "unknown: ['depth']"),
         (json.dumps({**dataclasses.asdict(TrainConfig()), "steps": None}), "--steps must be an integer"),
+        (json.dumps({**dataclasses.asdict(TrainConfig()), "classes": []}), "--classes must be a list of names, got ()"),
+        (json.dumps({**dataclasses.asdict(TrainConfig()), "classes": [0, 1]}), "--classes must be a list of names"),
     ],
 )
 def test_unusable_json_is_refused(text, message):

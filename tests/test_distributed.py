@@ -5,6 +5,8 @@ import signal
 import subprocess
 import time
 
+import jax
+import numpy as np
 import pytest
 from helpers import (
     FLAGS,
@@ -22,8 +24,12 @@ from helpers import (
     wait_for,
 )
 
-from dcgan_jax import load_run
+from dcgan_jax import TrainConfig, load_run
 from dcgan_jax.training.checkpoint import checkpoint_steps
+from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.distributed import data_mesh
+from dcgan_jax.training.loop import _place
+from dcgan_jax.training.run import Run
 
 # Programs that no other test runs are compiled quickly.
 DEVICES = "--xla_force_host_platform_device_count=8"
@@ -204,6 +210,14 @@ def test_error_on_another_process_ends_the_job(job, damaged_wheel, tmp_path):
     assert processes[0].wait(timeout=600) != 0
     assert time.monotonic() - began < 150
     assert f"error: the job failed ({archive} is damaged" in (tmp_path / "run-1.txt").read_text()
+
+
+def test_other_images_on_another_process_are_refused(tmp_path, small_state):
+    """Which loads its own and has not checked them, as the primary has."""
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8))
+    config = TrainConfig(dataset=str(tmp_path / "a.npy"), workdir="run", data_digest="0" * 64)
+    with pytest.raises(ConfigError, match="those that the run in run began with .* give all machines the same images"):
+        _place(Run(config, small_state, {"run": jax.random.key(0)}, {}), data_mesh(None))
 
 
 def test_batch_must_be_split_evenly(tmp_path):

@@ -103,6 +103,15 @@ def test_best_checkpoint_is_kept_after_each_stop(tmp_path, monkeypatch):
     assert [row["step"] for row in metric_rows(tmp_path / "run") if "evaluation" in row] == [3, 6, 9]
 
 
+def test_best_checkpoint_of_another_kind_is_kept(tmp_path, monkeypatch):
+    """Of evaluations of another number of images, whose FID is not comparable."""
+    scored(monkeypatch, {2: 1.0, 4: 3.0, 6: 2.0, 8: 4.0})
+    config = TrainConfig(workdir=str(tmp_path / "run"), checkpoint_every=2, keep_checkpoints=1, eval_every=2, **PROGRAM)
+    train(dataclasses.replace(config, steps=4))
+    train(dataclasses.replace(config, steps=8, eval_samples=config.eval_samples + 1), resume=True)
+    assert checkpoint_steps(tmp_path / "run" / "checkpoints") == [8, 6, 2]
+
+
 def test_run_stops_at_a_fid(tmp_path, monkeypatch, capsys):
     scored(monkeypatch, {2: 30.0, 4: 10.0, 6: 8.0})
     run_dir = tmp_path / "run"

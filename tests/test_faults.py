@@ -276,6 +276,19 @@ def test_kill_before_first_checkpoint_restarts(finished, tmp_path, capsys):
     assert_same_run(run_dir, finished[0])
 
 
+def test_run_that_cannot_be_read_is_no_matter_of_another(tmp_path, monkeypatch):
+    """With ``--workdir``, whatever is in ``runs``; without it, it is named."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").touch()
+    name = "x" * 300 + "/config.json"  # no file can have it
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "0001").symlink_to(name)
+    assert resolve_run_dir("mine", resume=True).name == "mine"
+    with pytest.raises(RunDirError, match="cannot use .*0001 as a run directory"):
+        resolve_run_dir(None, resume=True)
+
+
 def test_simultaneous_runs_take_two_numbers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     chosen = [resolve_run_dir(None, resume=False) for _ in range(2)]

@@ -41,6 +41,7 @@ from dcgan_jax.interop import (
 )
 from dcgan_jax.training import run as runs
 from dcgan_jax.training.checkpoint import CheckpointError
+from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.setup import create_state
 
@@ -622,6 +623,33 @@ def test_import_of_one_file_is_init_from(finished, tmp_path):
     imported, trained = (load_run(tmp_path / name) for name in ("imported", "trained"))
     assert_same_bits(imported.state, trained.state)
     assert imported.config.init_from == trained.config.init_from == str(out)
+
+
+def test_weights_by_class_are_imported(finished, tmp_path, capsys):
+    """Into a run by class, whose classes are those of its images; other weights are refused before it is there."""
+    random = np.random.default_rng(0)
+    np.savez(tmp_path / "a.npz", images=random.integers(0, 256, (32, 28, 28, 1), np.uint8), labels=np.arange(32) % 3)
+    flags = ["--dataset", tmp_path / "a.npz", "--conditional", "--batch-size", 2, "--steps", 1]
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("by class", "without")}
+    assert run_cli("train", *flags, "--workdir", tmp_path / "trained") == 0
+    for name, run in (("by class", tmp_path / "trained"), ("without", finished[0])):
+        assert run_cli("export", run, "--format", "safetensors", "--out", files[name]) == 0
+    assert run_cli("import", files["by class"], *flags, "--workdir", tmp_path / "imported") == 0
+    imported, trained = (load_run(tmp_path / name) for name in ("imported", "trained"))
+    assert imported.config.classes == ("0", "1", "2")
+    assert_same_bits(imported.state.generator.params, trained.state.generator.params)
+    capsys.readouterr()
+    assert run_cli("import", files["without"], *flags, "--workdir", tmp_path / "refused") == 2
+    assert "holds other arrays" in one_error_line(capsys)
+    assert not (tmp_path / "refused").exists()
+
+
+def test_state_of_other_classes_is_no_run(tmp_path):
+    config = TrainConfig(workdir=str(tmp_path / "run"))
+    state = jax.eval_shape(lambda: init_state(jax.random.key(0), classes=10))
+    with pytest.raises(ConfigError, match="the state draws 10 classes, and the run none"):
+        create_run(config, state, {})
+    assert not (tmp_path / "run").exists()
 
 
 def spoiled(array, value):

@@ -75,6 +75,21 @@ def test_schedule_scales_both_rates():
         assert row == pytest.approx(dict.fromkeys(SHAPES, 0.5**i), rel=1e-5)
 
 
+def test_warm_up_from_0_needs_a_schedule_of_vectors():
+    """Which would be 0 of 0 at the start; with one of their own they move by it."""
+    warm_up = optax.linear_schedule(0.0, 0.02, 4)
+    with pytest.raises(ValueError, match="learning_rate must start above 0 .* got 0: "):
+        muon(warm_up)
+    warm, same = muon(warm_up, vector_rate=optax.linear_schedule(0.0, 1e-3, 2)), muon(0.02)
+    state, other, shares = warm.init(tree(0)), same.init(tree(0)), []
+    for seed in range(1, 4):
+        updates, state = warm.update(tree(seed), state, None)
+        expected, other = same.update(tree(seed), other, None)
+        shares.append({n: float(jnp.abs(updates[n]).sum() / jnp.abs(expected[n]).sum()) for n in SHAPES})
+    for i, row in enumerate(shares):
+        assert row == pytest.approx({n: i / 4 if len(SHAPES[n]) > 1 else i / 2 for n in SHAPES}, rel=1e-5)
+
+
 def test_rates_fall_with_the_root_of_the_updates():
     """At a constant gradient the steps of kernels and of vectors are rate / sqrt(1 + t / steps) of the first."""
     falling, same = muon(InverseSqrt(0.02, steps=4)), muon(0.02)

@@ -5,6 +5,7 @@ import shutil
 import stat
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -324,6 +325,26 @@ def test_folder_without_permission_is_named(folder):
             load_data(folder)
     finally:
         (folder / "a").chmod(stat.S_IRWXU)
+
+
+def test_folder_with_the_name_of_a_data_set_is_a_folder(tmp_path, monkeypatch):
+    """If it is given as a path; the name alone is the data set's."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("mnist", "fashion_mnist"):
+        save(tmp_path / name / "x.png", GREY)
+        assert len(load_data(Path(name)).images) == 1
+    assert len(load_data("mnist").images) == 60_000
+
+
+def test_name_in_a_zip_that_is_no_text_is_one_line(folder, tmp_path):
+    """A bit flipped in a name beyond ASCII."""
+    save(folder / "x.png", GREY)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(folder / "x.png", "그림.png")
+    content = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(content.replace("그림".encode(), b"\xff" * 6))
+    with pytest.raises(DatasetError, match="cannot read .*a.zip"):
+        load_data(tmp_path / "a.zip")
 
 
 def test_pictures_are_read_once_and_cached(folder, cache, monkeypatch):

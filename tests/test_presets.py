@@ -82,6 +82,12 @@ def test_a_preset_gives_only_what_is_left_out():
     assert small_gan(jax.random.key(0), preset=own).ema is None
 
 
+def test_average_of_a_preset_can_be_left_out(key):
+    """With its ramp, which is nothing without it."""
+    state = small_gan(key, preset=preset("recommended")._replace(ema=None))
+    assert state.ema is None
+
+
 def test_recommended_states_are_equal_and_pickle(small_images, key):
     """Built twice, or read back, they combine, and share the compiled step."""
     one, other = (small_gan(jax.random.key(1), preset="recommended") for _ in range(2))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import SmallGenerator, assert_close, assert_same_bits, quick_jit, small_gan
+from helpers import SmallDiscriminator, SmallGenerator, assert_close, assert_same_bits, quick_jit, small_gan
 
 from dcgan_jax import (
     averaged,
@@ -292,6 +292,25 @@ def test_half_life_of_an_average_with_a_ramp(ramp, small_images, key):
 def test_ramp_out_of_range_is_refused(ema, ramp):
     with pytest.raises(ValueError, match="ema_ramp must be above 0"):
         small_gan(jax.random.key(1), ema=ema, ema_ramp=ramp)
+
+
+class Narrow(nn.Module):
+    """A generator with parameters of bfloat16."""
+
+    @nn.compact
+    def __call__(self, z, train):
+        return nn.sigmoid(nn.Dense(64, param_dtype=jnp.bfloat16)(z)).reshape(-1, 8, 8, 1)
+
+
+def test_average_of_narrow_parameters_is_wide(key):
+    """A thousandth of 1 is less than the last digit of a bfloat16 above 0.25: the average would stop there."""
+    state = init_state(key, generator=Narrow(), discriminator=SmallDiscriminator(), latent_size=5, ema=0.999)
+    network = state.generator.replace(params=jax.tree.map(jnp.ones_like, state.generator.params))
+    ema = state.ema.replace(count=jnp.int32(10**5), params=jax.tree.map(jnp.zeros_like, state.ema.params))
+    ema = jax.lax.fori_loop(0, 2000, lambda _, ema: ema.update(network), ema)
+    for leaf in jax.tree.leaves(averaged(state.replace(ema=ema)).generator.params):
+        assert leaf.dtype == jnp.bfloat16
+        np.testing.assert_allclose(np.float32(leaf), 1 - 0.999**2000, rtol=2**-8)  # half of its last digit
 
 
 def test_average_changes_nothing_in_training(small_state, small_images, key):

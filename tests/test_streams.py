@@ -304,6 +304,20 @@ def test_signal_is_acknowledged_while_compiling():
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_signal_of_the_calling_program_is_not_acknowledged():
+    """A timer of its own, for example: only what requests a stop is, and still is after it."""
+    rung, acknowledged = [], []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+    try:
+        with stop_signals(acknowledged.append) as stop:
+            signal.raise_signal(signal.SIGALRM)
+            signal.raise_signal(signal.SIGINT)
+            assert stop(1) == signal.SIGINT
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert (rung, acknowledged) == ([1], [signal.SIGINT])
+
+
 @pytest.mark.usefixtures("default_signals")
 def test_closed_terminal_saves_the_run(train_process, tmp_path):
     """Its processes get SIGHUP, and whatever they write afterwards fails."""

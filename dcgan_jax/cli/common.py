@@ -85,7 +85,7 @@ def enable_compilation_cache() -> None:
     device and XLA's flags. Without a directory that exists or can be made, one line is printed and nothing is cached.
     """
     given = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-    if given is not None and "://" in given:  # JAX can keep it in a bucket
+    if given == "" or (given is not None and "://" in given):  # JAX then keeps none, or keeps it in a bucket
         return
     try:
         folder = platformdirs.user_cache_path("dcgan-jax") / "xla" if given is None else Path(given).expanduser()

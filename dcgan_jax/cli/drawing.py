@@ -59,7 +59,7 @@ def parse_classes(text: str | None, classes: tuple[str, ...] | None, source: str
     for name in (part.strip() for part in text.split(",")):
         if name in classes:
             chosen.append(classes.index(name))
-        elif name.isascii() and name.isdigit() and int(name) < len(classes):
+        elif name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(classes):
             chosen.append(int(name))
         else:
             raise ConfigError(f"--classes: there is no class {name!r}: choose from {', '.join(classes)}")

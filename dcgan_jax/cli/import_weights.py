@@ -10,7 +10,8 @@ from dcgan_jax.interop import NETWORKS, read_weights, replace_weights
 from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.setup import create_state
+from dcgan_jax.training.run_dir import resolve_run_dir
+from dcgan_jax.training.setup import create_state, validate_run
 
 
 def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -35,6 +36,8 @@ def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 
 def _import(files: list[str], config: TrainConfig) -> None:
     check_printable(*files)
+    # Size, channels and classes are those of the images, which the networks are made for.
+    config, data, _ = validate_run(config, resolve_run_dir(config.workdir, resume=False), resume=False)
     state, keys = create_state(config)
     weights: dict[str, dict[str, Any]] = {}
     source: dict[str, str] = {}
@@ -44,8 +47,8 @@ def _import(files: list[str], config: TrainConfig) -> None:
                 raise ConfigError(f"both {source[network]} and {file} hold the weights of the {network}: give one")
             weights[network], source[network] = variables, file
     if len(files) == 1:  # the run is as one that `train --init-from` begins, which repeats it
-        config = dataclasses.replace(config, init_from=files[0])
-    run_dir = create_run(config, replace_weights(state, weights), keys)
+        config = dataclasses.replace(config, init_from=str(local_path(files[0], "FILE").absolute()))
+    run_dir = create_run(config, replace_weights(state, weights), keys, data)
     if len(source) == 2 and len(files) == 1:
         start = f"the generator and the discriminator of {files[0]}"
     else:

@@ -15,9 +15,10 @@ from dcgan_jax.errors import first_line
 
 _IMAGE_KEYS = {"train": ("images", "x_train", "train_images"), "test": ("test_images", "x_test")}
 _LABEL_KEYS = {"train": ("labels", "y_train", "train_labels"), "test": ("test_labels", "y_test")}
+_LEAST_OF_SIGNED = -0.5  # pixels of [-1, 1] go below it; those of [0, 1] that were resized only just below 0
 
 
-def read_array_file(path: Path, split: str = "train") -> Dataset:
+def read_array_file(path: Path, split: str = "train", labels: bool = True) -> Dataset:
     """Images from an ``.npy``, an ``.npz`` or an idx file, and labels where they are beside them.
 
     Args:
@@ -25,6 +26,7 @@ def read_array_file(path: Path, split: str = "train") -> Dataset:
         labels as ``labels``, ``y_train`` or ``train_labels``. An idx file has its labels in the file of the same name
         with ``labels`` and ``idx1``; either may be gzipped.
       split: ``test`` takes ``x_test`` and ``y_test`` of an ``.npz``.
+      labels: whether to read labels.
 
     Raises:
       DatasetError: if they are not images, or cannot be told to be, or the labels are not one for each.
@@ -33,8 +35,8 @@ def read_array_file(path: Path, split: str = "train") -> Dataset:
         if path.suffix == ".npy":
             return _to_dataset(_load_npy(path), path)
         if path.suffix == ".npz":
-            return _read_npz(path, split)
-        return _read_idx(path)
+            return _read_npz(path, split, labels)
+        return _read_idx(path, labels)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
 
@@ -58,7 +60,7 @@ def _not_an_array(path: Path, error: Exception) -> str:
     return f"{path} is no file of NumPy's, or is damaged ({first_line(error)})"
 
 
-def _read_npz(path: Path, split: str) -> Dataset:
+def _read_npz(path: Path, split: str, with_labels: bool) -> Dataset:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names = arrays.files
@@ -71,7 +73,7 @@ def _read_npz(path: Path, split: str) -> Dataset:
                     f"{path} holds the arrays {', '.join(names) or 'none'}: name the images "
                     f"{' or '.join(_IMAGE_KEYS[split])}"
                 )
-            labels = [name for name in _LABEL_KEYS[split] if name in names]
+            labels = [name for name in _LABEL_KEYS[split] if name in names and with_labels]
             # Before NumPy allocates what a small file may expand to.
             sizes = {info.filename.removesuffix(".npy"): info.file_size for info in arrays.zip.infolist()}
             expanded = sum(sizes[name] for name in [*found[:1], *labels[:1]])
@@ -95,11 +97,11 @@ def _read_labels(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.
         raise
 
 
-def _read_idx(path: Path) -> Dataset:
+def _read_idx(path: Path, with_labels: bool) -> Dataset:
     images = _open_idx(path)
     dataset = _to_dataset(images[..., None] if images.ndim == 3 else images, path)  # idx files have no other order
     name = path.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
-    if name == path.name:
+    if name == path.name or not with_labels:
         return dataset
     other = name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
     for beside in (path.with_name(name), path.with_name(other)):
@@ -221,14 +223,15 @@ def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> Callable[[np.n
         raise DatasetError(f"{path}: integer pixels must be from 0 to 255, got {low:g} to {high:g}: {remedy}")
     if low >= 0 and high <= 1:
         scale, offset = 255.0, 0.0
-    elif -1 <= low < 0 and high <= 1:
+    elif -1 <= low < _LEAST_OF_SIGNED and high <= 1:
         scale, offset = 127.5, 1.0
         notes.append("[-1, 1] taken as black to white")
     elif low >= 0 and 1.5 < high <= 255:
         scale, offset = 1.0, 0.0
         notes.append("[0, 255] taken as black to white")
     else:
+        remedy = "clip them to [0, 1]" if low >= _LEAST_OF_SIGNED and high <= 1.5 else "scale them so"
         raise DatasetError(
-            f"{path}: pixels must be in [0, 1], [-1, 1] or [0, 255], got {low:.6g} to {high:.6g}: scale them so"
+            f"{path}: pixels must be in [0, 1], [-1, 1] or [0, 255], got {low:.6g} to {high:.6g}: {remedy}"
         )
     return lambda some: np.rint((some.astype(np.float64) + offset) * scale)

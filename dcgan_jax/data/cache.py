@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -30,7 +31,7 @@ def save_cached(key: str, dataset: Dataset, broken: dict[str, str]) -> None:
       OSError: if that cannot be written.
     """
     about = {"classes": dataset.classes, "notes": dataset.notes, "broken": broken, "digest": dataset.digest()}
-    arrays = {"images": dataset.images, "about": np.array(json.dumps(about))}
+    arrays: dict[str, Any] = {"images": dataset.images, "about": np.array(json.dumps(about))}
     if dataset.labels is not None:
         arrays["labels"] = dataset.labels
     path = _path(key)
@@ -38,7 +39,7 @@ def save_cached(key: str, dataset: Dataset, broken: dict[str, str]) -> None:
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:  # a path would get another suffix
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)
 
     replace_file(path, write)
 

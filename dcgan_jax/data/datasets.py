@@ -45,7 +45,7 @@ def load_data(
         TensorFlow; archives placed by hand in ``<data_dir>/downloads/manual`` are read from there); another image data
         set of TFDS that is prepared in ``data_dir``, such as ``cifar10`` or ``emnist/letters``; or a path: a folder or
         a zip of pictures, whose sub-folders are classes, an ``.npy``, an ``.npz`` or an idx file. A name is taken for
-        a path if it is not one of the first three and there is such a file.
+        a path if it is not one of the first three and there is such a file; a `pathlib.Path` always is one.
       split: ``train`` or ``test``. Of pictures and single arrays there is ``train`` alone.
       labels: whether to read classes; those of ``fashion_mnist`` and ``kmnist`` are a download of their own.
       data_dir: the TFDS directory, ``~/tensorflow_datasets`` if None.
@@ -63,7 +63,7 @@ def load_data(
     if channels not in (None, 1, 3):
         raise DatasetError(f"channels must be 1 or 3, got {channels}")
     name = str(source)
-    if name in DATASETS:
+    if name in DATASETS and not isinstance(source, Path):
         dataset = _load_archives(name, split, data_dir, labels)
     elif isinstance(source, Path) or _path(name).exists() or _is_path(name):
         path = _path(name)
@@ -75,7 +75,7 @@ def load_data(
         else:
             if path.suffix != ".npz":
                 _check_split(path, split)
-            dataset = read_array_file(path, split)
+            dataset = read_array_file(path, split, labels)
     else:
         dataset = read_prepared(name, split, data_dir, DATASETS)
     dataset = _fitted(dataset, name, image_size, channels)

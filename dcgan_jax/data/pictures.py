@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import struct
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -143,7 +144,10 @@ def _opened(path: Path) -> Iterator[tuple[list[Picture], int]]:
         try:
             files = _walk(path) if path.is_dir() else _members(stack.enter_context(zipfile.ZipFile(path)))
             found = _order(files)
-        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:  # the last: a zip of a later version
+        except DatasetError:
+            raise
+        # Of a zip: of a later version; with names, dates or sizes that cannot be.
+        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
             raise DatasetError(f"cannot read {path} ({_reason(error)})") from error
         yield found
 

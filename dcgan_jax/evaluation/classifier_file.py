@@ -56,8 +56,8 @@ class Classifier(NamedTuple):
     def to_bytes(self) -> bytes:
         """The content of a file that `read_classifier` reads."""
         about = json.dumps({**self._about(), "sha256": self.digest()})
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **{_ABOUT: np.array(about)}, **named_arrays(self.variables))
+        content, arrays = io.BytesIO(), dict[str, Any](named_arrays(self.variables))
+        np.savez(content, **{_ABOUT: np.array(about)}, **arrays)
         return content.getvalue()
 
 

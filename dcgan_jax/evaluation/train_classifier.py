@@ -143,9 +143,9 @@ def _epoch(
 
 def write_weights(path: Path, variables: dict[str, Any]) -> str:
     """Write the parameters as an ``.npz`` of arrays named by their place; the file's SHA-256."""
-    arrays = named_arrays(variables)
+    arrays: dict[str, Any] = named_arrays(variables)
     with path.open("wb") as file:  # by name, NumPy would add a suffix
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

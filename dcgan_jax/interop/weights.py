@@ -98,7 +98,7 @@ def replace_weights(state: GANState, weights: dict[str, dict[str, Any]]) -> GANS
         state = state.replace(**{network: half.replace(params=variables["params"], batch_stats=batch_stats)})
     if state.ema is None or "generator" not in weights:
         return state
-    params, batch_stats = jax.tree.map(jnp.copy, (state.generator.params, state.generator.batch_stats))
+    params, batch_stats = state.generator.start_of_average()
     count = jax.device_put(np.zeros_like(state.ema.count))
     ema = state.ema.replace(count=count, params=params, batch_stats=batch_stats)
     return state.replace(ema=ema)

@@ -28,7 +28,9 @@ def _only_errors_that_are_raised() -> Iterator[None]:
     From then on nothing is printed of what is left when it has raised one: its coroutines and its threads, for which it
     does not wait, would each print a traceback when they end.
     """
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     logging.getLogger("asyncio").addFilter(_is_not_of_orbax)
     report = sys.unraisablehook
 
@@ -44,6 +46,7 @@ def _only_errors_that_are_raised() -> Iterator[None]:
     except BaseException:
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         raise
+    logger.setLevel(level)
 
 
 @contextlib.contextmanager

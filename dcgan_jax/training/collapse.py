@@ -138,7 +138,8 @@ class CollapseDetector:
     def observe_images(self, step: int, images: np.ndarray) -> str | None:
         """Take a grid's images [N, H, W, C] in [0, 1]; a line as from `observe_losses`."""
         limits = self._thresholds
-        share = mean_distance(images) / self._real_distance
+        # Real images that are all alike say nothing of how far apart others should be.
+        share = mean_distance(images) / self._real_distance if self._real_distance else 1.0
         different = len(set(classify(images)[0].argmax(-1).tolist())) if self._digits else 10
         if share >= limits.distance and different > limits.digits:
             self._last_good, self._bad_grids = step, 0

@@ -11,6 +11,7 @@ from dcgan_jax.errors import UserError
 from dcgan_jax.models import DTYPES
 from dcgan_jax.paths import PathError, local_path
 from dcgan_jax.presets import PRESETS
+from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.state import FAKES
 
 # What `--log` takes beside TensorBoard, which has a flag of its own: it only writes files.
@@ -155,6 +156,8 @@ class TrainConfig:
             if kind is tuple and isinstance(value, list):  # JSON's
                 value = tuple(value)
                 object.__setattr__(self, field.name, value)
+            if kind is tuple and value is not None and not (value and all(type(each) is str for each in value)):
+                raise ConfigError(f"{flag} must be a list of names, got {value!r}")
             if kind is float and type(value) is int:
                 value = float(value)
                 object.__setattr__(self, field.name, value)
@@ -191,7 +194,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None:
                 path = _expanded(value, "--" + name.replace("_", "-"))
-                if name in ("data_dir", "classifier"):  # a resumed run reads them again, from any directory
+                # A resumed run reads them again, from any directory.
+                if name in ("data_dir", "classifier") or (name == "init_from" and value not in PRETRAINED):
                     path = str(Path(path).absolute())
                 object.__setattr__(self, name, path)
 

@@ -35,7 +35,6 @@ def environment_info(devices: int) -> dict[str, Any]:
     Args:
       devices: the number of devices that share the run's batches.
     """
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # None in a JAX that does not have the option. Those with a context manager are attributes, the others are not.
     values = {name: getattr(jax.config, name, jax.config.values.get(name)) for name in _OPTIONS}
     options = {name: value if isinstance(value, bool | float | None) else str(value) for name, value in values.items()}
@@ -45,7 +44,7 @@ def environment_info(devices: int) -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "devices": devices,
         "processor": _processor(),
-        "threads": int(os.environ.get("PJRT_NPROC") or affinity or 1),
+        "threads": _threads(),
         "XLA_FLAGS": xla_flags(),
         **{name: os.environ.get(name) for name in _VARIABLES},
         **options,
@@ -66,6 +65,14 @@ def xla_flags() -> str | None:
             text = Path(text).read_text(encoding="utf-8", errors="replace")
     flags = sorted(flag for flag in text.split() if not flag.startswith(_HARMLESS_FLAGS))
     return " ".join(flags) or None
+
+
+def _threads() -> int:
+    """The threads that XLA computes with on a CPU; of a variable that is no integer it takes no notice either."""
+    for name in ("PJRT_NPROC", "NPROC"):
+        with contextlib.suppress(ValueError):
+            return max(0, int(os.environ.get(name, "")))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -32,7 +32,7 @@ from dcgan_jax.training.distributed import (
 from dcgan_jax.training.finite import NotFiniteError, check_finite
 from dcgan_jax.training.profile import check_profile, profile_steps
 from dcgan_jax.training.run import Run, open_run
-from dcgan_jax.training.setup import create_state, load_images
+from dcgan_jax.training.setup import check_unchanged, create_state, load_images
 from dcgan_jax.training.signals import stop_signals
 from dcgan_jax.training.timing import Advance, record_timing
 from dcgan_jax.training.writer import GRID, RunWriter, acknowledge, announce
@@ -207,7 +207,10 @@ def _place(run: Run, mesh: Mesh) -> tuple[GANState, jax.Array, jax.Array | None,
 
     For new and resumed runs alike: they share one compiled program.
     """
-    data = run.data or load_images(run.config)
+    data = run.data
+    if data is None:  # another process than the primary, which has checked its own
+        data = load_images(run.config)
+        check_unchanged(run.config, data.digest(), run.config.workdir, "give all machines the same images")
     key = run.keys["run"]
     state, dataset, labels, key_data = replicate((run.state, data.images, data.labels, jax.random.key_data(key)), mesh)
     return state, dataset, labels, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))

@@ -20,7 +20,7 @@ def check_step_fits(step: Compiled, batch_size: int, mesh: Mesh) -> None:
         return
     raise ConfigError(
         f"--batch-size {batch_size:,}: a step takes {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are "
-        "free: choose a smaller one"
+        "free: choose a smaller one, or smaller images"
     )
 
 

@@ -164,13 +164,14 @@ def load_run(run_dir: str | Path, step: int | None = None) -> Run:
 
 
 @jax_defaults()
-def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array]) -> Path:
+def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array], data: Dataset | None = None) -> Path:
     """Create a run whose first checkpoint is ``state``, to sample from, to evaluate, or to resume.
 
     Args:
       config: the run's; without a ``workdir`` it gets the next number under ``runs``.
       state: the first state.
       keys: the run's, from `create_state`.
+      data: the images, if the config is from `validate_run` already.
 
     Returns:
       The run directory.
@@ -180,13 +181,21 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array])
       OSError: if a file cannot be written. The directory then holds none, or this one, and resuming it writes the file.
     """
     run_dir = resolve_run_dir(config.workdir, resume=False)
-    config, data, _ = validate_run(config, run_dir, resume=False)
+    if data is None:
+        config, data, _ = validate_run(config, run_dir, resume=False)
     images = data.images
     if image_shape(state) != images.shape[1:]:
         raise ConfigError(
             f"the images of {config.dataset} are {list(images.shape[1:])}, the generator's {list(image_shape(state))}: "
             "choose --image-size and --channels"
         )
+    if (state.classes or 0) != len(config.classes or ()):
+        raise ConfigError(
+            f"the state draws {state.classes or 'no'} classes, and the run {len(config.classes or ()) or 'none'}: "
+            "choose --conditional and --dataset as those of the state"
+        )
+    if config.workdir is None:
+        run_dir = claim_number(run_dir)
     config = dataclasses.replace(config, workdir=str(run_dir))
     with lock_run_dir(run_dir, resume=False):
         # Before the directory holds a run: one that is interrupted here must not resume from other weights.

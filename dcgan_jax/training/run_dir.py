@@ -52,10 +52,13 @@ def resolve_run_dir(workdir: str | None, resume: bool) -> Path:
         if not usable:
             raise RunDirError(f"{run_dir} is not an empty directory: choose another --workdir")
         return run_dir
-    runs = sorted((int(p.name), p) for p in numbered if _is_run_dir(p))
-    if not workdir and not runs:
-        raise RunDirError(f"nothing to resume in {_RUNS.absolute()}: name the run directory with --workdir")
-    run_dir = Path(workdir) if workdir else runs[-1][1]
+    if workdir:
+        run_dir = Path(workdir)
+    else:
+        runs = [(int(p.name), p) for p in numbered if _is_run_dir(p)]
+        if not runs:
+            raise RunDirError(f"nothing to resume in {_RUNS.absolute()}: name the run directory with --workdir")
+        _, run_dir = max(runs)
     if not _is_run_dir(run_dir):
         raise RunDirError(f"nothing to resume in {run_dir}: it holds no run; omit --resume to start one")
     return run_dir

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.pinning import seed_key, split_key
 from dcgan_jax.presets import preset
+from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, init_state
 from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
@@ -58,6 +60,8 @@ def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Trai
     """
     if config.stop_at_fid is not None and config.eval_every is None:
         raise ConfigError("--stop-at-fid needs evaluations: add --eval-every N")
+    if config.classifier is not None and config.eval_every is None and not resume:
+        raise ConfigError("--classifier is for evaluations: add --eval-every N, or leave it out")
     config, done = _validate_resume(config, run_dir) if resume else (config, None)
     if config.stop_at_fid is not None and not has_fid(config):
         raise ConfigError(
@@ -170,6 +174,8 @@ def _validate_resume(config: TrainConfig, run_dir: Path) -> tuple[TrainConfig, i
 def validate_same(config: TrainConfig, source: str, saved: dict[str, Any]) -> None:
     """Raises: ConfigError if a field that decides what a run computes differs from the ``saved`` config."""
     ours, saved = {name: getattr(config, name) for name in _IMMUTABLE}, {**ADDED, **saved}
+    if saved["init_from"] not in (None, *PRETRAINED):  # relative in runs of earlier revisions
+        saved["init_from"] = os.path.abspath(saved["init_from"])
     unsaid = [name for name in _RECORDED if None in (ours.get(name), saved.get(name))]
     moved = saved.get("data_digest") and "mnist" not in (config.dataset, saved.get("dataset"))
     if moved:  # by their digest they are the same images, or are refused when they are loaded

@@ -12,6 +12,7 @@ import jax
 from dcgan_jax.training.distributed import preemption_signal
 
 _HANGUP = {signal.SIGHUP} if hasattr(signal, "SIGHUP") else set[signal.Signals]()  # Windows has none
+_STOPS = {signal.SIGINT, signal.SIGTERM, *_HANGUP}
 
 
 @contextlib.contextmanager
@@ -69,7 +70,7 @@ def stop_signals(
 
 @contextlib.contextmanager
 def _at_arrival(call: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Within, ``call`` is called in a thread when the first signal arrives that Python handles.
+    """Within, ``call`` is called in a thread when the first signal arrives that requests a stop.
 
     The handlers themselves are called by the main thread, not before it returns from the compiler.
 
@@ -82,8 +83,10 @@ def _at_arrival(call: Callable[[signal.Signals], None]) -> Iterator[None]:
         before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
 
         def watch() -> None:
-            if number := reader.recv(1):
-                call(signal.Signals(number[0]))
+            while number := reader.recv(1):
+                if number[0] in _STOPS:  # and not one that the calling program handles
+                    call(signal.Signals(number[0]))
+                    return
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

@@ -24,7 +24,7 @@ from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import data_mesh, local_replica
-from dcgan_jax.training.history import best_evaluation, read_evaluations, sample_grids
+from dcgan_jax.training.history import best_evaluation, read_evaluations, read_history, sample_grids, scored
 from dcgan_jax.training.loggers import RunLog
 from dcgan_jax.training.memory import release_free_memory
 from dcgan_jax.training.progress import Reporter, format_duration
@@ -82,7 +82,10 @@ class RunWriter:
         self._penalty_every = losses.penalty_every if losses.penalty else None
         self._penalty: float = (collapse or {}).get("d_penalty", 0.0)
         self._scorer = scorer
-        self._evaluations = read_evaluations(self._run_dir, scorer and scorer.scoring)
+        now = scorer and scorer.scoring
+        kinds = scored(read_history(self._run_dir))
+        self._evaluations = read_evaluations(self._run_dir, now)
+        self._other_evaluations = [read_evaluations(self._run_dir, kind) for kind in kinds if kind != now]
         self._began, self._first = time.perf_counter(), step
         self.reporter = Reporter(config, step)
 
@@ -133,7 +136,8 @@ class RunWriter:
             save_grid(self._run_dir / "fakes.png", jax.device_get(fakes))
         self._log.sync()
         saved, detector = checkpoint_steps(self._checkpoints), self._detector
-        best = best_evaluation(self._evaluations, {*saved, step})
+        kinds = (self._evaluations, *self._other_evaluations)
+        best = [best_evaluation(evaluations, {*saved, step}) for evaluations in kinds]
         self._save(state, steps_to_keep(saved, step, best, detector.healthy_until, detector.settled_until))
 
     def finish(self, step: int) -> None:
