@@ -126,9 +126,10 @@ def _run(name: str, setting: Setting, folder: Path) -> None:
     """
     path = RESULTS / f"{name}.json"
     result = json.loads(path.read_text()) if path.exists() else {"curve": [], "seconds": 0.0}
-    for step in setting.scored():
-        if any(row["step"] == step for row in result["curve"]):
-            continue
+    missing = set(setting.scored()) - {row["step"] for row in result["curve"]}
+    if missing and not folder.exists():  # a run anew, perhaps on another machine, has other bits: no row of the old one
+        result, missing = {"curve": [], "seconds": 0.0}, set(setting.scored())
+    for step in sorted(missing):
         began = time.perf_counter()
         _train(setting, folder, step)
         result["seconds"] += time.perf_counter() - began
@@ -140,7 +141,7 @@ def _run(name: str, setting: Setting, folder: Path) -> None:
         if step in (setting.pictures or setting.scored()[-1:]):
             _draw(name, setting, folder, step, result["curve"])
         result["losses"] = _losses(setting, folder)
-        write_json(path, {"title": setting.title, "machine": machine(), "flags": setting.flags, **result})
+        write_json(path, {**result, "title": setting.title, "machine": machine(), "flags": setting.flags})
 
 
 def _train(setting: Setting, folder: Path, steps: int) -> None:
