@@ -142,8 +142,8 @@ def test_resumed_run_needs_its_source_no_more(finished, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--init-from", "absent.safetensors"], "--init-from: there is no run and no file absent.safetensors"),
-        (["--init-from", "empty"], "there is no run in empty"),
+        (["--init-from", "absent.safetensors"], "--init-from: there is no run and no file {}/absent.safetensors"),
+        (["--init-from", "empty"], "there is no run in {}/empty"),
         (["--init-from", "text.txt"], "is neither safetensors nor"),
         (["--init-from", "gs://bucket/weights"], "--init-from must be a local path, not a URL"),
         (["--init-from", "mnist", "--image-size", "32"], "must have shape"),
@@ -158,7 +158,7 @@ def test_weights_that_do_not_fit_are_one_line(flags, message, tmp_path, capsys, 
     for command in (["train"], ["train", "--dry-run"]):
         assert run_cli(*command, *START, *flags) == 2
         error = capsys.readouterr().err
-        assert message in error
+        assert message.format(tmp_path) in error
         assert error.count("\n") == 1
     assert all_files(tmp_path) == before
     assert not (tmp_path / "runs").exists()
