@@ -250,7 +250,7 @@ class Slotted(NamedTuple):
         return jax.tree.map(lambda g: -self.rate * g, updates), state
 
 
-def test_methods_of_an_object_are_equal_by_all_that_it_holds():
+def test_methods_are_equal_by_all_their_object_holds():
     a, b, other = (by_value(optax.GradientTransformation(x.init, x.update)) for x in map(Slotted, (0.1, 0.1, 0.2)))
     assert (a, hash(a)) == (b, hash(b))
     assert a != other

@@ -103,7 +103,7 @@ def test_single_bad_samples_are_not_reported(detector, reals):
     assert detector.healthy_until == 4000
 
 
-def test_real_images_that_are_all_alike_set_no_distance(reals):
+def test_real_images_all_alike_set_no_distance(reals):
     """As of a folder with one picture: samples that are alike are then what was asked for."""
     same = reals[:1].repeat(16, axis=0)
     detector = CollapseDetector(0, same, digits=False)

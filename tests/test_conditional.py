@@ -119,7 +119,7 @@ def test_real_and_fake_images_are_of_the_labels(small_images, key):
     np.testing.assert_allclose(metrics["d_fake"], table[LABELS], rtol=1e-6)
 
 
-def test_penalty_of_other_images_than_the_batch_is_refused(small_images, key):
+def test_penalty_of_images_without_labels_is_refused(small_images, key):
     """Of one at a time, whose label nothing says, or of half of them."""
 
     def penalty(discriminator, real, fake, key):

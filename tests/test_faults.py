@@ -276,7 +276,7 @@ def test_kill_before_first_checkpoint_restarts(finished, tmp_path, capsys):
     assert_same_run(run_dir, finished[0])
 
 
-def test_run_that_cannot_be_read_is_no_matter_of_another(tmp_path, monkeypatch):
+def test_run_without_access_stops_no_other(tmp_path, monkeypatch):
     """With ``--workdir``, whatever is in ``runs``; without it, it is named."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()

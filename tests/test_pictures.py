@@ -327,7 +327,7 @@ def test_folder_without_permission_is_named(folder):
         (folder / "a").chmod(stat.S_IRWXU)
 
 
-def test_folder_with_the_name_of_a_data_set_is_a_folder(tmp_path, monkeypatch):
+def test_folder_named_as_a_data_set_is_a_folder(tmp_path, monkeypatch):
     """If it is given as a path; the name alone is the data set's."""
     monkeypatch.chdir(tmp_path)
     for name in ("mnist", "fashion_mnist"):

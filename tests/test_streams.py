@@ -304,7 +304,7 @@ def test_signal_is_acknowledged_while_compiling():
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_signal_of_the_calling_program_is_not_acknowledged():
+def test_callers_own_signal_is_not_acknowledged():
     """A timer of its own, for example: only what requests a stop is, and still is after it."""
     rung, acknowledged = [], []
     before = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))

@@ -89,13 +89,11 @@ def read_evaluations(run_dir: Path, group: Scoring | None = None) -> list[tuple[
 
     Those in other features, or of another number of images, are left out: by default than the last one.
     """
-    rows = [row for row in read_history(run_dir).evaluations if row["evaluation"] is not None]
-    done = [(row["evaluation"], row["step"]) for row in rows]
+    history = read_history(run_dir)
     if group is None:
-        if not done:
-            return []
-        group = scoring(done[-1][0])
-    return [(float(each["scores"][group.figure]), step) for each, step in done if scoring(each) == group]
+        done = [row["evaluation"] for row in history.evaluations if row["evaluation"] is not None]
+        group = scoring(done[-1]) if done else None
+    return figures(history).get(group, []) if group else []
 
 
 def scoring(evaluation: dict[str, Any]) -> Scoring:
@@ -112,6 +110,14 @@ def scored(history: History) -> dict[Scoring, list[dict[str, Any]]]:
         if evaluation is not None:
             groups.setdefault(scoring(evaluation), []).append(row)
     return groups
+
+
+def figures(history: History) -> dict[Scoring, list[tuple[float, int]]]:
+    """The figure and the step of each evaluation that could be scored, by what makes them comparable."""
+    return {
+        kind: [(float(row["evaluation"]["scores"][kind.figure]), row["step"]) for row in rows]
+        for kind, rows in scored(history).items()
+    }
 
 
 def best_evaluation(evaluations: list[tuple[float, int]], steps: Iterable[int]) -> int | None:
@@ -141,8 +147,8 @@ def read_lines(path: Path) -> list[bytes]:
 def _is_evaluation(value: dict[str, Any]) -> bool:
     if type(value["samples"]) is not int:
         return False
-    figures = [_number(value[part][scoring(value).figure]) for part in ("scores", "floor")]
-    return all(map(math.isfinite, figures))
+    both = [_number(value[part][scoring(value).figure]) for part in ("scores", "floor")]
+    return all(map(math.isfinite, both))
 
 
 def _number(value: Any) -> float:

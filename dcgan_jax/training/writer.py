@@ -24,7 +24,7 @@ from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import data_mesh, local_replica
-from dcgan_jax.training.history import best_evaluation, read_evaluations, read_history, sample_grids, scored
+from dcgan_jax.training.history import best_evaluation, figures, read_history, sample_grids
 from dcgan_jax.training.loggers import RunLog
 from dcgan_jax.training.memory import release_free_memory
 from dcgan_jax.training.progress import Reporter, format_duration
@@ -82,10 +82,9 @@ class RunWriter:
         self._penalty_every = losses.penalty_every if losses.penalty else None
         self._penalty: float = (collapse or {}).get("d_penalty", 0.0)
         self._scorer = scorer
-        now = scorer and scorer.scoring
-        kinds = scored(read_history(self._run_dir))
-        self._evaluations = read_evaluations(self._run_dir, now)
-        self._other_evaluations = [read_evaluations(self._run_dir, kind) for kind in kinds if kind != now]
+        kinds = figures(read_history(self._run_dir))
+        self._evaluations = kinds.pop(scorer.scoring, []) if scorer else []
+        self._other_evaluations = list(kinds.values())  # their best are kept too
         self._began, self._first = time.perf_counter(), step
         self.reporter = Reporter(config, step)
 
