@@ -1,5 +1,6 @@
 """Weights that ship, and runs that start from weights."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -9,12 +10,14 @@ import pytest
 import safetensors
 from helpers import abstract_state, all_files, assert_same_bits, one_error_line, run_cli
 
-from dcgan_jax import init_state, load_pretrained, load_run, sample
+from dcgan_jax import TrainConfig, init_state, load_pretrained, load_run, sample
 from dcgan_jax.evaluation.classifier import classify
 from dcgan_jax.evaluation.metrics import class_shares, confident_share
 from dcgan_jax.interop import WeightsError
 from dcgan_jax.pretrained import FOLDER, PRETRAINED
 from dcgan_jax.training.checkpoint import restore_checkpoint
+from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.setup import validate_same
 
 START = ["--steps", 1, "--batch-size", 2]
 _FILE = FOLDER / "mnist.safetensors"
@@ -127,13 +130,29 @@ def test_run_starts_from_a_run_or_a_file(finished, tmp_path):
         assert_same_bits(state.generator.opt_state, init_state(jax.random.key(0)).generator.opt_state)
 
 
-def test_resumed_run_needs_its_source_no_more(finished, tmp_path):
+def test_source_is_the_same_by_each_of_its_paths(tmp_path, monkeypatch):
+    """Above the working directory too, and relative, as runs of earlier revisions have it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("w.safetensors", "../w.safetensors"):
+        config = TrainConfig(init_from=name)
+        settings = dataclasses.asdict(config)
+        validate_same(config, "the run", settings)
+        validate_same(config, "the run", {**settings, "init_from": name})
+        with pytest.raises(ConfigError, match="the run has init_from .*v.safetensors, not"):
+            validate_same(config, "the run", {**settings, "init_from": "v.safetensors"})
+
+
+def test_resumed_run_needs_its_source_no_more(finished, tmp_path, monkeypatch):
     source = tmp_path / "gan.safetensors"
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
     flags = ["--batch-size", 2, "--checkpoint-every", 2]
     assert run_cli("export", finished[0], "--format", "safetensors", "--out", source) == 0
     for name, steps in (("whole", 4), ("parts", 2)):
         run_dir = tmp_path / name
-        assert run_cli("train", *flags, "--steps", steps, "--init-from", source, "--workdir", run_dir) == 0
+        assert (
+            run_cli("train", *flags, "--steps", steps, "--init-from", "../gan.safetensors", "--workdir", run_dir) == 0
+        )
     source.unlink()
     assert run_cli("train", "--resume", "--steps", 4, "--workdir", tmp_path / "parts") == 0
     assert_same_bits(load_run(tmp_path / "parts").state, load_run(tmp_path / "whole").state)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,7 +174,7 @@ def validate_same(config: TrainConfig, source: str, saved: dict[str, Any]) -> No
     """Raises: ConfigError if a field that decides what a run computes differs from the ``saved`` config."""
     ours, saved = {name: getattr(config, name) for name in _IMMUTABLE}, {**ADDED, **saved}
     if saved["init_from"] not in (None, *PRETRAINED):  # relative in runs of earlier revisions
-        saved["init_from"] = os.path.abspath(saved["init_from"])
+        saved["init_from"] = str(Path(saved["init_from"]).absolute())  # as the config has it
     unsaid = [name for name in _RECORDED if None in (ours.get(name), saved.get(name))]
     moved = saved.get("data_digest") and "mnist" not in (config.dataset, saved.get("dataset"))
     if moved:  # by their digest they are the same images, or are refused when they are loaded
