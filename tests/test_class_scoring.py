@@ -19,7 +19,7 @@ from dcgan_jax.report.charts import charts
 from dcgan_jax.report.source import read_source
 from dcgan_jax.report.tables import facts
 from dcgan_jax.training.checkpoint import checkpoint_steps
-from dcgan_jax.training.history import PIXELS, Scoring, read_evaluations
+from dcgan_jax.training.history import PIXELS, Scoring, figures, read_history
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.setup import create_state, validate_run
 
@@ -198,12 +198,12 @@ def test_run_is_scored_while_it_trains(source, trained, classifier, tmp_path, ca
     assert run_cli("train", "--resume", "--workdir", run_dir) == 2
     assert "already has FID" in one_error_line(capsys)
     assert run_cli("train", "--resume", "--workdir", run_dir, "--steps", 4, "--stop-at-fid", "none") == 0
-    kept = read_evaluations(run_dir, Scoring(classifier.digest(), 150))
+    kept = figures(read_history(run_dir))[Scoring(classifier.digest(), 150)]
     assert [step for _, step in kept] == [2, 4]
     best = dict(facts(read_source(run_dir)))["Best FID"]
     assert best.endswith(f"of 150 images in the features {classifier.digest()[:12]}")
     assert run_cli("train", "--resume", "--workdir", run_dir, "--steps", 6, "--classifier", "none") == 0
-    assert [step for _, step in read_evaluations(run_dir, Scoring(PIXELS, 150))] == [6]
+    assert [step for _, step in figures(read_history(run_dir))[Scoring(PIXELS, 150)]] == [6]
 
 
 def test_pixels_are_compared_while_a_run_trains(tmp_path, capsys):
@@ -215,7 +215,7 @@ def test_pixels_are_compared_while_a_run_trains(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert err.count("no FID") == 1
     assert "evaluations are of 20 images, of which there are real ones too" in out
-    distances = read_evaluations(run_dir)
+    (distances,) = figures(read_history(run_dir)).values()
     assert [step for _, step in distances] == [1, 2, 3]
     assert checkpoint_steps(run_dir / "checkpoints") == sorted({min(distances)[1], 3}, reverse=True)
     assert f"3: sliced Wasserstein distance {distances[-1][0]:.2f} (real images: " in out

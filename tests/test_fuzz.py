@@ -29,7 +29,7 @@ from dcgan_jax.data.idx import parse_idx
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.training.checkpoint import CheckpointError, latest_valid_step, restore_checkpoint, save_checkpoint
 from dcgan_jax.training.config import ConfigError
-from dcgan_jax.training.history import best_evaluation, read_evaluations
+from dcgan_jax.training.history import best_evaluation, figures, read_history
 from dcgan_jax.training.run_dir import truncate_metrics
 
 SEED = 20261124
@@ -177,7 +177,7 @@ def test_rows_of_metrics(fuzz, tmp_path):
         rows = [json.dumps({"step": step}) for step in good]
         content = b"".join(line + b"\n" for line in [*(row.encode() for row in rows), *lines])
         path.write_bytes(content[: len(content) - cut])
-        read_evaluations(tmp_path)  # of any content
+        figures(read_history(tmp_path))  # of any content
         truncate_metrics(path, last)
         kept = path.read_text().splitlines()
         whole = path.read_bytes()
@@ -185,7 +185,7 @@ def test_rows_of_metrics(fuzz, tmp_path):
         if cut == 0:
             assert kept[: sum(step <= last for step in good)] == [json.dumps({"step": s}) for s in good if s <= last]
         assert all(json.loads(line)["step"] <= last for line in kept)
-        best = best_evaluation(read_evaluations(tmp_path), range(10))
+        best = best_evaluation(sum(figures(read_history(tmp_path)).values(), []), range(10))
         assert best is None or best in range(10)
         truncate_metrics(path, last)
         assert path.read_bytes() == whole

@@ -84,18 +84,6 @@ def read_history(run_dir: Path) -> History:
     return history
 
 
-def read_evaluations(run_dir: Path, group: Scoring | None = None) -> list[tuple[float, int]]:
-    """The figure and the step of each evaluation of a kind among a run's rows, in their order.
-
-    Those in other features, or of another number of images, are left out: by default than the last one.
-    """
-    history = read_history(run_dir)
-    if group is None:
-        done = [row["evaluation"] for row in history.evaluations if row["evaluation"] is not None]
-        group = scoring(done[-1]) if done else None
-    return figures(history).get(group, []) if group else []
-
-
 def scoring(evaluation: dict[str, Any]) -> Scoring:
     """That of an evaluation. One that names no features is older than the name, and in the package's own."""
     features = evaluation.get("features", SHA256)
@@ -113,7 +101,7 @@ def scored(history: History) -> dict[Scoring, list[dict[str, Any]]]:
 
 
 def figures(history: History) -> dict[Scoring, list[tuple[float, int]]]:
-    """The figure and the step of each evaluation that could be scored, by what makes them comparable."""
+    """The figure and the step of each evaluation that could be scored, in order, by what makes them comparable."""
     return {
         kind: [(float(row["evaluation"]["scores"][kind.figure]), row["step"]) for row in rows]
         for kind, rows in scored(history).items()

@@ -24,7 +24,7 @@ from dcgan_jax.state import GANState, init_state
 from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
 from dcgan_jax.training.config import ADDED, ConfigError, TrainConfig
 from dcgan_jax.training.distributed import data_mesh
-from dcgan_jax.training.history import read_evaluations
+from dcgan_jax.training.history import figures, read_history
 from dcgan_jax.training.loggers import validate_loggers
 from dcgan_jax.training.quick_compile import quick_options
 from dcgan_jax.training.run_dir import check_writable, read_config
@@ -102,7 +102,8 @@ def _validate_evaluation(config: TrainConfig, data: Dataset, run_dir: Path, done
     if scoring.samples < config.eval_samples:
         print_line(f"evaluations are of {scoring.samples:,} images, of which there are real ones too")
     if done is not None and config.stop_at_fid is not None:
-        fid = {step: fid for fid, step in read_evaluations(run_dir, scoring)}.get(done, math.inf)
+        evaluations = figures(read_history(run_dir)).get(scoring, [])
+        fid = {step: fid for fid, step in evaluations}.get(done, math.inf)
         if fid <= config.stop_at_fid:
             raise ConfigError(
                 f"the run in {run_dir} already has FID {fid:.2f}: ask for less than --stop-at-fid "
