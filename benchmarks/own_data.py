@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.common import PICTURES, RESULTS, ROOT, machine, markdown_table, write_json
 from dcgan_jax import averaged, load_run, save_grid
-from dcgan_jax.pinning import seed_key
+from dcgan_jax.prng import seed_key
 from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.training.evaluate_run import evaluate_run
 

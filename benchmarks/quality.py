@@ -26,7 +26,7 @@ from benchmarks.common import PICTURES, ROOT, machine, markdown_table, write_jso
 from benchmarks.extractors import load_extractor, mnist_test_features
 from benchmarks.scores import distances
 from dcgan_jax import averaged, evaluate_images, load_dataset, load_run, save_grid
-from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, choose, draw_bytes
+from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, choose, draw_bytes
 from dcgan_jax.evaluation.results import Evaluation, Scores
 from dcgan_jax.evaluation.scoring import evaluate_bytes
 from dcgan_jax.images import as_bytes, labelled_grid, read_grid, save_png

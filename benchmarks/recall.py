@@ -21,8 +21,8 @@ from benchmarks.extractors import mnist_test_features
 from dcgan_jax import load_dataset, load_labels, load_pretrained
 from dcgan_jax.evaluation.class_scoring import float64_on_cpu
 from dcgan_jax.evaluation.classifier import classify
+from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, choose, draw_bytes
 from dcgan_jax.evaluation.metrics import neighbour_radii, on_manifold
-from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, choose, draw_bytes
 
 RESULTS = common.RESULTS / "recall.json"
 

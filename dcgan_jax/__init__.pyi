@@ -1,6 +1,5 @@
 # What the package exports; ``__init__.py`` imports each name from here when it is used.
 
-from .checks import check_images, check_state
 from .data import load_data, load_dataset, load_labels
 from .evaluation import EvaluationError, compare_images, evaluate, evaluate_images
 from .images import save_grid
@@ -19,6 +18,7 @@ from .sampling import generate, interpolate, sample
 from .state import GANState, NetworkState, Update, averaged, init_state
 from .step import discriminator_step, generator_step, train_step
 from .training import TrainConfig, load_run, train
+from .value_checks import check_images, check_state
 
 __all__ = [
     "Discriminator",

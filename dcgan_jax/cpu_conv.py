@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dcgan_jax.pinning import at_least_float32
+from dcgan_jax.dtypes import at_least_float32
 
 
 class _Bilinear(NamedTuple):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dcgan_jax.pinning import at_least_float32
+from dcgan_jax.dtypes import at_least_float32
 
 Penalty = Callable[[Callable[[jax.Array], jax.Array], jax.Array, jax.Array, jax.Array], jax.Array]
 

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
+from dcgan_jax.dtypes import at_least_float32
 from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
-from dcgan_jax.pinning import at_least_float32
 
 DTYPES = ("float32", "bfloat16")  # what the networks may compute in
 

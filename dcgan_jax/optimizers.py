@@ -11,7 +11,7 @@ import optax
 from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 
-from dcgan_jax.pinning import at_least_float32
+from dcgan_jax.dtypes import at_least_float32
 
 Scalar = float | jax.Array
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # K. Jordan's coefficients; five iterations give values from 0.7 to 1.2

@@ -19,7 +19,7 @@ class Preset(NamedTuple):
       dropout_rate: of `Discriminator` and of `Generator`.
       losses: what the two networks minimise.
       ema: decay of a moving average of the generator, or None.
-      ema_ramp: the average's ramp, or None; see `dcgan_jax.state.EMA`.
+      ema_ramp: the average's ramp, or None; see `dcgan_jax.ema.EMA`.
     """
 
     discriminator: optax.GradientTransformation

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax.pinning import jax_defaults, pin_key, seed_keys
+from dcgan_jax.dtypes import jax_defaults
+from dcgan_jax.prng import pin_key, seed_keys
 from dcgan_jax.sharding import image_sharding, with_auto_axes
 from dcgan_jax.state import GANState
 

@@ -13,12 +13,13 @@ import optax
 from flax import struct
 from flax.errors import InvalidRngError
 
-from dcgan_jax.by_value import by_value
+from dcgan_jax.ema import EMA, start_average
 from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.models import Discriminator, Generator
-from dcgan_jax.pinning import at_least_float32, flax_defaults, pin_key
+from dcgan_jax.optimizer_equality import by_value
 from dcgan_jax.presets import Preset
 from dcgan_jax.presets import preset as preset_of_name
+from dcgan_jax.prng import flax_defaults, pin_key
 
 FAKES = ("inference", "training")  # the generator's modes for the fakes of the discriminator's update
 
@@ -71,72 +72,10 @@ class NetworkState(struct.PyTreeNode):
         params = optax.apply_updates(self.params, updates)
         return self.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
 
-    def start_of_average(self) -> tuple[Any, Any]:
-        """The parameters and moving statistics that an average starts from.
-
-        They are copies, as a caller who donates the state may not donate a buffer twice, and at least float32: in
-        bfloat16 a thousandth of a change is less than the last digit of what it is added to.
-        """
-
-        def copy(leaf: jax.Array) -> jax.Array:
-            is_floating = jnp.issubdtype(leaf.dtype, jnp.floating)
-            return jnp.array(leaf, at_least_float32(leaf.dtype) if is_floating else leaf.dtype)
-
-        return jax.tree.map(copy, (self.params, self.batch_stats))
-
 
 def _given(labels: jax.Array | jax.ShapeDtypeStruct | None) -> dict[str, Any]:
     """The labels as an argument of a module, if there are any: a module without classes need not know of them."""
     return {} if labels is None else {"labels": labels}
-
-
-class EMA(struct.PyTreeNode):
-    """An exponential moving average of a network's parameters and moving statistics.
-
-    After t updates with x_1 ... x_t it is sum_i decay^(t - i) x_i / sum_i decay^(t - i): an average from zero with
-    its bias divided out, as in Adam (Kingma and Ba, arXiv:1412.6980). Before the first update it is the initial
-    network. With a ramp its half-life is at most that share of the t updates, so that an early average is of recent
-    networks alone.
-
-    Attributes:
-      count: updates so far, an int32 scalar.
-      params: the averaged parameters, at least float32.
-      batch_stats: the averaged statistics, at least float32; leaves that are not floating point are the newest.
-      decay: in [0, 1). Static.
-      ramp: above 0, 0.05 in StyleGAN3 (Karras et al., arXiv:2106.12423), or None. Static.
-    """
-
-    count: jax.Array
-    params: Any
-    batch_stats: Any
-    decay: float = struct.field(pytree_node=False)
-    ramp: float | None = struct.field(pytree_node=False, default=None)
-
-    def update(self, network: NetworkState) -> "EMA":
-        """The average with ``network`` as the newest term."""
-        count = self.count + 1
-        new = (network.params, network.batch_stats)
-        wide = [at_least_float32(leaf.dtype) for leaf in jax.tree.leaves(new)]
-        shares = {dtype: self._share(count.astype(dtype)) for dtype in dict.fromkeys(wide)}
-
-        def mix(mean: jax.Array, new: jax.Array) -> jax.Array:
-            if not jnp.issubdtype(new.dtype, jnp.floating):
-                return new
-            wide = at_least_float32(new.dtype)
-            return mean + shares[wide] * (new.astype(wide) - mean)
-
-        params, batch_stats = jax.tree.map(mix, (self.params, self.batch_stats), new)
-        return self.replace(count=count, params=params, batch_stats=batch_stats)
-
-    def _share(self, count: jax.Array) -> jax.Array | float:
-        """The newest term's, (1 - decay) / (1 - decay^count); expm1 keeps its digits while decay^count is near 1.
-
-        With a ramp at least 1 - 2^(-1 / half-life).
-        """
-        if not self.decay:
-            return 1.0
-        share = (1 - self.decay) / -jnp.expm1(count * math.log(self.decay))
-        return share if self.ramp is None else jnp.maximum(share, -jnp.expm1(-math.log(2) / (self.ramp * count)))
 
 
 def uniform_noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -292,8 +231,7 @@ def init_state(
     network = _network(generator, g_variables, generator_tx)
     average = None
     if ema is not None:
-        params, batch_stats = network.start_of_average()
-        average = EMA(jnp.zeros((), jnp.int32), params, batch_stats, ema, ema_ramp)
+        average = start_average(network.params, network.batch_stats, ema, ema_ramp)
     return GANState(
         step=jnp.zeros((), jnp.int32),
         generator=network,

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dcgan_jax.dtypes import at_least_float32
 from dcgan_jax.losses import discriminator_accuracy, generator_accuracy
-from dcgan_jax.pinning import at_least_float32, pin_key
+from dcgan_jax.prng import pin_key
 from dcgan_jax.sampling import check_labels, generate, sample_noise
 from dcgan_jax.sharding import shard_like, state_shardings, with_auto_axes
 from dcgan_jax.state import GANState, Update
@@ -141,7 +142,7 @@ def generator_step(
 
     (g_loss, (logits, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(state.generator.params)
     generator = state.generator.update(grads, batch_stats, g_loss)
-    ema = None if state.ema is None else state.ema.update(generator)
+    ema = None if state.ema is None else state.ema.update(generator.params, generator.batch_stats)
     metrics = {"g_loss": g_loss, "g_accuracy": generator_accuracy(logits)}
     metrics |= _own_metrics(state, Update("generator", state.generator, generator, grads, g_loss, None, logits))
     return state.replace(generator=generator, ema=ema), metrics

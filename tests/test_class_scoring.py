@@ -21,7 +21,7 @@ from dcgan_jax.report.tables import facts
 from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.history import PIXELS, Scoring, figures, read_history
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.setup import create_state, validate_run
+from dcgan_jax.training.setup import create_state, prepare_run
 
 NAMES = ("one thing", "two", "영")  # of the digits 1, 2 and 0, in their order as text
 
@@ -62,7 +62,7 @@ def classifier(trained):
 def untrained_run(run_dir, source, **options):
     """A run before its first step."""
     config = TrainConfig(dataset=str(source), workdir=str(run_dir), batch_size=2, **options)
-    create_run(config, *create_state(validate_run(config, run_dir, False)[0]))
+    create_run(config, *create_state(prepare_run(config, run_dir, False)[0]))
     return run_dir
 
 

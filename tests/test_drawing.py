@@ -13,7 +13,7 @@ from PIL import Image
 from dcgan_jax import TrainConfig
 from dcgan_jax.images import save_grid
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.setup import create_state, validate_run
+from dcgan_jax.training.setup import create_state, prepare_run
 
 RANDOM = np.random.default_rng(0)
 
@@ -29,7 +29,7 @@ def coloured(tmp_path_factory):
             Image.fromarray(pixels).save(folder / "pictures" / name / f"{i}.png")
     run_dir = folder / "내 run"
     flags = {"dataset": str(folder / "pictures"), "conditional": True, "batch_size": 4, "workdir": str(run_dir)}
-    config, *_ = validate_run(TrainConfig(**flags), run_dir, resume=False)
+    config, *_ = prepare_run(TrainConfig(**flags), run_dir, resume=False)
     state, keys = create_state(config)
     # As trained for a while: the images are neither grey nor all the same.
     params = dict(state.generator.params)

@@ -12,7 +12,7 @@ from helpers import all_files, assert_same_bits
 
 from dcgan_jax import TrainConfig, load_dataset, load_run, train
 from dcgan_jax.errors import UserError
-from dcgan_jax.pinning import seed_key, split_key
+from dcgan_jax.prng import seed_key, split_key
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import lock_run_dir

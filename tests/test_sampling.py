@@ -10,7 +10,7 @@ from helpers import assert_same_bits
 
 from dcgan_jax import generate, init_state, interpolate, sample
 from dcgan_jax.images import as_bytes
-from dcgan_jax.pinning import seed_key
+from dcgan_jax.prng import seed_key
 from dcgan_jax.sampling import between_classes, generate_singly, sample_seeds
 from dcgan_jax.state import uniform_noise
 

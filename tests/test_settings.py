@@ -22,12 +22,13 @@ from helpers import (
 )
 
 from dcgan_jax import TrainConfig, evaluate_images, init_state, preset, sample, train_step
+from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.evaluation.classifier import classify
 from dcgan_jax.interop import export_keras, export_onnx, export_safetensors
 from dcgan_jax.layers import dropout
 from dcgan_jax.models import Conv
 from dcgan_jax.optimizers import rmsprop
-from dcgan_jax.pinning import jax_defaults, pin_key, seed_key, split_key
+from dcgan_jax.prng import pin_key, seed_key, split_key
 from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.training.array_store import load_tree, save_tree
 from dcgan_jax.training.device_loop import run_steps

@@ -307,7 +307,7 @@ def test_average_of_narrow_parameters_is_wide(key):
     state = init_state(key, generator=Narrow(), discriminator=SmallDiscriminator(), latent_size=5, ema=0.999)
     network = state.generator.replace(params=jax.tree.map(jnp.ones_like, state.generator.params))
     ema = state.ema.replace(count=jnp.int32(10**5), params=jax.tree.map(jnp.zeros_like, state.ema.params))
-    ema = jax.lax.fori_loop(0, 2000, lambda _, ema: ema.update(network), ema)
+    ema = jax.lax.fori_loop(0, 2000, lambda _, ema: ema.update(network.params, network.batch_stats), ema)
     for leaf in jax.tree.leaves(averaged(state.replace(ema=ema)).generator.params):
         assert leaf.dtype == jnp.bfloat16
         np.testing.assert_allclose(np.float32(leaf), 1 - 0.999**2000, rtol=2**-8)  # half of its last digit

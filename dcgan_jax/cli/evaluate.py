@@ -22,7 +22,7 @@ from dcgan_jax.console import print_line, print_result
 from dcgan_jax.data import absolute_source, load_data
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
 from dcgan_jax.evaluation.image_files import is_image_source, read_images
-from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, MAX_SAMPLES, choose
+from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, choose
 from dcgan_jax.evaluation.results import Evaluation, format_table
 from dcgan_jax.evaluation.scoring import evaluate_images
 from dcgan_jax.paths import local_path

@@ -11,7 +11,7 @@ from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import resolve_run_dir
-from dcgan_jax.training.setup import create_state, validate_run
+from dcgan_jax.training.setup import create_state, prepare_run
 
 
 def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -37,7 +37,7 @@ def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 def _import(files: list[str], config: TrainConfig) -> None:
     check_printable(*files)
     # Size, channels and classes are those of the images, which the networks are made for.
-    config, data, _ = validate_run(config, resolve_run_dir(config.workdir, resume=False), resume=False)
+    config, data, _ = prepare_run(config, resolve_run_dir(config.workdir, resume=False), resume=False)
     state, keys = create_state(config)
     weights: dict[str, dict[str, Any]] = {}
     source: dict[str, str] = {}

@@ -24,7 +24,7 @@ from dcgan_jax.training.loop import train
 from dcgan_jax.training.profile import check_profile
 from dcgan_jax.training.run import with_weights
 from dcgan_jax.training.run_dir import read_config, resolve_run_dir
-from dcgan_jax.training.setup import create_state, model_summary, validate_run
+from dcgan_jax.training.setup import create_state, model_summary, prepare_run
 
 
 def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -121,7 +121,7 @@ def _write_report(run_dir: Path) -> None:
 
 def _dry_run(config: TrainConfig, resume: bool) -> None:
     run_dir = resolve_run_dir(config.workdir, resume)
-    config, data, _ = validate_run(config, run_dir, resume)
+    config, data, _ = prepare_run(config, run_dir, resume)
     state = create_state(config)[0]
     print_result(model_summary(state if resume else with_weights(state, config)))
     print_result(dataclasses.replace(config, workdir=str(run_dir)).to_json().rstrip("\n"))

@@ -17,11 +17,11 @@ from dcgan_jax.cli.common import (
 )
 from dcgan_jax.console import print_line
 from dcgan_jax.data import absolute_source, load_data, parse_size
+from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, classify
 from dcgan_jax.evaluation.classifier_file import Classifier, write_classifier
 from dcgan_jax.evaluation.real_images import RealImages, split_for_testing
 from dcgan_jax.evaluation.train_classifier import BATCH_SIZE, EPOCHS, augment_digits, augment_pictures, train
-from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.training.config import ConfigError
 
 

@@ -1,7 +1,7 @@
 """How good images are: scores beside those of real images."""
 
+from dcgan_jax.evaluation.images import EvaluationError
 from dcgan_jax.evaluation.pixel_scoring import compare_images
-from dcgan_jax.evaluation.prepare import EvaluationError
 from dcgan_jax.evaluation.results import Evaluation, Scores
 from dcgan_jax.evaluation.scoring import evaluate, evaluate_images
 

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.evaluation.classifier import classify
 from dcgan_jax.evaluation.classifier_file import Classifier
+from dcgan_jax.evaluation.images import MIN_SAMPLES, EvaluationError, choose, in_chunks, to_bytes
 from dcgan_jax.evaluation.metrics import (
     class_score,
     class_shares,
@@ -22,10 +24,8 @@ from dcgan_jax.evaluation.metrics import (
     neighbour_radii,
     precision_recall,
 )
-from dcgan_jax.evaluation.prepare import MIN_SAMPLES, EvaluationError, choose, in_chunks, to_bytes
 from dcgan_jax.evaluation.real_images import RealImages
 from dcgan_jax.evaluation.results import ClassScores, Evaluation, S
-from dcgan_jax.pinning import jax_defaults
 
 _PIXELS = 2**24  # of training images that are on the device at a time, in float32: 64 MB
 

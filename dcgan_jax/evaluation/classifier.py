@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.errors import UserError
 from dcgan_jax.files import read_verified
 from dcgan_jax.layers import conv2d, dropout
-from dcgan_jax.pinning import jax_defaults
 
 FEATURES = 128
 IMAGE_SHAPE = (28, 28, 1)  # MNIST's, of the images that it classifies

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_jax.errors import first_line
-from dcgan_jax.evaluation.prepare import MAX_SAMPLES, EvaluationError
+from dcgan_jax.evaluation.images import MAX_SAMPLES, EvaluationError
 
 _SIDE = 28
 _NAMES = ("images", "samples", "x", "arr_0")  # of the array in an .npz of several

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dcgan_jax.pinning import pin_key
+from dcgan_jax.prng import pin_key
 
 SIDE = 7  # of a patch, in pixels
 PATCHES = 2**17  # of a set, at each level

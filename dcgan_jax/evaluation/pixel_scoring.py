@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.evaluation.class_scoring import checked, mean_nearest
+from dcgan_jax.evaluation.images import EvaluationError, choose, to_bytes
 from dcgan_jax.evaluation.metrics import mean_pairwise_distance
 from dcgan_jax.evaluation.patches import SIDE, draw_patches, pyramid_sizes, sliced_wasserstein
-from dcgan_jax.evaluation.prepare import EvaluationError, choose, to_bytes
 from dcgan_jax.evaluation.results import Evaluation, PixelScores
-from dcgan_jax.pinning import jax_defaults, seed_key, split_key
+from dcgan_jax.prng import seed_key, split_key
 
 MIN_REAL = 4  # two that are compared with, and two for the floor
 _CHOSEN = 1_000  # images of which distances are computed, at most: their mean is known to a few per cent

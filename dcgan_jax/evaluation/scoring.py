@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcgan_jax.data import load_dataset, load_labels
+from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.evaluation.class_scoring import (
     checked,
     float64_on_cpu,
@@ -16,8 +17,7 @@ from dcgan_jax.evaluation.class_scoring import (
     share_read_as,
 )
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, SHA256, classify
-from dcgan_jax.evaluation.metrics import frechet_distance
-from dcgan_jax.evaluation.prepare import (
+from dcgan_jax.evaluation.images import (
     DEFAULT_SAMPLES,
     MAX_SAMPLES,
     MIN_SAMPLES,
@@ -26,9 +26,9 @@ from dcgan_jax.evaluation.prepare import (
     draw_bytes,
     to_bytes,
 )
+from dcgan_jax.evaluation.metrics import frechet_distance
 from dcgan_jax.evaluation.results import Evaluation, Scores
 from dcgan_jax.evaluation.strided_classifier import strided_features
-from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.sampling import image_shape, sample_labels
 from dcgan_jax.state import GANState
 

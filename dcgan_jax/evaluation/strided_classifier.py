@@ -12,10 +12,10 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.evaluation.classifier import ClassifierError, apply_in_batches, parse_weights
 from dcgan_jax.files import read_verified
 from dcgan_jax.layers import conv2d
-from dcgan_jax.pinning import jax_defaults
 
 WEIGHTS = Path(__file__).parent / "strided.npz"
 _SHA256 = "ef0892e8ab71f0b177a3784a124dff671c5ed54a17f56c0fb44fdd6178bafff9"

@@ -10,11 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dcgan_jax.dtypes import at_least_float32, jax_defaults
 from dcgan_jax.errors import first_line
 from dcgan_jax.files import replace_file
 from dcgan_jax.interop.common import WeightsError, input_shape, network_state, require
 from dcgan_jax.models import Discriminator, Generator
-from dcgan_jax.pinning import at_least_float32, jax_defaults
 from dcgan_jax.state import GANState, NetworkState
 from dcgan_jax.versions import package_version
 

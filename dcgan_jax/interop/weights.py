@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file, save
 
+from dcgan_jax.ema import start_average
 from dcgan_jax.files import replace_file
 from dcgan_jax.interop.common import WeightsError, leaf_name, named_arrays, network_state, network_variables
 from dcgan_jax.interop.keras_files import HDF5, ZIP, read_keras
@@ -98,9 +99,8 @@ def replace_weights(state: GANState, weights: dict[str, dict[str, Any]]) -> GANS
         state = state.replace(**{network: half.replace(params=variables["params"], batch_stats=batch_stats)})
     if state.ema is None or "generator" not in weights:
         return state
-    params, batch_stats = state.generator.start_of_average()
-    count = jax.device_put(np.zeros_like(state.ema.count))
-    ema = state.ema.replace(count=count, params=params, batch_stats=batch_stats)
+    generator = state.generator
+    ema = start_average(generator.params, generator.batch_stats, state.ema.decay, state.ema.ramp)
     return state.replace(ema=ema)
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from safetensors import safe_open
 
+from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.files import read_verified
 from dcgan_jax.interop import WeightsError, import_weights
-from dcgan_jax.pinning import jax_defaults, seed_key
 from dcgan_jax.presets import preset
+from dcgan_jax.prng import seed_key
 from dcgan_jax.state import GANState, init_state
 
 PRETRAINED = ("mnist",)

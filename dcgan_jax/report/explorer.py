@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-from dcgan_jax.pinning import seed_key
+from dcgan_jax.prng import seed_key
 from dcgan_jax.report.render import ReportError, check_page, render, replace_page
 from dcgan_jax.report.weights import generator_weights, principal_directions
 from dcgan_jax.sampling import image_shape

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.models import Generator, doublings
-from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.report.render import ReportError
 from dcgan_jax.sampling import sample_labels, sample_noise
 from dcgan_jax.state import GANState

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.stages import Wrapped
 
-from dcgan_jax.pinning import pin_key
+from dcgan_jax.prng import pin_key
 from dcgan_jax.state import GANState
 from dcgan_jax.step import Metrics, train_step
 from dcgan_jax.training.config import TrainConfig

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from dcgan_jax.pinning import jax_defaults
+from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.state import GANState
 from dcgan_jax.training import schedule
 from dcgan_jax.training.collapse import CollapseThresholds

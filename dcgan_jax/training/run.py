@@ -11,10 +11,10 @@ import numpy as np
 
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset
+from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.interop import import_weights, match_weights, replace_weights
 from dcgan_jax.interop.common import named_arrays
 from dcgan_jax.paths import local_path
-from dcgan_jax.pinning import jax_defaults
 from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, with_pretrained
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
@@ -34,7 +34,7 @@ from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
 from dcgan_jax.training.run_dir import claim_number, lock_run_dir, read_config, resolve_run_dir
 from dcgan_jax.training.scorer import RunScorer
-from dcgan_jax.training.setup import create_state, validate_run, validate_same
+from dcgan_jax.training.setup import create_state, prepare_run, validate_same
 from dcgan_jax.training.writer import GRID, RunWriter
 
 
@@ -65,7 +65,7 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
       ConfigError, RunDirError, DatasetError, CheckpointError, DevicesError: before anything is written.
     """
     run_dir = resolve_run_dir(config.workdir, resume)
-    config, data, scorer = validate_run(config, run_dir, resume)
+    config, data, scorer = prepare_run(config, run_dir, resume)
     state, keys = create_state(config)
     if not checkpoint_steps(run_dir / "checkpoints"):
         state = with_weights(state, config)
@@ -171,7 +171,7 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array],
       config: the run's; without a ``workdir`` it gets the next number under ``runs``.
       state: the first state.
       keys: the run's, from `create_state`.
-      data: the images, if the config is from `validate_run` already.
+      data: the images, if the config is from `prepare_run` already.
 
     Returns:
       The run directory.
@@ -182,7 +182,7 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array],
     """
     run_dir = resolve_run_dir(config.workdir, resume=False)
     if data is None:
-        config, data, _ = validate_run(config, run_dir, resume=False)
+        config, data, _ = prepare_run(config, run_dir, resume=False)
     images = data.images
     if image_shape(state) != images.shape[1:]:
         raise ConfigError(

@@ -12,9 +12,9 @@ from dcgan_jax.data import Dataset
 from dcgan_jax.evaluation.class_scoring import evaluate_classes
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, SHA256
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
+from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, MIN_SAMPLES, draw_bytes
 from dcgan_jax.evaluation.patches import SIDE
 from dcgan_jax.evaluation.pixel_scoring import compare_images, floor_size
-from dcgan_jax.evaluation.prepare import DEFAULT_SAMPLES, MAX_SAMPLES, MIN_SAMPLES, draw_bytes
 from dcgan_jax.evaluation.real_images import load_test_split, split_for_testing
 from dcgan_jax.evaluation.results import Evaluation
 from dcgan_jax.evaluation.scoring import evaluate

@@ -16,9 +16,9 @@ from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.models import Discriminator, Generator
-from dcgan_jax.pinning import seed_key, split_key
 from dcgan_jax.presets import preset
 from dcgan_jax.pretrained import PRETRAINED
+from dcgan_jax.prng import seed_key, split_key
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, init_state
 from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
@@ -39,7 +39,7 @@ _IMMUTABLE = (
 _RECORDED = ("image_size", "channels", "classes", "data_digest", "log_id", "quick_compile")
 
 
-def validate_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset, RunScorer | None]:
+def prepare_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset, RunScorer | None]:
     """Check that a run can start or resume, and load its data. Writes nothing.
 
     Returns:

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dcgan_jax.console import print_line
-from dcgan_jax.evaluation.prepare import EvaluationError
+from dcgan_jax.evaluation.images import EvaluationError
 from dcgan_jax.evaluation.results import summary
 from dcgan_jax.images import image_grid, save_grid
 from dcgan_jax.presets import preset
@@ -66,7 +66,7 @@ class RunWriter:
           step: steps so far; rows of metrics after it are removed.
           collapse: the state of the collapse detector and the last penalty, for a run that resumes.
           thresholds: the collapse detector's.
-          scorer: from `validate_run`, for a run with evaluations.
+          scorer: from `prepare_run`, for a run with evaluations.
         """
         self.should_stop = self.reached = False
         self._config, self._keys, self._reals = config, keys, reals

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax.checks import scale_remedy
 from dcgan_jax.errors import UserError
 from dcgan_jax.evaluation.classifier import FEATURES
 from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.state import GANState
+from dcgan_jax.value_checks import scale_remedy
 
 DEFAULT_SAMPLES = 10_000  # as many as MNIST has test images; a FID depends on the number
 MIN_SAMPLES = FEATURES + 1  # with fewer the covariance of the features is singular

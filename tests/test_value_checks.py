@@ -26,7 +26,7 @@ from dcgan_jax import (
     sample,
     train_step,
 )
-from dcgan_jax.by_value import by_value
+from dcgan_jax.optimizer_equality import by_value
 from dcgan_jax.training.collapse import CollapseDetector
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from dcgan_jax.pinning import seed_key
+from dcgan_jax.prng import seed_key
 from dcgan_jax.sampling import sample, sample_labels
 from dcgan_jax.state import GANState
 

@@ -1,4 +1,4 @@
-"""Pins what process-wide settings of JAX and Flax would otherwise decide: random numbers, and the width of numbers.
+"""PRNG keys that draw the same numbers whatever the process-wide settings of JAX and Flax are.
 
 The same seed gives the same run under each of ``jax_enable_x64``, ``jax_threefry_partitionable``,
 ``jax_default_prng_impl``, ``jax_random_seed_offset``, ``jax_numpy_rank_promotion``, ``jax_numpy_dtype_promotion``,
@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import random as prng
-from jax.typing import DTypeLike
 
 _THREEFRY = "threefry2x32"
 
@@ -52,26 +51,6 @@ def pin_key(key: jax.Array) -> jax.Array:
 def split_key(key: jax.Array, n: int) -> jax.Array:
     """``jax.random.split`` of a ``threefry2x32`` key, whatever ``jax_threefry_partitionable`` is: keys [n]."""
     return jax.random.wrap_key_data(jax.random.key_data(jax.random.split(pin_key(key), n)), impl=_THREEFRY)
-
-
-def at_least_float32(dtype: DTypeLike) -> Any:
-    """A floating-point dtype, or float32 if it is narrower or not floating point."""
-    dtype = jnp.dtype(dtype)
-    return dtype if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize > 4 else jnp.dtype(jnp.float32)
-
-
-@contextlib.contextmanager
-def jax_defaults() -> Iterator[None]:
-    """Within, JAX promotes ranks and dtypes and transfers arrays as by default; also a decorator.
-
-    For what runs code of this package alone: a caller's modules are under the caller's settings.
-    """
-    with (
-        jax.transfer_guard("allow"),
-        jax.numpy_rank_promotion("allow"),
-        jax.numpy_dtype_promotion("standard"),
-    ):
-        yield
 
 
 @contextlib.contextmanager
