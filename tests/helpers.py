@@ -18,6 +18,7 @@ import threading
 import time
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
@@ -26,7 +27,8 @@ from PIL import Image
 
 from dcgan_jax import TrainConfig, cli, init_state, save_grid
 from dcgan_jax.evaluation import patches
-from dcgan_jax.training.checkpoint import restore_checkpoint
+from dcgan_jax.training import checkpoint as checkpoints
+from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import write_config
 
 ROOT = Path(__file__).parent.parent
@@ -81,6 +83,18 @@ def abstract_state():
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
 
 
+def restore_checkpoint(path, like):
+    """Verify a checkpoint, and read it: what it says, and its state."""
+    verified = checkpoints.verify_checkpoint(path)
+    return SimpleNamespace(**verified._asdict(), state=checkpoints.restore_checkpoint(verified, like))
+
+
+def latest_valid_step(folder):
+    """The step of the latest valid checkpoint, or None, and a line on each newer one."""
+    verified, problems = checkpoints.latest_checkpoint(folder)
+    return verified and verified.step, problems
+
+
 def assert_same_bits(a, b):
     """Both trees have the same structure, and each leaf the same type, shape and bytes."""
     assert jax.tree.structure(a) == jax.tree.structure(b)
@@ -117,24 +131,27 @@ def assert_same_run(run_dir, whole):
     assert_same_checkpoints(run_dir / "checkpoints" / "11", whole / "checkpoints" / "11")
 
 
-def write_run(run_dir, config=None, *, rows=50, evaluations=(), grids=(0, 1, 500), checkpoint=True, tail=""):
+def write_run(
+    run_dir, config=None, record=None, *, rows=50, evaluations=(), grids=(0, 1, 500), checkpoint=True, tail=""
+):
     """The files of a run by hand, without training: what reports read; the grids are of random pixels."""
     config = dataclasses.replace(config or TrainConfig(), workdir=str(run_dir))
     (run_dir / "samples").mkdir(parents=True)
-    write_config(run_dir, config)
+    record = record or RunRecord()
+    write_config(run_dir, config, record)
     rng = np.random.default_rng(0)
     names = ("d_loss", "d_accuracy", "g_loss", "g_accuracy")
     metrics = [{"step": 10 * i, **dict(zip(names, rng.random(4).tolist(), strict=True))} for i in range(1, rows + 1)]
     lines = [json.dumps(row) + "\n" for row in [*metrics, *evaluations]]
     (run_dir / "metrics.jsonl").write_text("".join(lines) + tail)
     for step in grids:
-        save_grid(run_dir / "samples" / f"{step:06d}.png", rng.random((16, *config.image_shape())))
-    save_grid(run_dir / "reals.png", rng.random((16, *config.image_shape())))
+        save_grid(run_dir / "samples" / f"{step:06d}.png", rng.random((16, *record.image_shape)))
+    save_grid(run_dir / "reals.png", rng.random((16, *record.image_shape)))
     if checkpoint:
         described = {
             "step": 500,
-            "watchdog": {"healthy_until": 500, "collapsed": False, "blocks": [[0.75, 0.5]]},
-            "written_by": {"jax": "0.10.2", "XLA_FLAGS": None},
+            "collapse": {"healthy_until": 500, "collapsed": False, "blocks": [[0.75, 0.5]]},
+            "environment": {"jax": "0.10.2", "XLA_FLAGS": None},
         }
         (run_dir / "checkpoints" / "500").mkdir(parents=True)
         (run_dir / "checkpoints" / "500" / "run.json").write_text(json.dumps(described))

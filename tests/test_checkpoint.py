@@ -11,23 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import abstract_state, all_files, assert_same_bits
+from helpers import abstract_state, all_files, assert_same_bits, latest_valid_step, restore_checkpoint
 
 from dcgan_jax.training.checkpoint import (
-    FORMAT,
     CheckpointError,
     DamagedCheckpointError,
     checkpoint_steps,
-    expired_steps,
-    latest_valid_step,
     quarantine_after,
     remove_partial,
-    restore_checkpoint,
     save_checkpoint,
-    steps_to_keep,
     verify_checkpoint,
 )
 from dcgan_jax.training.environment import environment_info
+from dcgan_jax.training.record import FORMAT
+from dcgan_jax.training.retention import expired_steps, steps_to_keep
 
 CONFIG = {"batch_size": 6, "workdir": "somewhere"}
 
@@ -240,18 +237,14 @@ def write_digests(checkpoint):
 def test_another_format_is_refused(folder, small_state):
     """Both versions are named, and an older checkpoint is not taken instead: it is no damage."""
     description = json.loads((folder / "2" / "run.json").read_text())
-    (folder / "2" / "run.json").write_text(json.dumps({**description, "format": FORMAT + 1}))
-    write_digests(folder / "2")
-    newer = f"/2 has format {FORMAT + 1}, and this version reads format {FORMAT}"
-    with pytest.raises(CheckpointError, match=newer):
-        restore_checkpoint(folder / "2", small_state)
-    with pytest.raises(CheckpointError, match=newer):
-        latest_valid_step(folder)
-    # Before formats were counted, a checkpoint was Orbax's directory alone.
-    shutil.rmtree(folder / "2")
-    shutil.copytree(folder / "1" / "state", folder / "2")
-    with pytest.raises(CheckpointError, match=f"/2 has format 0, and this version reads format {FORMAT}"):
-        latest_valid_step(folder)
+    for version, advice in ((FORMAT + 1, ""), (1, ": revision b594a72 of dcgan-jax resumes runs of earlier formats")):
+        (folder / "2" / "run.json").write_text(json.dumps({**description, "format": version}))
+        write_digests(folder / "2")
+        other = f"/2 has format {version}, and this version reads format {FORMAT}{advice}$"
+        with pytest.raises(CheckpointError, match=other):
+            restore_checkpoint(folder / "2", small_state)
+        with pytest.raises(CheckpointError, match=other):
+            latest_valid_step(folder)
 
 
 def test_run_json_without_format_is_damage(folder):

@@ -62,7 +62,7 @@ def classifier(trained):
 def untrained_run(run_dir, source, **options):
     """A run before its first step."""
     config = TrainConfig(dataset=str(source), workdir=str(run_dir), batch_size=2, **options)
-    create_run(config, *create_state(prepare_run(config, run_dir, False)[0]))
+    create_run(config, *create_state(*prepare_run(config, run_dir, False)[:2]))
     return run_dir
 
 

@@ -23,6 +23,7 @@ from helpers import (
     all_files,
     assert_same_checkpoints,
     finish,
+    latest_valid_step,
     metric_rows,
     one_error_line,
     run_cli,
@@ -35,8 +36,8 @@ from PIL import Image
 
 from dcgan_jax import TrainConfig, train
 from dcgan_jax.cli import program
-from dcgan_jax.training.checkpoint import latest_valid_step
 from dcgan_jax.training.progress import forecast, format_duration
+from dcgan_jax.training.run_dir import read_config
 
 LINE = re.compile(r"^(\d+): \[D loss: [\d.]+, acc: [\d.]+\]  \[A loss: [\d.]+, acc: [\d.]+\]$", re.MULTILINE)
 COMMANDS = [
@@ -77,7 +78,7 @@ def test_metrics_have_a_row_per_logged_step(finished):
 
 def test_config_and_models_are_written(finished):
     run_dir, _ = finished
-    config = TrainConfig.from_json((run_dir / "config.json").read_text())
+    config, _ = read_config(run_dir)
     assert (config.steps, config.batch_size, config.seed, config.preset) == (11, 2, 3, "tutorial")
     models = (run_dir / "models.txt").read_text()
     assert "2,368,705" in models  # the generator's parameters, and its statistics:

@@ -10,6 +10,7 @@ from helpers import metric_rows, run_cli
 from dcgan_jax import TrainConfig, load_labels, train
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds, mean_distance
+from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import write_config
 from dcgan_jax.training.setup import create_state
 
@@ -208,11 +209,12 @@ def test_stop_on_collapse_exits_with_code_4(tmp_path, capsys):
     """The checkpoint of step 600 is of a run whose discriminator has won for 299 steps."""
     config = TrainConfig(steps=601, batch_size=2, log_every=1, workdir=str(tmp_path))
     state, keys = create_state(config)
-    write_config(tmp_path, config)
+    write_config(tmp_path, config, RunRecord())
     won = {"blocks": [[1.0, 0.0]] * 9, "sums": [29, 29.0, 0.0]}
     for step in (300, 600):
         saved, as_json = state.replace(step=state.step + step), dataclasses.asdict(config)
-        save_checkpoint(tmp_path / "checkpoints", saved, keys["run"], as_json, collapse=won)
+        record = dataclasses.asdict(RunRecord())
+        save_checkpoint(tmp_path / "checkpoints", saved, keys["run"], as_json, record=record, collapse=won)
     assert run_cli("train", "--workdir", tmp_path, "--resume", "--stop-on-collapse") == 4
     out, err = capsys.readouterr()
     assert err == ""

@@ -7,6 +7,7 @@ import pytest
 
 from dcgan_jax import TrainConfig
 from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.record import RunRecord, from_json, to_json
 
 
 def test_defaults_are_the_tutorials():
@@ -26,7 +27,9 @@ def test_config_is_frozen():
 
 def test_json_round_trip():
     config = TrainConfig(steps=7, workdir="somewhere", preset="article")
-    assert TrainConfig.from_json(config.to_json()) == config
+    record = RunRecord((16, 12, 3), ("a", "b"), "0" * 64, True, "ab12", "own.py:init", "1" * 64)
+    assert from_json(to_json(config, record)) == (config, record)
+    assert from_json(to_json(TrainConfig(), RunRecord())) == (TrainConfig(), RunRecord())
 
 
 def test_paths_read_on_resume_are_absolute(tmp_path, monkeypatch):
@@ -34,49 +37,72 @@ def test_paths_read_on_resume_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = TrainConfig(dataset="./pictures", data_dir="data", classifier="sub/a.npz", init_from="runs/0001")
     monkeypatch.chdir(tmp_path.parent)
-    read = TrainConfig.from_json(config.to_json())
+    read, _ = from_json(to_json(config, RunRecord()))
     assert [read.dataset, read.data_dir, read.classifier, read.init_from] == [
         str(tmp_path / name) for name in ("pictures", "data", "sub/a.npz", "runs/0001")
     ]
     assert TrainConfig(init_from="mnist").init_from == "mnist"  # the weights of the package
 
 
-def test_config_of_an_earlier_revision_is_read():
-    values = json.loads(TrainConfig(steps=7).to_json())
-    del values["stop_at_fid"]
-    assert TrainConfig.from_json(json.dumps(values)) == TrainConfig(steps=7)
+def test_config_of_another_format_is_refused():
+    """One of an earlier revision has none; which one resumes it is said."""
+    values = dataclasses.asdict(TrainConfig())
+    with pytest.raises(ConfigError, match="has no format, .* reads format 2: revision b594a72 of dcgan-jax resumes"):
+        from_json(json.dumps(values))
+    with pytest.raises(ConfigError, match="the config has format 3, and this version reads format 2$"):
+        from_json(json.dumps({"format": 3, "config": values, "record": {}}))
+
+
+def test_fields_say_what_decides_a_run():
+    """A resumed run is refused with another value of these."""
+    fixed = [field.name for field in dataclasses.fields(TrainConfig) if field.metadata["fixed"]]
+    assert fixed == [
+        *("batch_size", "seed", "dataset", "image_size", "channels", "mirror"),
+        *("preset", "init_from", "dtype", "ema", "fakes", "conditional"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("steps", 0, "--steps must be between 1 and 2147483647, got 0"),
-        ("batch_size", -1, "--batch-size must be between 1 and 2147483647, got -1"),
-        ("seed", -1, "--seed must be between 0"),
-        ("seed", 2**31, "--seed must be between 0"),
-        ("log_every", 0, "--log-every must be between 1"),
-        ("steps", "9", "--steps must be an integer, got '9'"),
-        ("steps", 9.0, "--steps must be an integer, got 9.0"),
-        ("steps", True, "--steps must be an integer, got True"),
-        ("preset", "adam", "--preset must be one of tutorial, article, upstream, keras3, recommended, got 'adam'"),
-        ("dataset", None, "--dataset must be a string, got None"),
-        ("workdir", "", "--workdir must not be empty"),
-        ("workdir", 3, "--workdir must be a string, got 3"),
-        ("workdir", "a\0b", "--workdir must be printable text, got 'a\\x00b'"),
-        ("data_dir", "\ud800", "--data-dir must be printable text"),
-        ("dtype", "float16", "--dtype must be one of float32, bfloat16, got 'float16'"),
-        ("steps_per_call", 0, "--steps-per-call must be between 1 and"),
-        ("stop_at_fid", 0, "--stop-at-fid must be a number above 0, got 0.0"),
-        ("stop_at_fid", float("nan"), "--stop-at-fid must be a number above 0, got nan"),
-        ("stop_at_fid", True, "--stop-at-fid must be a number, got True"),
-        ("steps_per_call", "4", "--steps-per-call must be an integer, got '4'"),
+        ("steps", 0, "`steps` must be between 1 and 2147483647, got 0"),
+        ("batch_size", -1, "`batch_size` must be between 1 and 2147483647, got -1"),
+        ("seed", -1, "`seed` must be between 0"),
+        ("seed", 2**31, "`seed` must be between 0"),
+        ("log_every", 0, "`log_every` must be between 1"),
+        ("steps", "9", "`steps` must be an integer, got '9'"),
+        ("steps", 9.0, "`steps` must be an integer, got 9.0"),
+        ("steps", True, "`steps` must be an integer, got True"),
+        ("preset", "adam", "`preset` must be one of tutorial, article, upstream, keras3, recommended, got 'adam'"),
+        ("dataset", None, "`dataset` must be a string, got None"),
+        ("workdir", "", "`workdir` must not be empty"),
+        ("workdir", 3, "`workdir` must be a string, got 3"),
+        ("workdir", "a\0b", "`workdir` must be printable text, got 'a\\x00b'"),
+        ("data_dir", "\ud800", "`data_dir` must be printable text"),
+        ("dtype", "float16", "`dtype` must be one of float32, bfloat16, got 'float16'"),
+        ("steps_per_call", 0, "`steps_per_call` must be between 1 and"),
+        ("stop_at_fid", 0, "`stop_at_fid` must be a number above 0, got 0.0"),
+        ("stop_at_fid", float("nan"), "`stop_at_fid` must be a number above 0, got nan"),
+        ("stop_at_fid", True, "`stop_at_fid` must be a number, got True"),
+        ("steps_per_call", "4", "`steps_per_call` must be an integer, got '4'"),
     ],
 )
-def test_unusable_value_is_reported_with_its_flag(field, value, message):
+def test_unusable_value_is_reported_with_its_name(field, value, message):
     with pytest.raises(ConfigError) as error:
         TrainConfig(**{field: value})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def changed(**values):
+    """A config.json with these values in its config, and without a record."""
+    return json.dumps({"format": 2, "config": {**dataclasses.asdict(TrainConfig()), **values}})
+
+
+def found(**values):
+    """A config.json with these values in its record."""
+    config, record = dataclasses.asdict(TrainConfig()), dataclasses.asdict(RunRecord())
+    return json.dumps({"format": 2, "config": config, "record": {**record, **values}})
 
 
 @pytest.mark.parametrize(
@@ -85,14 +111,18 @@ def test_unusable_value_is_reported_with_its_flag(field, value, message):
         ("", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("[]", "missing"),
-        ("{}", "missing: ['batch_size'"),
-        (json.dumps({**dataclasses.asdict(TrainConfig()), "depth": 3}), "unknown: ['depth']"),
-        (json.dumps({**dataclasses.asdict(TrainConfig()), "steps": None}), "--steps must be an integer"),
-        (json.dumps({**dataclasses.asdict(TrainConfig()), "classes": []}), "--classes must be a list of names, got ()"),
-        (json.dumps({**dataclasses.asdict(TrainConfig()), "classes": [0, 1]}), "--classes must be a list of names"),
+        ("{}", "the config does not have the expected fields (missing: ['batch_size'"),
+        (changed(), "the record does not have the expected fields (missing: ['classes'"),
+        (changed(depth=3), "unknown: ['depth']"),
+        (changed(steps=None), "`steps` must be an integer"),
+        (found(classes=[]), "`classes` must be a list of names, got ()"),
+        (found(classes=[0, 1]), "`classes` must be a list of names"),
+        (found(image_shape=[28, 28]), "`image_shape` must be three positive integers, got (28, 28)"),
+        (found(quick_compile=None), "`quick_compile` must be true or false, got None"),
+        (found(recipe=""), "`recipe` must be a text, got ''"),
     ],
 )
 def test_unusable_json_is_refused(text, message):
     with pytest.raises(ConfigError) as error:
-        TrainConfig.from_json(text)
+        from_json(text)
     assert message in str(error.value)

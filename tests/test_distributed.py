@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -29,6 +30,7 @@ from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.loop import _place
+from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import Run
 
 # Programs that no other test runs are compiled quickly.
@@ -215,9 +217,9 @@ def test_error_on_another_process_ends_the_job(job, damaged_wheel, tmp_path):
 def test_other_images_on_another_process_are_refused(tmp_path, small_state):
     """Which loads its own and has not checked them, as the primary has."""
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), np.uint8))
-    config = TrainConfig(dataset=str(tmp_path / "a.npy"), workdir="run", data_digest="0" * 64)
+    config, record = TrainConfig(dataset=str(tmp_path / "a.npy")), RunRecord((8, 8, 1), data_digest="0" * 64)
     with pytest.raises(ConfigError, match="those that the run in run began with .* give all machines the same images"):
-        _place(Run(config, small_state, {"run": jax.random.key(0)}, {}), data_mesh(None))
+        _place(Run(config, small_state, {"run": jax.random.key(0)}, {}, record, Path("run")), data_mesh(None))
 
 
 def test_batch_must_be_split_evenly(tmp_path):

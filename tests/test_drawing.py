@@ -29,8 +29,8 @@ def coloured(tmp_path_factory):
             Image.fromarray(pixels).save(folder / "pictures" / name / f"{i}.png")
     run_dir = folder / "내 run"
     flags = {"dataset": str(folder / "pictures"), "conditional": True, "batch_size": 4, "workdir": str(run_dir)}
-    config, *_ = prepare_run(TrainConfig(**flags), run_dir, resume=False)
-    state, keys = create_state(config)
+    config, record, *_ = prepare_run(TrainConfig(**flags), run_dir, resume=False)
+    state, keys = create_state(config, record)
     # As trained for a while: the images are neither grey nor all the same.
     params = dict(state.generator.params)
     params["conv_4"] = {**params["conv_4"], "kernel": 300 * params["conv_4"]["kernel"]}

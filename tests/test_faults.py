@@ -24,8 +24,10 @@ from helpers import (
     assert_same_bits,
     assert_same_run,
     finish,
+    latest_valid_step,
     metric_rows,
     one_error_line,
+    restore_checkpoint,
     run_cli,
     wait_for_line,
 )
@@ -39,10 +41,8 @@ from dcgan_jax.training.checkpoint import (
     CheckpointError,
     DamagedCheckpointError,
     checkpoint_steps,
-    latest_valid_step,
     quarantine_after,
     remove_partial,
-    restore_checkpoint,
     save_checkpoint,
     verify_checkpoint,
 )
@@ -216,7 +216,7 @@ def test_value_that_is_not_finite_is_never_saved(value, broken, capsys):
     network = saved.state.discriminator
     dense = {**network.params["dense"], "bias": network.params["dense"]["bias"] + float(value)}
     spoilt = saved.state.replace(discriminator=network.replace(params={**network.params, "dense": dense}))
-    save_checkpoint(checkpoints, spoilt, saved.key, saved.config, collapse=saved.collapse)
+    save_checkpoint(checkpoints, spoilt, saved.key, saved.config, record=saved.record, collapse=saved.collapse)
     before = all_files(checkpoints)
     assert run_cli("train", "--workdir", broken, "--resume", "--log-every", 5) == 3
     err = capsys.readouterr().err

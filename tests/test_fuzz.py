@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from helpers import run_cli
+from helpers import latest_valid_step, restore_checkpoint, run_cli
 from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,9 +27,10 @@ from dcgan_jax import TrainConfig, load_dataset
 from dcgan_jax.data import DatasetError, load_data
 from dcgan_jax.data.idx import parse_idx
 from dcgan_jax.evaluation.classifier import load_classifier
-from dcgan_jax.training.checkpoint import CheckpointError, latest_valid_step, restore_checkpoint, save_checkpoint
+from dcgan_jax.training.checkpoint import CheckpointError, save_checkpoint
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.history import best_evaluation, figures, read_history
+from dcgan_jax.training.record import RunRecord, from_json
 from dcgan_jax.training.run_dir import truncate_metrics
 
 SEED = 20261124
@@ -64,6 +65,7 @@ def everything(folder):
 
 
 FIELDS = [field.name for field in dataclasses.fields(TrainConfig)]
+FOUND = [field.name for field in dataclasses.fields(RunRecord)]
 FLAGS = ["--" + name.replace("_", "-") for name in FIELDS]
 VALUES = st.one_of(
     st.integers(-(2**70), 2**70).map(str),
@@ -137,12 +139,14 @@ def test_config_files(fuzz, finished, workplace, capsys):
     whole = json.loads((folder / "config.json").read_text())
 
     @fuzz(1500)
-    def check(changed, missing, extra, cut):
+    def check(changed, found, missing, extra, cut):
         assume(changed.get("dataset") not in ("fashion_mnist", "kmnist"))
-        text = json.dumps({k: v for k, v in {**whole, **changed, **extra}.items() if k not in missing})[:cut]
+        config = {k: v for k, v in {**whole["config"], **changed, **extra}.items() if k not in missing}
+        record = {k: v for k, v in {**whole["record"], **found}.items() if k not in missing}
+        text = json.dumps({**whole, "config": config, "record": record})[:cut]
         (folder / "config.json").write_text(text)
         try:
-            TrainConfig.from_json(text)
+            from_json(text)
         except ConfigError as error:
             assert "\n" not in str(error)
         before = everything(workplace)
@@ -151,7 +155,8 @@ def test_config_files(fuzz, finished, workplace, capsys):
 
     check(
         changed=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3),
-        missing=st.sets(st.sampled_from(FIELDS), max_size=1),
+        found=st.dictionaries(st.sampled_from(FOUND), JSON, max_size=2),
+        missing=st.sets(st.sampled_from(FIELDS + FOUND), max_size=1),
         extra=st.dictionaries(st.text(max_size=9), JSON, max_size=1),
         cut=st.none() | st.integers(0, 300),
     )

@@ -636,7 +636,7 @@ def test_weights_by_class_are_imported(finished, tmp_path, capsys):
         assert run_cli("export", run, "--format", "safetensors", "--out", files[name]) == 0
     assert run_cli("import", files["by class"], *flags, "--workdir", tmp_path / "imported") == 0
     imported, trained = (load_run(tmp_path / name) for name in ("imported", "trained"))
-    assert imported.config.classes == ("0", "1", "2")
+    assert imported.record.classes == ("0", "1", "2")
     assert_same_bits(imported.state.generator.params, trained.state.generator.params)
     capsys.readouterr()
     assert run_cli("import", files["without"], *flags, "--workdir", tmp_path / "refused") == 2

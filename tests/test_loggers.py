@@ -36,7 +36,9 @@ from dcgan_jax.images import image_grid, save_grid
 from dcgan_jax.training import tensorboard
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.loggers import RunLog, validate_loggers
+from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import write_config
+from dcgan_jax.training.setup import with_log_id
 from dcgan_jax.training.trackers import TrackerError
 
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="dcgan-jax-test-")  # read when trackio is imported
@@ -103,7 +105,9 @@ def logger(request, monkeypatch):
         pytest.skip(f"the package {package} is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.delenv("TRACKIO_SPACE_ID", raising=False)
-    return validate_loggers(TrainConfig(**TRACKERS[request.param])), READERS[request.param]
+    config = TrainConfig(**TRACKERS[request.param])
+    validate_loggers(config)
+    return config, READERS[request.param]
 
 
 def log_steps(log, run_dir, first, last, channels=1):
@@ -145,7 +149,7 @@ def run_dir(tmp_path, request):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_rows_and_samples_are_logged(channels, logger, run_dir):
     config, read = logger
-    with contextlib.closing(RunLog(config, run_dir, 0)) as log:
+    with contextlib.closing(RunLog(config, run_dir, 0, "ab12")) as log:
         log_steps(log, run_dir, 0, 8, channels)
     found = read(run_dir)
     assert [step for step, _, _ in found] == sorted(step for step, _, _ in found)
@@ -156,13 +160,13 @@ def test_resumed_run_has_each_step_once(logger, run_dir):
     """From any checkpoint before, also the first; twice, and when the process did not end as it should."""
     config, read = logger
     for start, first, last in ((0, 0, 7), (5, 6, 8), (2, 3, 8), (0, 0, 8), (8, 9, 9)):
-        log = RunLog(config, run_dir, start)
+        log = RunLog(config, run_dir, start, "ab12")
         log_steps(log, run_dir, first, last)
         log.close()
         if config.tensorboard:  # as a process that is killed leaves it
             (events,) = (run_dir / "tensorboard").iterdir()
             events.write_bytes(events.read_bytes()[:-3])
-    with contextlib.closing(RunLog(config, run_dir, 9)):
+    with contextlib.closing(RunLog(config, run_dir, 9, "ab12")):
         pass
     assert sorted(read(run_dir)) == expected(9)
     assert [row["step"] for row in metric_rows(run_dir)] == [1, 2, 3, 4, 5, 6, 6, 7, 8, 9]
@@ -171,12 +175,12 @@ def test_resumed_run_has_each_step_once(logger, run_dir):
 def test_logger_that_is_added_later_has_all(logger, run_dir):
     """And a broken picture costs a line, a row that was edited by hand nothing."""
     config, read = logger
-    with contextlib.closing(RunLog(TrainConfig(), run_dir, 0)) as log:
+    with contextlib.closing(RunLog(TrainConfig(), run_dir, 0, "ab12")) as log:
         log_steps(log, run_dir, 0, 8)
     with (run_dir / "metrics.jsonl").open("a") as rows:
         rows.write('{"step": 1.5, "d_loss": 1}\n{"step": true}\n{"step": 7, "d_loss": "1", "g_loss": null}\n')
     (run_dir / "samples" / "000005.png").write_bytes(b"no picture")
-    with contextlib.closing(RunLog(config, run_dir, 8)):
+    with contextlib.closing(RunLog(config, run_dir, 8, "ab12")):
         pass
     assert sorted(read(run_dir)) == expected(8)
 
@@ -184,10 +188,10 @@ def test_logger_that_is_added_later_has_all(logger, run_dir):
 def test_metrics_are_the_same_bytes(logger, run_dir):
     """With a logger and without."""
     config, _ = logger
-    with contextlib.closing(RunLog(config, run_dir, 0)) as log:
+    with contextlib.closing(RunLog(config, run_dir, 0, "ab12")) as log:
         log_steps(log, run_dir, 0, 8)
     rows = (run_dir / "metrics.jsonl").read_bytes()
-    with contextlib.closing(RunLog(TrainConfig(), run_dir, 0)) as log:
+    with contextlib.closing(RunLog(TrainConfig(), run_dir, 0, "ab12")) as log:
         log_steps(log, run_dir, 0, 8)
     assert (run_dir / "metrics.jsonl").read_bytes() == rows
     assert rows.startswith(b'{"step": 1, "d_loss": 0.125, "g_loss": -0.25}\n{"step": 2, ')
@@ -199,7 +203,7 @@ def test_event_file_has_the_config(run_dir):
     from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
     config = TrainConfig(tensorboard=True, seed=5, classes=("a", "b"), eval_every=7)
-    RunLog(config, run_dir, 0).close()
+    RunLog(config, run_dir, 0, "ab12").close()
     version, start, *summaries = tensorboard_records(run_dir)
     assert version.file_version == "brain.Event:2"
     assert (start.session_log.status, start.step) == (SessionLog.START, 0)
@@ -220,7 +224,7 @@ def test_logger_that_fails_ends_with_a_line(run_dir, monkeypatch, capsys):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     config = TrainConfig(tensorboard=True)
-    log = RunLog(config, run_dir, 0)
+    log = RunLog(config, run_dir, 0, "ab12")
     monkeypatch.setattr(tensorboard, "_FLUSH_SECONDS", 0)
     with open("/dev/full", "w") as full:
         os.dup2(full.fileno(), log._loggers[0]._file._writer.fileno())
@@ -230,12 +234,12 @@ def test_logger_that_fails_ends_with_a_line(run_dir, monkeypatch, capsys):
     assert err.startswith("warning: --tensorboard logs no more ([Errno 28] No space left on device); the run continues")
     assert err.count("\n") == 1
     assert len(metric_rows(run_dir)) == 9
-    RunLog(config, run_dir, 8).close()
+    RunLog(config, run_dir, 8, "ab12").close()
     assert sorted(read_tensorboard(run_dir)) == expected(8)
 
 
 def test_logger_that_fails_at_the_end_is_a_line(run_dir, capsys):
-    log = RunLog(TrainConfig(tensorboard=True), run_dir, 0)
+    log = RunLog(TrainConfig(tensorboard=True), run_dir, 0, "ab12")
     log._loggers[0]._file.close()
     log.close()
     assert capsys.readouterr().err.startswith("warning: --tensorboard logs no more (")
@@ -293,21 +297,21 @@ def test_trackio_elsewhere_is_refused(monkeypatch):
 
 def test_identifier_is_kept():
     """By a run that has one, whatever it logs to; a run that logs under none has none."""
-    assert validate_loggers(TrainConfig(tensorboard=True)).log_id is None
+    assert with_log_id(RunRecord(), "none").log_id is None
     for log in ("wandb", "trackio"):
-        if importlib.util.find_spec(log) is not None:
-            assert validate_loggers(TrainConfig(log=log, log_id="ab12")).log_id == "ab12"
+        assert len(with_log_id(RunRecord(), log).log_id) == 8
+        assert with_log_id(RunRecord(log_id="ab12"), log).log_id == "ab12"
 
 
 def test_resumed_run_keeps_or_unsets_its_loggers(tmp_path, monkeypatch, capsys):
     """Both are the run's own config, like other fields that change nothing it computes."""
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    write_config(run_dir, TrainConfig(tensorboard=True, workdir=str(run_dir)))
+    write_config(run_dir, TrainConfig(tensorboard=True, workdir=str(run_dir)), RunRecord())
     for flags, logs in (([], True), (["--no-tensorboard", "--log", "none"], False)):
         assert run_cli("train", "--workdir", run_dir, "--resume", "--dry-run", *flags) == 0
         out = capsys.readouterr().out
-        config = json.loads(out[out.index("{\n") : out.index("\n}") + 2])
+        config = json.loads(out[out.index("{\n") : out.index("\n}") + 2])["config"]
         assert (config["tensorboard"], config["log"]) == (logs, "none")
 
 

@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from helpers import assert_same_bits, compare_fewer_patches, finish, one_error_line, run_cli
+from helpers import all_files, assert_same_bits, compare_fewer_patches, finish, one_error_line, run_cli
 from PIL import Image
 
 from dcgan_jax import load_run
-from dcgan_jax.training import setup
 
 RANDOM = np.random.default_rng(0)
 
@@ -31,7 +30,9 @@ def pictures(tmp_path):
 
 
 def config_of(run_dir):
-    return json.loads((run_dir / "config.json").read_text())
+    """The run's config, and what it has found."""
+    config = json.loads((run_dir / "config.json").read_text())
+    return config["config"] | config["record"]
 
 
 def test_folder_trains_and_samples(pictures, tmp_path, capsys, monkeypatch):
@@ -42,7 +43,7 @@ def test_folder_trains_and_samples(pictures, tmp_path, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "20 of 20 pictures cropped around their centre and resized to 16x12" in out
     config = config_of(run_dir)
-    assert (config["dataset"], config["image_size"], config["channels"]) == (str(pictures), "16x12", 3)
+    assert (config["dataset"], config["image_shape"]) == (str(pictures), [16, 12, 3])
     with Image.open(run_dir / "reals.png") as grid:
         assert grid.mode == "RGB"
     assert run_cli("sample", run_dir, "--samples", 5, "--out", tmp_path / "a.npy") == 0
@@ -106,7 +107,7 @@ def test_array_trains(tmp_path):
     np.save(tmp_path / "a.npy", RANDOM.random((9, 3, 8, 8)).astype(np.float32))
     run_dir = tmp_path / "run"
     assert run_cli("train", "--dataset", tmp_path / "a.npy", "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
-    assert (config_of(run_dir)["image_size"], config_of(run_dir)["channels"]) == ("8x8", 3)
+    assert config_of(run_dir)["image_shape"] == [8, 8, 3]
 
 
 @pytest.mark.slow
@@ -121,20 +122,18 @@ def test_mnist_in_another_size_has_pixel_scores(tmp_path, monkeypatch, capsys):
     assert "SWD of patches at 8x8" in capsys.readouterr().out
 
 
-def test_run_of_an_earlier_revision_resumes(tmp_path, monkeypatch):
-    """Its config and its checkpoints say nothing of sizes and digests: the images are MNIST's."""
+def test_run_of_an_earlier_revision_is_refused(tmp_path, capsys):
+    """Its config.json has no format, and its checkpoints an earlier one; which revision resumes it is said."""
     run_dir = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(setup, "_load_images", lambda config, *_: (config, setup.load_images(config)))
-        assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", run_dir) == 0
-    added = ("image_size", "channels", "mirror", "conditional", "classes", "data_digest", "quick_compile")
-    config = {name: value for name, value in config_of(run_dir).items() if name not in added}
-    (run_dir / "config.json").write_text(json.dumps(config))
-    for steps in (2, 3):
-        assert run_cli("train", "--resume", "--steps", steps, "--workdir", run_dir) == 0
-    run = load_run(run_dir)
-    assert run.state.step == 3
-    assert run.config.quick_compile is False  # it is compiled, and rounds, as it was
+    assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", run_dir) == 0
+    whole = json.loads((run_dir / "config.json").read_text())
+    (run_dir / "config.json").write_text(json.dumps({**whole["config"], "classes": None}))
+    capsys.readouterr()
+    for command in (["train", "--resume", "--steps", 2, "--workdir"], ["sample"], ["evaluate"], ["report"]):
+        before = all_files(run_dir)
+        assert run_cli(*command, run_dir) == 2
+        assert "revision b594a72 of dcgan-jax resumes runs of earlier formats" in one_error_line(capsys)
+        assert all_files(run_dir) == before
 
 
 @pytest.mark.slow
@@ -146,7 +145,7 @@ def test_conditional_run_draws_by_class(pictures, tmp_path, capsys):
     assert run_cli("train", "--resume", "--steps", 3, "--workdir", tmp_path / "parts") == 0
     whole = load_run(tmp_path / "whole")
     assert_same_bits(whole.state, load_run(tmp_path / "parts").state)
-    assert whole.config.classes == ("dogs", "고양이 cats")
+    assert whole.record.classes == ("dogs", "고양이 cats")
 
     def drawn(*flags):
         out = tmp_path / "drawn.npy"
@@ -200,5 +199,5 @@ def test_folder_from_a_phone_trains_with_one_command(train_process, tmp_path):
     assert code == 0, err
     assert "200 of 200 pictures cropped around their centre and resized to 64x48" in out
     run_dir = tmp_path / "runs" / "0001"
-    assert (config_of(run_dir)["image_size"], config_of(run_dir)["channels"]) == ("64x48", 3)
+    assert config_of(run_dir)["image_shape"] == [64, 48, 3]
     assert load_run(run_dir).state.step == 2

@@ -1,5 +1,6 @@
 """Paths that people give: a home directory is expanded everywhere, and a URL is refused before anything is made."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_commands_expand_home_and_refuse_urls(command, message, home, capsys):
 def test_functions_expand_home_and_refuse_urls(home, monkeypatch):
     config = TrainConfig(workdir="~/run", data_dir="~/data")
     assert (config.workdir, config.data_dir) == (str(home / "run"), str(home / "data"))
-    assert TrainConfig.from_json(config.to_json()) == config
+    assert TrainConfig.from_values(dataclasses.asdict(config)) == config
     save_grid("~/grid.png", np.zeros((1, 28, 28, 1)))
     assert (home / "grid.png").exists()
     with pytest.raises(UserError, match=f"there is no run in {home}/run"):

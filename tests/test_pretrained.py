@@ -1,6 +1,5 @@
 """Weights that ship, and runs that start from weights."""
 
-import dataclasses
 import hashlib
 import json
 
@@ -8,16 +7,16 @@ import jax
 import numpy as np
 import pytest
 import safetensors
-from helpers import abstract_state, all_files, assert_same_bits, one_error_line, run_cli
+from helpers import abstract_state, all_files, assert_same_bits, one_error_line, restore_checkpoint, run_cli
 
 from dcgan_jax import TrainConfig, init_state, load_pretrained, load_run, sample
 from dcgan_jax.evaluation.classifier import classify
 from dcgan_jax.evaluation.metrics import class_shares, confident_share
 from dcgan_jax.interop import WeightsError
 from dcgan_jax.pretrained import FOLDER, PRETRAINED
-from dcgan_jax.training.checkpoint import restore_checkpoint
 from dcgan_jax.training.config import ConfigError
-from dcgan_jax.training.setup import validate_same
+from dcgan_jax.training.record import RunRecord
+from dcgan_jax.training.setup import check_same
 
 START = ["--steps", 1, "--batch-size", 2]
 _FILE = FOLDER / "mnist.safetensors"
@@ -131,15 +130,16 @@ def test_run_starts_from_a_run_or_a_file(finished, tmp_path):
 
 
 def test_source_is_the_same_by_each_of_its_paths(tmp_path, monkeypatch):
-    """Above the working directory too, and relative, as runs of earlier revisions have it."""
+    """Above the working directory too."""
     monkeypatch.chdir(tmp_path)
     for name in ("w.safetensors", "../w.safetensors"):
         config = TrainConfig(init_from=name)
-        settings = dataclasses.asdict(config)
-        validate_same(config, "the run", settings)
-        validate_same(config, "the run", {**settings, "init_from": name})
+        same = TrainConfig(init_from=str(tmp_path / name)), TrainConfig(init_from=name)
+        for each in same:
+            check_same(config, RunRecord(), "the run", each, RunRecord())
+        other = TrainConfig(init_from="v.safetensors")
         with pytest.raises(ConfigError, match="the run has init_from .*v.safetensors, not"):
-            validate_same(config, "the run", {**settings, "init_from": "v.safetensors"})
+            check_same(config, RunRecord(), "the run", other, RunRecord())
 
 
 def test_resumed_run_needs_its_source_no_more(finished, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from dcgan_jax.cli.common import add_config_flags
 from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.report import charts, page, read_source, tables
 from dcgan_jax.report.render import ReportError
+from dcgan_jax.training.record import RunRecord
 
 HOSTILE = '<img src=x onerror="document.title=1">'
 FAILED = {"step": 400, "weights": "last", "evaluation": None}
@@ -57,27 +58,23 @@ def test_report_holds_the_run(tmp_path, capsys):
 
 
 def test_runs_in_any_state_have_a_report(tmp_path):
-    """Being written, never evaluated, not scored, by class, in colour, without a checkpoint, of an earlier revision."""
-    classes = TrainConfig(conditional=True, classes=("a", "b"), dataset="cats", image_size="64", channels=3)
+    """Being written, never evaluated, not scored, by class, in colour, without a checkpoint."""
+    classes = TrainConfig(conditional=True, dataset="cats"), RunRecord((64, 64, 3), ("a", "b"))
     runs = {
         "half": write_run(tmp_path / "half", tail='{"step": 510, "d_lo'),
         "empty": write_run(tmp_path / "empty", rows=0, grids=(), checkpoint=False),
         "failed": write_run(tmp_path / "failed", evaluations=[FAILED]),
         "failed later": write_run(tmp_path / "later", evaluations=[evaluation_row(200, 9.0), FAILED]),
-        "classes": write_run(tmp_path / "classes", classes),
+        "classes": write_run(tmp_path / "classes", *classes),
     }
-    old = json.loads((write_run(tmp_path / "old") / "config.json").read_text())
-    for name in ("stop_at_fid", "image_size", "channels", "mirror", "conditional", "classes", "data_digest"):
-        del old[name]
-    (tmp_path / "old" / "config.json").write_text(json.dumps(old))
-    data = {name: report(run_dir) for name, run_dir in (runs | {"old": tmp_path / "old"}).items()}
+    data = {name: report(run_dir) for name, run_dir in runs.items()}
     assert data["half"]["charts"][0]["lines"][0]["x"][-1] == 500
     assert data["empty"]["charts"] == []
     assert data["failed"]["tables"][0]["about"] == "the evaluation at step 400 failed: the images could not be scored."
     assert "could not be scored. 10,000 images at step 200" in data["failed later"]["tables"][0]["about"]
     assert dict(data["classes"]["runs"][0]["facts"])["Data"] == "cats, 64x64 colour, by class"
     assert len(data["classes"]["pictures"][0]["grids"]) == 3
-    assert dict(data["old"]["runs"][0]["facts"])["Data"] == "mnist, 28x28 grey"
+    assert dict(data["half"]["runs"][0]["facts"])["Data"] == "mnist, 28x28 grey"
 
 
 def test_several_runs_share_charts(tmp_path):
@@ -135,7 +132,7 @@ def test_texts_of_a_run_stay_texts(tmp_path):
     config = TrainConfig(dataset="</script><b>", conditional=True, classes=(HOSTILE, "]]>"))
     write_run(run_dir, config, evaluations=[evaluation_row(500, 8.0, features="<!--<script>")])
     description = run_dir / "checkpoints" / "500" / "run.json"
-    description.write_text(json.dumps({"step": 500, "written_by": {HOSTILE: "</title>\ud800"}}))
+    description.write_text(json.dumps({"step": 500, "environment": {HOSTILE: "</title>\ud800"}}))
     data = report(run_dir)
     text = (run_dir / "report.html").read_text()
     assert text.count("</script>") == 2

@@ -14,8 +14,9 @@ from dcgan_jax import TrainConfig, load_dataset, load_run, train
 from dcgan_jax.errors import UserError
 from dcgan_jax.prng import seed_key, split_key
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
+from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.run_dir import lock_run_dir
+from dcgan_jax.training.run_dir import lock_run_dir, read_config
 from dcgan_jax.training.setup import create_state, initializer
 from dcgan_jax.training.writer import sample_digits
 
@@ -29,7 +30,8 @@ def created(tmp_path_factory):
     assert create_run(config, state, keys) == run_dir
     for step in (5, 9):
         later = state.replace(step=state.step + step)
-        save_checkpoint(run_dir / "checkpoints", later, keys["run"], dataclasses.asdict(config), collapse={"n": step})
+        saved, record = dataclasses.asdict(config), dataclasses.asdict(read_config(run_dir)[1])
+        save_checkpoint(run_dir / "checkpoints", later, keys["run"], saved, record=record, collapse={"n": step})
     return run_dir, state, keys
 
 
@@ -57,8 +59,9 @@ def test_load_run_reads_the_latest_checkpoint(kind, created):
     with lock_run_dir(run_dir, resume=True):
         run = load_run(kind(run_dir))
     digest = hashlib.sha256(b"((60000, 28, 28, 1), ())" + load_dataset().tobytes()).hexdigest()
-    recorded = {"image_size": "28x28", "channels": 1, "data_digest": digest, "quick_compile": True}
-    assert run.config == TrainConfig(batch_size=2, seed=5, workdir=str(run_dir), **recorded)
+    assert run.config == TrainConfig(batch_size=2, seed=5, workdir=str(run_dir))
+    assert run.record == RunRecord((28, 28, 1), data_digest=digest, quick_compile=True)
+    assert (run.run_dir, run.checkpoint.path) == (Path(run_dir), Path(run_dir) / "checkpoints" / "9")
     assert_same_bits(run.state, state.replace(step=state.step + 9))
     assert_same_bits(jax.tree.map(jax.random.key_data, run.keys), jax.tree.map(jax.random.key_data, keys))
     assert run.collapse == {"n": 9}
@@ -110,14 +113,14 @@ def test_load_run_refuses_damage_and_bad_config(run_dir):
     with pytest.raises(UserError, match=r"no checkpoint in .* is valid: .*/9 is damaged.* \(as are 2 others\)"):
         load_run(run_dir)
     config = json.loads((run_dir / "config.json").read_text())
-    (run_dir / "config.json").write_text(json.dumps({**config, "steps": "many"}))
-    with pytest.raises(UserError, match=r"config.json: --steps must be an integer, got 'many'"):
+    (run_dir / "config.json").write_text(json.dumps({**config, "config": {**config["config"], "steps": "many"}}))
+    with pytest.raises(UserError, match=r"config.json: `steps` must be an integer, got 'many'"):
         load_run(run_dir)
 
 
 def test_load_run_refuses_another_config(run_dir):
     config = json.loads((run_dir / "config.json").read_text())
-    (run_dir / "config.json").write_text(json.dumps({**config, "preset": "keras3"}))
+    (run_dir / "config.json").write_text(json.dumps({**config, "config": {**config["config"], "preset": "keras3"}}))
     with pytest.raises(UserError, match=r"checkpoints/9 has preset tutorial, not keras3"):
         load_run(run_dir)
 

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ from dcgan_jax.training.run import Run, load_run
 from dcgan_jax.training.setup import create_state
 from dcgan_jax.training.writer import weights_name
 
+_OTHER_FLAGS = {"resume", "recipe", "profile", "samples", "checkpoint", "distributed"}
+
 
 def run_command(work: Callable[[], int | None], *, cache: bool, trains: bool = False) -> int:
     """Run a command, and report every error as one line on standard error.
@@ -51,13 +54,13 @@ def run_command(work: Callable[[], int | None], *, cache: bool, trains: bool = F
     except PrimaryProcessError:  # reported by the primary process
         return 2
     except NotFiniteError as error:
-        print_error(error)
+        print_error(as_flags(str(error)))
         return 3
     except JobFailedError as error:
-        print_error(f"the job failed ({first_line(error)}){advice}")
+        print_error(f"the job failed ({as_flags(first_line(error))}){advice}")
         os._exit(2)  # at a regular exit JAX would wait minutes for the other processes, which wait for this one
     except UserError as error:
-        print_error(error)
+        print_error(as_flags(str(error)))
     except OSError as error:  # a full disk, a directory that was removed
         print_error(f"{error}{advice}")
     except jax.errors.JaxRuntimeError as error:  # a device's memory is full
@@ -66,6 +69,22 @@ def run_command(work: Callable[[], int | None], *, cache: bool, trains: bool = F
         print_line("interrupted" + (": what no checkpoint holds is lost" if trains else ""), error=True)
         return 130
     return 2
+
+
+def as_flags(message: str) -> str:
+    """A message of the library, in which fields are named in backticks, with the flags of this command line.
+
+    In backticks, batch_size becomes ``--batch-size``, steps=N ``--steps N``, and resume=True ``--resume``.
+    """
+    flags = {field.name for field in dataclasses.fields(TrainConfig)} | _OTHER_FLAGS
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = found[1], found[2]
+        if name not in flags:
+            return found[0].strip("`")
+        return "--" + name.replace("_", "-") + ("" if value in (None, "True") else f" {value}")
+
+    return re.sub(r"`(\w+)(?:=([^`]*))?`", flag, message)
 
 
 def run_inference_command(work: Callable[[], None], no_compilation_cache: bool) -> int:
@@ -129,10 +148,10 @@ def _one_cache_warning() -> Iterator[None]:
 def add_config_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
     """Add a flag for each field of `TrainConfig` but those ``without``."""
     for field in dataclasses.fields(TrainConfig):
-        if not field.metadata["flag"] or field.name in without:
+        if field.name in without:
             continue
         text = field.metadata["help"]
-        if field.metadata["choices"]:
+        if field.metadata["choices"] and field.metadata["kind"] is str:
             text += "; one of " + ", ".join(field.metadata["choices"])
         if field.default is not None:
             text += f" (default: {field.default})"

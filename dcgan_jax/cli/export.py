@@ -52,7 +52,7 @@ def _export(args: argparse.Namespace) -> None:
         args.weights = "last"
     loaded = load_source(args.source, args)
     run = loaded.run
-    about = {**loaded.metadata, "settings": dataclasses.asdict(run.config)}
+    about = {**loaded.metadata, "settings": dataclasses.asdict(run.config) | dataclasses.asdict(run.record)}
     match args.format:
         case "stablehlo":
             export_stablehlo(out, run.state, args.network)

@@ -37,8 +37,8 @@ def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 def _import(files: list[str], config: TrainConfig) -> None:
     check_printable(*files)
     # Size, channels and classes are those of the images, which the networks are made for.
-    config, data, _ = prepare_run(config, resolve_run_dir(config.workdir, resume=False), resume=False)
-    state, keys = create_state(config)
+    config, record, data, *_ = prepare_run(config, resolve_run_dir(config.workdir, resume=False), resume=False)
+    state, keys = create_state(config, record)
     weights: dict[str, dict[str, Any]] = {}
     source: dict[str, str] = {}
     for file in files:

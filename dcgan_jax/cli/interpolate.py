@@ -84,12 +84,12 @@ def _interpolate(args: argparse.Namespace) -> None:
     frames = (60 if animated else 10) if args.frames is None else args.frames
     _check_frames(seeds, frames)
     loaded = load_source(args.source, args)
-    state, names = loaded.run.state, loaded.run.config.classes or ()
+    state, names = loaded.run.state, loaded.run.record.classes or ()
     if not animated:
         check_grid(image_shape(state), (len(seeds) - 1) * frames, frames)
     noise, labels = sample_seeds(state, np.asarray(seeds))
     if args.classes is not None:
-        labels = _one_class_each(args, loaded.run.config.classes, len(seeds))
+        labels = _one_class_each(args, loaded.run.record.classes, len(seeds))
     ends = [(noise[i], None if labels is None else int(labels[i])) for i in range(len(seeds))]
     images = np.stack([_leg(state, *each, frames, args.straight) for each in itertools.pairwise(ends)])
     check_finite_images(images, args.source)  # [legs, frames, H, W, C]

@@ -67,9 +67,10 @@ def _explore(args: argparse.Namespace) -> None:
         raise ConfigError(f"--explore takes one run, got {len(runs)}: write a page for each")
     loaded = load_source(args.runs[0], args)
     check_folder(out.parent)
-    config, metadata = loaded.run.config, loaded.metadata
-    facts = [("Step", f"{metadata['step']:,}"), ("Weights", metadata["weights"]), ("Data", describe_data(config))]
-    write_explorer(loaded.run.state, out, str(runs[0]), facts, config.classes)
+    run, metadata = loaded.run, loaded.metadata
+    data = describe_data(run.config, run.record)
+    facts = [("Step", f"{metadata['step']:,}"), ("Weights", metadata["weights"]), ("Data", data)]
+    write_explorer(run.state, out, str(runs[0]), facts, run.record.classes)
     print_line(f"an explorer of {loaded.title}, in {out}")
 
 

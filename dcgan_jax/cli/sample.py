@@ -65,7 +65,7 @@ def _sample(args: argparse.Namespace) -> None:
     _check_out(out)
     seeds = _seeds(args)
     loaded = load_source(args.source, args)
-    classes = loaded.run.config.classes
+    classes = loaded.run.record.classes
     rows = None
     if args.grid or args.classes is not None:
         rows = parse_classes(args.classes, classes, args.source)

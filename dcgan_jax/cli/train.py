@@ -22,6 +22,7 @@ from dcgan_jax.training.distributed import (
 )
 from dcgan_jax.training.loop import train
 from dcgan_jax.training.profile import check_profile
+from dcgan_jax.training.record import to_json
 from dcgan_jax.training.run import with_weights
 from dcgan_jax.training.run_dir import read_config, resolve_run_dir
 from dcgan_jax.training.setup import create_state, model_summary, prepare_run
@@ -82,7 +83,7 @@ def _train(
         init_distributed()
     check_devices()
     config = run_on_primary(lambda: _config(given, resume, profile))
-    config = TrainConfig(**broadcast_json(config and dataclasses.asdict(config)))
+    config = TrainConfig.from_values(broadcast_json(config and dataclasses.asdict(config)))
     if dry_run:
         if is_primary():
             _dry_run(config, resume)
@@ -103,7 +104,7 @@ def _config(given: dict[str, Any], resume: bool, profile: int | None) -> TrainCo
     if not resume:
         return config
     run_dir = resolve_run_dir(config.workdir, resume)
-    return dataclasses.replace(read_config(run_dir), **{**given, "workdir": str(run_dir)})
+    return dataclasses.replace(read_config(run_dir)[0], **{**given, "workdir": str(run_dir)})
 
 
 def _report(every: int, run_dir: Path, before: int, step: int) -> None:
@@ -121,9 +122,9 @@ def _write_report(run_dir: Path) -> None:
 
 def _dry_run(config: TrainConfig, resume: bool) -> None:
     run_dir = resolve_run_dir(config.workdir, resume)
-    config, data, _ = prepare_run(config, run_dir, resume)
-    state = create_state(config)[0]
+    config, record, data, *_ = prepare_run(config, run_dir, resume)
+    state = create_state(config, record)[0]
     print_result(model_summary(state if resume else with_weights(state, config)))
-    print_result(dataclasses.replace(config, workdir=str(run_dir)).to_json().rstrip("\n"))
+    print_result(to_json(dataclasses.replace(config, workdir=str(run_dir)), record).rstrip("\n"))
     what = "would resume" if resume else "would train"
     print_line(f"{what} in {run_dir}, on {len(data.images):,} images; nothing was written")

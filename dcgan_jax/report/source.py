@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.history import History, read_history, read_lines, sample_grids
+from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import read_config
 
 
@@ -17,7 +18,7 @@ class Source(NamedTuple):
 
     Attributes:
       name: the run directory as it was given, or its whole path where that is no name.
-      config: the run's.
+      config, record: the run's.
       history: the rows of its metrics and evaluations.
       grids: the PNGs of its samples, by step.
       reals: the PNG of real images; it may be missing.
@@ -27,6 +28,7 @@ class Source(NamedTuple):
 
     name: str
     config: TrainConfig
+    record: RunRecord
     history: History
     grids: list[tuple[int, Path]]
     reals: Path
@@ -54,10 +56,11 @@ def read_source(run_dir: Path) -> Source:
       RunDirError, ConfigError, CheckpointError: each with one line, if it is no run or cannot be read.
       OSError: if a file cannot be read.
     """
-    config = read_config(run_dir)
+    config, record = read_config(run_dir)
     return Source(
         name=str(run_dir if run_dir.name else run_dir.absolute()),
         config=config,
+        record=record,
         history=read_history(run_dir),
         grids=sample_grids(run_dir / "samples"),
         reals=run_dir / "reals.png",

@@ -10,6 +10,7 @@ from dcgan_jax.report.source import Source, short_names
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.history import describe_weights, scored, scoring
 from dcgan_jax.training.progress import format_duration
+from dcgan_jax.training.record import RunRecord
 
 _SCORES = {
     "fid": "FID (lower is better)",
@@ -48,12 +49,12 @@ def tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
         _evaluations(sources),
         _table("Collapse detector", "As of the newest checkpoint.", names, [_collapse(source) for source in sources]),
         _table("Timing", "", names, [_timing(source.sessions) for source in sources]),
-        _table("Config", "", names, [_texts(dataclasses.asdict(source.config)) for source in sources]),
+        _table("Config", "", names, [_config(source) for source in sources]),
         _table(
             "Environment",
             "Of the process that wrote the newest checkpoint.",
             names,
-            [_texts(source.checkpoint.get("written_by")) for source in sources],
+            [_texts(source.checkpoint.get("environment")) for source in sources],
         ),
     ]
     failed = result[0]["about"]  # without rows, if no evaluation could be scored
@@ -75,9 +76,9 @@ def commands(source: Source) -> list[dict[str, str]]:
     ]
 
 
-def describe_data(config: TrainConfig) -> str:
+def describe_data(config: TrainConfig, record: RunRecord) -> str:
     """The images that a run is trained on, in a few words."""
-    height, width, channels = config.image_shape()
+    height, width, channels = record.image_shape
     colours = {1: "grey", 3: "colour"}[channels]
     return f"{config.dataset}, {height}x{width} {colours}" + (", by class" if config.conditional else "")
 
@@ -87,7 +88,7 @@ def facts(source: Source) -> list[tuple[str, str]]:
     config = source.config
     result = [
         ("Step", f"{source.step:,} of {config.steps:,}"),
-        ("Data", describe_data(config)),
+        ("Data", describe_data(config, source.record)),
         ("Preset", f"{config.preset}, {config.batch_size} images a step"),
     ]
     for group, rows in scored(source.history).items():
@@ -95,6 +96,11 @@ def facts(source: Source) -> list[tuple[str, str]]:
         result.append((f"Best {group.name}", f"{best:.4g} at step {step:,}, of {group}"))
     result += list(_collapse(source).items())[:1]
     return result
+
+
+def _config(source: Source) -> dict[str, str]:
+    """The run's config, and what it found at its start."""
+    return _texts(dataclasses.asdict(source.config) | dataclasses.asdict(source.record))
 
 
 def _evaluations(sources: Sequence[Source]) -> dict[str, Any]:
@@ -133,8 +139,8 @@ def _score(value: Any) -> str:
 
 
 def _collapse(source: Source) -> dict[str, str]:
-    state = source.checkpoint.get("watchdog")
-    if not isinstance(state, dict) or not state:  # the first checkpoints of this format do not have it
+    state = source.checkpoint.get("collapse")
+    if not isinstance(state, dict) or not state:
         return {}
     rows = {"Collapse": "detected" if state.get("collapsed") else "none seen"}
     rows |= {label: f"{state[name]:,}" for name, label in _COLLAPSE.items() if isinstance(state.get(name), int)}
@@ -197,7 +203,7 @@ def _flags(config: TrainConfig) -> list[str]:
     flags = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if not field.metadata["flag"] or value == field.default or field.name == "workdir":
+        if value == field.default or field.name == "workdir":
             continue
         flag = "--" + field.name.replace("_", "-")
         flags += [flag] if value is True else [flag, shlex.quote(str(value))]

@@ -118,6 +118,22 @@ def load_tree(path: Path, like: Any) -> Any:
         return v1.load(str(path.absolute()), like)
 
 
+def describe_tree(tree: Any) -> dict[str, str]:
+    """The type and shape of each array of a pytree by its path, as ``generator/params/Dense_0/kernel``."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    named = ((jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves)
+    return {path: f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for path, leaf in named}
+
+
+def first_difference(saved: dict[str, str], ours: dict[str, str]) -> str | None:
+    """The first array that two trees of `describe_tree` do not share, in words; None if they are the same."""
+    for path in [*saved, *ours]:
+        there, here = saved.get(path, "not there"), ours.get(path, "not there")
+        if there != here:
+            return f"{path} is {there} in the checkpoint, and {here} in the state"
+    return None
+
+
 def failure_reason(error: Exception) -> str:
     """What an error of the operating system, of Orbax or of TensorStore means, in one line."""
     if isinstance(error, OSError) and error.strerror:

@@ -1,8 +1,8 @@
-"""The config of a training run: one frozen dataclass, its help texts, and its JSON."""
+"""The config of a training run: one frozen dataclass, whose fields say everything about themselves."""
 
 import dataclasses
-import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,55 +17,90 @@ from dcgan_jax.state import FAKES
 # What `--log` takes beside TensorBoard, which has a flag of its own: it only writes files.
 LOGS = ("none", "wandb", "trackio")
 
-# Fields that runs of earlier revisions lack, and what those runs did.
-ADDED = {
-    "stop_at_fid": None,
-    "classifier": None,
-    "image_size": None,
-    "channels": None,
-    "mirror": False,
-    "init_from": None,
-    "conditional": False,
-    "classes": None,
-    "data_digest": None,
-    "tensorboard": False,
-    "log": "none",
-    "log_id": None,
-    "quick_compile": False,
-}
-_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string", tuple: "a list of strings"}
+_KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
 class ConfigError(UserError):
-    """A field of the config, or a flag, cannot be used."""
+    """A field of the config cannot be used; the message names it in backticks, as `batch_size`."""
 
 
-def _expanded(path: str, flag: str) -> str:
+def _path(value: str, name: str) -> str:
     """The path as it was given, but for a ``~``."""
     try:
-        expanded = str(local_path(path, flag))
+        expanded = str(local_path(value, name))
     except PathError as error:
         raise ConfigError(str(error)) from error
-    return expanded if path.startswith("~") else path
+    return expanded if value.startswith("~") else value
+
+
+def _absolute_path(value: str, name: str) -> str:
+    """The absolute path: a resumed run reads it again, from any directory."""
+    return str(Path(_path(value, name)).absolute())
+
+
+def _weights(value: str, name: str) -> str:
+    """The name of pretrained weights, or an absolute path."""
+    return value if value in PRETRAINED else _absolute_path(value, name)
+
+
+def _source(value: str, name: str) -> str:
+    """The name of a data set, or an absolute path."""
+    try:
+        return absolute_source(value)
+    except DatasetError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _size(value: str, name: str) -> str:
+    """The size of images as HxW."""
+    try:
+        height, width = parse_size(value)
+    except ValueError as error:
+        raise ConfigError(f"{name} {error}") from error
+    return f"{height}x{width}"
 
 
 def _field(
     default: Any,
     help: str,
-    choices: tuple[str, ...] = (),
+    *,
     kind: type = str,
     none: str | None = None,
+    choices: tuple[Any, ...] = (),
+    low: int = 1,
+    high: int = 2**31 - 1,
     below: float = math.inf,
-    flag: bool = True,
+    convert: Callable[[str, str], str] | None = None,
+    fixed: bool = False,
+    network: bool = False,
 ) -> Any:
-    """A field with its flag's help; if it may be None, ``kind`` is its type, and ``none`` the flag's word for None.
+    """A field that says everything about itself.
 
-    Without such a word, a run that resumes can change the field, and not unset it.
-
-    A number that is not an integer must be above 0 and ``below`` a bound. Without a ``flag`` it is for the run alone.
+    Args:
+      default: its value where none is given. If it is None, the field may be None.
+      help: what it is, as ``--help`` says it, with what None means.
+      kind: the type of its values, if the default is None.
+      none: the command line's word for None. Without it, a run that resumes can change the field, and not unset it.
+      choices: the values it can have.
+      low: the least value of an integer.
+      high: the greatest.
+      below: the bound of a number that is not an integer, which must be above 0.
+      convert: a function of a string and of the field's name in backticks: the string in the form that is kept.
+      fixed: whether it decides what a run computes: a run cannot resume with another value.
+      network: whether it describes the tutorial's networks, and not those of a recipe.
     """
-    kind = kind if default is None else type(default)
-    metadata = {"help": help, "choices": choices, "kind": kind, "none": none, "below": below, "flag": flag}
+    metadata = {
+        "help": help,
+        "kind": kind if default is None else type(default),
+        "none": none,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "below": below,
+        "convert": convert,
+        "fixed": fixed,
+        "network": network,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -78,28 +113,55 @@ class TrainConfig:
     """
 
     steps: int = _field(10_000, "training steps in total")
-    batch_size: int = _field(256, "real images per step, and as many fakes")
-    seed: int = _field(0, "seed of the parameters, the noise, the dropout and the batches")
+    batch_size: int = _field(256, "real images per step, and as many fakes", fixed=True)
+    seed: int = _field(0, "seed of the parameters, the noise, the dropout and the batches", low=0, fixed=True)
     dataset: str = _field(
         "mnist",
         "data set: mnist is built in, fashion_mnist and kmnist are downloaded once; or a folder or zip of pictures, an "
         ".npy, an .npz, an idx file, or the name of another data set of TensorFlow Datasets",
+        convert=_source,
+        fixed=True,
     )
     image_size: str | None = _field(
-        None, "size of the images, N or HxW (default: what the data has, at most 64, in multiples of 4)"
+        None,
+        "size of the images, N or HxW (default: what the data has, at most 64, in multiples of 4)",
+        convert=_size,
+        fixed=True,
     )
     channels: int | None = _field(
-        None, "1 for grey images, 3 for colours (default: what the data has)", kind=int, none="data"
+        None,
+        "1 for grey images, 3 for colours (default: what the data has)",
+        kind=int,
+        none="data",
+        choices=(1, 3),
+        fixed=True,
     )
-    mirror: bool = _field(False, "mirror each real image at random: for pictures whose left and right mean nothing")
-    data_dir: str | None = _field(None, "directory of downloaded data sets (default: ~/tensorflow_datasets)")
-    workdir: str | None = _field(None, "run directory (default: the next number under runs/)")
-    preset: str = _field("tutorial", "how to train: as one source of the tutorial has it, or as recommended", PRESETS)
+    mirror: bool = _field(
+        False, "mirror each real image at random: for pictures whose left and right mean nothing", fixed=True
+    )
+    data_dir: str | None = _field(
+        None, "directory of downloaded data sets (default: ~/tensorflow_datasets)", convert=_absolute_path
+    )
+    workdir: str | None = _field(None, "run directory (default: the next number under runs/)", convert=_path)
+    preset: str = _field(
+        "tutorial",
+        "how to train: as one source of the tutorial has it, or as recommended",
+        choices=PRESETS,
+        fixed=True,
+        network=True,
+    )
     init_from: str | None = _field(
-        None, "weights to start from: a run directory, a safetensors or Keras file, or mnist, which is pretrained"
+        None,
+        "weights to start from: a run directory, a safetensors or Keras file, or mnist, which is pretrained",
+        convert=_weights,
+        fixed=True,
     )
     dtype: str = _field(
-        "float32", "dtype the networks compute in; parameters, statistics and losses stay float32", DTYPES
+        "float32",
+        "dtype the networks compute in; parameters, statistics and losses stay float32",
+        choices=DTYPES,
+        fixed=True,
+        network=True,
     )
     ema: float | None = _field(
         None,
@@ -107,8 +169,16 @@ class TrainConfig:
         kind=float,
         none="preset",
         below=1,
+        fixed=True,
+        network=True,
     )
-    fakes: str = _field("inference", "mode of the generator for the fakes of the discriminator's update", FAKES)
+    fakes: str = _field(
+        "inference",
+        "mode of the generator for the fakes of the discriminator's update",
+        choices=FAKES,
+        fixed=True,
+        network=True,
+    )
     sample_every: int = _field(
         500, "steps between samples of the same 16 noise vectors; before that, at the powers of two"
     )
@@ -123,7 +193,10 @@ class TrainConfig:
     )
     eval_samples: int = _field(10_000, "images per evaluation, or as many as there are real ones to compare with")
     classifier: str | None = _field(
-        None, "file of train-classifier, for a FID in evaluations on other data than mnist (default: none)", none="none"
+        None,
+        "file of train-classifier, for a FID in evaluations on other data than mnist (default: none)",
+        none="none",
+        convert=_absolute_path,
     )
     stop_at_fid: float | None = _field(
         None,
@@ -137,92 +210,68 @@ class TrainConfig:
         None, "steps per call to the devices (default: 1 on a CPU, 25 elsewhere)", kind=int, none="none"
     )
     tensorboard: bool = _field(False, "write event files for TensorBoard too")
-    log: str = _field("none", "log to Weights & Biases or to Trackio too", LOGS)
-    conditional: bool = _field(False, "draw images by class: the data set's classes, or the folders of the pictures")
-    classes: tuple[str, ...] | None = _field(None, "names of the classes, which a run records", kind=tuple, flag=False)
-    data_digest: str | None = _field(None, "SHA-256 of the images, which a run records", flag=False)
-    log_id: str | None = _field(None, "the run's identifier for --log, which a run records", flag=False)
-    quick_compile: bool | None = _field(
-        None,
-        "compile steps on a CPU in half the time and to other roundings, which a run records",
-        kind=bool,
-        flag=False,
+    log: str = _field("none", "log to Weights & Biases or to Trackio too", choices=LOGS)
+    conditional: bool = _field(
+        False, "draw images by class: the data set's classes, or the folders of the pictures", fixed=True
     )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value, flag = getattr(self, field.name), "--" + field.name.replace("_", "-")
-            kind = field.metadata["kind"]
-            if kind is tuple and isinstance(value, list):  # JSON's
-                value = tuple(value)
-                object.__setattr__(self, field.name, value)
-            if kind is tuple and value is not None and not (value and all(type(each) is str for each in value)):
-                raise ConfigError(f"{flag} must be a list of names, got {value!r}")
-            if kind is float and type(value) is int:
-                value = float(value)
-                object.__setattr__(self, field.name, value)
-            optional = field.default is None
-            if not (type(value) is kind or (optional and value is None)):
-                raise ConfigError(f"{flag} must be {_KINDS[kind]}, got {value!r}")
-            low = 0 if field.name == "seed" else 1
-            if type(value) is int and not low <= value < 2**31:
-                raise ConfigError(f"{flag} must be between {low} and {2**31 - 1}, got {value}")
-            below = field.metadata["below"]
-            if isinstance(value, float) and not 0 < value < below:
-                bound = "" if below == math.inf else f" and below {below}"
-                raise ConfigError(f"{flag} must be a number above 0{bound}, got {value}")
-            choices = field.metadata["choices"]
-            if choices and value not in choices:
-                raise ConfigError(f"{flag} must be one of {', '.join(choices)}, got {value!r}")
-            if kind is str and value == "":
-                raise ConfigError(f"{flag} must not be empty: leave it out for the default")
-            if isinstance(value, str) and not value.isprintable():
-                raise ConfigError(f"{flag} must be printable text, got {value!r}")
-        if self.channels not in (None, 1, 3):
-            raise ConfigError(f"--channels must be 1 or 3, got {self.channels}")
-        try:
-            object.__setattr__(self, "dataset", absolute_source(self.dataset))
-        except DatasetError as error:
-            raise ConfigError(f"--dataset: {error}") from error
-        if self.image_size is not None:
-            try:
-                height, width = parse_size(self.image_size)
-            except ValueError as error:
-                raise ConfigError(f"--image-size {error}") from error
-            object.__setattr__(self, "image_size", f"{height}x{width}")
-        for name in ("workdir", "init_from", "data_dir", "classifier"):
-            value = getattr(self, name)
-            if value is not None:
-                path = _expanded(value, "--" + name.replace("_", "-"))
-                # A resumed run reads them again, from any directory.
-                if name in ("data_dir", "classifier") or (name == "init_from" and value not in PRETRAINED):
-                    path = str(Path(path).absolute())
-                object.__setattr__(self, name, path)
+            value = getattr(self, field.name)
+            if value is not None or field.default is not None:
+                object.__setattr__(self, field.name, _checked(field, value))
 
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the run's images; MNIST's where nothing is said."""
+        """Height, width and channels of the images that are asked for; MNIST's where nothing is said."""
         return (*parse_size(self.image_size or "28"), self.channels or 1)
 
-    def to_json(self) -> str:
-        """The config as an indented JSON object."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-
     @classmethod
-    def from_json(cls, text: str) -> "TrainConfig":
-        """Read what `to_json` wrote.
+    def from_values(cls, values: object) -> "TrainConfig":
+        """The config of a dictionary, as `dataclasses.asdict` makes one.
 
         Raises:
-          ConfigError: if it is not JSON, or has missing, unknown or unusable fields.
+          ConfigError: if it is none, or has missing, unknown or unusable fields.
         """
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"the config is not JSON ({error})") from error
-        names = {field.name for field in dataclasses.fields(cls)}
-        given = {**ADDED, **values} if isinstance(values, dict) else {}
-        if set(given) != names:
-            raise ConfigError(
-                f"the config does not have the expected fields "
-                f"(missing: {sorted(names - set(given))}, unknown: {sorted(set(given) - names)})"
-            )
-        return cls(**given)
+        return from_values(cls, values, "config")
+
+
+def from_values(cls: type[Any], values: object, what: str) -> Any:
+    """An instance of a dataclass from a dictionary that has exactly its fields.
+
+    Raises:
+      ConfigError: if a field is missing, unknown or unusable; ``what`` is said of them.
+    """
+    names = {field.name for field in dataclasses.fields(cls)}
+    given = values if isinstance(values, dict) else {}
+    if set(given) != names:
+        raise ConfigError(
+            f"the {what} does not have the expected fields "
+            f"(missing: {sorted(names - set(given))}, unknown: {sorted(set(given) - names)})"
+        )
+    return cls(**given)
+
+
+def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    """The value of a field in the form that is kept. Raises: ConfigError if it is none of the field's."""
+    name, about = f"`{field.name}`", field.metadata
+    kind = about["kind"]
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{name} must be {_KINDS[kind]}, got {value!r}")
+    if kind is int and about["choices"] and value not in about["choices"]:
+        raise ConfigError(f"{name} must be {' or '.join(map(str, about['choices']))}, got {value}")
+    if kind is int and not about["low"] <= value <= about["high"]:
+        raise ConfigError(f"{name} must be between {about['low']} and {about['high']}, got {value}")
+    if kind is float and not 0 < value < about["below"]:
+        bound = "" if about["below"] == math.inf else f" and below {about['below']}"
+        raise ConfigError(f"{name} must be a number above 0{bound}, got {value}")
+    if kind is not str:
+        return value
+    if about["choices"] and value not in about["choices"]:
+        raise ConfigError(f"{name} must be one of {', '.join(about['choices'])}, got {value!r}")
+    if value == "":
+        raise ConfigError(f"{name} must not be empty: leave it out for the default")
+    if not value.isprintable():
+        raise ConfigError(f"{name} must be printable text, got {value!r}")
+    return about["convert"](value, name) if about["convert"] else value

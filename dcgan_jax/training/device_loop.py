@@ -95,7 +95,7 @@ def run_steps(
 
 
 @functools.cache
-def steps_program(quick: bool | None) -> Wrapped:
+def steps_program(quick: bool) -> Wrapped:
     """`run_steps`, or the same compiled with `quick_options`, where there are any: to other roundings."""
     return _jit(inspect.unwrap(run_steps), compiler_options=quick_options()) if quick else run_steps
 
@@ -116,12 +116,13 @@ class StepRunner:
         mesh: Mesh,
         step: int,
         labels: jax.Array | None = None,
+        quick_compile: bool = False,
     ):
         """Begin after ``step`` steps; ``dataset``, ``key`` and ``labels`` are replicated over ``mesh``."""
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         self.calls, self.compiled = 0, False
         self._dataset, self._key, self._mesh, self._step = dataset, key, mesh, step
-        self._run_steps = steps_program(config.quick_compile)
+        self._run_steps = steps_program(quick_compile)
         self._capacity = min(config.steps_per_call or (1 if on_cpu else _STEPS_PER_CALL), config.steps)
         self._options: dict[str, Any] = {
             "batch_size": config.batch_size,

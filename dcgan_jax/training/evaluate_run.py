@@ -24,9 +24,9 @@ def evaluate_run(run: Run, samples: int | None = None, classifier: Classifier | 
       EvaluationError: if the images cannot be scored.
     """
     config, key = run.config, run.keys["evaluation"]
-    data = load_images(config)
-    check_unchanged(config, data.digest(), config.workdir, "--dataset and --data-dir say where those are")
-    scorer = scorer_of_run(config, data, classifier, samples, "--samples")
+    data = load_images(config, run.record)
+    check_unchanged(config, run.record, data, run.run_dir, "`dataset` and `data_dir` say where those are")
+    scorer = scorer_of_run(config, data, classifier, samples, "`samples`")
     if scorer.scoring.by_pixels:
         explain_pixels(config.dataset, data.images.shape[1:])
     return scorer.score(run.state, key)

@@ -45,32 +45,32 @@ class Logger(Protocol):
         ...
 
 
-def validate_loggers(config: TrainConfig) -> TrainConfig:
+def validate_loggers(config: TrainConfig) -> None:
     """Check that the loggers of a run can be used.
-
-    Returns:
-      The config, with an identifier of the run if it needs one and has none.
 
     Raises:
       TensorBoardError, TrackerError: if a package is not installed, nobody is logged in, or a server is not reached.
     """
     if config.tensorboard:
         check_tensorboard()
-    return config if config.log == "none" else check_tracker(config)
+    if config.log != "none":
+        check_tracker(config)
 
 
 class RunLog:
     """A run's ``metrics.jsonl`` and its loggers as one."""
 
-    def __init__(self, config: TrainConfig, run_dir: Path, step: int):
+    def __init__(self, config: TrainConfig, run_dir: Path, step: int, log_id: str | None = None):
         """Open them; rows after ``step`` are removed, and the loggers get those up to it.
+
+        A tracker knows the run by ``log_id``.
 
         Raises:
           TrackerError: if a tracker cannot be opened.
           OSError: if a file cannot be written.
         """
         truncate_metrics(run_dir / "metrics.jsonl", step)
-        self._loggers: list[Logger] = [open_tracker(config, run_dir)] if config.log != "none" else []
+        self._loggers: list[Logger] = [open_tracker(config, run_dir, log_id)] if config.log != "none" else []
         if config.tensorboard:
             self._loggers.append(TensorBoard(config, run_dir))
         if self._loggers and step:  # at step 0 all is yet to be written

@@ -31,6 +31,7 @@ from dcgan_jax.training.distributed import (
 )
 from dcgan_jax.training.finite import NotFiniteError, check_finite
 from dcgan_jax.training.profile import check_profile, profile_steps
+from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import Run, open_run
 from dcgan_jax.training.setup import check_unchanged, create_state, load_images
 from dcgan_jax.training.signals import stop_signals
@@ -101,12 +102,16 @@ def _broadcast_run(run: Run | None) -> Run:
     """The primary's run on all processes; the others pass None."""
     if jax.process_count() == 1 and run is not None:
         return run
-    config = TrainConfig(**broadcast_json(run and dataclasses.asdict(run.config)))
-    state, keys = (run.state, run.keys) if run else create_state(config)
+    about = broadcast_json(run and [dataclasses.asdict(run.config), dataclasses.asdict(run.record)])
+    config, record = TrainConfig.from_values(about[0]), RunRecord.from_values(about[1])
+    state, keys = (run.state, run.keys) if run else create_state(config, record)
     key_data = jax.tree.map(jax.random.key_data, keys)
     state, key_data = broadcast_arrays((state, key_data))
     keys = {name: jax.random.wrap_key_data(key_data[name], impl=jax.random.key_impl(keys[name])) for name in keys}
-    return run._replace(config=config, state=state, keys=keys) if run else Run(config, state, keys, {})
+    if run:
+        return run._replace(config=config, state=state, keys=keys)
+    run_dir, mesh = Path(str(config.workdir)), data_mesh(config.devices)
+    return Run(config, state, keys, {}, record, run_dir, mesh=mesh)
 
 
 def _train(
@@ -116,10 +121,11 @@ def _train(
     on_steps: Callable[[Path, int, int], None] | None,
 ) -> Outcome:
     """Train in a run directory that this job has locked, from a saved state or a new one."""
-    config, mesh = run.config, data_mesh(run.config.devices)
+    config, mesh = run.config, run.mesh
+    assert mesh is not None  # it is to be trained
     state, dataset, labels, key = _place(run, mesh)
     step, stop_signal, collapsed, reached = int(state.step), None, False, False
-    runner = StepRunner(config, dataset, key, mesh, step, labels)
+    runner = StepRunner(config, dataset, key, mesh, step, labels, run.record.quick_compile)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_signals(partial(acknowledge, runner) if is_primary() else None))
         if is_primary():
@@ -129,7 +135,7 @@ def _train(
         compile_seconds = time.perf_counter() - compiling
         writer = stack.enter_context(_open_writer(run, dataset, thresholds)) if is_primary() else None
         first = _copy(state) if writer and step == 0 else None
-        advance = stack.enter_context(_measured(runner.advance, config, step, mesh, compile_seconds, profile))
+        advance = stack.enter_context(_measured(runner.advance, run.run_dir, step, mesh, compile_seconds, profile))
         while step < config.steps:
             # Steps, up to the next one whose state is needed here. Signals are checked once per dispatch.
             state, before, step = advance(state, schedule.next_stop(step, config))
@@ -163,7 +169,7 @@ def _train(
             if writer:
                 writer.reporter.update(step)
                 if on_steps:
-                    on_steps(Path(str(config.workdir)), before, step)
+                    on_steps(run.run_dir, before, step)
             # Good enough. The primary evaluates, and all processes stop.
             reached = config.stop_at_fid is not None and due.evaluate and broadcast_json(writer and writer.reached)
             if stopping or reached:
@@ -171,7 +177,7 @@ def _train(
         if writer:
             writer.finish(step)
     stopped_by = None if collapsed or reached or step == config.steps else stop_signal
-    return Outcome(local_replica(state), Path(str(config.workdir)), stopped_by, collapsed)
+    return Outcome(local_replica(state), run.run_dir, stopped_by, collapsed)
 
 
 def _copy(state: GANState) -> GANState:
@@ -182,10 +188,9 @@ def _copy(state: GANState) -> GANState:
 
 @contextlib.contextmanager
 def _measured(
-    advance: Advance, config: TrainConfig, step: int, mesh: Mesh, compile_seconds: float, profile: int | None
+    advance: Advance, run_dir: Path, step: int, mesh: Mesh, compile_seconds: float, profile: int | None
 ) -> Iterator[Advance]:
     """``advance``, timed and if asked for profiled; the primary alone writes both."""
-    run_dir = Path(str(config.workdir))
     with contextlib.ExitStack() as stack:
         if is_primary():
             advance = stack.enter_context(record_timing(advance, run_dir, step, mesh, compile_seconds))
@@ -199,7 +204,7 @@ def _open_writer(run: Run, dataset: jax.Array, thresholds: CollapseThresholds | 
     """The primary's writer of the run's files, with the real images that it shows."""
     sample_reals = jax.jit(sample_batch, static_argnames="batch_size")  # one small program for eight
     reals = jax.device_get(sample_reals(local_replica(dataset), run.keys["reals"], batch_size=GRID))
-    return RunWriter(run.config, run.keys, reals, int(run.state.step), run.collapse, thresholds, run.scorer)
+    return RunWriter(run.config, run.record, run.keys, reals, int(run.state.step), run.collapse, thresholds, run.scorer)
 
 
 def _place(run: Run, mesh: Mesh) -> tuple[GANState, jax.Array, jax.Array | None, jax.Array]:
@@ -209,8 +214,8 @@ def _place(run: Run, mesh: Mesh) -> tuple[GANState, jax.Array, jax.Array | None,
     """
     data = run.data
     if data is None:  # another process than the primary, which has checked its own
-        data = load_images(run.config)
-        check_unchanged(run.config, data.digest(), run.config.workdir, "give all machines the same images")
+        data = load_images(run.config, run.record)
+        check_unchanged(run.config, run.record, data, run.run_dir, "give all machines the same images")
     key = run.keys["run"]
     state, dataset, labels, key_data = replicate((run.state, data.images, data.labels, jax.random.key_data(key)), mesh)
     return state, dataset, labels, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset
@@ -19,9 +20,8 @@ from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, with_pretrained
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
 from dcgan_jax.training.checkpoint import (
-    CheckpointError,
+    Verified,
     checkpoint_steps,
-    latest_valid_step,
     quarantine_after,
     remove_partial,
     restore_checkpoint,
@@ -30,11 +30,13 @@ from dcgan_jax.training.checkpoint import (
 )
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.device_loop import sample_batch
+from dcgan_jax.training.digests import CheckpointError
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
+from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import claim_number, lock_run_dir, read_config, resolve_run_dir
 from dcgan_jax.training.scorer import RunScorer
-from dcgan_jax.training.setup import create_state, prepare_run, validate_same
+from dcgan_jax.training.setup import check_saved_config, create_record, create_state, find_latest, prepare_run
 from dcgan_jax.training.writer import GRID, RunWriter
 
 
@@ -46,16 +48,24 @@ class Run(NamedTuple):
       state: the state, its step included.
       keys: those of `create_state`, of which ``run`` is the checkpoint's.
       collapse: the state of the collapse detector and the last penalty, as JSON holds them.
+      record: what it found at its start.
+      run_dir: the run directory.
+      checkpoint: the checkpoint that it is at, or that it resumes from.
       data: the real images, and their classes if it is conditional, of a run that is to be trained.
       scorer: what scores it while it trains, if it has evaluations.
+      mesh: the devices that share its batches, if it is to be trained.
     """
 
     config: TrainConfig
     state: GANState
     keys: dict[str, jax.Array]
     collapse: dict[str, Any]
+    record: RunRecord = RunRecord()
+    run_dir: Path = Path()
+    checkpoint: Verified | None = None
     data: Dataset | None = None
     scorer: RunScorer | None = None
+    mesh: Mesh | None = None
 
 
 def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> Run:
@@ -65,9 +75,10 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
       ConfigError, RunDirError, DatasetError, CheckpointError, DevicesError: before anything is written.
     """
     run_dir = resolve_run_dir(config.workdir, resume)
-    config, data, scorer = prepare_run(config, run_dir, resume)
-    state, keys = create_state(config)
-    if not checkpoint_steps(run_dir / "checkpoints"):
+    config, record, data, scorer, mesh, checkpoint = prepare_run(config, run_dir, resume)
+    state, keys = create_state(config, record)
+    saved = checkpoint_steps(run_dir / "checkpoints")
+    if checkpoint is None:
         state = with_weights(state, config)
     if config.workdir is None and not resume:
         run_dir = claim_number(run_dir)
@@ -75,7 +86,10 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
     for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
         for problem in remove_partial(folder):
             print_line(f"warning: {problem}", error=True)
-    return resume_run(Run(dataclasses.replace(config, workdir=str(run_dir)), state, keys, {}, data, scorer))
+    if checkpoint_steps(run_dir / "checkpoints") != saved:  # another process had the lock, or one got its name back
+        checkpoint = find_latest(run_dir / "checkpoints")
+    config = dataclasses.replace(config, workdir=str(run_dir))
+    return resume_run(Run(config, state, keys, {}, record, run_dir, checkpoint, data, scorer, mesh))
 
 
 def with_weights(state: GANState, config: TrainConfig) -> GANState:
@@ -93,10 +107,10 @@ def with_weights(state: GANState, config: TrainConfig) -> GANState:
         state = with_pretrained(state, config.init_from)
         _note_preset(TRAINED_BY, config)
         return state
-    path = local_path(config.init_from, "--init-from")
+    path = local_path(config.init_from, "`init_from`")
     if not path.exists():
         raise ConfigError(
-            f"--init-from: there is no run and no file {path}: give a run directory, a safetensors or Keras file, or "
+            f"`init_from`: there is no run and no file {path}: give a run directory, a safetensors or Keras file, or "
             f"{' or '.join(PRETRAINED)}"
         )
     if not path.is_dir():
@@ -111,28 +125,32 @@ def _note_preset(trained: str, config: TrainConfig) -> None:
     if trained != config.preset:
         print_line(
             f"note: the weights of {config.init_from} were trained by the preset {trained}, and this run trains by "
-            f"{config.preset} (--preset {trained} trains by theirs)"
+            f"{config.preset} (the preset {trained} trains by theirs)"
         )
 
 
 def resume_run(run: Run) -> Run:
-    """The run at its latest valid checkpoint, or as it is if it has none.
+    """The run at its checkpoint, or as it is if it has none.
 
     Newer checkpoints, which are damaged, are quarantined. A warning is printed if the environment differs.
 
     Raises:
-      CheckpointError: if the run has checkpoints and none of them is valid.
+      CheckpointError: if the checkpoint cannot be read.
     """
-    checkpoints = Path(str(run.config.workdir)) / "checkpoints"
-    step = _latest_step(checkpoints)
-    if step is None:
+    if run.checkpoint is None:
         return run
-    saved = restore_checkpoint(checkpoints / str(step), run.state)
-    quarantine_after(checkpoints, step)
-    changed = differences(saved.environment, environment_info(data_mesh(run.config.devices).size))
+    state = restore_checkpoint(run.checkpoint, run.state)
+    quarantine_after(run.run_dir / "checkpoints", run.checkpoint.step)
+    devices = run.mesh.size if run.mesh else 1
+    changed = differences(run.checkpoint.environment, environment_info(devices))
     if changed:
         print_line(f"saved with {', '.join(changed)}: the run resumes, but not to the same bits")
-    return run._replace(state=saved.state, keys={**run.keys, "run": saved.key}, collapse=saved.collapse)
+    return _restored(run, state)
+
+
+def _restored(run: Run, state: GANState) -> Run:
+    assert run.checkpoint is not None
+    return run._replace(state=state, keys={**run.keys, "run": run.checkpoint.key}, collapse=run.checkpoint.collapse)
 
 
 @jax_defaults()
@@ -147,20 +165,27 @@ def load_run(run_dir: str | Path, step: int | None = None) -> Run:
       RunDirError, ConfigError, CheckpointError: each with one line that says what is missing or damaged.
     """
     run_dir = local_path(run_dir, "run_dir")
-    config = dataclasses.replace(read_config(run_dir), workdir=str(run_dir))
-    checkpoints = run_dir / "checkpoints"
-    if step is None:
-        step = _latest_step(checkpoints)
-    if step not in (steps := checkpoint_steps(checkpoints)):
+    config, record = read_config(run_dir)
+    config = dataclasses.replace(config, workdir=str(run_dir))
+    checkpoint = _find_checkpoint(run_dir, step)
+    check_saved_config(config, record, checkpoint)
+    state, keys = create_state(config, record)
+    run = Run(config, state, keys, {}, record, run_dir, checkpoint)
+    return _restored(run, restore_checkpoint(checkpoint, state))
+
+
+def _find_checkpoint(run_dir: Path, step: int | None) -> Verified:
+    """The checkpoint of a step, or the latest valid one. Raises: CheckpointError if there is none."""
+    folder = run_dir / "checkpoints"
+    if step in (steps := checkpoint_steps(folder)):
+        return verify_checkpoint(folder / str(step))
+    latest = find_latest(folder) if step is None else None
+    if latest is None:
         saved = f"it has {', '.join(map(str, reversed(steps)))}" if steps else "it has none yet"
         raise CheckpointError(
             f"the run in {run_dir} has no checkpoint {'' if step is None else f'{step} '}to read: {saved}"
         )
-    path = checkpoints / str(step)
-    validate_same(config, f"the checkpoint {path}", verify_checkpoint(path).get("settings") or {})
-    state, keys = create_state(config)
-    saved = restore_checkpoint(path, state)
-    return Run(config, saved.state, {**keys, "run": saved.key}, saved.collapse)
+    return latest
 
 
 @jax_defaults()
@@ -171,7 +196,7 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array],
       config: the run's; without a ``workdir`` it gets the next number under ``runs``.
       state: the first state.
       keys: the run's, from `create_state`.
-      data: the images, if the config is from `prepare_run` already.
+      data: the images, if `prepare_run` has checked the config and loaded them already.
 
     Returns:
       The run directory.
@@ -182,17 +207,19 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array],
     """
     run_dir = resolve_run_dir(config.workdir, resume=False)
     if data is None:
-        config, data, _ = prepare_run(config, run_dir, resume=False)
+        config, record, data, *_ = prepare_run(config, run_dir, resume=False)
+    else:
+        record = create_record(config, data)
     images = data.images
     if image_shape(state) != images.shape[1:]:
         raise ConfigError(
             f"the images of {config.dataset} are {list(images.shape[1:])}, the generator's {list(image_shape(state))}: "
-            "choose --image-size and --channels"
+            "choose `image_size` and `channels`"
         )
-    if (state.classes or 0) != len(config.classes or ()):
+    if (state.classes or 0) != len(record.classes or ()):
         raise ConfigError(
-            f"the state draws {state.classes or 'no'} classes, and the run {len(config.classes or ()) or 'none'}: "
-            "choose --conditional and --dataset as those of the state"
+            f"the state draws {state.classes or 'no'} classes, and the run {len(record.classes or ()) or 'none'}: "
+            "choose `conditional` and `dataset` as those of the state"
         )
     if config.workdir is None:
         run_dir = claim_number(run_dir)
@@ -201,9 +228,10 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array],
         # Before the directory holds a run: one that is interrupted here must not resume from other weights.
         checkpoints, devices = run_dir / "checkpoints", data_mesh(config.devices).size
         try:
-            save_checkpoint(checkpoints, state, keys["run"], dataclasses.asdict(config), devices=devices)
+            as_json = dataclasses.asdict(config), dataclasses.asdict(record)
+            save_checkpoint(checkpoints, state, keys["run"], as_json[0], record=as_json[1], devices=devices)
             reals = np.asarray(sample_batch(jax.numpy.asarray(images), keys["reals"], GRID))
-            writer = RunWriter(config, keys, reals, 0)
+            writer = RunWriter(config, record, keys, reals, 0)
         except BaseException:
             if not (run_dir / "config.json").exists():
                 shutil.rmtree(checkpoints, ignore_errors=True)
@@ -211,11 +239,3 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array],
         with writer:
             writer.write_initial(state)
     return run_dir
-
-
-def _latest_step(checkpoints: Path) -> int | None:
-    """The step of the latest valid checkpoint, or None; prints a warning for each newer one, which is damaged."""
-    step, problems = latest_valid_step(checkpoints)
-    for problem in problems:
-        print_line(f"{problem}; falling back to step {step}", error=True)
-    return step

@@ -21,6 +21,7 @@ from dcgan_jax.errors import UserError
 from dcgan_jax.files import PARTIAL, errors_name, flush, replace_file
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.history import read_lines
+from dcgan_jax.training.record import RunRecord, from_json, to_json
 
 _RUNS = Path("runs")
 _UNSTARTED = {"lock", "config.json" + PARTIAL, "checkpoints"}  # all that is left of a run without a config
@@ -50,17 +51,17 @@ def resolve_run_dir(workdir: str | None, resume: bool) -> Path:
         except OSError:  # a file, or a directory that cannot be read
             usable = False
         if not usable:
-            raise RunDirError(f"{run_dir} is not an empty directory: choose another --workdir")
+            raise RunDirError(f"{run_dir} is not an empty directory: choose another `workdir`")
         return run_dir
     if workdir:
         run_dir = Path(workdir)
     else:
         runs = [(int(p.name), p) for p in numbered if _is_run_dir(p)]
         if not runs:
-            raise RunDirError(f"nothing to resume in {_RUNS.absolute()}: name the run directory with --workdir")
+            raise RunDirError(f"nothing to resume in {_RUNS.absolute()}: name the run directory with `workdir`")
         _, run_dir = max(runs)
     if not _is_run_dir(run_dir):
-        raise RunDirError(f"nothing to resume in {run_dir}: it holds no run; omit --resume to start one")
+        raise RunDirError(f"nothing to resume in {run_dir}: it holds no run; omit `resume` to start one")
     return run_dir
 
 
@@ -85,7 +86,7 @@ def check_writable(run_dir: Path) -> None:
     """Raises: RunDirError if ``run_dir``, or its closest parent that exists, cannot be written. Writes nothing."""
     parent = next(p for p in (run_dir.absolute(), *run_dir.absolute().parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise RunDirError(f"cannot write the run directory {run_dir}: choose another --workdir, or make it writable")
+        raise RunDirError(f"cannot write the run directory {run_dir}: choose another `workdir`, or make it writable")
 
 
 @contextlib.contextmanager
@@ -110,14 +111,14 @@ def lock_run_dir(run_dir: Path, resume: bool) -> Iterator[None]:
             reason = error.__context__
             if isinstance(reason, OSError) and reason.errno not in (errno.EACCES, errno.EAGAIN):
                 raise RunDirError(
-                    f"cannot lock the run directory {run_dir} ({reason.strerror}): choose a --workdir on another disk"
+                    f"cannot lock the run directory {run_dir} ({reason.strerror}): choose a `workdir` on another disk"
                 ) from error
             owner = ""
             with contextlib.suppress(OSError):
                 file.seek(0)
                 owner = file.readline().decode(errors="replace").strip()
             owner = owner or "another process"
-            raise RunDirError(f"{run_dir} is in use by {owner}: wait for it, or choose another --workdir") from error
+            raise RunDirError(f"{run_dir} is in use by {owner}: wait for it, or choose another `workdir`") from error
         if not resume:  # a run may have started since the directory was resolved
             _check_no_run(run_dir)
         with contextlib.suppress(OSError):  # on a full disk the name is missing; the lock is held all the same
@@ -130,8 +131,8 @@ def lock_run_dir(run_dir: Path, resume: bool) -> Iterator[None]:
                 file.truncate(0)
 
 
-def read_config(run_dir: Path) -> TrainConfig:
-    """The config of the run in a directory.
+def read_config(run_dir: Path) -> tuple[TrainConfig, RunRecord]:
+    """The config and the record of the run in a directory.
 
     Raises:
       RunDirError: if there is no run.
@@ -145,14 +146,14 @@ def read_config(run_dir: Path) -> TrainConfig:
     except OSError as error:
         raise RunDirError(f"cannot read {run_dir / 'config.json'} ({error.strerror})") from error
     try:
-        return TrainConfig.from_json(text)
+        return from_json(text)
     except ConfigError as error:
         raise ConfigError(f"{run_dir / 'config.json'}: {error}") from error
 
 
-def write_config(run_dir: Path, config: TrainConfig) -> None:
-    """Write the config at once: from then on the directory holds a run."""
-    replace_text(run_dir / "config.json", config.to_json())
+def write_config(run_dir: Path, config: TrainConfig, record: RunRecord) -> None:
+    """Write both at once: from then on the directory holds a run."""
+    replace_text(run_dir / "config.json", to_json(config, record))
     flush(run_dir)
 
 
@@ -226,9 +227,9 @@ def _is_unstarted(run_dir: Path) -> bool:
 
 def _check_no_run(run_dir: Path) -> None:
     if _is_run_dir(run_dir):
-        raise RunDirError(f"{run_dir} already holds a run: add --resume to resume it, or choose another --workdir")
+        raise RunDirError(f"{run_dir} already holds a run: add `resume=True` to resume it, or choose another `workdir`")
 
 
 def _not_writable(run_dir: Path, error: OSError) -> RunDirError:
     reason = f"cannot write the run directory {run_dir} ({error.strerror})"
-    return RunDirError(f"{reason}: choose another --workdir, or make it writable")
+    return RunDirError(f"{reason}: choose another `workdir`, or make it writable")

@@ -55,7 +55,7 @@ def scorer_while_training(config: TrainConfig, data: Dataset) -> RunScorer:
       UserError: as there; or if the classifier cannot be read.
     """
     classifier = None if config.classifier is None else read_classifier(Path(config.classifier))
-    return scorer_of_run(config, data, classifier, config.eval_samples, "--eval-samples", at_most=True)
+    return scorer_of_run(config, data, classifier, config.eval_samples, "`eval_samples`", at_most=True)
 
 
 def scorer_of_run(
@@ -87,9 +87,9 @@ def scorer_of_run(
         if not MIN_SAMPLES <= count <= MAX_SAMPLES:
             raise ConfigError(f"{flag} must be {MIN_SAMPLES} to {MAX_SAMPLES}, got {count}")
         return RunScorer(lambda state, key: evaluate(state, key, count), Scoring(SHA256, count))
-    if classifier is not None and config.classes not in (None, classifier.classes):
+    if classifier is not None and data.classes not in ((), classifier.classes):
         raise ConfigError(
-            f"the run draws the classes {', '.join(config.classes or ())}; the classifier of {classifier.data} knows "
+            f"the run draws the classes {', '.join(data.classes)}; the classifier of {classifier.data} knows "
             f"{', '.join(classifier.classes)}: train one on the run's images (dcgan-jax train-classifier)"
         )
     score, real = scorer_of_images(data, config.dataset, config.data_dir, classifier)
@@ -127,14 +127,14 @@ def scorer_of_images(
         if min(height, width) < SIDE:
             raise ConfigError(
                 f"images are scored by patches of {SIDE}x{SIDE} pixels, too large for those of {source}, which are "
-                f"{height}x{width}: train on larger ones (--image-size), or leave the scores out"
+                f"{height}x{width}: train on larger ones (`image_size`), or leave the scores out"
             )
         test = load_test_split(source, data._replace(labels=None, classes=()), data_dir)
         held_out = None if test is None else test.images
         return lambda images, _: compare_images(images, data.images, held_out), floor_size(data.images, held_out)
     if data.images.shape[1:] != IMAGE_SHAPE:
         shape = "x".join(map(str, data.images.shape[1:]))
-        raise ConfigError(f"--classifier is for images of 28x28x1, those of {source} are {shape}: leave it out")
+        raise ConfigError(f"`classifier` is for images of 28x28x1, those of {source} are {shape}: leave it out")
     real = split_for_testing(source, data, data_dir)
     if real.digest != classifier.data_digest:
         raise ConfigError(

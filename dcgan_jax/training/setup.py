@@ -3,13 +3,15 @@
 import dataclasses
 import functools
 import math
+import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax.linen.summary import tabulate
+from jax.sharding import Mesh
 
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size
@@ -17,35 +19,42 @@ from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.presets import preset
-from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.prng import seed_key, split_key
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, init_state
-from dcgan_jax.training.checkpoint import latest_valid_step, verify_checkpoint
-from dcgan_jax.training.config import ADDED, ConfigError, TrainConfig
+from dcgan_jax.training.checkpoint import Verified, latest_checkpoint
+from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.history import figures, read_history
 from dcgan_jax.training.loggers import validate_loggers
 from dcgan_jax.training.quick_compile import quick_options
+from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import check_writable, read_config
 from dcgan_jax.training.scorer import RunScorer, explain_pixels, has_fid, is_of_digits, scorer_while_training
 
-# These fields decide what a run computes: a resumed run must have them unchanged.
-_IMMUTABLE = (
-    *("batch_size", "seed", "dataset", "image_size", "channels", "mirror", "conditional"),
-    *("preset", "init_from", "dtype", "ema", "fakes", "quick_compile"),
-)
-# These a run finds in its images and its devices, or draws; where a config does not say them, they are as recorded.
-_RECORDED = ("image_size", "channels", "classes", "data_digest", "log_id", "quick_compile")
+
+class Prepared(NamedTuple):
+    """A run that can start or resume.
+
+    Attributes:
+      config: its config.
+      record: what it has found in its images and its device, or what it found at its start.
+      data: the images, whose classes are there if the run is conditional.
+      scorer: what scores the run while it trains, or None without evaluations.
+      mesh: the devices that share its batches.
+      checkpoint: the latest valid one of a run that resumes, if it has any.
+    """
+
+    config: TrainConfig
+    record: RunRecord
+    data: Dataset
+    scorer: RunScorer | None
+    mesh: Mesh
+    checkpoint: Verified | None
 
 
-def prepare_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset, RunScorer | None]:
+def prepare_run(config: TrainConfig, run_dir: Path, resume: bool) -> Prepared:
     """Check that a run can start or resume, and load its data. Writes nothing.
-
-    Returns:
-      The config, for a new run with the size, channels, classes and digest of its images, and with an identifier if
-      it logs under one; the images, whose classes are there if the run is conditional; and what scores the run while
-      it trains, or None without evaluations.
 
     Raises:
       ConfigError: if the batch is larger than the data or cannot be split evenly, or a resumed run has another config,
@@ -57,39 +66,54 @@ def prepare_run(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[Train
       DatasetError: if the data cannot be loaded.
       ClassifierError: if the weights of the digit classifier are damaged.
     """
+    saved, checkpoint = None, None
+    if resume:
+        config, saved, checkpoint = _prepare_resume(config, run_dir)
+    _check_evaluations(config, resume)
+    check_writable(run_dir)
+    validate_loggers(config)
+    _check_package_data(config)
+    mesh = data_mesh(config.devices)
+    if config.batch_size % mesh.size:
+        raise ConfigError(
+            f"`batch_size` must be a multiple of {mesh.size}, the devices that share it, got {config.batch_size}: "
+            "choose another, or fewer `devices`"
+        )
+    data = _load_images(config, saved, run_dir)
+    if config.batch_size > len(data.images):
+        raise ConfigError(
+            f"`batch_size` must be at most {len(data.images)}, the images of {config.dataset}, got "
+            f"{config.batch_size}: choose a smaller one"
+        )
+    record = with_log_id(saved or create_record(config, data), config.log)
+    done = None if checkpoint is None else checkpoint.step
+    scorer = None if config.eval_every is None else _prepare_scorer(config, data, run_dir, done)
+    return Prepared(config, record, data, scorer, mesh, checkpoint)
+
+
+def _check_evaluations(config: TrainConfig, resume: bool) -> None:
+    """Raises: ConfigError if the run is to stop at a score, or has a classifier, and has no evaluations of that."""
     if config.stop_at_fid is not None and config.eval_every is None:
-        raise ConfigError("--stop-at-fid needs evaluations: add --eval-every N")
+        raise ConfigError("`stop_at_fid` needs evaluations: add `eval_every=N`")
     if config.classifier is not None and config.eval_every is None and not resume:
-        raise ConfigError("--classifier is for evaluations: add --eval-every N, or leave it out")
-    config, done = _validate_resume(config, run_dir) if resume else (config, None)
+        raise ConfigError("`classifier` is for evaluations: add `eval_every=N`, or leave it out")
     if config.stop_at_fid is not None and not has_fid(config):
         raise ConfigError(
-            f"--stop-at-fid: images of {config.dataset} have no FID without a classifier: add --classifier FILE "
+            f"`stop_at_fid`: images of {config.dataset} have no FID without a classifier: add `classifier=FILE` "
             "(dcgan-jax train-classifier), or leave it out"
         )
-    check_writable(run_dir)
-    config = validate_loggers(config)
+
+
+def _check_package_data(config: TrainConfig) -> None:
+    """Read what the package itself has for evaluations, now rather than at the first of them. Raises: if damaged."""
     if is_of_digits(config):
         load_classifier()
         if config.eval_every is not None:
             load_dataset(split="test")
             load_strided_classifier()
-    devices = data_mesh(config.devices).size
-    if config.batch_size % devices:
-        raise ConfigError(
-            f"--batch-size must be a multiple of {devices}, the devices that share it, got {config.batch_size}: choose "
-            "another, or fewer --devices"
-        )
-    config, data = _load_images(config, run_dir, resume)
-    if config.batch_size > len(data.images):
-        raise ConfigError(
-            f"--batch-size must be at most {len(data.images)}, the images of {config.dataset}, got "
-            f"{config.batch_size}: choose a smaller one"
-        )
-    return config, data, None if config.eval_every is None else _validate_evaluation(config, data, run_dir, done)
 
 
-def _validate_evaluation(config: TrainConfig, data: Dataset, run_dir: Path, done: int | None) -> RunScorer:
+def _prepare_scorer(config: TrainConfig, data: Dataset, run_dir: Path, done: int | None) -> RunScorer:
     """What scores the run while it trains, after ``done`` steps; what its evaluations lack is printed.
 
     Raises:
@@ -106,107 +130,148 @@ def _validate_evaluation(config: TrainConfig, data: Dataset, run_dir: Path, done
         fid = {step: fid for fid, step in evaluations}.get(done, math.inf)
         if fid <= config.stop_at_fid:
             raise ConfigError(
-                f"the run in {run_dir} already has FID {fid:.2f}: ask for less than --stop-at-fid "
-                f"{config.stop_at_fid:g}, or for none"
+                f"the run in {run_dir} already has FID {fid:.2f}: ask for less than `stop_at_fid="
+                f"{config.stop_at_fid:g}`, or for none"
             )
     return scorer
 
 
-def _load_images(config: TrainConfig, run_dir: Path, resume: bool) -> tuple[TrainConfig, Dataset]:
-    """The run's images, and the config that has their size, channels and digest; those of a resumed run are checked."""
+def _load_images(config: TrainConfig, saved: RunRecord | None, run_dir: Path) -> Dataset:
+    """The run's images; those of a run that resumes are the ones of its record."""
     try:
-        data = load_images(config)
+        data = load_images(config, saved)
     except DatasetError as error:
-        where = "; if the run's images are elsewhere now, --dataset says where" if resume else ""
+        where = "; if the run's images are elsewhere now, `dataset` says where" if saved else ""
         raise DatasetError(f"{error}{where}") from error
     for note in data.notes:
         print_line(f"{config.dataset}: {note}")
     if config.conditional and len(data.classes) < 2:
         raise ConfigError(
-            f"--conditional needs images of at least two classes, and those of {config.dataset} have none: put the "
+            f"`conditional` needs images of at least two classes, and those of {config.dataset} have none: put the "
             "pictures of each class in a folder of its own, or leave the flag out"
         )
-    digest = data.digest()
-    if resume:
-        check_unchanged(config, digest, run_dir, "restore them, or start a new run")
-        return config, data
+    if saved:
+        check_unchanged(config, saved, data, run_dir, "restore them, or start a new run")
+    return data
+
+
+def create_record(config: TrainConfig, data: Dataset) -> RunRecord:
+    """The record of a new run of these images on this device."""
     height, width, channels = data.images.shape[1:]
-    found = {"image_size": f"{height}x{width}", "channels": channels, "data_digest": digest}
-    quick = bool(quick_options()) if config.quick_compile is None else config.quick_compile
-    return dataclasses.replace(config, **found, classes=data.classes or None, quick_compile=quick), data
+    shape, quick = (height, width, channels), bool(quick_options())
+    return RunRecord(shape, data.classes or None, data.digest(), quick)
 
 
-def check_unchanged(config: TrainConfig, digest: str, run_dir: object, remedy: str) -> None:
+def with_log_id(record: RunRecord, log: str) -> RunRecord:
+    """The record with an identifier for a tracker, if the run logs to one and has none."""
+    named = record.log_id is not None or log == "none"
+    return record if named else dataclasses.replace(record, log_id=secrets.token_hex(4))
+
+
+def check_unchanged(config: TrainConfig, record: RunRecord, data: Dataset, run_dir: object, remedy: str) -> None:
     """Raises: ConfigError if the images that were loaded are not those that the run has recorded."""
-    if config.data_digest not in (None, digest):
+    digest = data.digest()
+    if record.data_digest not in (None, digest):
         raise ConfigError(
             f"the images of {config.dataset} are no longer those that the run in {run_dir} began with (SHA-256 "
-            f"{digest[:12]}..., not {config.data_digest[:12]}...): {remedy}"
+            f"{digest[:12]}..., not {record.data_digest[:12]}...): {remedy}"
         )
 
 
-def load_images(config: TrainConfig) -> Dataset:
-    """The run's images, with classes if it is conditional. Raises: as `load_data`."""
-    size = None if config.image_size is None else parse_size(config.image_size)
-    options = {"labels": config.conditional, "image_size": size, "channels": config.channels}
-    return load_data(config.dataset, data_dir=config.data_dir, **options)
+def load_images(config: TrainConfig, record: RunRecord | None = None) -> Dataset:
+    """The run's images, with classes if it is conditional; in the record's size if there is one.
 
-
-def _validate_resume(config: TrainConfig, run_dir: Path) -> tuple[TrainConfig, int | None]:
-    """The config, with what the run has recorded, and the step of its latest valid checkpoint, or None.
-
-    It agrees with the run's own and with that of its latest checkpoint, and steps are left.
+    Raises: as `load_data`.
     """
-    saved = read_config(run_dir)
-    validate_same(config, f"the run in {run_dir}", dataclasses.asdict(saved))
-    recorded = {name: getattr(saved, name) for name in _RECORDED if getattr(config, name) is None}
-    config = dataclasses.replace(config, **recorded)
-    done, _ = latest_valid_step(run_dir / "checkpoints")
-    if done is None:
-        return config, None
-    checkpoint = run_dir / "checkpoints" / str(done)
-    validate_same(config, f"the checkpoint {checkpoint}", verify_checkpoint(checkpoint).get("settings") or {})
-    if done >= config.steps:
-        raise ConfigError(f"the run in {run_dir} already has {done} steps: ask for more with --steps")
-    return config, done
+    size = None if config.image_size is None else parse_size(config.image_size)
+    channels = config.channels
+    if record:
+        size, channels = record.image_shape[:2], record.image_shape[2]
+    return load_data(
+        config.dataset, data_dir=config.data_dir, labels=config.conditional, image_size=size, channels=channels
+    )
 
 
-def validate_same(config: TrainConfig, source: str, saved: dict[str, Any]) -> None:
-    """Raises: ConfigError if a field that decides what a run computes differs from the ``saved`` config."""
-    ours, saved = {name: getattr(config, name) for name in _IMMUTABLE}, {**ADDED, **saved}
-    if saved["init_from"] not in (None, *PRETRAINED):  # relative in runs of earlier revisions
-        saved["init_from"] = str(Path(saved["init_from"]).absolute())  # as the config has it
-    unsaid = [name for name in _RECORDED if None in (ours.get(name), saved.get(name))]
-    moved = saved.get("data_digest") and "mnist" not in (config.dataset, saved.get("dataset"))
-    if moved:  # by their digest they are the same images, or are refused when they are loaded
-        unsaid.append("dataset")
-    differing = [name for name in _IMMUTABLE if name not in unsaid and ours[name] != saved.get(name)]
+def _prepare_resume(config: TrainConfig, run_dir: Path) -> tuple[TrainConfig, RunRecord, Verified | None]:
+    """The config, which agrees with the run's own and with that of its latest checkpoint; its record, and this one."""
+    saved, record = read_config(run_dir)
+    check_same(config, record, f"the run in {run_dir}", saved, record)
+    config = dataclasses.replace(
+        config, image_size=config.image_size or saved.image_size, channels=config.channels or saved.channels
+    )
+    checkpoint = find_latest(run_dir / "checkpoints")
+    if checkpoint is None:
+        return config, record, None
+    check_saved_config(config, record, checkpoint)
+    if checkpoint.step >= config.steps:
+        raise ConfigError(f"the run in {run_dir} already has {checkpoint.step} steps: ask for more with `steps`")
+    return config, record, checkpoint
+
+
+def find_latest(checkpoints: Path) -> Verified | None:
+    """The latest valid checkpoint, or None; prints a warning for each newer one, which is damaged."""
+    checkpoint, problems = latest_checkpoint(checkpoints)
+    for problem in problems:
+        print_line(f"{problem}; falling back to step {checkpoint and checkpoint.step}", error=True)
+    return checkpoint
+
+
+def check_saved_config(config: TrainConfig, record: RunRecord, checkpoint: Verified) -> None:
+    """Raises: ConfigError if a field that decides what a run computes differs from that in one of its checkpoints."""
+    source = f"the checkpoint {checkpoint.path}"
+    try:
+        saved = TrainConfig.from_values(checkpoint.config), RunRecord.from_values(checkpoint.record)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    check_same(config, record, source, *saved)
+
+
+def check_same(
+    config: TrainConfig, record: RunRecord, source: str, saved_config: TrainConfig, saved_record: RunRecord
+) -> None:
+    """Raises: ConfigError if a field that decides what a run computes is not as ``source`` has saved it."""
+    ours, saved = _decisive(config, record), _decisive(saved_config, saved_record)
+    if record.data_digest and "mnist" not in (config.dataset, saved_config.dataset):
+        del ours["dataset"]  # by their digest they are the same images, or are refused when they are loaded
+    differing = [name for name in ours if ours[name] != saved[name]]
     if differing:
-        values = ", ".join(f"{name} {saved.get(name)}, not {getattr(config, name)}" for name in differing)
+        values = ", ".join(f"{name} {saved[name]}, not {ours[name]}" for name in differing)
         raise ConfigError(f"{source} has {values}: omit that flag, or start a new run")
 
 
-def create_state(config: TrainConfig) -> tuple[GANState, dict[str, jax.Array]]:
-    """The run's first state, and its keys.
+def _decisive(config: TrainConfig, record: RunRecord) -> dict[str, Any]:
+    """What decides what a run computes; the size of its images is the record's where the config does not say it."""
+    values = {
+        field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.metadata["fixed"]
+    }
+    height, width, channels = record.image_shape
+    values["image_size"] = config.image_size or f"{height}x{width}"
+    values["channels"] = config.channels or channels
+    return {**values, "quick_compile": record.quick_compile}
+
+
+def create_state(config: TrainConfig, record: RunRecord | None = None) -> tuple[GANState, dict[str, jax.Array]]:
+    """The run's first state, and its keys. Without a record the images are of the config's size, and have no classes.
 
     ``run`` is for the steps; ``grid``, ``reals`` and ``fakes`` for grids of images; ``evaluation`` for its noise.
     """
     names = ("init", "run", "grid", "reals", "fakes", "evaluation")
     keys: dict[str, jax.Array] = dict(zip(names, split_key(seed_key(config.seed), len(names)), strict=True))
     # One program, and not a small one for each array of zeros.
-    init = jax.jit(initializer(config), compiler_options=quick_options())
+    init = jax.jit(initializer(config, record), compiler_options=quick_options())
     return init(keys.pop("init")), keys
 
 
-def initializer(config: TrainConfig) -> Callable[[jax.Array], GANState]:
+def initializer(config: TrainConfig, record: RunRecord | None = None) -> Callable[[jax.Array], GANState]:
     """The run's `init_state`, a function of a key."""
     chosen = preset(config.preset)
-    classes = None if config.classes is None else len(config.classes)
+    shape = record.image_shape if record else config.image_shape()
+    classes = len(record.classes) if record and record.classes else None
     options = {"dropout_rate": chosen.dropout_rate, "dtype": jnp.dtype(config.dtype), "classes": classes}
     return functools.partial(
         init_state,
         preset=chosen,
-        generator=Generator(config.image_shape(), **options),
+        generator=Generator(shape, **options),
         discriminator=Discriminator(**options),
         ema=config.ema,
         fakes=config.fakes,

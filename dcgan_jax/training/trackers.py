@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import io
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,11 +25,8 @@ class TrackerError(UserError):
     """A tracker cannot be used."""
 
 
-def check_tracker(config: TrainConfig) -> TrainConfig:
+def check_tracker(config: TrainConfig) -> None:
     """Check that the tracker of a run, ``config.log``, can be used.
-
-    Returns:
-      The config, with an identifier of the run if it has none.
 
     Raises:
       TrackerError: if the package is not installed, nobody is logged in, or the server is not reached.
@@ -44,7 +40,6 @@ def check_tracker(config: TrainConfig) -> TrainConfig:
             f"--log trackio logs on this machine alone, and {remote} is set: unset it; trackio.sync({_PROJECT!r}) "
             "publishes"
         )
-    return config if config.log_id else dataclasses.replace(config, log_id=secrets.token_hex(4))
 
 
 class Tracker:
@@ -72,16 +67,16 @@ class Tracker:
             self._run.log(values, step=step)
 
 
-def open_tracker(config: TrainConfig, run_dir: Path) -> Tracker:
-    """Raises: TrackerError if the run cannot be opened."""
+def open_tracker(config: TrainConfig, run_dir: Path, log_id: str | None) -> Tracker:
+    """The run with an identifier. Raises: TrackerError if the run cannot be opened."""
     flag = f"--log {config.log}"
     try:
-        return (_open_wandb if config.log == "wandb" else _open_trackio)(config, run_dir, flag)
+        return (_open_wandb if config.log == "wandb" else _open_trackio)(config, run_dir, log_id, flag)
     except Exception as error:  # whatever the packages raise
         raise TrackerError(f"{flag} cannot start ({first_line(error)}): mend it and resume, or --log none") from error
 
 
-def _open_wandb(config: TrainConfig, run_dir: Path, flag: str) -> Tracker:
+def _open_wandb(config: TrainConfig, run_dir: Path, log_id: str | None, flag: str) -> Tracker:
     """The run at Weights & Biases, under its identifier.
 
     A server keeps the rows that it has, and gets those after them. Offline the files are written anew.
@@ -92,7 +87,7 @@ def _open_wandb(config: TrainConfig, run_dir: Path, flag: str) -> Tracker:
     run = wandb.init(
         project=_PROJECT,
         name=run_dir.name,
-        id=config.log_id,
+        id=log_id,
         resume="allow",
         dir=str(run_dir),
         config=dataclasses.asdict(config),
@@ -117,10 +112,10 @@ def _check_login(wandb: Any) -> None:
     raise TrackerError(f"--log wandb cannot log in ({reason}): run wandb login, or set WANDB_MODE=offline")
 
 
-def _open_trackio(config: TrainConfig, run_dir: Path, flag: str) -> Tracker:
+def _open_trackio(config: TrainConfig, run_dir: Path, log_id: str | None, flag: str) -> Tracker:
     """A new run of Trackio, in place of the one that an earlier start has written."""
     trackio = _package(config.log)
-    name = f"{run_dir.name}-{config.log_id}"
+    name = f"{run_dir.name}-{log_id}"
     with _silent():
         with contextlib.suppress(ValueError):  # there is no project yet
             for run in trackio.Api().runs(_PROJECT):

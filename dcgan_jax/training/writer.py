@@ -19,7 +19,7 @@ from dcgan_jax.images import image_grid, save_grid
 from dcgan_jax.presets import preset
 from dcgan_jax.sampling import generate, sample, sample_noise
 from dcgan_jax.state import GANState, averaged
-from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint, steps_to_keep
+from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.device_loop import StepRunner
@@ -28,6 +28,8 @@ from dcgan_jax.training.history import best_evaluation, figures, read_history, s
 from dcgan_jax.training.loggers import RunLog
 from dcgan_jax.training.memory import release_free_memory
 from dcgan_jax.training.progress import Reporter, format_duration
+from dcgan_jax.training.record import RunRecord
+from dcgan_jax.training.retention import steps_to_keep
 from dcgan_jax.training.run_dir import replace_text, write_config
 from dcgan_jax.training.schedule import is_logged
 from dcgan_jax.training.scorer import RunScorer, is_of_digits
@@ -50,6 +52,7 @@ class RunWriter:
     def __init__(
         self,
         config: TrainConfig,
+        record: RunRecord,
         keys: dict[str, jax.Array],
         reals: np.ndarray,
         step: int,
@@ -61,6 +64,7 @@ class RunWriter:
 
         Args:
           config: the run's, with the run directory as ``workdir``.
+          record: what the run found at its start.
           keys: the run's, from `create_state`.
           reals: real images, uint8 [N, H, W, C].
           step: steps so far; rows of metrics after it are removed.
@@ -69,13 +73,13 @@ class RunWriter:
           scorer: from `prepare_run`, for a run with evaluations.
         """
         self.should_stop = self.reached = False
-        self._config, self._keys, self._reals = config, keys, reals
+        self._config, self._record, self._keys, self._reals = config, record, keys, reals
         self._run_dir = Path(str(config.workdir))
         self._checkpoints, self._samples = self._run_dir / "checkpoints", self._run_dir / "samples"
-        write_config(self._run_dir, config)  # first: whatever fails after it, the directory holds a run
+        write_config(self._run_dir, config, record)  # first: whatever fails after it, the directory holds a run
         self._samples.mkdir(exist_ok=True)
         self._sample_digits = sample_digits(self._samples, config.steps)
-        self._log = RunLog(config, self._run_dir, step)
+        self._log = RunLog(config, self._run_dir, step, record.log_id)
         digits = is_of_digits(config)
         self._detector = CollapseDetector(step, reals / 255, digits, collapse, thresholds)
         losses = preset(config.preset).losses
@@ -186,6 +190,7 @@ class RunWriter:
             dataclasses.asdict(self._config),
             self._config.keep_checkpoints,
             keep_steps,
+            record=dataclasses.asdict(self._record),
             collapse=self._detector.state_dict() | ({"d_penalty": self._penalty} if self._penalty_every else {}),
             devices=data_mesh(self._config.devices).size,
         )
