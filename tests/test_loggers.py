@@ -202,7 +202,7 @@ def test_event_file_has_the_config(run_dir):
     from tensorboardX.proto.event_pb2 import SessionLog
     from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-    config = TrainConfig(tensorboard=True, seed=5, classes=("a", "b"), eval_every=7)
+    config = TrainConfig(tensorboard=True, seed=5, conditional=True, eval_every=7)
     RunLog(config, run_dir, 0, "ab12").close()
     version, start, *summaries = tensorboard_records(run_dir)
     assert version.file_version == "brain.Event:2"
@@ -214,7 +214,7 @@ def test_event_file_has_the_config(run_dir):
     ]
     hparams = data[1].session_start_info.hparams
     assert (hparams["seed"].number_value, hparams["preset"].string_value) == (5, "tutorial")
-    assert (hparams["classes"].string_value, hparams["mirror"].bool_value) == ("a, b", False)
+    assert (hparams["conditional"].bool_value, hparams["mirror"].bool_value) == (True, False)
     names = [metric.name.tag for metric in data[0].experiment.metric_infos]
     assert names == ["d_loss", "g_loss", "evaluation/scores/fid"]
 
@@ -267,7 +267,7 @@ def test_missing_package_is_named(dry, flags, package, message, tmp_path, monkey
 
 
 def test_unknown_logger_is_refused():
-    with pytest.raises(ConfigError, match="--log must be one of none, wandb, trackio, got 'mlflow'"):
+    with pytest.raises(ConfigError, match="`log` must be one of none, wandb, trackio, got 'mlflow'"):
         TrainConfig(log="mlflow")
 
 

@@ -129,8 +129,8 @@ def test_unnamed_features_are_the_packages_own(tmp_path):
 def test_texts_of_a_run_stay_texts(tmp_path):
     """A name, a data set, classes or a version that look like markup end no element, and come back as they were."""
     run_dir = tmp_path / HOSTILE.replace("/", "")
-    config = TrainConfig(dataset="</script><b>", conditional=True, classes=(HOSTILE, "]]>"))
-    write_run(run_dir, config, evaluations=[evaluation_row(500, 8.0, features="<!--<script>")])
+    config, record = TrainConfig(dataset="</script><b>", conditional=True), RunRecord(classes=(HOSTILE, "]]>"))
+    write_run(run_dir, config, record, evaluations=[evaluation_row(500, 8.0, features="<!--<script>")])
     description = run_dir / "checkpoints" / "500" / "run.json"
     description.write_text(json.dumps({"step": 500, "environment": {HOSTILE: "</title>\ud800"}}))
     data = report(run_dir)

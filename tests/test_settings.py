@@ -234,9 +234,7 @@ def test_environment_names_compiler_settings(monkeypatch):
         "jax_default_matmul_precision not set, now bfloat16",
         "jax_disable_most_optimizations False, now True",
     ]
-    fewer = {
-        name: before[name] for name in ("jax", "device", "devices", "threads")
-    }  # what one has not is left out
+    fewer = {name: before[name] for name in ("jax", "device", "devices", "threads")}  # what one has not is left out
     assert differences(fewer, before) == []
 
 

@@ -170,6 +170,15 @@ def add_config_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] =
         )
 
 
+def add_recipe_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--recipe``."""
+    parser.add_argument(
+        "--recipe",
+        metavar="FILE.py",
+        help="a Python file that defines init(key, shape, classes), which builds the run's networks; it is executed",
+    )
+
+
 def add_cache_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--no-compilation-cache``."""
     parser.add_argument(

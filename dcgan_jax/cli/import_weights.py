@@ -4,11 +4,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from dcgan_jax.cli.common import Parser, add_cache_flag, add_config_flags, check_printable, run_inference_command
+from dcgan_jax.cli.common import (
+    Parser,
+    add_cache_flag,
+    add_config_flags,
+    add_recipe_flag,
+    check_printable,
+    run_inference_command,
+)
 from dcgan_jax.console import print_line
 from dcgan_jax.interop import NETWORKS, read_weights, replace_weights
 from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError, TrainConfig
+from dcgan_jax.training.recipe import read_recipe
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import resolve_run_dir
 from dcgan_jax.training.setup import create_state, prepare_run
@@ -28,17 +36,21 @@ def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
         help="a .safetensors, or a .h5 or .keras of Keras; what a file holds is recognised, in any order",
     )
     add_config_flags(parser, without=("init_from",))
+    add_recipe_flag(parser)
     add_cache_flag(parser)
     given = vars(parser.parse_args(argv))
-    weights, no_cache = given.pop("weights"), given.pop("no_compilation_cache")
-    return run_inference_command(lambda: _import(weights, TrainConfig(**given)), no_cache)
+    weights, no_cache, recipe = given.pop("weights"), given.pop("no_compilation_cache"), given.pop("recipe")
+    return run_inference_command(lambda: _import(weights, TrainConfig(**given), recipe), no_cache)
 
 
-def _import(files: list[str], config: TrainConfig) -> None:
+def _import(files: list[str], config: TrainConfig, recipe: str | None) -> None:
     check_printable(*files)
+    init = None if recipe is None else read_recipe(recipe)
     # Size, channels and classes are those of the images, which the networks are made for.
-    config, record, data, *_ = prepare_run(config, resolve_run_dir(config.workdir, resume=False), resume=False)
-    state, keys = create_state(config, record)
+    config, record, data, *_ = prepare_run(config, resolve_run_dir(config.workdir, resume=False), False, init)
+    state, keys = create_state(config, record, init=init)
+    if init:
+        init.check_step(state, config.batch_size)
     weights: dict[str, dict[str, Any]] = {}
     source: dict[str, str] = {}
     for file in files:
@@ -48,7 +60,7 @@ def _import(files: list[str], config: TrainConfig) -> None:
             weights[network], source[network] = variables, file
     if len(files) == 1:  # the run is as one that `train --init-from` begins, which repeats it
         config = dataclasses.replace(config, init_from=str(local_path(files[0], "FILE").absolute()))
-    run_dir = create_run(config, replace_weights(state, weights), keys, data)
+    run_dir = create_run(config, replace_weights(state, weights), keys, data, init=init)
     if len(source) == 2 and len(files) == 1:
         start = f"the generator and the discriminator of {files[0]}"
     else:

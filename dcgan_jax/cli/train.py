@@ -8,7 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dcgan_jax.cli.common import Parser, add_cache_flag, add_config_flags, add_huge_pages_flag, run_command
+from dcgan_jax.cli.common import (
+    Parser,
+    add_cache_flag,
+    add_config_flags,
+    add_huge_pages_flag,
+    add_recipe_flag,
+    run_command,
+)
 from dcgan_jax.console import print_line, print_result
 from dcgan_jax.errors import first_line
 from dcgan_jax.report import read_source, write_report
@@ -22,6 +29,7 @@ from dcgan_jax.training.distributed import (
 )
 from dcgan_jax.training.loop import train
 from dcgan_jax.training.profile import check_profile
+from dcgan_jax.training.recipe import Recipe, read_recipe
 from dcgan_jax.training.record import to_json
 from dcgan_jax.training.run import with_weights
 from dcgan_jax.training.run_dir import read_config, resolve_run_dir
@@ -38,9 +46,13 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     given = vars(_parser(prog).parse_args(argv))
     del given["no_huge_pages"]  # obeyed before
     resume, dry_run, distributed = given.pop("resume"), given.pop("dry_run"), given.pop("distributed")
-    profile, every = given.pop("profile"), given.pop("report_every")
+    profile, every, recipe = given.pop("profile"), given.pop("report_every"), given.pop("recipe")
     cache = not given.pop("no_compilation_cache") and not dry_run
-    return run_command(lambda: _train(given, resume, dry_run, distributed, profile, every), cache=cache, trains=True)
+
+    def work() -> int:
+        return _train(given, recipe, resume, dry_run, distributed, profile, every)
+
+    return run_command(work, cache=cache, trains=True)
 
 
 def _parser(prog: str | None) -> argparse.ArgumentParser:
@@ -53,6 +65,7 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="resume the run in --workdir, or the newest one under runs/"
     )
+    add_recipe_flag(parser)
     add_cache_flag(parser)
     add_huge_pages_flag(parser)
     parser.add_argument(
@@ -75,7 +88,13 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
 
 
 def _train(
-    given: dict[str, Any], resume: bool, dry_run: bool, distributed: bool, profile: int | None, report_every: int | None
+    given: dict[str, Any],
+    recipe: str | None,
+    resume: bool,
+    dry_run: bool,
+    distributed: bool,
+    profile: int | None,
+    report_every: int | None,
 ) -> int:
     if report_every is not None and report_every < 1:
         raise ConfigError(f"--report-every must be at least 1, got {report_every}")
@@ -84,12 +103,13 @@ def _train(
     check_devices()
     config = run_on_primary(lambda: _config(given, resume, profile))
     config = TrainConfig.from_values(broadcast_json(config and dataclasses.asdict(config)))
+    init = None if recipe is None else read_recipe(recipe)
     if dry_run:
         if is_primary():
-            _dry_run(config, resume)
+            _dry_run(config, resume, init)
         return 0
     on_steps = None if report_every is None else partial(_report, report_every)
-    outcome = train(config, resume=resume, profile=profile, on_steps=on_steps)
+    outcome = train(config, init=init, resume=resume, profile=profile, on_steps=on_steps)
     if report_every and is_primary():
         _write_report(outcome.folder)
     if outcome.collapsed:
@@ -120,11 +140,13 @@ def _write_report(run_dir: Path) -> None:
         print_line(f"warning: the report in {run_dir} was not written ({first_line(error)})", error=True)
 
 
-def _dry_run(config: TrainConfig, resume: bool) -> None:
+def _dry_run(config: TrainConfig, resume: bool, init: Recipe | None) -> None:
     run_dir = resolve_run_dir(config.workdir, resume)
-    config, record, data, *_ = prepare_run(config, run_dir, resume)
-    state = create_state(config, record)[0]
-    print_result(model_summary(state if resume else with_weights(state, config)))
+    config, record, data, *_ = prepare_run(config, run_dir, resume, init)
+    state = create_state(config, record, init=init)[0]
+    if init:
+        init.check_step(state, config.batch_size)
+    print_result(model_summary(state if resume else with_weights(state, config, init)))
     print_result(to_json(dataclasses.replace(config, workdir=str(run_dir)), record).rstrip("\n"))
     what = "would resume" if resume else "would train"
     print_line(f"{what} in {run_dir}, on {len(data.images):,} images; nothing was written")

@@ -125,12 +125,12 @@ def describe_tree(tree: Any) -> dict[str, str]:
     return {path: f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for path, leaf in named}
 
 
-def first_difference(saved: dict[str, str], ours: dict[str, str]) -> str | None:
+def first_difference(one: dict[str, str], other: dict[str, str], in_one: str, in_other: str) -> str | None:
     """The first array that two trees of `describe_tree` do not share, in words; None if they are the same."""
-    for path in [*saved, *ours]:
-        there, here = saved.get(path, "not there"), ours.get(path, "not there")
-        if there != here:
-            return f"{path} is {there} in the checkpoint, and {here} in the state"
+    for path in [*one, *other]:
+        first, second = one.get(path, "not there"), other.get(path, "not there")
+        if first != second:
+            return f"{path} is {first} {in_one}, and {second} {in_other}"
     return None
 
 

@@ -225,7 +225,7 @@ def restore_checkpoint(checkpoint: Verified, like: GANState) -> GANState:
     Raises:
       CheckpointError: if it cannot be read, or holds a state of another structure.
     """
-    different = first_difference(checkpoint.tree, describe_tree(like))
+    different = first_difference(checkpoint.tree, describe_tree(like), "in the checkpoint", "in the state")
     if different:
         raise CheckpointError(
             f"cannot read the checkpoint {checkpoint.path} for a state of this structure: {different}"

@@ -225,6 +225,16 @@ class TrainConfig:
         """Height, width and channels of the images that are asked for; MNIST's where nothing is said."""
         return (*parse_size(self.image_size or "28"), self.channels or 1)
 
+    def check_recipe(self, recipe: str) -> None:
+        """Raises: ConfigError if a field that describes the tutorial's networks is given together with a recipe."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.metadata["network"] and value != field.default:
+                raise ConfigError(
+                    f"`{field.name}={value}` is for the tutorial's networks, and {recipe} builds others: leave one of "
+                    "them out"
+                )
+
     @classmethod
     def from_values(cls, values: object) -> "TrainConfig":
         """The config of a dictionary, as `dataclasses.asdict` makes one.

@@ -16,7 +16,7 @@ from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.state import GANState
 from dcgan_jax.training import schedule
 from dcgan_jax.training.collapse import CollapseThresholds
-from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.device_loop import StepRunner, sample_batch
 from dcgan_jax.training.distributed import (
     JobFailedError,
@@ -31,6 +31,7 @@ from dcgan_jax.training.distributed import (
 )
 from dcgan_jax.training.finite import NotFiniteError, check_finite
 from dcgan_jax.training.profile import check_profile, profile_steps
+from dcgan_jax.training.recipe import Init, as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import Run, open_run
 from dcgan_jax.training.setup import check_unchanged, create_state, load_images
@@ -59,6 +60,7 @@ class Outcome(NamedTuple):
 def train(
     config: TrainConfig,
     *,
+    init: Init | None = None,
     resume: bool = False,
     thresholds: CollapseThresholds | None = None,
     profile: int | None = None,
@@ -68,6 +70,8 @@ def train(
 
     Args:
       config: the run's config.
+      init: a function ``(key, shape, classes) -> GANState`` that builds the first state of a run, for images of the
+        shape (H, W, C) and a number of classes or None; without it, it is what ``config`` says.
       resume: resume the run in ``config.workdir`` from its latest valid checkpoint, or from its start if it was killed
         before its first.
       thresholds: when a run counts as collapsed; the defaults if None.
@@ -76,7 +80,7 @@ def train(
         and the numbers of steps before and after the dispatch. It must not raise.
 
     Raises:
-      ConfigError, RunDirError, DatasetError: each with one line for the user, before anything is written.
+      ConfigError, RunDirError, DatasetError, RecipeError: each with one line for the user, before anything is written.
       CheckpointError: likewise, or because a checkpoint cannot be written; earlier ones are as they were.
       NotFiniteError: if a loss or a parameter is not finite; the checkpoints are from before it.
       JobFailedError: in a job of several processes, if this one fails or another is gone.
@@ -84,12 +88,12 @@ def train(
 
     def open_checked(stack: contextlib.ExitStack) -> Run:
         check_profile(profile)
-        return open_run(config, resume, stack)
+        return open_run(config, resume, stack, init)
 
     with contextlib.ExitStack() as stack:
         run = run_on_primary(lambda: open_checked(stack))
         try:
-            return _train(_broadcast_run(run), thresholds, broadcast_json(profile), on_steps)
+            return _train(_broadcast_run(run, init), thresholds, broadcast_json(profile), on_steps)
         except (NotFiniteError, PrimaryProcessError):  # raised on all processes
             raise
         except BaseException as error:
@@ -98,20 +102,26 @@ def train(
             raise
 
 
-def _broadcast_run(run: Run | None) -> Run:
-    """The primary's run on all processes; the others pass None."""
+def _broadcast_run(run: Run | None, init: Init | None) -> Run:
+    """The primary's run on all processes; the others pass None, and build the state by their own ``init``."""
     if jax.process_count() == 1 and run is not None:
         return run
     about = broadcast_json(run and [dataclasses.asdict(run.config), dataclasses.asdict(run.record)])
     config, record = TrainConfig.from_values(about[0]), RunRecord.from_values(about[1])
-    state, keys = (run.state, run.keys) if run else create_state(config, record)
+    recipe = None if init is None else as_recipe(init)
+    if record.recipe_digest != (recipe and recipe.sha256):
+        raise ConfigError(
+            f"the first process has the recipe {record.recipe}, and this one {recipe and recipe.name} of another "
+            "content: give all machines the same `recipe`"
+        )
+    state, keys = (run.state, run.keys) if run else create_state(config, record, init=recipe)
     key_data = jax.tree.map(jax.random.key_data, keys)
     state, key_data = broadcast_arrays((state, key_data))
     keys = {name: jax.random.wrap_key_data(key_data[name], impl=jax.random.key_impl(keys[name])) for name in keys}
     if run:
         return run._replace(config=config, state=state, keys=keys)
     run_dir, mesh = Path(str(config.workdir)), data_mesh(config.devices)
-    return Run(config, state, keys, {}, record, run_dir, mesh=mesh)
+    return Run(config, state, keys, {}, record, run_dir, mesh=mesh, recipe=recipe)
 
 
 def _train(
@@ -204,7 +214,18 @@ def _open_writer(run: Run, dataset: jax.Array, thresholds: CollapseThresholds | 
     """The primary's writer of the run's files, with the real images that it shows."""
     sample_reals = jax.jit(sample_batch, static_argnames="batch_size")  # one small program for eight
     reals = jax.device_get(sample_reals(local_replica(dataset), run.keys["reals"], batch_size=GRID))
-    return RunWriter(run.config, run.record, run.keys, reals, int(run.state.step), run.collapse, thresholds, run.scorer)
+    return RunWriter(
+        run.config,
+        run.record,
+        run.keys,
+        reals,
+        int(run.state.step),
+        run.collapse,
+        thresholds,
+        run.scorer,
+        run.state.losses,
+        run.recipe,
+    )
 
 
 def _place(run: Run, mesh: Mesh) -> tuple[GANState, jax.Array, jax.Array | None, jax.Array]:

@@ -33,10 +33,19 @@ from dcgan_jax.training.device_loop import sample_batch
 from dcgan_jax.training.digests import CheckpointError
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
+from dcgan_jax.training.recipe import Init, Recipe, as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import claim_number, lock_run_dir, read_config, resolve_run_dir
 from dcgan_jax.training.scorer import RunScorer
-from dcgan_jax.training.setup import check_saved_config, create_record, create_state, find_latest, prepare_run
+from dcgan_jax.training.setup import (
+    check_recipe,
+    check_saved_config,
+    create_record,
+    create_state,
+    find_latest,
+    prepare_run,
+    with_recipe,
+)
 from dcgan_jax.training.writer import GRID, RunWriter
 
 
@@ -54,6 +63,7 @@ class Run(NamedTuple):
       data: the real images, and their classes if it is conditional, of a run that is to be trained.
       scorer: what scores it while it trains, if it has evaluations.
       mesh: the devices that share its batches, if it is to be trained.
+      recipe: what built its first state, or None for the tutorial's networks.
     """
 
     config: TrainConfig
@@ -66,20 +76,23 @@ class Run(NamedTuple):
     data: Dataset | None = None
     scorer: RunScorer | None = None
     mesh: Mesh | None = None
+    recipe: Recipe | None = None
 
 
-def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> Run:
+def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack, init: Init | None = None) -> Run:
     """Start a run, or resume one, and lock its directory until ``stack`` closes.
 
     Raises:
-      ConfigError, RunDirError, DatasetError, CheckpointError, DevicesError: before anything is written.
+      ConfigError, RunDirError, DatasetError, CheckpointError, DevicesError, RecipeError: before anything is written.
     """
     run_dir = resolve_run_dir(config.workdir, resume)
-    config, record, data, scorer, mesh, checkpoint = prepare_run(config, run_dir, resume)
-    state, keys = create_state(config, record)
+    config, record, data, scorer, mesh, checkpoint, recipe = prepare_run(config, run_dir, resume, init)
+    state, keys = create_state(config, record, init=recipe)
+    if recipe:
+        recipe.check_step(state, config.batch_size)
     saved = checkpoint_steps(run_dir / "checkpoints")
     if checkpoint is None:
-        state = with_weights(state, config)
+        state = with_weights(state, config, recipe)
     if config.workdir is None and not resume:
         run_dir = claim_number(run_dir)
     stack.enter_context(lock_run_dir(run_dir, resume))
@@ -89,14 +102,15 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack) -> 
     if checkpoint_steps(run_dir / "checkpoints") != saved:  # another process had the lock, or one got its name back
         checkpoint = find_latest(run_dir / "checkpoints")
     config = dataclasses.replace(config, workdir=str(run_dir))
-    return resume_run(Run(config, state, keys, {}, record, run_dir, checkpoint, data, scorer, mesh))
+    return resume_run(Run(config, state, keys, {}, record, run_dir, checkpoint, data, scorer, mesh, recipe))
 
 
-def with_weights(state: GANState, config: TrainConfig) -> GANState:
-    """The first state of a run with the weights of ``--init-from``: a run, a file, or the name of pretrained ones.
+def with_weights(state: GANState, config: TrainConfig, init: Init | None = None) -> GANState:
+    """The first state of a run with the weights of its ``init_from``: a run, a file, or the name of pretrained ones.
 
     Of a run they are the last weights of both networks, which fit each other, and of a file those that it holds. The
-    optimizers, the step and the moving average are new. A line says so if another preset trained the weights.
+    optimizers, the step and the moving average are new. A line says so if another preset trained the weights. A run
+    whose networks a recipe built is read by ``init``.
 
     Raises:
       UserError: if they cannot be read, or are of other networks.
@@ -115,9 +129,10 @@ def with_weights(state: GANState, config: TrainConfig) -> GANState:
         )
     if not path.is_dir():
         return import_weights(path, state)
-    run = load_run(path)
+    run = load_run(path, init=init if read_config(path)[1].recipe else None)
     weights = match_weights(named_arrays(run.state), state, f"the run in {path}")
-    _note_preset(run.config.preset, config)
+    if not run.recipe:
+        _note_preset(run.config.preset, config)
     return replace_weights(state, weights)
 
 
@@ -150,27 +165,37 @@ def resume_run(run: Run) -> Run:
 
 def _restored(run: Run, state: GANState) -> Run:
     assert run.checkpoint is not None
+    digest = run.checkpoint.record.get("recipe_digest")
+    if run.recipe and run.recipe.sha256 != digest:
+        print_line(
+            f"note: {run.recipe.name} is no longer the recipe that the checkpoint was trained by (SHA-256 "
+            f"{run.recipe.sha256[:12]}..., not {str(digest)[:12]}...); its state has the same arrays"
+        )
     return run._replace(state=state, keys={**run.keys, "run": run.checkpoint.key}, collapse=run.checkpoint.collapse)
 
 
 @jax_defaults()
-def load_run(run_dir: str | Path, step: int | None = None) -> Run:
+def load_run(run_dir: str | Path, step: int | None = None, *, init: Init | None = None) -> Run:
     """Read a run at one of its checkpoints. Writes nothing, and needs no lock.
 
     Args:
       run_dir: the run directory.
       step: the checkpoint's; the latest valid one if None.
+      init: the function ``(key, shape, classes) -> GANState`` that built the first state of a run of other networks
+        than the tutorial's. No file of the run directory is executed.
 
     Raises:
-      RunDirError, ConfigError, CheckpointError: each with one line that says what is missing or damaged.
+      RunDirError, ConfigError, CheckpointError, RecipeError: each with one line that says what is missing or damaged.
     """
     run_dir = local_path(run_dir, "run_dir")
     config, record = read_config(run_dir)
+    recipe = None if init is None else as_recipe(init)
+    check_recipe(record, recipe, f"the run in {run_dir}")
     config = dataclasses.replace(config, workdir=str(run_dir))
     checkpoint = _find_checkpoint(run_dir, step)
     check_saved_config(config, record, checkpoint)
-    state, keys = create_state(config, record)
-    run = Run(config, state, keys, {}, record, run_dir, checkpoint)
+    state, keys = create_state(config, record, init=recipe)
+    run = Run(config, state, keys, {}, record, run_dir, checkpoint, recipe=recipe)
     return _restored(run, restore_checkpoint(checkpoint, state))
 
 
@@ -189,7 +214,14 @@ def _find_checkpoint(run_dir: Path, step: int | None) -> Verified:
 
 
 @jax_defaults()
-def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array], data: Dataset | None = None) -> Path:
+def create_run(
+    config: TrainConfig,
+    state: GANState,
+    keys: dict[str, jax.Array],
+    data: Dataset | None = None,
+    *,
+    init: Init | None = None,
+) -> Path:
     """Create a run whose first checkpoint is ``state``, to sample from, to evaluate, or to resume.
 
     Args:
@@ -197,6 +229,7 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array],
       state: the first state.
       keys: the run's, from `create_state`.
       data: the images, if `prepare_run` has checked the config and loaded them already.
+      init: what built the state, of other networks than the tutorial's.
 
     Returns:
       The run directory.
@@ -207,9 +240,11 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array],
     """
     run_dir = resolve_run_dir(config.workdir, resume=False)
     if data is None:
-        config, record, data, *_ = prepare_run(config, run_dir, resume=False)
+        config, record, data, *_ = prepare_run(config, run_dir, resume=False, init=init)
     else:
         record = create_record(config, data)
+    recipe = None if init is None else as_recipe(init)
+    record = with_recipe(record, recipe)
     images = data.images
     if image_shape(state) != images.shape[1:]:
         raise ConfigError(
@@ -231,7 +266,7 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array],
             as_json = dataclasses.asdict(config), dataclasses.asdict(record)
             save_checkpoint(checkpoints, state, keys["run"], as_json[0], record=as_json[1], devices=devices)
             reals = np.asarray(sample_batch(jax.numpy.asarray(images), keys["reals"], GRID))
-            writer = RunWriter(config, record, keys, reals, 0)
+            writer = RunWriter(config, record, keys, reals, 0, losses=state.losses, recipe=recipe)
         except BaseException:
             if not (run_dir / "config.json").exists():
                 shutil.rmtree(checkpoints, ignore_errors=True)

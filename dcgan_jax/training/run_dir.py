@@ -1,9 +1,10 @@
 """The run directory: which one, its lock, and those of its files that are not images.
 
-config.json    the run's config             checkpoints/   see `dcgan_jax.training.checkpoint`
+config.json    the config and the record    checkpoints/   see `dcgan_jax.training.checkpoint`
 metrics.jsonl  a row per logged step        samples/       grids of samples
 models.txt     both networks' layers        lock           the process that uses the directory
 timing.jsonl   a row per session            tensorboard/, wandb/, profile/   if asked for
+recipe.py      a copy of what built the first state, to read: it is never executed
 """
 
 import contextlib
@@ -151,9 +152,11 @@ def read_config(run_dir: Path) -> tuple[TrainConfig, RunRecord]:
         raise ConfigError(f"{run_dir / 'config.json'}: {error}") from error
 
 
-def write_config(run_dir: Path, config: TrainConfig, record: RunRecord) -> None:
-    """Write both at once: from then on the directory holds a run."""
+def write_config(run_dir: Path, config: TrainConfig, record: RunRecord, recipe: bytes | None = None) -> None:
+    """Write both at once: from then on the directory holds a run. Then a recipe's source, as a copy to read."""
     replace_text(run_dir / "config.json", to_json(config, record))
+    if recipe is not None:
+        replace_file(run_dir / "recipe.py", lambda partial: partial.write_bytes(recipe))
     flush(run_dir)
 
 

@@ -28,6 +28,7 @@ from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.history import figures, read_history
 from dcgan_jax.training.loggers import validate_loggers
 from dcgan_jax.training.quick_compile import quick_options
+from dcgan_jax.training.recipe import Init, Recipe, as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import check_writable, read_config
 from dcgan_jax.training.scorer import RunScorer, explain_pixels, has_fid, is_of_digits, scorer_while_training
@@ -43,6 +44,7 @@ class Prepared(NamedTuple):
       scorer: what scores the run while it trains, or None without evaluations.
       mesh: the devices that share its batches.
       checkpoint: the latest valid one of a run that resumes, if it has any.
+      recipe: what builds its first state, or None for the tutorial's networks.
     """
 
     config: TrainConfig
@@ -51,10 +53,17 @@ class Prepared(NamedTuple):
     scorer: RunScorer | None
     mesh: Mesh
     checkpoint: Verified | None
+    recipe: Recipe | None
 
 
-def prepare_run(config: TrainConfig, run_dir: Path, resume: bool) -> Prepared:
+def prepare_run(config: TrainConfig, run_dir: Path, resume: bool, init: Init | None = None) -> Prepared:
     """Check that a run can start or resume, and load its data. Writes nothing.
+
+    Args:
+      config: the run's.
+      run_dir: its directory, from `resolve_run_dir`.
+      resume: whether it resumes.
+      init: what builds its first state; None for what the config says.
 
     Raises:
       ConfigError: if the batch is larger than the data or cannot be split evenly, or a resumed run has another config,
@@ -66,9 +75,11 @@ def prepare_run(config: TrainConfig, run_dir: Path, resume: bool) -> Prepared:
       DatasetError: if the data cannot be loaded.
       ClassifierError: if the weights of the digit classifier are damaged.
     """
-    saved, checkpoint = None, None
+    recipe, saved, checkpoint = None if init is None else as_recipe(init), None, None
+    if recipe:
+        config.check_recipe(recipe.name)
     if resume:
-        config, saved, checkpoint = _prepare_resume(config, run_dir)
+        config, saved, checkpoint = _prepare_resume(config, run_dir, recipe)
     _check_evaluations(config, resume)
     check_writable(run_dir)
     validate_loggers(config)
@@ -85,10 +96,10 @@ def prepare_run(config: TrainConfig, run_dir: Path, resume: bool) -> Prepared:
             f"`batch_size` must be at most {len(data.images)}, the images of {config.dataset}, got "
             f"{config.batch_size}: choose a smaller one"
         )
-    record = with_log_id(saved or create_record(config, data), config.log)
+    record = with_log_id(with_recipe(saved or create_record(config, data), recipe), config.log)
     done = None if checkpoint is None else checkpoint.step
     scorer = None if config.eval_every is None else _prepare_scorer(config, data, run_dir, done)
-    return Prepared(config, record, data, scorer, mesh, checkpoint)
+    return Prepared(config, record, data, scorer, mesh, checkpoint, recipe)
 
 
 def _check_evaluations(config: TrainConfig, resume: bool) -> None:
@@ -162,6 +173,22 @@ def create_record(config: TrainConfig, data: Dataset) -> RunRecord:
     return RunRecord(shape, data.classes or None, data.digest(), quick)
 
 
+def with_recipe(record: RunRecord, recipe: Recipe | None) -> RunRecord:
+    """The record with a recipe's name and digest, or as it is without one."""
+    return dataclasses.replace(record, recipe=recipe.name, recipe_digest=recipe.sha256) if recipe else record
+
+
+def check_recipe(record: RunRecord, recipe: Recipe | None, source: str) -> None:
+    """Raises: ConfigError if ``source``, a run, was built by a recipe and there is none now, or the other way round."""
+    if record.recipe and recipe is None:
+        raise ConfigError(
+            f"{source} was built by the recipe {record.recipe}: add `recipe=FILE.py` with the file that defines it (in "
+            "Python, init=)"
+        )
+    if recipe and not record.recipe:
+        raise ConfigError(f"{source} is of the tutorial's networks: leave `recipe` out (in Python, init=)")
+
+
 def with_log_id(record: RunRecord, log: str) -> RunRecord:
     """The record with an identifier for a tracker, if the run logs to one and has none."""
     named = record.log_id is not None or log == "none"
@@ -192,9 +219,12 @@ def load_images(config: TrainConfig, record: RunRecord | None = None) -> Dataset
     )
 
 
-def _prepare_resume(config: TrainConfig, run_dir: Path) -> tuple[TrainConfig, RunRecord, Verified | None]:
+def _prepare_resume(
+    config: TrainConfig, run_dir: Path, recipe: Recipe | None
+) -> tuple[TrainConfig, RunRecord, Verified | None]:
     """The config, which agrees with the run's own and with that of its latest checkpoint; its record, and this one."""
     saved, record = read_config(run_dir)
+    check_recipe(record, recipe, f"the run in {run_dir}")
     check_same(config, record, f"the run in {run_dir}", saved, record)
     config = dataclasses.replace(
         config, image_size=config.image_size or saved.image_size, channels=config.channels or saved.channels
@@ -250,23 +280,41 @@ def _decisive(config: TrainConfig, record: RunRecord) -> dict[str, Any]:
     return {**values, "quick_compile": record.quick_compile}
 
 
-def create_state(config: TrainConfig, record: RunRecord | None = None) -> tuple[GANState, dict[str, jax.Array]]:
+def create_state(
+    config: TrainConfig, record: RunRecord | None = None, *, init: Init | None = None
+) -> tuple[GANState, dict[str, jax.Array]]:
     """The run's first state, and its keys. Without a record the images are of the config's size, and have no classes.
 
     ``run`` is for the steps; ``grid``, ``reals`` and ``fakes`` for grids of images; ``evaluation`` for its noise.
+
+    Args:
+      config: the run's.
+      record: what it has found.
+      init: what builds the state; None for what the config says.
+
+    Raises:
+      RecipeError: if ``init`` fails, or returns no state of these images.
     """
     names = ("init", "run", "grid", "reals", "fakes", "evaluation")
     keys: dict[str, jax.Array] = dict(zip(names, split_key(seed_key(config.seed), len(names)), strict=True))
+    if init is not None:
+        return as_recipe(init)(keys.pop("init"), *_images_of(config, record)), keys
     # One program, and not a small one for each array of zeros.
-    init = jax.jit(initializer(config, record), compiler_options=quick_options())
-    return init(keys.pop("init")), keys
+    build = jax.jit(initializer(config, record), compiler_options=quick_options())
+    return build(keys.pop("init")), keys
+
+
+def _images_of(config: TrainConfig, record: RunRecord | None) -> tuple[tuple[int, int, int], int | None]:
+    """The shape (H, W, C) of the run's images, and the number of their classes or None."""
+    if record is None:
+        return config.image_shape(), None
+    return record.image_shape, len(record.classes) if record.classes else None
 
 
 def initializer(config: TrainConfig, record: RunRecord | None = None) -> Callable[[jax.Array], GANState]:
     """The run's `init_state`, a function of a key."""
     chosen = preset(config.preset)
-    shape = record.image_shape if record else config.image_shape()
-    classes = len(record.classes) if record and record.classes else None
+    shape, classes = _images_of(config, record)
     options = {"dropout_rate": chosen.dropout_rate, "dtype": jnp.dtype(config.dtype), "classes": classes}
     return functools.partial(
         init_state,

@@ -16,7 +16,7 @@ from dcgan_jax.console import print_line
 from dcgan_jax.evaluation.images import EvaluationError
 from dcgan_jax.evaluation.results import summary
 from dcgan_jax.images import image_grid, save_grid
-from dcgan_jax.presets import preset
+from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.sampling import generate, sample, sample_noise
 from dcgan_jax.state import GANState, averaged
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
@@ -28,6 +28,7 @@ from dcgan_jax.training.history import best_evaluation, figures, read_history, s
 from dcgan_jax.training.loggers import RunLog
 from dcgan_jax.training.memory import release_free_memory
 from dcgan_jax.training.progress import Reporter, format_duration
+from dcgan_jax.training.recipe import Recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.retention import steps_to_keep
 from dcgan_jax.training.run_dir import replace_text, write_config
@@ -59,6 +60,8 @@ class RunWriter:
         collapse: dict[str, Any] | None = None,
         thresholds: CollapseThresholds | None = None,
         scorer: RunScorer | None = None,
+        losses: Losses = CROSS_ENTROPY,
+        recipe: Recipe | None = None,
     ):
         """Open the run directory's files for writing, after ``step`` steps; ``config.json`` is written at once.
 
@@ -71,18 +74,21 @@ class RunWriter:
           collapse: the state of the collapse detector and the last penalty, for a run that resumes.
           thresholds: the collapse detector's.
           scorer: from `prepare_run`, for a run with evaluations.
+          losses: the state's, of which a penalty has an interval.
+          recipe: what built the first state; a copy of its source is written.
         """
         self.should_stop = self.reached = False
         self._config, self._record, self._keys, self._reals = config, record, keys, reals
         self._run_dir = Path(str(config.workdir))
         self._checkpoints, self._samples = self._run_dir / "checkpoints", self._run_dir / "samples"
-        write_config(self._run_dir, config, record)  # first: whatever fails after it, the directory holds a run
+        write_config(
+            self._run_dir, config, record, recipe and recipe.source
+        )  # first: whatever fails after it, the directory holds a run
         self._samples.mkdir(exist_ok=True)
         self._sample_digits = sample_digits(self._samples, config.steps)
         self._log = RunLog(config, self._run_dir, step, record.log_id)
         digits = is_of_digits(config)
         self._detector = CollapseDetector(step, reals / 255, digits, collapse, thresholds)
-        losses = preset(config.preset).losses
         self._penalty_every = losses.penalty_every if losses.penalty else None
         self._penalty: float = (collapse or {}).get("d_penalty", 0.0)
         self._scorer = scorer

@@ -1,0 +1,180 @@
+"""Recipes: what builds the first state of a run of other networks than the tutorial's.
+
+Code runs only when a person names its file, or passes a function. What a run keeps of a recipe is a copy to read.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import inspect
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dcgan_jax.errors import UserError, first_line
+from dcgan_jax.paths import local_path
+from dcgan_jax.sampling import image_shape
+from dcgan_jax.state import GANState
+from dcgan_jax.step import train_step
+from dcgan_jax.training.array_store import describe_tree, first_difference
+
+Init = Callable[[jax.Array, tuple[int, int, int], int | None], GANState]
+_EXPECTED = "a recipe defines init(key, shape, classes), which returns a GANState"
+
+
+class RecipeError(UserError):
+    """A recipe cannot be used; the message names its file and, of an exception of its own, the line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A function that builds the first state of a run, with what a run records of it.
+
+    Attributes:
+      init: the function, of a PRNG key, the shape (H, W, C) of the images, and the number of classes or None.
+      name: ``own.py:init`` of a file, or ``module:qualname``.
+      source: the content of its file; empty if it has none.
+      file: the path of that file.
+    """
+
+    init: Init
+    name: str
+    source: bytes
+    file: str
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the source."""
+        return hashlib.sha256(self.source).hexdigest()
+
+    def __call__(self, key: jax.Array, shape: tuple[int, int, int], classes: int | None) -> GANState:
+        """The first state of a run of images [B, H, W, C] of this shape, drawn by ``classes`` classes or None.
+
+        Raises:
+          RecipeError: if ``init`` raises, or returns no state of such images at step 0.
+        """
+        with _attributed(self.file, self.name), _importable(self.file):
+            state = self.init(key, shape, classes)
+        if not isinstance(state, GANState):
+            raise RecipeError(
+                f"{self.name} must return a GANState, as dcgan_jax.init_state makes one, got {state!r:.80}"
+            )
+        with _attributed(self.file, self.name):
+            drawn, state = image_shape(state), jax.tree.map(jnp.asarray, state)
+        if drawn != tuple(shape):
+            raise RecipeError(
+                f"{self.name} builds a generator of images {_by(drawn)}, and those of the data are {_by(shape)}: build "
+                "it by shape"
+            )
+        if state.classes != classes:
+            raise RecipeError(
+                f"{self.name} returns a state of {state.classes or 'no'} classes, and the run has {classes or 'none'}: "
+                "pass classes to init_state"
+            )
+        if state.step != 0:
+            raise RecipeError(f"{self.name} returns a state at step {state.step}: a run begins at step 0")
+        return state
+
+    def check_step(self, state: GANState, batch_size: int) -> None:
+        """Trace one step of a state; nothing is computed.
+
+        Raises:
+          RecipeError: if a loss, a penalty, an augmentation, a metric or an optimizer fails, or changes the state's
+            shapes or types.
+        """
+        images = jax.ShapeDtypeStruct((batch_size, *image_shape(state)), jnp.uint8)
+        labels = None if state.classes is None else jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+        with _attributed(self.file, f"{self.name}: a step of its state"):
+            after, metrics = jax.eval_shape(train_step, state, images, jax.random.key(0), labels)
+        different = first_difference(describe_tree(state), describe_tree(after), "before a step", "after it")
+        if different:
+            raise RecipeError(f"{self.name}: a step changes the state: {different}")
+        arrays = [f"{name} {list(value.shape)}" for name, value in metrics.items() if value.shape]
+        if arrays:
+            raise RecipeError(f"{self.name}: a run logs metrics that are scalars, got {', '.join(arrays)}")
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Execute a Python file that a person has named, and find its ``init``.
+
+    Its ``__name__`` is that of the file, and its directory is on ``sys.path`` while it is executed.
+
+    Raises:
+      RecipeError: if it cannot be read, raises, or defines no ``init``.
+    """
+    file = local_path(path, "`recipe`").absolute()
+    try:
+        source = file.read_bytes()
+    except OSError as error:
+        raise RecipeError(
+            f"cannot read the recipe {path} ({error.strerror}): name a Python file; {_EXPECTED}"
+        ) from error
+    name = file.stem if file.stem != "__main__" else "recipe"
+    module = types.ModuleType(name)
+    module.__file__ = str(file)
+    if getattr(sys.modules.get(name), "__spec__", None) is None:  # of another recipe, and not an imported module
+        sys.modules[name] = module  # dataclasses, as Linen modules are, look for it there
+    with _attributed(str(file), file.name), _importable(str(file)):
+        exec(compile(source, str(file), "exec", dont_inherit=True), vars(module))
+    if not callable(vars(module).get("init")):
+        raise RecipeError(f"{file.name} defines no function init: {_EXPECTED}")
+    return Recipe(vars(module)["init"], f"{file.name}:init", source, str(file))
+
+
+def as_recipe(init: Init | Recipe) -> Recipe:
+    """The recipe of a function; its source is the whole file that the function is defined in.
+
+    Raises:
+      RecipeError: if it cannot be called.
+    """
+    if isinstance(init, Recipe):
+        return init
+    if not callable(init):
+        raise RecipeError(f"init must be a function of (key, shape, classes), got {init!r:.80}")
+    function: Any = inspect.unwrap(init)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    module = getattr(function, "__module__", None) or type(function).__module__
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    code = getattr(function, "__code__", None)
+    file, source = code.co_filename if code else "", b""
+    with contextlib.suppress(OSError, TypeError):
+        source = Path(file).read_bytes() if Path(file).is_file() else inspect.getsource(function).encode()
+    where = Path(file).name if module == "__main__" and Path(file).is_file() else module
+    return Recipe(init, f"{where}:{name}", source, file)
+
+
+@contextlib.contextmanager
+def _attributed(file: str, name: str) -> Iterator[None]:
+    """Within, an exception becomes one line: the last of the file's lines that it has passed, or ``name``, and it."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        if isinstance(error, SyntaxError) and error.filename == file:
+            lines.append(error.lineno)
+        place = f"{Path(file).name}, line {lines[-1]}" if lines else name
+        reason = error.msg if isinstance(error, SyntaxError) else first_line(error)
+        raise RecipeError(f"{place}: {type(error).__name__}: {reason}") from error
+
+
+@contextlib.contextmanager
+def _importable(file: str) -> Iterator[None]:
+    """Within, modules beside the file can be imported."""
+    folder, before = str(Path(file).parent), list(sys.path)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
