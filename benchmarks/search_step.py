@@ -11,8 +11,9 @@ from flax import struct
 
 from benchmarks.search_settings import Setting
 from dcgan_jax import Discriminator, GANState, Generator, discriminator_loss, generator_loss, init_state, muon, rmsprop
-from dcgan_jax.losses import discriminator_accuracy, r1_penalty
+from dcgan_jax.losses import discriminator_accuracy
 from dcgan_jax.optimizers import InverseSqrt
+from dcgan_jax.penalties import r1_penalty
 from dcgan_jax.sampling import sample_noise
 from dcgan_jax.state import NetworkState, uniform_noise
 

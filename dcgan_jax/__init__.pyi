@@ -9,9 +9,19 @@ from .interop import (
     generator_from_keras,
     generator_to_keras,
 )
-from .losses import Losses, discriminator_loss, generator_loss, r1_penalty
+from .losses import (
+    CROSS_ENTROPY,
+    HINGE,
+    LEAST_SQUARES,
+    RELATIVISTIC,
+    WASSERSTEIN,
+    Losses,
+    discriminator_loss,
+    generator_loss,
+)
 from .models import Discriminator, Generator
 from .optimizers import muon, rmsprop
+from .penalties import gradient_penalty, r1_penalty, r2_penalty, sum_penalties
 from .presets import Preset, preset
 from .pretrained import load_pretrained
 from .sampling import generate, interpolate, sample
@@ -21,6 +31,11 @@ from .training import TrainConfig, load_run, train
 from .value_checks import check_images, check_state
 
 __all__ = [
+    "CROSS_ENTROPY",
+    "HINGE",
+    "LEAST_SQUARES",
+    "RELATIVISTIC",
+    "WASSERSTEIN",
     "Discriminator",
     "EvaluationError",
     "GANState",
@@ -44,6 +59,7 @@ __all__ = [
     "generator_from_keras",
     "generator_to_keras",
     "generator_loss",
+    "gradient_penalty",
     "generator_step",
     "init_state",
     "interpolate",
@@ -55,9 +71,11 @@ __all__ = [
     "muon",
     "preset",
     "r1_penalty",
+    "r2_penalty",
     "rmsprop",
     "sample",
     "save_grid",
+    "sum_penalties",
     "train",
     "train_step",
 ]

@@ -1,20 +1,20 @@
-"""The two losses and the accuracies, on logits: above 0 the discriminator says real, at or below 0 fake.
+"""Losses and accuracies, on logits: above 0 the discriminator says real, at or below 0 fake.
 
-Logits of a narrower type are converted to float32 first.
+Logits of a narrower type are converted to float32 first. A `Losses` has those of both networks; the ones of the package
+are `CROSS_ENTROPY`, the tutorial's, `HINGE`, `LEAST_SQUARES`, `WASSERSTEIN` and `RELATIVISTIC`.
 """
 
-import dataclasses
-import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from dcgan_jax.dtypes import at_least_float32
+from dcgan_jax.penalties import Penalty, gradient_penalty
 
-Penalty = Callable[[Callable[[jax.Array], jax.Array], jax.Array, jax.Array, jax.Array], jax.Array]
+LOSSES = ("cross-entropy", "hinge", "least-squares", "wasserstein", "relativistic")
 
 
 class Losses(NamedTuple):
@@ -22,19 +22,24 @@ class Losses(NamedTuple):
 
     Attributes:
       discriminator: ``(real_logits [B, 1], fake_logits [B, 1]) -> scalar``.
-      generator: ``(fake_logits [B, 1]) -> scalar``.
+      generator: ``(fake_logits [B, 1]) -> scalar``, or if ``pairwise`` the same as ``discriminator``.
       penalty: ``(discriminator, real, fake, key) -> scalar``, which is added to the discriminator's loss, or None.
         ``discriminator`` is a function of images [N, H, W, C] to logits [N, 1], in training mode and always with the
-        same dropout; ``real`` and ``fake`` are the step's images [B, H, W, C]. It may differentiate by images.
+        same dropout and augmentation; ``real`` and ``fake`` are the step's images [B, H, W, C]. It may differentiate by
+        images. `dcgan_jax.penalties` has R1, R2, WGAN-GP and sums of them.
       penalty_every: steps between penalties; each is multiplied by it, so that the weight stays (lazy regularisation,
         Karras et al., arXiv:1912.04958). They are counted by the state's ``step``, which `train_step` advances; a loop
         of your own over ``discriminator_step`` advances it itself, or takes a penalty in each step.
+      pairwise: the generator's loss compares fakes with real images: its update judges the step's real images too, by
+        the updated discriminator. Accuracies are then the shares of pairs in which the real image, or the fake, has the
+        larger logit, as only differences of such logits have a meaning.
     """
 
     discriminator: Callable[[jax.Array, jax.Array], jax.Array]
-    generator: Callable[[jax.Array], jax.Array]
+    generator: Callable[..., jax.Array]
     penalty: Penalty | None = None
     penalty_every: int = 1
+    pairwise: bool = False
 
 
 def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
@@ -66,35 +71,95 @@ def generator_loss(fake_logits: jax.Array) -> jax.Array:
     return optax.sigmoid_binary_cross_entropy(fake_logits, jnp.ones_like(fake_logits)).mean()
 
 
+def hinge_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """The discriminator's hinge loss: ``mean(max(0, 1 - real)) + mean(max(0, 1 + fake))``; 2 at chance.
+
+    Logits [B, 1] beyond 1 on the right side have no gradient (Lim and Ye, arXiv:1705.02894).
+    """
+    return jax.nn.relu(1 - _float32(real_logits)).mean() + jax.nn.relu(1 + _float32(fake_logits)).mean()
+
+
+def least_squares_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """The discriminator's least squares: ``mean((real - 1)^2) / 2 + mean((fake + 1)^2) / 2``; 1 at chance.
+
+    Targets 1 and -1 of logits [B, 1], one of the two choices of Mao et al., arXiv:1611.04076 (a = -1, b = 1, c = 0):
+    the other, 0 and 1, has its threshold at 1/2, and accuracies here are counted at 0.
+    """
+    return (jnp.square(_float32(real_logits) - 1).mean() + jnp.square(_float32(fake_logits) + 1).mean()) / 2
+
+
+def least_squares_generator_loss(fake_logits: jax.Array) -> jax.Array:
+    """The generator's least squares: ``mean(fake^2) / 2`` of logits [B, 1], towards the boundary (c = 0)."""
+    return jnp.square(_float32(fake_logits)).mean() / 2
+
+
+def wasserstein_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """The critic's loss, ``mean(fake) - mean(real)`` of logits [B, 1]: of any sign, and without a penalty of no bound.
+
+    Minus this estimates the distance (Arjovsky et al., arXiv:1701.07875). These logits have no threshold, so that
+    accuracies say little.
+    """
+    return _float32(fake_logits).mean() - _float32(real_logits).mean()
+
+
+def raise_fakes(fake_logits: jax.Array) -> jax.Array:
+    """The generator's loss beside a hinge and a Wasserstein loss: ``-mean(fake)`` of logits [B, 1]."""
+    return -_float32(fake_logits).mean()
+
+
+def relativistic_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """The discriminator's loss of pairs: ``mean(log(1 + exp(fake - real)))`` of logits [B, 1]; ln 2 at chance.
+
+    Each real image is to look more real than the fake beside it (Jolicoeur-Martineau, arXiv:1807.00734), in the form of
+    R3GAN (Huang et al., arXiv:2501.05441).
+    """
+    return jax.nn.softplus(_float32(fake_logits) - _float32(real_logits)).mean()
+
+
+def relativistic_generator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """The generator's loss of pairs: `relativistic_loss` with the two exchanged."""
+    return relativistic_loss(fake_logits, real_logits)
+
+
 CROSS_ENTROPY = Losses(discriminator_loss, generator_loss)  # the tutorial's
+HINGE = Losses(hinge_loss, raise_fakes)
+LEAST_SQUARES = Losses(least_squares_loss, least_squares_generator_loss)
+WASSERSTEIN = Losses(wasserstein_loss, raise_fakes, penalty=gradient_penalty())  # WGAN-GP
+RELATIVISTIC = Losses(relativistic_loss, relativistic_generator_loss, pairwise=True)
 
 
-def r1_penalty(gamma: float) -> Penalty:
-    """R1, a penalty for `Losses`: gamma / 2 times the mean of ``|dD/dx|^2`` over the real images x, D in logits.
-
-    It keeps the discriminator flat where the data is, so that the two networks do not circle (Mescheder et al.,
-    arXiv:1801.04406).
+def named_losses(name: str) -> Losses:
+    """The losses of a name: one of `LOSSES`.
 
     Raises:
-      ValueError: unless ``gamma`` is a finite number of at least 0.
+      ValueError: for any other name.
     """
-    if not 0 <= gamma < math.inf:
-        raise ValueError(f"gamma must be a number of at least 0, got {gamma}")
-    return _R1(gamma)
+    match name:
+        case "cross-entropy":
+            return CROSS_ENTROPY
+        case "hinge":
+            return HINGE
+        case "least-squares":
+            return LEAST_SQUARES
+        case "wasserstein":
+            return WASSERSTEIN
+        case "relativistic":
+            return RELATIVISTIC
+    raise ValueError(f"unknown loss {name!r}: choose from {', '.join(LOSSES)}")
 
 
-@dataclasses.dataclass(frozen=True)
-class _R1:
-    """The penalty of `r1_penalty`: a class and not a closure, so that equal ones are equal, and can be pickled."""
+def check_losses(losses: Any) -> None:
+    """Check what can be checked of losses without logits.
 
-    gamma: float
-
-    def __call__(
-        self, discriminator: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array, key: jax.Array
-    ) -> jax.Array:
-        del fake, key
-        slopes = _float32(jax.grad(lambda x: discriminator(x).sum())(real))  # [B, H, W, C]
-        return self.gamma / 2 * jnp.square(slopes).sum((1, 2, 3)).mean()
+    Raises:
+      TypeError: if they are no `Losses`.
+      ValueError: if the interval of the penalty is no integer of at least 1.
+    """
+    if not isinstance(losses, Losses):
+        raise TypeError(f"losses must be a Losses(discriminator, generator), got {losses!r}")
+    every = losses.penalty_every
+    if isinstance(every, bool) or not hasattr(every, "__index__") or every < 1:
+        raise ValueError(f"penalty_every must be an integer of at least 1, got {every!r}")
 
 
 def discriminator_accuracy(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
@@ -106,6 +171,11 @@ def discriminator_accuracy(real_logits: jax.Array, fake_logits: jax.Array) -> ja
 def generator_accuracy(fake_logits: jax.Array) -> jax.Array:
     """Share of fakes that the discriminator classifies as real. In [0, 1]."""
     return (fake_logits > 0).mean(dtype=jnp.float32)
+
+
+def pair_accuracy(larger_logits: jax.Array, logits: jax.Array) -> jax.Array:
+    """Share of pairs in which the first logit [B, 1] is larger than the second. In [0, 1]."""
+    return (larger_logits > logits).mean(dtype=jnp.float32)
 
 
 def _float32(logits: jax.Array) -> jax.Array:

@@ -27,7 +27,7 @@ _ZEROS = nn.initializers.zeros_init()
 _KERNEL_SIZE = 5  # the tutorial's, in every convolution
 _KERNEL_INIT = nn.initializers.glorot_uniform()
 _EMBEDDING = 50  # numbers that stand for a class beside the noise
-_WIDEST = 512  # channels of a map; beyond it the parameters of larger images would be those of the widest layers alone
+_WIDEST = 8  # of a map's channels, times `width`; with more the parameters of larger images would be theirs alone
 
 
 class Conv(nn.Module):
@@ -57,7 +57,7 @@ class Generator(nn.Module):
 
     A dense layer makes the smallest map, and each of the convolutions after it doubles its size and halves its
     channels: twice up to 32 pixels, and once more for each doubling beyond (the rule of Radford et al.,
-    arXiv:1511.06434), with at most 512 channels. The maps have the sizes of the discriminator's.
+    arXiv:1511.06434), with at most 8 times ``width`` channels. The maps have the sizes of the discriminator's.
 
     With the defaults and 100 latent dimensions it has 2,394,241 parameters, 25,536 of them batch statistics.
     With ``train=True`` batch normalisation uses the batch's own statistics and updates the moving ones
@@ -69,11 +69,12 @@ class Generator(nn.Module):
       dtype: what the layers compute in, that of their inputs if None. Parameters, statistics and the
         images are float32 all the same.
       plain: compute with XLA's own convolutions on every platform, which converters to other formats need.
+      width: channels of the last map but two, even; those of all maps are in proportion. The tutorial's 64.
       classes: draw an image of a class, ``labels`` [B] of 0 to ``classes`` - 1, which a learned vector beside the noise
         stands for (Mirza and Osindero, arXiv:1411.1784); None takes no labels.
 
     Raises:
-      ValueError: if the height or the width is not a multiple of 4.
+      ValueError: if the image's height or width is not a multiple of 4, or ``width`` is odd or below 2.
     """
 
     image_shape: tuple[int, int, int] = (28, 28, 1)
@@ -81,12 +82,15 @@ class Generator(nn.Module):
     dtype: DTypeLike | None = None
     plain: bool = False
     classes: int | None = None
+    width: int = 64
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool = False, labels: jax.Array | None = None) -> jax.Array:
         height, width, channels = self.image_shape
         if height < 4 or width < 4 or height % 4 or width % 4:
             raise ValueError(f"image height and width must be multiples of 4, got {self.image_shape}")
+        if self.width < 2 or self.width % 2:
+            raise ValueError(f"the generator's width must be an even number of at least 2, got {self.width}")
 
         def normalise(name: str, x: jax.Array) -> jax.Array:
             # Keras's momentum in this tutorial (0.9) and Keras's default epsilon (1e-3).
@@ -100,7 +104,7 @@ class Generator(nn.Module):
             embedding = nn.Embed(self.classes, _EMBEDDING, dtype=self.dtype, name="embedding")
             z = jnp.concatenate([z, embedding(_checked(labels)).astype(z.dtype)], axis=-1)  # [B, latent + 50]
         stages = doublings(height, width)
-        h, w, features = -(-height // 2**stages), -(-width // 2**stages), min(64 * 2**stages, _WIDEST)
+        h, w, features = -(-height // 2**stages), -(-width // 2**stages), self.width * min(2**stages, _WIDEST)
         x = nn.Dense(h * w * features, dtype=self.dtype, kernel_init=_KERNEL_INIT, name="dense")(z)
         x = normalise("norm_0", x)  # statistics of each unit, not of each channel
         x = x.reshape(-1, h, w, features)  # [B, 7, 7, 256]
@@ -108,10 +112,10 @@ class Generator(nn.Module):
             x = dropout(x, self.dropout_rate, self.make_rng("dropout"))
         for i in range(1, stages + 1):
             scale = 2 ** (stages - i)
-            x = conv(f"conv_{i}", min(64 * scale, _WIDEST), upsample=True)(x)
+            x = conv(f"conv_{i}", self.width * min(scale, _WIDEST), upsample=True)(x)
             x = x[:, : -(-height // scale), : -(-width // scale)]  # [B, 14, 14, 128], [B, 28, 28, 64]
             x = normalise(f"norm_{i}", x)
-        x = normalise(f"norm_{stages + 1}", conv(f"conv_{stages + 1}", 32)(x))  # [B, 28, 28, 32]
+        x = normalise(f"norm_{stages + 1}", conv(f"conv_{stages + 1}", self.width // 2)(x))  # [B, 28, 28, 32]
         x = conv(f"conv_{stages + 2}", channels)(x)  # [B, 28, 28, 1]
         return nn.sigmoid(x.astype(at_least_float32(x.dtype)))
 
@@ -120,7 +124,8 @@ class Discriminator(nn.Module):
     """Images to logits: [B, H, W, C] in [0, 1] -> [B, 1], above 0 where the image looks real.
 
     Convolutions with stride 2 halve the image to at most 4 pixels: three for images of up to 32 pixels, and one more
-    for each doubling beyond, with twice the channels of the one before and at most 512. One with stride 1 follows.
+    for each doubling beyond, with twice the channels of the one before and at most 8 times ``width``. One with stride 1
+    follows.
 
     With 28x28x1 images it has 4,311,553 parameters. It has no batch normalisation; with ``train=True``
     dropout is on (pass a ``dropout`` rng).
@@ -129,6 +134,7 @@ class Discriminator(nn.Module):
       dropout_rate: of the dropout after each convolution.
       dtype: what the layers compute in, that of their inputs if None. Parameters are float32 all the same.
       plain: as the generator's.
+      width: channels of the first map; those of the others are in proportion. The tutorial's 64.
       classes: judge whether an image looks real and of its class, one of ``labels`` [B]: the logit is larger by the
         product of a learned vector of the class and the mean of the last map over its pixels (the projection of Miyato
         and Koyama, arXiv:1802.05637, but that they take the sum: its logit moves 16 times as far in a step of Muon,
@@ -139,12 +145,14 @@ class Discriminator(nn.Module):
     dtype: DTypeLike | None = None
     plain: bool = False
     classes: int | None = None
+    width: int = 64
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, labels: jax.Array | None = None) -> jax.Array:
         x = images
         halvings = doublings(*images.shape[1:3]) + 1
-        layers = [(min(64 * 2**i, _WIDEST), 2) for i in range(halvings)] + [(_WIDEST, 1)]
+        widest = self.width * _WIDEST
+        layers = [(self.width * min(2**i, _WIDEST), 2) for i in range(halvings)] + [(widest, 1)]
         for i, (features, stride) in enumerate(layers, start=1):
             conv = Conv(features, stride, dtype=self.dtype, plain=self.plain, name=f"conv_{i}")
             x = nn.leaky_relu(conv(x), negative_slope=0.2)
@@ -155,7 +163,7 @@ class Discriminator(nn.Module):
         x = x.reshape(x.shape[0], -1)  # [B, 8192], by row, column, channel
         logits = nn.Dense(1, dtype=self.dtype, kernel_init=_KERNEL_INIT, name="dense")(x)  # [B, 1]
         if self.classes is not None:
-            embed = nn.Embed(self.classes, _WIDEST, dtype=self.dtype, embedding_init=_ZEROS, name="class_vectors")
+            embed = nn.Embed(self.classes, widest, dtype=self.dtype, embedding_init=_ZEROS, name="class_vectors")
             logits += (embed(_checked(labels)) * maps.mean((1, 2))).sum(-1, keepdims=True)
         return logits
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,10 +20,14 @@ _EPS = 1e-8  # of Muon
 
 
 class RMSpropState(NamedTuple):
-    """``count``: updates done, an int32 scalar. ``nu``: the moving mean of squared gradients, like the parameters."""
+    """``count``: updates done, an int32 scalar. ``nu``: the moving mean of squared gradients, like the parameters.
+
+    ``learning_rate``: a scalar if the rate is an array, else None.
+    """
 
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # Optax's name for it
     nu: optax.Updates
+    learning_rate: jax.Array | None = None
 
 
 def rmsprop(
@@ -47,7 +52,8 @@ def rmsprop(
     below about 3e-4. Optax's own ``rmsprop`` has the second form by default (``eps_in_sqrt=True``), with eps = 1e-8.
 
     Args:
-      learning_rate: a positive number, or an Optax schedule of the update's number.
+      learning_rate: a positive number, or an Optax schedule of the update's number. A rate that is an array is a leaf
+        of the optimizer's state, so that states of several rates can be stacked, and trained under ``jax.vmap``.
       decay: per update, at least 0.
       clip: largest absolute value of a gradient element, above 0, or None.
       eps: keeps the division finite.
@@ -69,7 +75,7 @@ def rmsprop(
         if not isinstance(clip, Tracer) and not clip > 0:
             raise ValueError(f"clip must be above 0, got {clip}")
     rule = _RMSprop(learning_rate, decay, clip, eps, eps_in_sqrt)
-    return optax.GradientTransformationExtraArgs(_init, rule)  # pyright: ignore[reportArgumentType]
+    return optax.GradientTransformationExtraArgs(_Init(_init_rmsprop, learning_rate), rule)  # pyright: ignore[reportArgumentType]
 
 
 def _check_numbers(below: float = math.inf, **values: Any) -> None:
@@ -83,7 +89,34 @@ def _check_numbers(below: float = math.inf, **values: Any) -> None:
             raise ValueError(f"{name} must be at least 0 and below {below}, got {value}")
 
 
-def _init(params: optax.Params) -> RMSpropState:
+@dataclasses.dataclass(frozen=True)
+class _Init:
+    """The first state of a rule; its rate is in it, if that is an array."""
+
+    zeros: Callable[[optax.Params], Any]
+    rate: Scalar | optax.Schedule
+
+    def __call__(self, params: optax.Params) -> Any:
+        state, rate = self.zeros(params), self.rate
+        return state._replace(learning_rate=jnp.copy(rate)) if isinstance(rate, jax.Array) else state
+
+
+def without_rate(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`rmsprop` or `muon` without a rate that is an array and a leaf of its state; any other transformation as it is.
+
+    It updates such a state, and is the same whatever the rate: static where the state is a pytree.
+    """
+    rule = tx.update
+    if not (isinstance(rule, _RMSprop | _Muon) and isinstance(rule.learning_rate, jax.Array)):
+        return tx
+    return type(tx)(_no_rate, dataclasses.replace(rule, learning_rate=None))
+
+
+def _no_rate(params: optax.Params) -> Any:
+    raise ValueError("the learning rate of this optimizer is in its first state: build the optimizer anew for another")
+
+
+def _init_rmsprop(params: optax.Params) -> RMSpropState:
     return RMSpropState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params))
 
 
@@ -91,7 +124,7 @@ def _init(params: optax.Params) -> RMSpropState:
 class _RMSprop:
     """The update of `rmsprop`: a class and not a closure, so that equal ones are equal, and can be pickled."""
 
-    learning_rate: Scalar | optax.Schedule
+    learning_rate: Scalar | optax.Schedule | None  # None: the state's
     decay: Scalar
     clip: Scalar | None
     eps: Scalar
@@ -105,7 +138,8 @@ class _RMSprop:
         if clip is not None:
             updates = jax.tree.map(lambda g: jnp.clip(g, -clip, clip), updates)
         nu = jax.tree.map(lambda g, v: 0.9 * v + 0.1 * jnp.square(g), updates, state.nu)
-        base = self.learning_rate(state.count) if callable(self.learning_rate) else self.learning_rate
+        base = state.learning_rate if self.learning_rate is None else self.learning_rate
+        base = base(state.count) if callable(base) else base
 
         def rate(dtype: DTypeLike) -> jax.Array:
             return jnp.asarray(base, dtype) / (1.0 + jnp.asarray(self.decay, dtype) * state.count.astype(dtype))
@@ -118,7 +152,7 @@ class _RMSprop:
             return jnp.asarray(-rates[wide] * g.astype(wide) / root.astype(wide), g.dtype)
 
         count = jnp.asarray(optax.safe_increment(state.count))
-        return jax.tree.map(step, updates, nu), RMSpropState(count, nu)
+        return jax.tree.map(step, updates, nu), RMSpropState(count, nu, state.learning_rate)
 
 
 def _wide(g: jax.Array) -> Any:
@@ -148,11 +182,15 @@ class InverseSqrt:
 
 
 class MuonState(NamedTuple):
-    """``count``: updates done, an int32 scalar. ``mu``: the momentum. ``nu``: of vectors the mean of squares."""
+    """``count``: updates done, an int32 scalar. ``mu``: the momentum. ``nu``: of vectors the mean of squares.
+
+    ``learning_rate``: a scalar if the rate is an array, else None.
+    """
 
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]  # Optax's name for it
     mu: optax.Updates
     nu: optax.Updates
+    learning_rate: jax.Array | None = None
 
 
 def muon(
@@ -177,7 +215,7 @@ def muon(
 
     Args:
       learning_rate: a positive number, or an Optax schedule of the update's number: the largest change of a layer's
-        output, as a share of its input, in one step.
+        output, as a share of its input, in one step. An array is a leaf of the optimizer's state, as in `rmsprop`.
       momentum: in [0, 1). Low, as in most GANs: the loss of one network changes with every step of the other.
       vector_rate: Adam's learning rate. If it is a number and ``learning_rate`` a schedule, the ratio of the two stays
         what it is at the schedule's start; a schedule of its own is taken as it is.
@@ -200,7 +238,7 @@ def muon(
                 f"{np.asarray(start):g}: start above 0, or give vector_rate as a schedule too"
             )
     rule = _Muon(learning_rate, momentum, vector_rate, b2)
-    return optax.GradientTransformationExtraArgs(_init_muon, rule)  # pyright: ignore[reportArgumentType]
+    return optax.GradientTransformationExtraArgs(_Init(_init_muon, learning_rate), rule)  # pyright: ignore[reportArgumentType]
 
 
 def _init_muon(params: optax.Params) -> MuonState:
@@ -212,7 +250,7 @@ def _init_muon(params: optax.Params) -> MuonState:
 class _Muon:
     """The update of `muon`: a class and not a closure, so that equal ones are equal, and can be pickled."""
 
-    learning_rate: Scalar | optax.Schedule
+    learning_rate: Scalar | optax.Schedule | None  # None: the state's
     momentum: float
     vector_rate: Scalar | optax.Schedule
     b2: float
@@ -222,7 +260,8 @@ class _Muon:
     ) -> tuple[optax.Updates, MuonState]:
         del params, extra_args
         b1, b2 = self.momentum, self.b2
-        rate, vector_rate = self.learning_rate, self.vector_rate
+        rate = state.learning_rate if self.learning_rate is None else self.learning_rate
+        vector_rate = self.vector_rate
         if callable(vector_rate):
             vector_rate = vector_rate(state.count)
         elif callable(rate):
@@ -241,7 +280,7 @@ class _Muon:
                 return jnp.asarray(-jnp.asarray(vector_rate, wide) * direction / size, g.dtype)
             return jnp.asarray(-jnp.asarray(rate, wide) * _orthogonal(direction), g.dtype)
 
-        return jax.tree.map(step, updates, mu, nu), MuonState(count, mu, nu)
+        return jax.tree.map(step, updates, mu, nu), MuonState(count, mu, nu, state.learning_rate)
 
 
 def _orthogonal(kernel: jax.Array) -> jax.Array:

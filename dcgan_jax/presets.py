@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import optax
 
-from dcgan_jax.losses import CROSS_ENTROPY, Losses, r1_penalty
+from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.optimizers import InverseSqrt, muon, rmsprop
+from dcgan_jax.penalties import r1_penalty
 
 PRESETS = ("tutorial", "article", "upstream", "keras3", "recommended")
 

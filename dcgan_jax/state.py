@@ -1,25 +1,26 @@
 """The state of a GAN in training: one pytree with two symmetric halves."""
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
 from flax.errors import InvalidRngError
 
+from dcgan_jax.augment import Adaptive, Augment
 from dcgan_jax.ema import EMA, start_average
-from dcgan_jax.losses import CROSS_ENTROPY, Losses
+from dcgan_jax.losses import CROSS_ENTROPY, Losses, check_losses
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizer_equality import by_value
+from dcgan_jax.optimizers import without_rate
 from dcgan_jax.presets import Preset
 from dcgan_jax.presets import preset as preset_of_name
 from dcgan_jax.prng import flax_defaults, pin_key
+from dcgan_jax.state_arguments import check_augment, check_average, check_choice, check_counts, check_types
 
 FAKES = ("inference", "training")  # the generator's modes for the fakes of the discriminator's update
 
@@ -91,7 +92,8 @@ class Update(NamedTuple):
       before, after: the network before and after the update.
       grads: the gradient of ``loss``, like the parameters.
       loss: a scalar, with the penalty if there is one.
-      real_logits: [B, 1], the discriminator's of real images before its update; None in the generator's.
+      real_logits: [B, 1], the discriminator's of real images before its update; None in the generator's, unless the
+        losses are pairwise.
       fake_logits: [B, 1], of the fakes.
     """
 
@@ -113,12 +115,15 @@ class GANState(struct.PyTreeNode):
       discriminator: the network from images to logits.
       latent_size: dimensions of the noise. Static.
       ema: the moving average of the generator, or None; `averaged` puts it in the generator's place.
+      augment_probability: of an adaptive augmentation, a float32 scalar in [0, 1], or None.
       fakes: the generator's mode for the fakes of the discriminator's update: ``inference`` as in the tutorial, or
         ``training`` as for its own update. Static.
       losses: what the two networks minimise. Static.
       noise: draws what the generator makes images of. Static.
       metrics: the caller's own metrics of each `Update`, or None. Static.
       classes: the number of classes that images are drawn by, or None. Static.
+      augment: what the discriminator sees of images, a function of them and a key, or None. Static.
+      d_steps: updates of the discriminator in a step. Static.
     """
 
     step: jax.Array
@@ -126,11 +131,23 @@ class GANState(struct.PyTreeNode):
     discriminator: NetworkState
     latent_size: int = struct.field(pytree_node=False)
     ema: EMA | None = None
+    augment_probability: jax.Array | None = None
     fakes: str = struct.field(pytree_node=False, default="inference")
     losses: Losses = struct.field(pytree_node=False, default=CROSS_ENTROPY)
     noise: Callable[[jax.Array, tuple[int, ...]], jax.Array] = struct.field(pytree_node=False, default=uniform_noise)
     metrics: Callable[[Update], dict[str, jax.Array]] | None = struct.field(pytree_node=False, default=None)
     classes: int | None = struct.field(pytree_node=False, default=None)
+    augment: Augment | Adaptive | None = struct.field(pytree_node=False, default=None)
+    d_steps: int = struct.field(pytree_node=False, default=1)
+
+
+def own_metrics(state: GANState, update: Update) -> dict[str, jax.Array]:
+    """The caller's metrics of one update, if there are any, under the network's letter."""
+    own = {} if state.metrics is None else state.metrics(update)
+    for name in ("loss", "accuracy", "penalty", "augment"):
+        if name in own:
+            raise ValueError(f"own metrics must not be named {name}: the step has that")
+    return {f"{update.name[0]}_{name}": value for name, value in own.items()}
 
 
 @jax.transfer_guard("allow")
@@ -150,6 +167,8 @@ def init_state(
     noise: Callable[[jax.Array, tuple[int, ...]], jax.Array] = uniform_noise,
     metrics: Callable[[Update], dict[str, jax.Array]] | None = None,
     classes: int | None = None,
+    augment: Augment | Adaptive | None = None,
+    d_steps: int = 1,
 ) -> GANState:
     """A fresh state; the images' shape is that of the generator's output.
 
@@ -177,42 +196,61 @@ def init_state(
         ``d_`` and ``g_`` before their names.
       classes: the number of classes; both networks are then also given ``labels`` [B], and `train_step` and
         `dcgan_jax.sample` take them. None for images without classes.
+      augment: what the discriminator sees of images, in both updates and where a penalty differentiates: a function
+        ``(images [B, H, W, C], key) -> images`` that can be differentiated and keeps shape and dtype, such as those of
+        `dcgan_jax.augment`, or its `adaptive`. None shows it the images themselves.
+      d_steps: updates of the discriminator for each of the generator's; `train_step` takes so many batches at once.
 
     Raises:
-      ValueError: if ``preset``, ``ema``, ``ema_ramp``, ``fakes``, ``latent_size`` or the interval of the penalty is
-        none of these, or a network's output has another shape, or draws random numbers in inference mode.
+      ValueError: if ``preset``, ``ema``, ``ema_ramp``, ``fakes``, ``latent_size``, ``d_steps`` or the interval of the
+        penalty is none of these, or a network's output has another shape, or draws random numbers in inference mode.
       TypeError: if a network is not a Linen module, an optimizer not an Optax transformation, or an output not floating
         point.
     """
-    for name, value in (("latent_size", latent_size), ("classes", 1 if classes is None else classes)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
     chosen = preset_of_name(preset) if isinstance(preset, str) else preset
     if not isinstance(chosen, Preset):
         raise TypeError(f"preset must be a name or a Preset, got {preset!r}")
     ema = chosen.ema if ema is None else ema
     ema_ramp = chosen.ema_ramp if ema_ramp is None and ema is not None else ema_ramp
     losses = chosen.losses if losses is None else losses
-    if ema is not None and not 0 <= ema < 1:
-        raise ValueError(f"ema must be in [0, 1), got {ema}")
-    if ema_ramp is not None and not (ema is not None and 0 < ema_ramp < math.inf):
-        raise ValueError(f"ema_ramp must be above 0, and with an ema, got {ema_ramp} and {ema}")
-    if fakes not in FAKES:
-        raise ValueError(f"fakes must be one of {', '.join(FAKES)}, got {fakes!r}")
-    if not isinstance(losses, Losses):
-        raise TypeError(f"losses must be a Losses(discriminator, generator), got {losses!r}")
-    every = losses.penalty_every
-    if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
-        raise ValueError(f"penalty_every must be an integer of at least 1, got {every!r}")
     if generator is None:
         generator = Generator(dropout_rate=chosen.dropout_rate, classes=classes)
     if discriminator is None:
         discriminator = Discriminator(dropout_rate=chosen.dropout_rate, classes=classes)
     generator_tx = chosen.generator if generator_tx is None else generator_tx
     discriminator_tx = chosen.discriminator if discriminator_tx is None else discriminator_tx
-    _check_types(generator, generator_tx, "generator")
-    _check_types(discriminator, discriminator_tx, "discriminator")
-    generator_key, discriminator_key = jax.random.split(pin_key(key))
+    check_counts(latent_size=latent_size, classes=1 if classes is None else classes, d_steps=d_steps)
+    check_average(ema, ema_ramp)
+    check_choice("fakes", fakes, FAKES)
+    check_losses(losses)
+    check_augment(augment)
+    check_types(generator, generator_tx, "generator")
+    check_types(discriminator, discriminator_tx, "discriminator")
+    g_variables, d_variables = _init_variables(pin_key(key), generator, discriminator, latent_size, classes)
+    network = _network(generator, g_variables, generator_tx)
+    average = None if ema is None else start_average(network.params, network.batch_stats, ema, ema_ramp)
+    return GANState(
+        step=jnp.zeros((), jnp.int32),
+        generator=network,
+        discriminator=_network(discriminator, d_variables, discriminator_tx),
+        ema=average,
+        augment_probability=jnp.zeros((), jnp.float32) if isinstance(augment, Adaptive) else None,
+        latent_size=latent_size,
+        fakes=fakes,
+        losses=losses,
+        noise=noise,
+        metrics=metrics,
+        classes=classes,
+        augment=augment,
+        d_steps=d_steps,
+    )
+
+
+def _init_variables(
+    key: jax.Array, generator: nn.Module, discriminator: nn.Module, latent_size: int, classes: int | None
+) -> tuple[Any, Any]:
+    """The first variables of both networks, whose outputs have the shapes that the steps need."""
+    generator_key, discriminator_key = jax.random.split(key)
     z = jnp.zeros((1, latent_size), jnp.float32)
     with flax_defaults():
         # jit: the outputs that init throws away are then never computed.
@@ -228,22 +266,7 @@ def init_state(
         logits = _output(discriminator, d_variables, images, two)
         if logits.shape != (2, 1):
             raise ValueError(f"the discriminator must return logits [B, 1], got shape {logits.shape} with B = 2")
-    network = _network(generator, g_variables, generator_tx)
-    average = None
-    if ema is not None:
-        average = start_average(network.params, network.batch_stats, ema, ema_ramp)
-    return GANState(
-        step=jnp.zeros((), jnp.int32),
-        generator=network,
-        discriminator=_network(discriminator, d_variables, discriminator_tx),
-        ema=average,
-        latent_size=latent_size,
-        fakes=fakes,
-        losses=losses,
-        noise=noise,
-        metrics=metrics,
-        classes=classes,
-    )
+    return g_variables, d_variables
 
 
 def averaged(state: GANState) -> GANState:
@@ -262,13 +285,6 @@ def averaged(state: GANState) -> GANState:
     means = (state.ema.params, state.ema.batch_stats)
     params, batch_stats = jax.tree.map(cast, means, (now.params, now.batch_stats))
     return state.replace(generator=now.replace(params=params, batch_stats=batch_stats))
-
-
-def _check_types(module: object, tx: object, name: str) -> None:
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"the {name} must be an instance of a Flax Linen module, got {module!r}")
-    if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
-        raise TypeError(f"the {name}'s optimizer must be an Optax gradient transformation, got {tx!r}")
 
 
 def _output(
@@ -294,5 +310,5 @@ def _network(module: nn.Module, variables: Any, tx: optax.GradientTransformation
         batch_stats=variables.get("batch_stats", {}),
         opt_state=tx.init(params),
         module=module,
-        tx=by_value(tx),
+        tx=by_value(without_rate(tx)),
     )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from dcgan_jax.judging import augmented
 from dcgan_jax.prng import seed_key
 from dcgan_jax.sampling import sample, sample_labels
 from dcgan_jax.state import GANState
@@ -82,8 +83,8 @@ def check_state(state: GANState, images: ArrayLike | None = None) -> None:
 
     Raises:
       ValueError: if a number of the state is not finite, the generator's images are not in [0, 1] (a last layer of tanh
-        gives [-1, 1]), the discriminator returns probabilities and not logits (a last layer of sigmoid or softmax);
-        and as `check_images`.
+        gives [-1, 1]), an augmentation brings images to another range, the discriminator returns probabilities and not
+        logits (a last layer of sigmoid or softmax); and as `check_images`.
       TypeError: as `check_images`.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
@@ -105,6 +106,7 @@ def check_state(state: GANState, images: ArrayLike | None = None) -> None:
         )
     if images is not None:
         check_images(images, fakes.shape[1:])
+    _check_augment(state, fakes.shape)
     noise = np.asarray(jax.random.uniform(seed_key(1), fakes.shape), np.float32)
     infer, labels = jax.jit(state.discriminator.infer), sample_labels(state, seed_key(1), _BATCH)
     logits = np.concatenate([np.asarray(infer(scale * noise, labels), np.float32) for scale in _SCALES])
@@ -117,4 +119,19 @@ def check_state(state: GANState, images: ArrayLike | None = None) -> None:
         raise ValueError(
             f"the discriminator's outputs are all in [0, 1] ({low:.3g} to {high:.3g}), as probabilities are: it must "
             "return logits, so remove the sigmoid at its end"
+        )
+
+
+def _check_augment(state: GANState, shape: tuple[int, ...]) -> None:
+    """Raises: ValueError if the augmentation of grey images [N, H, W, C] does not leave them in about [0, 1]."""
+    if state.augment is None:
+        return
+    probability = state.augment_probability
+    applied = state if probability is None else state.replace(augment_probability=jnp.ones_like(probability))
+    seen = np.asarray(augmented(applied, jnp.full(shape, 0.5, jnp.float32), seed_key(2)), np.float32)
+    low, mean, high = float(seen.min()), float(seen.mean()), float(seen.max())
+    if not (-1 <= low <= high <= 2 and 0 < mean < 1):  # NaN too; colours may leave [0, 1] by some tenths
+        raise ValueError(
+            f"an augmentation must keep images in [0, 1], and of grey ones, 0.5 everywhere, it makes {low:.3g} to "
+            f"{high:.3g}, {mean:.3g} on average: return images of the range that it is given"
         )

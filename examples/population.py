@@ -3,7 +3,7 @@
     python examples/population.py --steps 2000 --batch-size 64 --out population.png
 
 `init_state` and `train_step` under `jax.vmap`: the states are one pytree whose leaves have a first axis of eight.
-`optax.inject_hyperparams` keeps the learning rate in the optimizer's state, where each member has its own. On a machine
+A learning rate that is an array is a leaf of the optimizer's state, so that each member has its own. On a machine
 with several devices the population is spread over them. The networks are small, so that a CPU takes minutes only.
 """
 
@@ -14,10 +14,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from dcgan_jax import GANState, NetworkState, evaluate_images, init_state, load_dataset, rmsprop, sample, train_step
+from dcgan_jax import GANState, evaluate_images, init_state, load_dataset, rmsprop, sample, train_step
 from dcgan_jax.evaluation.scoring import EvaluationError
 
 
@@ -39,25 +38,16 @@ class SmallDiscriminator(nn.Module):
         return nn.Dense(1)(nn.Dropout(0.3, deterministic=not train)(x))
 
 
-TX = optax.inject_hyperparams(rmsprop)(learning_rate=1e-3)
-
-
 def member(key: jax.Array, learning_rate: jax.Array) -> GANState:
     """One GAN with its own parameters and its own learning rate."""
-    state = init_state(
+    return init_state(
         key,
         generator=SmallGenerator(),
         discriminator=SmallDiscriminator(),
-        generator_tx=TX,
-        discriminator_tx=TX,
+        generator_tx=rmsprop(learning_rate),
+        discriminator_tx=rmsprop(learning_rate),
         latent_size=32,
     )
-
-    def at_rate(half: NetworkState) -> NetworkState:
-        hyperparams = {**half.opt_state.hyperparams, "learning_rate": learning_rate}
-        return half.replace(opt_state=half.opt_state._replace(hyperparams=hyperparams))
-
-    return state.replace(generator=at_rate(state.generator), discriminator=at_rate(state.discriminator))
 
 
 def score(images: np.ndarray) -> float:

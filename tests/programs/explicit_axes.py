@@ -24,8 +24,8 @@ def check_one_gan(state, images, key, split, replicated):
     assert many.generator.params["Dense_0"]["kernel"].sharding.is_fully_replicated
     assert_close(others["d_loss"], metrics["d_loss"], 1e-5)
     # A generator's step, with and without.
-    generator_step(state, key, np.int64(16), like=split_images)
-    alone, _ = generator_step(on_mesh, key, 16, like=split_images)
+    generator_step(state, key, np.int64(16), images=split_images)
+    alone, _ = generator_step(on_mesh, key, 16, images=split_images)
     assert_close(alone.generator.batch_stats, generator_step(state, key, 16)[0].generator.batch_stats, 1e-5)
     # Samples.
     z = np.zeros((16, 5), np.float32)

@@ -1,0 +1,249 @@
+"""Augmentations of all that the discriminator sees, real images and fakes: so that few are not learned by heart.
+
+Each is a function ``(images [B, H, W, C], key) -> images`` that can be differentiated, as the generator learns through
+it. Shape and dtype stay, and the range [0, 1] too, but that colours may leave it by some tenths: clipping would take
+the gradient away. `translation`, `cutout`, `brightness`, `saturation` and `contrast` are those of Zhao et al.,
+arXiv:2006.10738, with their strengths; `compose` applies several one after the other, and `adaptive` each with a
+probability that follows the discriminator.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+Augment = Callable[[jax.Array, jax.Array], jax.Array]
+
+AUGMENTATIONS = ("translation", "color", "cutout", "flip", "adaptive")
+
+
+def translation(ratio: float = 1 / 8) -> Augment:
+    """Each image shifted by whole pixels, up to ``ratio`` of its sides, with black moved in."""
+    return _Translation(_share(ratio, "ratio"))
+
+
+def cutout(ratio: float = 1 / 2) -> Augment:
+    """A rectangle with ``ratio`` of the sides of each image made black; its centre is anywhere in the image."""
+    return _Cutout(_share(ratio, "ratio"))
+
+
+def brightness(strength: float = 1 / 4) -> Augment:
+    """A number from ``-strength`` to ``strength`` added to all pixels of each image."""
+    return _Brightness(_share(strength, "strength"))
+
+
+def saturation() -> Augment:
+    """The distance of colours from their grey times a number from 0 to 2, another one for each image."""
+    return _Saturation()
+
+
+def contrast(strength: float = 1 / 2) -> Augment:
+    """Pixels' distances from the mean of their image times a number from ``1 - strength`` to ``1 + strength``."""
+    return _Contrast(_share(strength, "strength"))
+
+
+def horizontal_flip() -> Augment:
+    """Half of the images, chosen at random, with left and right exchanged."""
+    return _Flip()
+
+
+def compose(*augmentations: Augment) -> Augment:
+    """Several augmentations, one after the other, each with a key of its own.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    return _Composed(_some(augmentations))
+
+
+def adaptive(*augmentations: Augment, target: float = 0.8, images: int = 100_000) -> "Adaptive":
+    """Each of the augmentations applied to each image with a probability, which the state keeps and each step adapts.
+
+    It grows while the discriminator calls a larger share of the real images real than ``target``, as one does that
+    learns them by heart, and falls otherwise, by the share of ``images`` that the step has seen (Karras et al.,
+    arXiv:2006.06676).
+
+    Args:
+      augmentations: at least one.
+      target: share of the real images, in (0, 1). Theirs is a mean sign of 0.6: a share of 0.8.
+      images: real images in which the probability can go from 0 to 1. Theirs is 500,000, and 100,000 where they train
+        on from other weights.
+
+    Raises:
+      ValueError: if a number is out of range, or there is no augmentation.
+    """
+    if not 0 < target < 1:
+        raise ValueError(f"target must be in (0, 1), got {target}")
+    if images < 1:
+        raise ValueError(f"images must be at least 1, got {images}")
+    return Adaptive(_some(augmentations), target, images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptive:
+    """What `adaptive` returns; as an augmentation it is given the probability too."""
+
+    augmentations: tuple[Augment, ...]
+    target: float
+    images: int
+
+    def __call__(self, images: jax.Array, key: jax.Array, probability: jax.Array) -> jax.Array:
+        """Each augmentation of each image [B, H, W, C] with this probability, a scalar."""
+        for augment, each_key in zip(self.augmentations, _split(key, self.augmentations), strict=True):
+            choice_key, augment_key = jax.random.split(each_key)
+            chosen = _chosen(choice_key, images, probability)
+            images = jnp.where(chosen, augment(images, augment_key), images)
+        return images
+
+    def adapt(self, probability: jax.Array, called_real: jax.Array, batch_size: int) -> jax.Array:
+        """The probability after a step in which this share of ``batch_size`` real images was called real."""
+        change = jnp.sign(called_real - self.target) * (batch_size / self.images)
+        return jnp.clip(probability + change, 0.0, 1.0)
+
+
+def named_augmentation(names: str) -> Augment | Adaptive:
+    """The augmentation of some of `AUGMENTATIONS`, with commas between them.
+
+    ``color`` is brightness, saturation and contrast. ``adaptive`` makes the others adaptive; alone it is of
+    translation, color and cutout, which change no picture's meaning.
+
+    Raises:
+      ValueError: for other names, or one that is there twice.
+    """
+    given = [name.strip() for name in names.split(",")]
+    for name in given:
+        if name not in AUGMENTATIONS:
+            raise ValueError(f"unknown augmentation {name!r}: choose from {', '.join(AUGMENTATIONS)}")
+    if len(set(given)) < len(given):
+        raise ValueError(f"an augmentation is there twice in {names}")
+    chosen = [name for name in given if name != "adaptive"] or ["translation", "color", "cutout"]
+    augmentations: list[Augment] = []
+    for name in AUGMENTATIONS:  # in one order, whatever the order of the names
+        if name in chosen:
+            augmentations += _of_name(name)
+    return adaptive(*augmentations) if "adaptive" in given else compose(*augmentations)
+
+
+def _of_name(name: str) -> list[Augment]:
+    match name:
+        case "translation":
+            return [translation()]
+        case "color":
+            return [brightness(), saturation(), contrast()]
+        case "cutout":
+            return [cutout()]
+    return [horizontal_flip()]
+
+
+# Classes and not closures, so that equal ones are equal, share a compiled step, and can be pickled.
+@dataclasses.dataclass(frozen=True)
+class _Translation:
+    ratio: float
+
+    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        n, height, width, _ = images.shape
+        row_key, column_key = jax.random.split(key)
+        rows = _shifts(row_key, n, height, self.ratio, images.dtype)  # [B, H, H]
+        columns = _shifts(column_key, n, width, self.ratio, images.dtype)  # [B, W, W]
+        # Products with shifted unit matrices: exact, and as quick forwards as backwards on any device.
+        return jnp.einsum("bij,bjkc,blk->bilc", rows, images, columns, precision="highest")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cutout:
+    ratio: float
+
+    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        n, height, width, _ = images.shape
+        row_key, column_key = jax.random.split(key)
+        rows = _within(row_key, n, height, self.ratio)  # [B, H]
+        columns = _within(column_key, n, width, self.ratio)  # [B, W]
+        cut = (rows[:, :, None] & columns[:, None, :])[..., None]  # [B, H, W, 1]
+        return jnp.where(cut, jnp.zeros_like(images), images)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Brightness:
+    strength: float
+
+    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        return images + _each(key, images, -self.strength, self.strength)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Saturation:
+    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        grey = images.mean(axis=-1, keepdims=True)  # [B, H, W, 1]
+        return grey + (images - grey) * _each(key, images, 0.0, 2.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Contrast:
+    strength: float
+
+    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        mean = images.mean(axis=(1, 2, 3), keepdims=True)  # [B, 1, 1, 1]
+        return mean + (images - mean) * _each(key, images, 1 - self.strength, 1 + self.strength)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flip:
+    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        return jnp.where(_chosen(key, images, 0.5), images[:, :, ::-1], images)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Composed:
+    augmentations: tuple[Augment, ...]
+
+    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+        for augment, each_key in zip(self.augmentations, _split(key, self.augmentations), strict=True):
+            images = augment(images, each_key)
+        return images
+
+
+def _chosen(key: jax.Array, images: jax.Array, probability: jax.Array | float) -> jax.Array:
+    """Whether each image is chosen, with this probability: [B, 1, 1, 1]."""
+    return jax.random.uniform(key, (images.shape[0], 1, 1, 1), jnp.float32) < probability
+
+
+def _each(key: jax.Array, images: jax.Array, low: float, high: float) -> jax.Array:
+    """A number for each image, [B, 1, 1, 1]."""
+    return jax.random.uniform(key, (images.shape[0], 1, 1, 1), images.dtype, low, high)
+
+
+def _shifts(key: jax.Array, n: int, side: int, ratio: float, dtype: jnp.dtype) -> jax.Array:
+    """Unit matrices shifted by at most ``ratio`` of ``side``, [n, side, side]."""
+    most = round(side * ratio)
+    shifts = jax.random.randint(key, (n, 1, 1), -most, most + 1, jnp.int32)
+    places = jnp.arange(side, dtype=jnp.int32)[None]
+    return (places[:, :, None] + shifts == places[:, None, :]).astype(dtype)
+
+
+def _within(key: jax.Array, n: int, side: int, ratio: float) -> jax.Array:
+    """Which of ``side`` places are less than half of ``ratio * side`` from a random one, [n, side]."""
+    size = round(side * ratio)
+    starts = jax.random.randint(key, (n, 1), 0, side, jnp.int32) - size // 2
+    places = jnp.arange(side, dtype=jnp.int32)[None]
+    return (places >= starts) & (places < starts + size)
+
+
+def _split(key: jax.Array, augmentations: Sequence[Augment]) -> jax.Array:
+    return jax.random.split(key, len(augmentations))
+
+
+def _some(augmentations: tuple[Augment, ...]) -> tuple[Augment, ...]:
+    if not augmentations:
+        raise ValueError("at least one augmentation is needed")
+    for each in augmentations:
+        if isinstance(each, Adaptive):
+            raise ValueError("an adaptive augmentation cannot be a part of another: give all augmentations to one")
+    return augmentations
+
+
+def _share(value: float, name: str) -> float:
+    if not 0 <= value <= 1 or math.isnan(value):
+        raise ValueError(f"{name} must be in [0, 1], got {value}")
+    return value

@@ -1,0 +1,115 @@
+"""Penalties of the discriminator's slopes, for `dcgan_jax.losses.Losses`.
+
+Each is a class behind a function, and not a closure, so that equal ones are equal, and can be pickled.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from dcgan_jax.dtypes import at_least_float32
+
+Judge = Callable[[jax.Array], jax.Array]  # images [N, H, W, C] to logits [N, 1]
+Penalty = Callable[[Judge, jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def r1_penalty(gamma: float) -> Penalty:
+    """R1: gamma / 2 times the mean of ``|dD/dx|^2`` over the real images x, D in logits.
+
+    It keeps the discriminator flat where the data is, so that the two networks do not circle (Mescheder et al.,
+    arXiv:1801.04406).
+
+    Raises:
+      ValueError: unless ``gamma`` is a finite number of at least 0.
+    """
+    return _R1(_checked(gamma, "gamma"))
+
+
+def r2_penalty(gamma: float) -> Penalty:
+    """R2: as `r1_penalty`, over the fakes; no gradient goes to the generator (arXiv:1801.04406, section 4.1).
+
+    With a relativistic loss a discriminator needs both to be flat on both sides of a pair (Huang et al.,
+    arXiv:2501.05441): `sum_penalties` adds them.
+
+    Raises:
+      ValueError: unless ``gamma`` is a finite number of at least 0.
+    """
+    return _R2(_checked(gamma, "gamma"))
+
+
+def gradient_penalty(weight: float = 10.0) -> Penalty:
+    """WGAN-GP: ``weight`` times the mean of ``(|dD/dx| - 1)^2``, x at random places between a real image and a fake.
+
+    It keeps a critic near the slope 1, without which the Wasserstein loss has no bound. The default is that of
+    Gulrajani et al., arXiv:1704.00028.
+
+    Raises:
+      ValueError: unless ``weight`` is a finite number of at least 0.
+    """
+    return _GradientPenalty(_checked(weight, "weight"))
+
+
+def sum_penalties(*penalties: Penalty) -> Penalty:
+    """The sum of penalties, such as R1 and R2; each draws from a key of its own.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    if not penalties:
+        raise ValueError("a sum of penalties needs at least one")
+    return _Sum(penalties)
+
+
+@dataclasses.dataclass(frozen=True)
+class _R1:
+    gamma: float
+
+    def __call__(self, discriminator: Judge, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+        del fake, key
+        return self.gamma / 2 * _squared_slopes(discriminator, real).mean()
+
+
+@dataclasses.dataclass(frozen=True)
+class _R2:
+    gamma: float
+
+    def __call__(self, discriminator: Judge, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+        del real, key
+        return self.gamma / 2 * _squared_slopes(discriminator, fake).mean()
+
+
+@dataclasses.dataclass(frozen=True)
+class _GradientPenalty:
+    weight: float
+
+    def __call__(self, discriminator: Judge, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+        share = jax.random.uniform(key, (real.shape[0], 1, 1, 1), real.dtype)
+        between = share * real + (1 - share) * fake  # [B, H, W, C]
+        # 1e-12: the derivative of the root is infinite at a slope of 0.
+        slopes = jnp.sqrt(_squared_slopes(discriminator, between) + 1e-12)  # [B]
+        return self.weight * jnp.square(slopes - 1).mean()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sum:
+    penalties: tuple[Penalty, ...]
+
+    def __call__(self, discriminator: Judge, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, len(self.penalties))
+        values = [each(discriminator, real, fake, one) for each, one in zip(self.penalties, keys, strict=True)]
+        return jnp.stack(values).sum()
+
+
+def _squared_slopes(discriminator: Judge, images: jax.Array) -> jax.Array:
+    """``|dD/dx|^2`` of each image, at least float32 [B]."""
+    slopes = jax.grad(lambda x: discriminator(x).sum())(images)  # [B, H, W, C]
+    return jnp.square(slopes.astype(at_least_float32(slopes.dtype))).sum((1, 2, 3))
+
+
+def _checked(value: float, name: str) -> float:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be a number of at least 0, got {value}")
+    return value

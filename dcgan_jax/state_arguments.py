@@ -1,0 +1,42 @@
+"""Checks of `dcgan_jax.init_state`'s arguments. Each raises a ValueError or a TypeError that names one."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+
+def check_counts(**values: Any) -> None:
+    """Each is an integer of at least 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+
+
+def check_average(ema: float | None, ema_ramp: float | None) -> None:
+    """A decay in [0, 1) or none, and with one a ramp above 0 or none."""
+    if ema is not None and not 0 <= ema < 1:
+        raise ValueError(f"ema must be in [0, 1), got {ema}")
+    if ema_ramp is not None and not (ema is not None and 0 < ema_ramp < math.inf):
+        raise ValueError(f"ema_ramp must be above 0, and with an ema, got {ema_ramp} and {ema}")
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """One of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_augment(augment: Any) -> None:
+    """A function, or None."""
+    if augment is not None and not callable(augment):
+        raise TypeError(f"augment must be a function of images and a key, got {augment!r}")
+
+
+def check_types(module: object, tx: object, name: str) -> None:
+    """A Linen module, and an Optax transformation."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"the {name} must be an instance of a Flax Linen module, got {module!r}")
+    if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
+        raise TypeError(f"the {name}'s optimizer must be an Optax gradient transformation, got {tx!r}")

@@ -1,0 +1,71 @@
+"""What steps do with their arguments before they compute: pin the key, check batch and labels, scale images."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dcgan_jax.prng import pin_key
+from dcgan_jax.sampling import check_labels
+
+
+def with_checked_arguments(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator of a step: its key is pinned, and the rows of its batch and labels are checked.
+
+    The key draws the same numbers whatever JAX's settings are (`dcgan_jax.prng.pin_key`). The batch has ``batch_size``
+    rows if the step has such an argument, else those of ``images``.
+    """
+    signature = inspect.signature(step)
+
+    @functools.wraps(step)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs).arguments
+        images = given.get("images")
+        rows = images.shape[0] if images is not None and images.ndim else 0
+        batch_size = given.get("batch_size", rows)
+        if batch_size < 1:
+            raise ValueError(f"a batch must have at least one image, got {batch_size}")
+        if images is not None and rows != batch_size:
+            raise ValueError(f"images must have batch_size = {batch_size} rows, got {rows}")
+        check_labels(given["state"], given.get("labels"), batch_size)
+        return step(**{**given, "key": pin_key(given["key"])})
+
+    return checked
+
+
+def to_unit_range(images: jax.Array, fake: jax.Array) -> jax.Array:
+    """Real images in [0, 1] in the dtype of the fakes.
+
+    Raises:
+      ValueError: if they have another shape than the fakes.
+      TypeError: if they are neither uint8 nor floating point.
+    """
+    if images.shape != fake.shape:
+        raise ValueError(f"real images must have the generator's shape {fake.shape}, got {images.shape}")
+    if images.dtype == jnp.uint8:
+        return images.astype(fake.dtype) / 255
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return images.astype(fake.dtype)
+    raise TypeError(f"real images must be uint8 or floating point in [0, 1], got {images.dtype}")
+
+
+def check_scalar(value: jax.Array, what: str) -> jax.Array:
+    """The value of a caller's loss. Raises: ValueError or TypeError unless it is one floating-point number."""
+    if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        raise TypeError(f"{what} must return a floating-point scalar, got {jnp.result_type(value)}")
+    if jnp.shape(value):
+        raise ValueError(f"{what} must return a scalar, got an array of shape {jnp.shape(value)}: take its mean")
+    return value
+
+
+def check_augmented(augmented: jax.Array, images: jax.Array) -> jax.Array:
+    """What an augmentation made of ``images``. Raises: ValueError unless it has their shape and dtype."""
+    if (augmented.shape, augmented.dtype) != (images.shape, images.dtype):
+        raise ValueError(
+            f"an augmentation must keep shape and dtype, {images.shape} and {images.dtype}, and returned "
+            f"{augmented.shape} and {augmented.dtype}"
+        )
+    return augmented
