@@ -31,9 +31,10 @@ class Preset(NamedTuple):
     ema_ramp: float | None = None
 
 
-@functools.cache  # the same objects each time, so that two states of one preset share a compiled step
-def preset(name: str) -> Preset:
-    """The preset of a name.
+def preset(
+    name: str, generator_learning_rate: float | None = None, discriminator_learning_rate: float | None = None
+) -> Preset:
+    """The preset of a name, with other learning rates if they are given.
 
     Four are what sources of the tutorial publish, and differ in their RMSprop alone. ``recommended`` draws the best
     digits that a search found, with the same layers; docs/hyperparameter-search.md has the figures.
@@ -43,24 +44,35 @@ def preset(name: str) -> Preset:
         listing; ``upstream``, the last version in the tutorial's repository (efe15a1); ``keras3``, the
         walkthrough's settings as Keras 3 runs them, with epsilon inside the root; ``recommended``: Muon, no dropout,
         the R1 penalty in each fourth step, and a moving average of the generator.
+      generator_learning_rate: of the generator's optimizer, above 0, in the preset's schedule; the preset's if None.
+      discriminator_learning_rate: likewise.
 
     Raises:
       ValueError: for any other name.
     """
+    return _preset(name, generator_learning_rate, discriminator_learning_rate)
+
+
+@functools.cache  # the same objects each time, so that two states of one preset share a compiled step
+def _preset(name: str, g: float | None, d: float | None) -> Preset:
     match name:
         case "tutorial":
-            return Preset(discriminator=rmsprop(1e-4, 3e-8), generator=rmsprop(1e-4, 3e-8))
+            return Preset(discriminator=rmsprop(d or 1e-4, 3e-8), generator=rmsprop(g or 1e-4, 3e-8))
         case "article":
-            return Preset(discriminator=rmsprop(8e-4, 6e-8, clip=1.0), generator=rmsprop(4e-4, 3e-8, clip=1.0))
+            return Preset(
+                discriminator=rmsprop(d or 8e-4, 6e-8, clip=1.0), generator=rmsprop(g or 4e-4, 3e-8, clip=1.0)
+            )
         case "upstream":
-            return Preset(discriminator=rmsprop(2e-4, 6e-8), generator=rmsprop(1e-4, 3e-8))
+            return Preset(discriminator=rmsprop(d or 2e-4, 6e-8), generator=rmsprop(g or 1e-4, 3e-8))
         case "keras3":
-            one = rmsprop(1e-4, 3e-8, eps_in_sqrt=True)
-            return Preset(discriminator=one, generator=one)
+            return Preset(
+                discriminator=rmsprop(d or 1e-4, 3e-8, eps_in_sqrt=True),
+                generator=rmsprop(g or 1e-4, 3e-8, eps_in_sqrt=True),
+            )
         case "recommended":
             return Preset(
-                discriminator=muon(InverseSqrt(0.04, steps=300)),
-                generator=muon(InverseSqrt(0.02, steps=300)),
+                discriminator=muon(InverseSqrt(d or 0.04, steps=300)),
+                generator=muon(InverseSqrt(g or 0.02, steps=300)),
                 dropout_rate=0.0,
                 losses=CROSS_ENTROPY._replace(penalty=r1_penalty(0.3), penalty_every=4),
                 ema=0.998,

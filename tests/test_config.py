@@ -58,7 +58,8 @@ def test_fields_say_what_decides_a_run():
     fixed = [field.name for field in dataclasses.fields(TrainConfig) if field.metadata["fixed"]]
     assert fixed == [
         *("batch_size", "seed", "dataset", "image_size", "channels", "mirror"),
-        *("preset", "init_from", "dtype", "ema", "fakes", "conditional"),
+        *("preset", "init_from", "dtype", "ema", "generator_learning_rate", "discriminator_learning_rate"),
+        *("loss", "r1", "dropout", "latent_size", "width", "augment", "d_steps", "fakes", "conditional"),
     ]
 
 
@@ -84,6 +85,19 @@ def test_fields_say_what_decides_a_run():
         ("stop_at_fid", 0, "`stop_at_fid` must be a number above 0, got 0.0"),
         ("stop_at_fid", float("nan"), "`stop_at_fid` must be a number above 0, got nan"),
         ("stop_at_fid", True, "`stop_at_fid` must be a number, got True"),
+        ("generator_learning_rate", 0, "`generator_learning_rate` must be a number above 0, got 0.0"),
+        ("discriminator_learning_rate", float("inf"), "must be a number above 0, got inf"),
+        ("loss", "mse", "`loss` must be one of cross-entropy, hinge, least-squares, wasserstein, relativistic, got"),
+        ("r1", -0.5, "`r1` must be a number of at least 0, got -0.5"),
+        ("r1", float("inf"), "`r1` must be a number of at least 0, got inf"),
+        ("dropout", 1, "`dropout` must be a number of at least 0 and below 1, got 1.0"),
+        ("dropout", float("nan"), "`dropout` must be a number of at least 0 and below 1, got nan"),
+        ("latent_size", 65537, "`latent_size` must be between 1 and 65536, got 65537"),
+        ("width", 0, "`width` must be between 2 and 1024, got 0"),
+        ("width", 33, "`width` must be a multiple of 2, got 33"),
+        ("augment", "blur", "`augment`: unknown augmentation 'blur': choose from translation, color, cutout, flip, ad"),
+        ("augment", "flip,flip", "`augment`: an augmentation is there twice in flip,flip"),
+        ("d_steps", 101, "`d_steps` must be between 1 and 100, got 101"),
         ("steps_per_call", "4", "`steps_per_call` must be an integer, got '4'"),
     ],
 )

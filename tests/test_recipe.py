@@ -171,9 +171,9 @@ def test_another_tree_is_refused_by_its_path(own, images, tmp_path, capsys):
 BAD = {
     "def init(key, shape, classes):": ("def other(key, shape, classes):", "own.py defines no function init: a recipe"),
     "import widths\n": ("import widths, nowhere\n", "own.py, line 6: ModuleNotFoundError: No module named 'nowhere'"),
-    "    return init_state(": ("    return init_state[", "own.py, line 25: SyntaxError:"),
+    "    return init_state(": ("    return init_state[", "own.py, line 27: SyntaxError:"),
     "import optax\n": ("import optax\nraise SystemExit('no')\n", "own.py, line 5: SystemExit: no"),
-    "latent_size=5": ("latent_size=int('x')", "own.py, line 26: ValueError: invalid literal for int() with base 10"),
+    "latent_size=5": ("latent_size=int('x')", "own.py, line 25: ValueError: invalid literal for int() with base 10"),
     "generator=Generator(shape)": (
         "generator=Generator((4, 4, 1))",
         "own.py:init builds a generator of images 4x4x1, and those of the data are 8x8x1: build it by shape",
@@ -182,16 +182,19 @@ BAD = {
     "x = nn.relu(": ("self.make_rng('dropout'); x = nn.relu(", "draws random numbers in inference mode"),
     "ema=0.9,\n    )": (
         "\n    ).params",
-        "own.py, line 28: AttributeError: 'GANState' object has no attribute",
+        "own.py, line 27: AttributeError: 'GANState' object has no attribute",
     ),
-    "    return init_state(\n": ("    return dict(\n", "own.py:init must return a GANState, as dcgan_jax.init_state"),
+    "    return init_state(\n": (
+        "    return (lambda *_, **__: 0)(\n",
+        "own.py:init must return a GANState, as dcgan_jax.init_state makes one, got 0",
+    ),
     "ema=0.9,": (
         "losses=Losses(lambda real, fake: real, generator_loss),",
         "own.py:init: a step of its state: TypeError: ",
     ),
     "latent_size=5,": (
         "latent_size=5, losses=Losses(lambda real, fake: jnp.zeros(3) + jnp.zeros(4), generator_loss),",
-        "own.py, line 26: TypeError: add got incompatible shapes for broadcasting: (3,), (4,).",
+        "own.py, line 25: TypeError: add got incompatible shapes for broadcasting: (3,), (4,).",
     ),
     "classes=classes,": (
         "classes=classes, metrics=lambda update: {'all': update.fake_logits},",
@@ -225,6 +228,11 @@ def test_bad_recipe_is_one_line(part, own, images, tmp_path, capsys):
         (["--ema", 0.5], "--ema 0.5 is for the tutorial's networks"),
         (["--dtype", "bfloat16"], "--dtype bfloat16 is for the tutorial's networks"),
         (["--fakes", "training"], "--fakes training is for the tutorial's networks"),
+        (["--generator-learning-rate", 0.1], "--generator-learning-rate 0.1 is for the tutorial's networks"),
+        (["--r1", 0], "--r1 0.0 is for the tutorial's networks"),
+        (["--width", 32], "--width 32 is for the tutorial's networks"),
+        (["--augment", "flip"], "--augment flip is for the tutorial's networks"),
+        (["--d-steps", 2], "--d-steps 2 is for the tutorial's networks"),
     ],
 )
 def test_flags_of_the_tutorials_networks(given, message, own, images, tmp_path, capsys):

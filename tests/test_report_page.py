@@ -6,6 +6,7 @@ from helpers import evaluation_row, write_run
 
 from dcgan_jax import TrainConfig
 from dcgan_jax.report import read_source, write_report
+from dcgan_jax.training.record import RunRecord
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -16,8 +17,8 @@ def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports")
     evaluations = [evaluation_row(step, 1000 / step) for step in (250, 500)]
     one = write_run(folder / "one", evaluations=evaluations)
-    colour = TrainConfig(conditional=True, classes=(HOSTILE, "</script>"), dataset=HOSTILE, image_size="64", channels=3)
-    hostile = write_run(folder / HOSTILE, colour)
+    record = RunRecord((64, 64, 3), (HOSTILE, "</script>"))
+    hostile = write_run(folder / HOSTILE, TrainConfig(conditional=True, dataset=HOSTILE), record)
     empty = write_run(folder / "empty", rows=0, grids=(), checkpoint=False)
     first = write_run(folder / "first", rows=1, evaluations=evaluations[:1], grids=(0,))
     groups = {"one": [one], "two": [one, hostile], "hostile": [hostile], "first": [first], "empty": [empty]}

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dcgan_jax.augment import AUGMENTATIONS, named_augmentation
 from dcgan_jax.data import DatasetError, absolute_source, parse_size
 from dcgan_jax.errors import UserError
+from dcgan_jax.losses import LOSSES
 from dcgan_jax.models import DTYPES
 from dcgan_jax.paths import PathError, local_path
 from dcgan_jax.presets import PRESETS
@@ -60,6 +62,15 @@ def _size(value: str, name: str) -> str:
     return f"{height}x{width}"
 
 
+def _augmentations(value: str, name: str) -> str:
+    """The names of augmentations, with commas between them."""
+    try:
+        named_augmentation(value)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    return ",".join(each.strip() for each in value.split(","))
+
+
 def _field(
     default: Any,
     help: str,
@@ -69,6 +80,8 @@ def _field(
     choices: tuple[Any, ...] = (),
     low: int = 1,
     high: int = 2**31 - 1,
+    multiple: int = 1,
+    above: float | None = 0,
     below: float = math.inf,
     convert: Callable[[str, str], str] | None = None,
     fixed: bool = False,
@@ -84,7 +97,9 @@ def _field(
       choices: the values it can have.
       low: the least value of an integer.
       high: the greatest.
-      below: the bound of a number that is not an integer, which must be above 0.
+      multiple: what an integer must be a multiple of.
+      above: the bound of a number that is not an integer; if it is None, 0 is the least value.
+      below: the other bound.
       convert: a function of a string and of the field's name in backticks: the string in the form that is kept.
       fixed: whether it decides what a run computes: a run cannot resume with another value.
       network: whether it describes the tutorial's networks, and not those of a recipe.
@@ -96,6 +111,8 @@ def _field(
         "choices": choices,
         "low": low,
         "high": high,
+        "multiple": multiple,
+        "above": above,
         "below": below,
         "convert": convert,
         "fixed": fixed,
@@ -172,6 +189,82 @@ class TrainConfig:
         fixed=True,
         network=True,
     )
+    generator_learning_rate: float | None = _field(
+        None,
+        "learning rate of the generator's optimizer, at its start where it falls (default: the preset's: 0.0001, of "
+        "article 0.0004, of recommended 0.02)",
+        kind=float,
+        none="preset",
+        fixed=True,
+        network=True,
+    )
+    discriminator_learning_rate: float | None = _field(
+        None,
+        "likewise of the discriminator's (default: the preset's: 0.0001, of article 0.0008, of upstream 0.0002, of "
+        "recommended 0.04)",
+        kind=float,
+        none="preset",
+        fixed=True,
+        network=True,
+    )
+    loss: str | None = _field(
+        None,
+        "what the networks minimise (default: the preset's: cross-entropy); wasserstein brings the penalty of WGAN-GP",
+        none="preset",
+        choices=LOSSES,
+        fixed=True,
+        network=True,
+    )
+    r1: float | None = _field(
+        None,
+        "gamma of the R1 penalty in place of any other, 0 for no penalty (default: the preset's: of recommended 0.3 in "
+        "each fourth step, else none)",
+        kind=float,
+        none="preset",
+        above=None,
+        fixed=True,
+        network=True,
+    )
+    dropout: float | None = _field(
+        None,
+        "share of units that dropout sets to 0 (default: the preset's: 0.4, of recommended 0)",
+        kind=float,
+        none="preset",
+        above=None,
+        below=1,
+        fixed=True,
+        network=True,
+    )
+    latent_size: int | None = _field(
+        None,
+        "dimensions of the noise (default: the tutorial's 100)",
+        kind=int,
+        none="preset",
+        high=65536,
+        fixed=True,
+        network=True,
+    )
+    width: int | None = _field(
+        None,
+        "channels of the discriminator's first layer, even; all layers are in proportion (default: the tutorial's 64)",
+        kind=int,
+        none="preset",
+        low=2,
+        high=1024,
+        multiple=2,
+        fixed=True,
+        network=True,
+    )
+    augment: str | None = _field(
+        None,
+        f"what the discriminator sees of images, for few pictures: some of {', '.join(AUGMENTATIONS)}, with commas "
+        "(default: the images as they are)",
+        none="none",
+        convert=_augmentations,
+        fixed=True,
+        network=True,
+    )
+    d_steps: int = _field(1, "updates of the discriminator in a step", high=100, fixed=True, network=True)
     fakes: str = _field(
         "inference",
         "mode of the generator for the fakes of the discriminator's update",
@@ -273,9 +366,10 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
         raise ConfigError(f"{name} must be {' or '.join(map(str, about['choices']))}, got {value}")
     if kind is int and not about["low"] <= value <= about["high"]:
         raise ConfigError(f"{name} must be between {about['low']} and {about['high']}, got {value}")
-    if kind is float and not 0 < value < about["below"]:
-        bound = "" if about["below"] == math.inf else f" and below {about['below']}"
-        raise ConfigError(f"{name} must be a number above 0{bound}, got {value}")
+    if kind is int and value % about["multiple"]:
+        raise ConfigError(f"{name} must be a multiple of {about['multiple']}, got {value}")
+    if kind is float:
+        _check_range(name, value, about["above"], about["below"])
     if kind is not str:
         return value
     if about["choices"] and value not in about["choices"]:
@@ -285,3 +379,12 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
     if not value.isprintable():
         raise ConfigError(f"{name} must be printable text, got {value!r}")
     return about["convert"](value, name) if about["convert"] else value
+
+
+def _check_range(name: str, value: float, above: float | None, below: float) -> None:
+    """Raises: ConfigError unless the value is a number above one bound, or at least 0, and below the other."""
+    if (value >= 0 if above is None else value > above) and value < below:
+        return
+    least = "of at least 0" if above is None else f"above {above}"
+    most = "" if below == math.inf else f" and below {below}"
+    raise ConfigError(f"{name} must be a number {least}{most}, got {value}")

@@ -74,10 +74,11 @@ def run_steps(
 
     def step(state: GANState) -> tuple[GANState, Metrics]:
         batch_key, step_key = jax.random.split(jax.random.fold_in(pin_key(key), state.step))
-        images = sample_batch(dataset, batch_key, batch_size)
+        drawn = batch_size * state.d_steps  # each update of the discriminator has a batch
+        images = sample_batch(dataset, batch_key, drawn)
         if mirror:
             images = mirror_some(images, jax.random.fold_in(batch_key, 1))
-        of_batch = None if labels is None else sample_batch(labels, batch_key, batch_size)
+        of_batch = None if labels is None else sample_batch(labels, batch_key, drawn)
         if sharding is not None:
             images, of_batch = jax.lax.with_sharding_constraint((images, of_batch), sharding)
         return train_step(state, images, step_key, of_batch)

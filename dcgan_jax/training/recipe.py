@@ -89,8 +89,9 @@ class Recipe:
           RecipeError: if a loss, a penalty, an augmentation, a metric or an optimizer fails, or changes the state's
             shapes or types.
         """
-        images = jax.ShapeDtypeStruct((batch_size, *image_shape(state)), jnp.uint8)
-        labels = None if state.classes is None else jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+        n = batch_size * state.d_steps
+        images = jax.ShapeDtypeStruct((n, *image_shape(state)), jnp.uint8)
+        labels = None if state.classes is None else jax.ShapeDtypeStruct((n,), jnp.int32)
         with _attributed(self.file, f"{self.name}: a step of its state"):
             after, metrics = jax.eval_shape(train_step, state, images, jax.random.key(0), labels)
         different = first_difference(describe_tree(state), describe_tree(after), "before a step", "after it")

@@ -13,11 +13,14 @@ import jax.numpy as jnp
 from flax.linen.summary import tabulate
 from jax.sharding import Mesh
 
+from dcgan_jax.augment import named_augmentation
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
+from dcgan_jax.losses import Losses, named_losses
 from dcgan_jax.models import Discriminator, Generator
+from dcgan_jax.penalties import r1_penalty
 from dcgan_jax.presets import preset
 from dcgan_jax.prng import seed_key, split_key
 from dcgan_jax.sampling import image_shape
@@ -32,6 +35,8 @@ from dcgan_jax.training.recipe import Init, Recipe, as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import check_writable, read_config
 from dcgan_jax.training.scorer import RunScorer, explain_pixels, has_fid, is_of_digits, scorer_while_training
+
+_WIDTH, _LATENT_SIZE = 64, 100  # the tutorial's
 
 
 class Prepared(NamedTuple):
@@ -312,19 +317,39 @@ def _images_of(config: TrainConfig, record: RunRecord | None) -> tuple[tuple[int
 
 
 def initializer(config: TrainConfig, record: RunRecord | None = None) -> Callable[[jax.Array], GANState]:
-    """The run's `init_state`, a function of a key."""
-    chosen = preset(config.preset)
+    """The run's `init_state`, a function of a key: the preset, but for what the config says."""
+    chosen = preset(config.preset, config.generator_learning_rate, config.discriminator_learning_rate)
     shape, classes = _images_of(config, record)
-    options = {"dropout_rate": chosen.dropout_rate, "dtype": jnp.dtype(config.dtype), "classes": classes}
+    options = {
+        "dropout_rate": chosen.dropout_rate if config.dropout is None else config.dropout,
+        "dtype": jnp.dtype(config.dtype),
+        "classes": classes,
+        "width": config.width or _WIDTH,
+    }
     return functools.partial(
         init_state,
         preset=chosen,
         generator=Generator(shape, **options),
         discriminator=Discriminator(**options),
+        latent_size=config.latent_size or _LATENT_SIZE,
+        losses=_losses(config, chosen.losses),
+        augment=None if config.augment is None else named_augmentation(config.augment),
+        d_steps=config.d_steps,
         ema=config.ema,
         fakes=config.fakes,
         classes=classes,
     )
+
+
+def _losses(config: TrainConfig, losses: Losses) -> Losses:
+    """A preset's losses, but for what the config says; a loss without a penalty of its own keeps the preset's."""
+    if config.loss is not None:
+        named = named_losses(config.loss)
+        kept = {} if named.penalty else {"penalty": losses.penalty, "penalty_every": losses.penalty_every}
+        losses = named._replace(**kept)
+    if config.r1 == 0:
+        return losses._replace(penalty=None, penalty_every=1)
+    return losses if config.r1 is None else losses._replace(penalty=r1_penalty(config.r1))
 
 
 def model_summary(state: GANState) -> str:

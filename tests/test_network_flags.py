@@ -1,0 +1,130 @@
+"""Flags of the tutorial's networks: each replaces what the preset says, is recorded, and is refused on resume."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from helpers import all_files, one_error_line, run_cli
+
+from dcgan_jax import TrainConfig, init_state, load_run, preset, r1_penalty
+from dcgan_jax.augment import named_augmentation
+from dcgan_jax.losses import CROSS_ENTROPY, HINGE, RELATIVISTIC, WASSERSTEIN
+from dcgan_jax.optimizers import InverseSqrt, muon, rmsprop
+from dcgan_jax.presets import PRESETS
+from dcgan_jax.training.setup import initializer
+
+# Narrow networks, which compile quickly; every flag but the learning rates' has another value than its default.
+SMALL = ["--width", 2, "--latent-size", 5, "--dropout", 0.1, "--loss", "hinge", "--r1", 0.5, "--augment", "flip,color"]
+
+
+def built(**fields):
+    """The state of a config, without its values."""
+    return jax.eval_shape(initializer(TrainConfig(**fields)), jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_defaults_are_the_presets(name):
+    """The same static fields, so that the compiled step is the same."""
+    plain = jax.eval_shape(lambda key: init_state(key, preset=name), jax.random.key(0))
+    ours = built(preset=name)
+    assert (ours.losses, ours.latent_size, ours.augment, ours.d_steps) == (
+        *(plain.losses, plain.latent_size, plain.augment, plain.d_steps),
+    )
+    for one, other in ((ours.generator, plain.generator), (ours.discriminator, plain.discriminator)):
+        assert one.tx == other.tx
+        assert (one.module.width, one.module.dropout_rate) == (other.module.width, other.module.dropout_rate)
+    assert preset(name) is preset(name, None, None)
+
+
+def test_rates_replace_the_presets():
+    """In the preset's optimizer, with its decay, its clip or its schedule."""
+    article = preset("article", 1e-3, 2e-3)
+    assert article.generator.update == rmsprop(1e-3, 3e-8, clip=1.0).update
+    assert article.discriminator.update == rmsprop(2e-3, 6e-8, clip=1.0).update
+    recommended = preset("recommended", 0.5)
+    assert recommended.generator.update == muon(InverseSqrt(0.5, steps=300)).update
+    assert recommended.discriminator.update == preset("recommended").discriminator.update
+    assert preset("article", 1e-3, 2e-3) is article
+    state = built(preset="keras3", generator_learning_rate=1e-3)
+    assert state.generator.tx.update == rmsprop(1e-3, 3e-8, eps_in_sqrt=True).update
+    assert state.discriminator.tx.update == preset("keras3").discriminator.update
+
+
+def test_loss_and_penalty_replace_the_presets():
+    """A loss without a penalty of its own keeps the preset's, with its interval."""
+    assert built(loss="hinge").losses == HINGE
+    assert built(loss="relativistic", r1=0.5).losses == RELATIVISTIC._replace(penalty=r1_penalty(0.5))
+    assert built(loss="wasserstein").losses == WASSERSTEIN
+    assert built(loss="wasserstein", r1=0).losses.penalty is None
+    kept = preset("recommended").losses
+    assert built(preset="recommended", loss="hinge").losses == HINGE._replace(penalty=kept.penalty, penalty_every=4)
+    assert built(preset="recommended", r1=1).losses == kept._replace(penalty=r1_penalty(1.0))
+    assert built(preset="recommended", r1=0).losses == CROSS_ENTROPY
+
+
+def test_sizes_and_augmentation_replace_the_tutorials():
+    state = built(width=4, latent_size=7, dropout=0.25, augment="adaptive, flip", d_steps=3)
+    for network in (state.generator, state.discriminator):
+        assert (network.module.width, network.module.dropout_rate) == (4, 0.25)
+    assert (state.latent_size, state.d_steps) == (7, 3)
+    assert state.augment == named_augmentation("flip,adaptive")
+    assert state.augment_probability.shape == ()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A run of narrow networks on random images, with two updates of the discriminator in a step."""
+    folder = tmp_path_factory.mktemp("small")
+    np.save(folder / "a.npy", np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8))
+    flags = ["--dataset", folder / "a.npy", "--batch-size", 2, "--workdir", folder / "run"]
+    assert run_cli("train", *flags, *SMALL, "--d-steps", 2, "--steps", 2) == 0
+    return folder / "run"
+
+
+def test_flags_are_recorded(small):
+    run = load_run(small)
+    config = run.config
+    assert (config.width, config.latent_size, config.dropout, config.loss) == (2, 5, 0.1, "hinge")
+    assert (config.r1, config.augment, config.d_steps) == (0.5, "flip,color", 2)
+    assert (config.generator_learning_rate, config.discriminator_learning_rate) == (None, None)
+    assert run.state.generator.opt_state.count == 2
+    assert run.state.discriminator.opt_state.count == 4
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--width", 4, "has width 2, not 4"),
+        ("--latent-size", 6, "has latent_size 5, not 6"),
+        ("--dropout", 0, "has dropout 0.1, not 0.0"),
+        ("--loss", "preset", "has loss hinge, not None"),
+        ("--r1", 0, "has r1 0.5, not 0.0"),
+        ("--augment", "none", "has augment flip,color, not None"),
+        ("--d-steps", 1, "has d_steps 2, not 1"),
+        ("--generator-learning-rate", 0.1, "has generator_learning_rate None, not 0.1"),
+        ("--discriminator-learning-rate", 0.1, "has discriminator_learning_rate None, not 0.1"),
+    ],
+)
+def test_other_value_is_refused_on_resume(flag, value, message, small, capsys):
+    before = all_files(small)
+    assert run_cli("train", "--workdir", small, "--resume", "--steps", 3, flag, value) == 2
+    assert message in one_error_line(capsys)
+    assert all_files(small) == before
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--width", 2), ("--latent-size", 5)])
+def test_weights_of_another_size_are_refused(flag, value, tmp_path, capsys):
+    """One line, whether they are the package's or a run's."""
+    start = ["train", "--batch-size", 2, "--steps", 1, "--workdir", tmp_path / "run", "--init-from", "mnist"]
+    assert run_cli(*start, flag, value) == 2
+    assert "mnist" in one_error_line(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_flag_has_a_range():
+    """Or choices, or a function that refuses what it does not know."""
+    ranges = {field.name: field.metadata for field in dataclasses.fields(TrainConfig) if field.metadata["network"]}
+    for name, about in ranges.items():
+        bounded = about["kind"] is float or about["kind"] is int
+        assert bounded or about["choices"] or about["convert"], name
