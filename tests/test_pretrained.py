@@ -16,7 +16,7 @@ from dcgan_jax.interop import WeightsError
 from dcgan_jax.pretrained import FOLDER, PRETRAINED
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.record import RunRecord
-from dcgan_jax.training.setup import check_same
+from dcgan_jax.training.resume_checks import check_same
 
 START = ["--steps", 1, "--batch-size", 2]
 _FILE = FOLDER / "mnist.safetensors"

@@ -5,7 +5,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from dcgan_jax.training.config import ConfigError, TrainConfig, from_values
+from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.fields import ConfigError, from_values
 
 FORMAT = 2  # of config.json and of checkpoints; incremented when those of the last version can no longer be read
 EARLIER = "revision b594a72 of dcgan-jax resumes runs of earlier formats"

@@ -35,11 +35,10 @@ from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
 from dcgan_jax.training.recipe import Init, Recipe, as_recipe
 from dcgan_jax.training.record import RunRecord
+from dcgan_jax.training.resume_checks import check_recipe, check_saved_config
 from dcgan_jax.training.run_dir import claim_number, lock_run_dir, read_config, resolve_run_dir
 from dcgan_jax.training.scorer import RunScorer
 from dcgan_jax.training.setup import (
-    check_recipe,
-    check_saved_config,
     create_record,
     create_state,
     find_latest,
