@@ -125,7 +125,7 @@ def found(**values):
         ("", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("[]", "missing"),
-        ("{}", "the config does not have the expected fields (missing: ['batch_size'"),
+        ("{}", "the config does not have the expected fields (missing: ['augment', 'batch_size'"),
         (changed(), "the record does not have the expected fields (missing: ['classes'"),
         (changed(depth=3), "unknown: ['depth']"),
         (changed(steps=None), "`steps` must be an integer"),

@@ -190,7 +190,7 @@ BAD = {
     ),
     "ema=0.9,": (
         "losses=Losses(lambda real, fake: real, generator_loss),",
-        "own.py:init: a step of its state: TypeError: ",
+        "own.py:init: a step of its state: ValueError: the discriminator's loss must return a scalar",
     ),
     "latent_size=5,": (
         "latent_size=5, losses=Losses(lambda real, fake: jnp.zeros(3) + jnp.zeros(4), generator_loss),",
