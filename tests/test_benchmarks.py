@@ -13,7 +13,7 @@ from dcgan_jax.layers import conv2d
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import common, guard, own_data, quality, rates, recall, roofline, scaling, search, sizes, step_time  # noqa: E402
+from benchmarks import common, guard, own_data, quality, recall, recorded, roofline, scaling, step_time  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -22,7 +22,7 @@ def page(name):
     return (ROOT / name).read_text()
 
 
-def recorded(name):
+def result_of(name):
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
@@ -66,20 +66,20 @@ def test_missing_peer_is_reported_first(monkeypatch, capsys):
 
 
 def test_step_times_are_the_recorded_ones():
-    assert step_time.table(recorded("step_time_64")) in page("README.md")
+    assert step_time.table(result_of("step_time_64")) in page("README.md")
     for batch_size in (64, 256):
-        assert step_time.report(recorded(f"step_time_{batch_size}")) in page("docs/performance.md")
+        assert step_time.report(result_of(f"step_time_{batch_size}")) in page("docs/performance.md")
 
 
 def test_scaling_is_the_recorded_one():
-    result = recorded("scaling")
+    result = result_of("scaling")
     assert list(result["ways"]) == ["one device", "2 devices", "4 devices", "8 devices", "2 processes", "4 processes"]
     assert scaling.table(result) in page("docs/scaling.md")
 
 
 def test_quality_is_the_recorded_one():
     assert quality.table("presets") in page("docs/results.md")
-    assert rates.table() in page("docs/results.md")
+    assert recorded.rates_table() in page("docs/results.md")
     for group in ("recommended", "peers"):
         assert quality.curves_table(group) in page("docs/results.md")
     assert "images/quality-peers.png" in page("docs/results.md")
@@ -92,7 +92,10 @@ def test_quality_is_the_recorded_one():
 
 
 def test_search_is_the_recorded_one():
-    assert search.table() in page("docs/hyperparameter-search.md")
+    rows = recorded.search_rows()
+    assert all(row in page("docs/hyperparameter-search.md") for row in rows)
+    lines = [line for line in page("docs/hyperparameter-search.md").splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len("\n".join(rows).splitlines())
 
 
 def test_recall_is_the_recorded_one():
@@ -105,7 +108,7 @@ def test_first_digits_of_a_picture(mnist, tmp_path):
 
 
 def test_runs_of_other_data_are_the_recorded_ones():
-    for table in (own_data.pixels_table(), own_data.digits_table(), sizes.table(recorded("sizes")["sizes"])):
+    for table in (own_data.pixels_table(), own_data.digits_table(), recorded.sizes_table()):
         assert table in page("docs/data.md")
     for name in own_data.SETS:
         assert f"images/own-{name}.png" in page("docs/data.md")
