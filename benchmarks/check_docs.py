@@ -165,6 +165,17 @@ def notebook() -> Iterator[str]:
         yield f"{name} is stored with outputs: clear them"
 
 
+def named_tests() -> Iterator[str]:
+    """Tests that pages name, as ``test_file.py::test_name``, or either of the two."""
+    sources = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*.py")}
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        pattern = r"`(?:tests/)?(test_\w+\.py)?(?:::)?(test_\w+)?`"
+        for file, test in re.findall(pattern, page.read_text(encoding="utf-8")):
+            searched = [sources.get(file, "")] if file else sources.values()
+            if not any((f"def {test}(" if test else "def test_") in source for source in searched):
+                yield f"docs/{page.name} names {'::'.join(filter(None, (file, test)))}, which is not in tests/"
+
+
 def prose(page: Path) -> str:
     """The text of a page or of a notebook's cells of text, without code that stands by itself."""
     text = page.read_text(encoding="utf-8")
@@ -230,7 +241,7 @@ def _result(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-CHECKS = (performance, scores, own_pictures, faults, search, readme, walkthrough, notebook, links, site)
+CHECKS = (performance, scores, own_pictures, faults, search, readme, walkthrough, notebook, named_tests, links, site)
 
 
 def main() -> int:
