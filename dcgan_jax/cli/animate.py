@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_jax.animation import ANIMATIONS, check_animation, save_animation
-from dcgan_jax.cli.common import Parser, check_new_file, check_printable, new_path, recorded_run, run_command
 from dcgan_jax.cli.drawing import add_fps_flag, check_fps
+from dcgan_jax.cli.errors import run_command
+from dcgan_jax.cli.outputs import check_new_file, check_printable, new_path
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import recorded_run
 from dcgan_jax.console import print_line
 from dcgan_jax.errors import first_line
 from dcgan_jax.images import read_grid, with_title

@@ -4,16 +4,11 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 
-from dcgan_jax.cli.common import (
-    Parser,
-    add_run,
-    add_run_flags,
-    check_new_file,
-    check_printable,
-    load_source,
-    new_path,
-    run_inference_command,
-)
+from dcgan_jax.cli.errors import run_inference_command
+from dcgan_jax.cli.flags import add_run, add_run_flags
+from dcgan_jax.cli.outputs import check_new_file, check_printable, new_path
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line
 from dcgan_jax.interop import NETWORKS, export_keras, export_onnx, export_safetensors, export_stablehlo
 from dcgan_jax.pretrained import FOLDER, PRETRAINED

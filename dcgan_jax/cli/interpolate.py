@@ -8,16 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcgan_jax.animation import ANIMATIONS, check_animation, save_animation
-from dcgan_jax.cli.common import (
-    Parser,
-    add_run,
-    add_run_flags,
-    check_new_file,
-    check_printable,
-    load_source,
-    new_path,
-    run_inference_command,
-)
 from dcgan_jax.cli.drawing import (
     add_fps_flag,
     check_finite_images,
@@ -27,6 +17,11 @@ from dcgan_jax.cli.drawing import (
     parse_classes,
     parse_seeds,
 )
+from dcgan_jax.cli.errors import run_inference_command
+from dcgan_jax.cli.flags import add_run, add_run_flags
+from dcgan_jax.cli.outputs import check_new_file, check_printable, new_path
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line
 from dcgan_jax.images import image_grid, labelled_grid, save_png, with_title
 from dcgan_jax.sampling import between_classes, generate_singly, image_shape, interpolate, sample_seeds

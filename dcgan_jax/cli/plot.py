@@ -3,7 +3,10 @@
 import argparse
 from collections.abc import Sequence
 
-from dcgan_jax.cli.common import Parser, check_new_file, check_printable, new_path, recorded_run, run_command
+from dcgan_jax.cli.errors import run_command
+from dcgan_jax.cli.outputs import check_new_file, check_printable, new_path
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import recorded_run
 from dcgan_jax.console import print_line
 from dcgan_jax.plots import PLOTS, require_matplotlib, save_plot
 from dcgan_jax.training.config import ConfigError

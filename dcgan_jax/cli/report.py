@@ -4,17 +4,11 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dcgan_jax.cli.common import (
-    Parser,
-    add_run_flags,
-    check_folder,
-    check_printable,
-    check_suffix,
-    load_source,
-    recorded_run,
-    run_command,
-    run_inference_command,
-)
+from dcgan_jax.cli.errors import run_command, run_inference_command
+from dcgan_jax.cli.flags import add_run_flags
+from dcgan_jax.cli.outputs import check_folder, check_printable, check_suffix
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import load_source, recorded_run
 from dcgan_jax.console import print_line
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED

@@ -6,15 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dcgan_jax.cli.common import (
-    Parser,
-    add_cache_flag,
-    add_huge_pages_flag,
-    check_new_file,
-    check_printable,
-    new_path,
-    run_inference_command,
-)
+from dcgan_jax.cli.errors import run_inference_command
+from dcgan_jax.cli.flags import add_cache_flag, add_huge_pages_flag
+from dcgan_jax.cli.outputs import check_new_file, check_printable, new_path
+from dcgan_jax.cli.parser import Parser
 from dcgan_jax.console import print_line
 from dcgan_jax.data import absolute_source, load_data, parse_size
 from dcgan_jax.dtypes import jax_defaults
