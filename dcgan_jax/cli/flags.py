@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dcgan_jax.cli import huge_pages
+from dcgan_jax.cli.errors import as_flags
 from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.training.config import TrainConfig
 
@@ -15,7 +16,7 @@ def add_config_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] =
     for field in dataclasses.fields(TrainConfig):
         if not field.metadata["flag"] or field.name in without:
             continue
-        text = field.metadata["help"]
+        text = as_flags(field.metadata["help"])
         if field.metadata["choices"]:
             text += "; one of " + ", ".join(field.metadata["choices"])
         if field.default is not None:
