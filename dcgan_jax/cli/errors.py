@@ -20,7 +20,7 @@ from dcgan_jax.training.finite import NotFiniteError
 
 # What messages of the library name in backticks: fields of the config, and arguments of functions.
 _FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig) if field.metadata["flag"])
-_ARGUMENTS = ("checkpoint", "out", "profile", "resume", "samples", "weights")
+_ARGUMENTS = ("checkpoint", "distributed", "out", "profile", "recipe", "resume", "samples", "weights")
 _FLAGS = {name: "--" + name.replace("_", "-") for name in (*_FIELDS, *_ARGUMENTS)} | {
     "init": "--recipe",
     "init_distributed": "--distributed",
@@ -56,6 +56,9 @@ class _InFlags:
     def write(self, text: str) -> int:
         self._stream.write(as_flags(text))
         return len(text)
+
+    def flush(self) -> None:
+        getattr(self._stream, "flush", lambda: None)()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

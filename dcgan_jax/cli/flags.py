@@ -17,7 +17,7 @@ def add_config_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] =
         if not field.metadata["flag"] or field.name in without:
             continue
         text = as_flags(field.metadata["help"])
-        if field.metadata["choices"]:
+        if field.metadata["choices"] and field.metadata["kind"] is str:
             text += "; one of " + ", ".join(field.metadata["choices"])
         if field.default is not None:
             text += f" (default: {field.default})"
@@ -53,12 +53,17 @@ def add_run(parser: argparse.ArgumentParser, images: str = "") -> None:
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of commands on a run: its checkpoint, its weights, and the compilation cache."""
+    """Add the flags of commands on a run: its checkpoint, its weights, its recipe, and the compilation cache."""
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="step of the checkpoint (default: the latest)")
     parser.add_argument(
         "--weights",
         choices=("average", "last"),
         help="the moving average that the run kept, or the last weights (default: the average where there is one)",
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="FILE.py",
+        help="of a run of your own networks: the file whose function init builds them; it is executed",
     )
     add_cache_flag(parser)
 

@@ -24,6 +24,7 @@ from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line
 from dcgan_jax.images import image_grid, labelled_grid, save_png, with_title
+from dcgan_jax.models import Generator
 from dcgan_jax.sampling import between_classes, generate_singly, image_shape, interpolate, sample_seeds
 from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError
@@ -85,6 +86,7 @@ def _interpolate(args: argparse.Namespace) -> None:
     noise, labels = sample_seeds(state, np.asarray(seeds))
     if args.classes is not None:
         labels = _one_class_each(args, loaded.run.config.classes, len(seeds))
+    _check_classes(state, labels)
     ends = [(noise[i], None if labels is None else int(labels[i])) for i in range(len(seeds))]
     images = np.stack([_leg(state, *each, frames, args.straight) for each in itertools.pairwise(ends)])
     check_finite_images(images, args.source)  # [legs, frames, H, W, C]
@@ -112,6 +114,16 @@ def _one_class_each(args: argparse.Namespace, classes: tuple[str, ...] | None, n
     if len(chosen) not in (1, n):
         raise ConfigError(f"--classes must be one class, or one for each of the {n} seeds, got {len(chosen)}")
     return np.resize(chosen, n)
+
+
+def _check_classes(state: GANState, labels: np.ndarray | jnp.ndarray | None) -> None:
+    """Raises: ConfigError if the way leads between classes, whose vectors other generators do not have."""
+    module = state.generator.module
+    if labels is not None and len(set(np.asarray(labels).tolist())) > 1 and not isinstance(module, Generator):
+        raise ConfigError(
+            f"a way between classes needs the generator dcgan_jax.Generator, got {type(module).__name__}: name one "
+            "class with --classes"
+        )
 
 
 def _leg(

@@ -45,7 +45,7 @@ def report_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 
 
 def _report(args: argparse.Namespace) -> None:
-    for flag in ("checkpoint", "weights"):
+    for flag in ("checkpoint", "weights", "recipe"):
         if getattr(args, flag) is not None:
             raise ConfigError(f"--{flag} is for --explore: a report is of the whole run")
     runs, out = _paths(args, "report.html", recorded_run)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dcgan_jax.cli.outputs import check_printable
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, describe_pretrained, with_pretrained
 from dcgan_jax.state import averaged
@@ -31,15 +32,16 @@ class LoadedRun(NamedTuple):
 def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
     """The run to sample from, evaluate or export, by the flags of `add_run_flags`; or the pretrained weights.
 
-    A name of pretrained weights comes before a run directory of that name: ``./mnist`` is the latter.
+    A name of pretrained weights comes before a run directory of that name: ``./mnist`` is the latter. The file that
+    ``--recipe`` names is executed; no file of the run directory ever is.
 
     Raises:
-      UserError: as `load_run`; or if the average is requested and the run has none.
+      UserError: as `load_run` and `read_recipe`; or if the average is requested and the run has none.
     """
     if str(source) in PRETRAINED:
         return _load_pretrained(str(source), args)
     run_dir = local_path(source, "RUN")
-    run = load_run(run_dir, args.checkpoint)
+    run = load_run(run_dir, args.checkpoint, **_recipe(args.recipe))
     state, weights = run.state, "last"
     if args.weights == "average" and state.ema is None:
         raise ConfigError(
@@ -52,9 +54,19 @@ def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
     return LoadedRun(run._replace(state=state), metadata, title)
 
 
+def _recipe(file: str | None) -> dict[str, Any]:
+    """`load_run`'s argument ``init``: the recipe in a file that a person has named."""
+    if file is None:
+        return {}
+    from dcgan_jax.training.recipe import read_recipe  # pyright: ignore[reportMissingImports]
+
+    check_printable(file)
+    return {"init": read_recipe(local_path(file, "--recipe"))}
+
+
 def _load_pretrained(name: str, args: argparse.Namespace) -> LoadedRun:
     """Pretrained weights as a run of the preset that trained them; its optimizers are new."""
-    for flag in ("checkpoint", "weights"):
+    for flag in ("checkpoint", "weights", "recipe"):
         if getattr(args, flag) is not None:
             raise ConfigError(f"--{flag} is for runs: {name} names pretrained weights, and ./{name} a run directory")
     config = TrainConfig(preset=TRAINED_BY, dataset=name)
