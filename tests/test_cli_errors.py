@@ -57,7 +57,7 @@ def test_fields_become_flags(message, printed):
 @pytest.mark.parametrize(
     ("message", "printed"),
     [
-        ("`classes` must be a list", "classes must be a list"),
+        ("`latent` must be a number", "latent must be a number"),
         ("`init(key, shape, classes)` returns a GANState", "`init(key, shape, classes)` returns a GANState"),
         ("`latent=3` is code", "`latent=3` is code"),
         ("cannot read /tmp/`seed`/x and a`seed`b", "cannot read /tmp/`seed`/x and a`seed`b"),

@@ -10,7 +10,7 @@ import numpy as np
 from dcgan_jax.animation import ANIMATIONS, check_animation, save_animation
 from dcgan_jax.cli.drawing import add_fps_flag, check_fps
 from dcgan_jax.cli.errors import run_command
-from dcgan_jax.cli.outputs import check_new_file, check_printable, new_path
+from dcgan_jax.cli.outputs import check_printable, new_file
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import recorded_run
 from dcgan_jax.console import print_line
@@ -38,8 +38,7 @@ def animate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> 
 
 def _animate(args: argparse.Namespace) -> None:
     check_printable(args.source)
-    out = new_path(args.out, "samples", ".gif")
-    check_new_file(out, ANIMATIONS)
+    out = new_file(args.out, "samples", ANIMATIONS)
     check_animation(out)
     check_fps(args.fps)
     run_dir = recorded_run(args.source)

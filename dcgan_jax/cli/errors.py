@@ -19,11 +19,10 @@ from dcgan_jax.training.distributed import JobFailedError, PrimaryProcessError, 
 from dcgan_jax.training.finite import NotFiniteError
 
 # What messages of the library name in backticks: fields of the config, and arguments of functions.
-_FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig) if field.metadata["flag"])
+_FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
 _ARGUMENTS = ("checkpoint", "distributed", "out", "profile", "recipe", "resume", "samples", "weights")
 _FLAGS = {name: "--" + name.replace("_", "-") for name in (*_FIELDS, *_ARGUMENTS)} | {
     "init": "--recipe",
-    "init_distributed": "--distributed",
 }
 _NAMED = re.compile(r"(?<![^\s(])`(\w+)(?:=([^`]*))?`")  # not within a path or a word
 

@@ -8,7 +8,7 @@ from typing import Any
 from dcgan_jax.cli import huge_pages
 from dcgan_jax.cli.errors import as_flags
 from dcgan_jax.pretrained import PRETRAINED
-from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.config import ConfigError, TrainConfig
 
 
 def add_config_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
@@ -66,6 +66,13 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="of a run of your own networks: the file whose function init builds them; it is executed",
     )
     add_cache_flag(parser)
+
+
+def refuse_run_flags(args: argparse.Namespace, use: str) -> None:
+    """Raises: ConfigError if a flag of `add_run_flags` chooses networks where none are loaded; ``use`` says why."""
+    for flag in ("checkpoint", "weights", "recipe"):
+        if getattr(args, flag) is not None:
+            raise ConfigError(f"--{flag} is for {use}")
 
 
 def add_cache_flag(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from dcgan_jax.cli.drawing import (
 )
 from dcgan_jax.cli.errors import run_inference_command
 from dcgan_jax.cli.flags import add_run, add_run_flags
-from dcgan_jax.cli.outputs import check_new_file, check_printable, new_path
+from dcgan_jax.cli.outputs import check_printable, new_file
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line
@@ -70,8 +70,7 @@ def interpolate_main(argv: Sequence[str] | None = None, prog: str | None = None)
 
 def _interpolate(args: argparse.Namespace) -> None:
     check_printable(args.source)
-    out = new_path(args.out, "interpolation", ".png")
-    check_new_file(out, (".png", *ANIMATIONS))
+    out = new_file(args.out, "interpolation", (".png", *ANIMATIONS))
     animated = out.suffix != ".png"
     if animated:
         check_animation(out)

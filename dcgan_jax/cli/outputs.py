@@ -21,6 +21,13 @@ def new_path(out: str | None, stem: str, suffix: str) -> Path:
     return next(Path(name) for name in names if not os.path.lexists(name))
 
 
+def new_file(out: str | None, stem: str, suffixes: tuple[str, ...], note: str = "") -> Path:
+    """`new_path` with the first of the suffixes, checked as by `check_new_file`."""
+    path = new_path(out, stem, suffixes[0])
+    check_new_file(path, suffixes, note)
+    return path
+
+
 def check_printable(*names: str) -> None:
     """Raises: ConfigError for a file name that could not be printed when the work is done."""
     for name in names:

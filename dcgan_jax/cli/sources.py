@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dcgan_jax.cli.flags import refuse_run_flags
 from dcgan_jax.cli.outputs import check_printable
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, describe_pretrained, with_pretrained
@@ -66,9 +67,7 @@ def _recipe(file: str | None) -> dict[str, Any]:
 
 def _load_pretrained(name: str, args: argparse.Namespace) -> LoadedRun:
     """Pretrained weights as a run of the preset that trained them; its optimizers are new."""
-    for flag in ("checkpoint", "weights", "recipe"):
-        if getattr(args, flag) is not None:
-            raise ConfigError(f"--{flag} is for runs: {name} names pretrained weights, and ./{name} a run directory")
+    refuse_run_flags(args, f"runs: {name} names pretrained weights, and ./{name} a run directory")
     config = TrainConfig(preset=TRAINED_BY, dataset=name)
     state, keys = create_state(config)
     state = with_pretrained(state, name).replace(ema=None)

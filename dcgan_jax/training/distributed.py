@@ -49,9 +49,7 @@ def init_distributed() -> None:
         jax.distributed.initialize(num_processes=count, process_id=index)
     except Exception as error:  # whatever the cluster's own tools raise
         reason = first_line(error)
-        raise DevicesError(
-            f"`init_distributed` finds no job to join ({reason}): set {', '.join(_VARIABLES)}"
-        ) from error
+        raise DevicesError(f"`distributed` finds no job to join ({reason}): set {', '.join(_VARIABLES)}") from error
 
 
 def check_devices() -> None:
