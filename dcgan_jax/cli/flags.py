@@ -60,12 +60,17 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         choices=("average", "last"),
         help="the moving average that the run kept, or the last weights (default: the average where there is one)",
     )
+    add_recipe_flag(parser)
+    add_cache_flag(parser)
+
+
+def add_recipe_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--recipe``."""
     parser.add_argument(
         "--recipe",
         metavar="FILE.py",
-        help="of a run of your own networks: the file whose function init builds them; it is executed",
+        help="a Python file that defines init(key, shape, classes), which builds the run's networks; it is executed",
     )
-    add_cache_flag(parser)
 
 
 def refuse_run_flags(args: argparse.Namespace, use: str) -> None:

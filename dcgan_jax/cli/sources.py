@@ -62,7 +62,7 @@ def _recipe(file: str | None) -> dict[str, Any]:
     from dcgan_jax.training.recipe import read_recipe  # pyright: ignore[reportMissingImports]
 
     check_printable(file)
-    return {"init": read_recipe(local_path(file, "--recipe"))}
+    return {"init": read_recipe(file)}
 
 
 def _load_pretrained(name: str, args: argparse.Namespace) -> LoadedRun:
