@@ -156,6 +156,6 @@ def test_unusable_number_is_refused(steps, tmp_path, monkeypatch, capsys):
     assert f"--profile must be between 1 and 100, got {steps}" in one_error_line(capsys)
     assert run_cli("train", "--profile", "many") == 2
     assert "--profile: invalid int value: 'many'" in one_error_line(capsys)
-    with pytest.raises(ConfigError, match="--profile must be"):
+    with pytest.raises(ConfigError, match="`profile` must be"):
         check_profile(steps)
     assert os.listdir(tmp_path) == []

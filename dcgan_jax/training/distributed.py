@@ -49,7 +49,7 @@ def init_distributed() -> None:
         jax.distributed.initialize(num_processes=count, process_id=index)
     except Exception as error:  # whatever the cluster's own tools raise
         reason = first_line(error)
-        raise DevicesError(f"--distributed finds no job to join ({reason}): set {', '.join(_VARIABLES)}") from error
+        raise DevicesError(f"`distributed` finds no job to join ({reason}): set {', '.join(_VARIABLES)}") from error
 
 
 def check_devices() -> None:
@@ -73,9 +73,9 @@ def data_mesh(count: int | None = None) -> Mesh:
     """
     devices = jax.devices()
     if count is not None and jax.process_count() > 1 and count != len(devices):
-        raise DevicesError(f"--devices must be all, or {len(devices)}, in a job of several processes, got {count}")
+        raise DevicesError(f"`devices` must be all, or {len(devices)}, in a job of several processes, got {count}")
     if count is not None and count > len(devices):
-        raise DevicesError(f"--devices must be at most {len(devices)}, those of this machine, got {count}")
+        raise DevicesError(f"`devices` must be at most {len(devices)}, those of this machine, got {count}")
     return jax.make_mesh((count or len(devices),), (_AXIS,), axis_types=(AxisType.Auto,), devices=devices[:count])
 
 

@@ -34,6 +34,6 @@ def _are_finite(state: GANState) -> GANState:
 
 def _message(what: str, step: int) -> str:
     return (
-        f"{what} at step {step}: stopped; the checkpoints are from before it, and --resume would repeat the same "
-        "steps, so try another --preset or --seed"
+        f"{what} at step {step}: stopped; the checkpoints are from before it, and `resume=True` would repeat the same "
+        "steps, so try another `preset` or `seed`"
     )

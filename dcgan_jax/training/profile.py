@@ -19,7 +19,7 @@ _MAX_STEPS = 100
 def check_profile(steps: int | None) -> None:
     """Raises: ConfigError if so many steps cannot be profiled."""
     if steps is not None and not 1 <= steps <= _MAX_STEPS:
-        raise ConfigError(f"--profile must be between 1 and {_MAX_STEPS}, got {steps}")
+        raise ConfigError(f"`profile` must be between 1 and {_MAX_STEPS}, got {steps}")
 
 
 @contextlib.contextmanager

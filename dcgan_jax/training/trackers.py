@@ -41,7 +41,7 @@ def check_tracker(config: TrainConfig) -> TrainConfig:
     remote = next(filter(os.environ.get, _TRACKIO_REMOTES), None)
     if config.log == "trackio" and remote:
         raise TrackerError(
-            f"--log trackio logs on this machine alone, and {remote} is set: unset it; trackio.sync({_PROJECT!r}) "
+            f"`log='trackio'` logs on this machine alone, and {remote} is set: unset it; trackio.sync({_PROJECT!r}) "
             "publishes"
         )
     return config if config.log_id else dataclasses.replace(config, log_id=secrets.token_hex(4))
@@ -50,9 +50,9 @@ def check_tracker(config: TrainConfig) -> TrainConfig:
 class Tracker:
     """Logs to Weights & Biases or to Trackio, which have the same functions."""
 
-    def __init__(self, flag: str, package: Any, run: Any, first: int = 0):
+    def __init__(self, field: str, package: Any, run: Any, first: int = 0):
         """Log to an open ``run`` of the ``package``, from the step ``first`` on."""
-        self.flag, self._package, self._run, self._first = flag, package, run, first
+        self.field, self._package, self._run, self._first = field, package, run, first
 
     def log_scalars(self, step: int, values: Mapping[str, float]) -> None:
         """The numbers as they are."""
@@ -74,14 +74,16 @@ class Tracker:
 
 def open_tracker(config: TrainConfig, run_dir: Path) -> Tracker:
     """Raises: TrackerError if the run cannot be opened."""
-    flag = f"--log {config.log}"
+    field = f"`log={config.log!r}`"
     try:
-        return (_open_wandb if config.log == "wandb" else _open_trackio)(config, run_dir, flag)
+        return (_open_wandb if config.log == "wandb" else _open_trackio)(config, run_dir, field)
     except Exception as error:  # whatever the packages raise
-        raise TrackerError(f"{flag} cannot start ({first_line(error)}): mend it and resume, or --log none") from error
+        raise TrackerError(
+            f"{field} cannot start ({first_line(error)}): mend it and resume, or `log='none'`"
+        ) from error
 
 
-def _open_wandb(config: TrainConfig, run_dir: Path, flag: str) -> Tracker:
+def _open_wandb(config: TrainConfig, run_dir: Path, field: str) -> Tracker:
     """The run at Weights & Biases, under its identifier.
 
     A server keeps the rows that it has, and gets those after them. Offline the files are written anew.
@@ -102,7 +104,7 @@ def _open_wandb(config: TrainConfig, run_dir: Path, flag: str) -> Tracker:
         if folder != Path(run.dir).parent:
             shutil.rmtree(folder)
     print_line(f"W&B: wandb sync {Path(run.dir).parent}" if run.offline else f"W&B: {run.url}")
-    return Tracker(flag, wandb, run, run.starting_step)
+    return Tracker(field, wandb, run, run.starting_step)
 
 
 def _check_login(wandb: Any) -> None:
@@ -114,10 +116,10 @@ def _check_login(wandb: Any) -> None:
                 return
     except Exception as error:  # of authentication, or of the network
         reason = first_line(error)
-    raise TrackerError(f"--log wandb cannot log in ({reason}): run wandb login, or set WANDB_MODE=offline")
+    raise TrackerError(f"`log='wandb'` cannot log in ({reason}): run wandb login, or set WANDB_MODE=offline")
 
 
-def _open_trackio(config: TrainConfig, run_dir: Path, flag: str) -> Tracker:
+def _open_trackio(config: TrainConfig, run_dir: Path, field: str) -> Tracker:
     """A new run of Trackio, in place of the one that an earlier start has written."""
     trackio = _package(config.log)
     name = f"{run_dir.name}-{config.log_id}"
@@ -128,7 +130,7 @@ def _open_trackio(config: TrainConfig, run_dir: Path, flag: str) -> Tracker:
                     run.delete()
         run = trackio.init(project=_PROJECT, name=name, config=dataclasses.asdict(config), embed=False)
     print_line(f"Trackio: trackio show --project {_PROJECT}")
-    return Tracker(flag, trackio, run)
+    return Tracker(field, trackio, run)
 
 
 @contextlib.contextmanager
@@ -139,4 +141,4 @@ def _silent() -> Iterator[None]:
 
 
 def _package(log: str) -> Any:
-    return require(log, log, f"--log {log}", TrackerError)
+    return require(log, log, f"`log={log!r}`", TrackerError)
