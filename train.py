@@ -2,8 +2,8 @@
 
 import sys
 
-from dcgan_jax.cli import restart_with_huge_pages, train_main
+from dcgan_jax.cli import restart_with_huge_pages, tutorial_main
 
 if __name__ == "__main__":
     restart_with_huge_pages(["train", *sys.argv[1:]])
-    sys.exit(train_main())
+    sys.exit(tutorial_main())

@@ -65,12 +65,12 @@ def write_json(path: Path, result: Any) -> None:
     replace_file(path, lambda partial: partial.write_text(json.dumps(result, indent=1) + "\n"))
 
 
-def write_arrays(path: Path, arrays: dict[str, Any], *, compress: bool = False) -> None:
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     """Write an ``.npz`` at once, likewise."""
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:  # with a path NumPy would append its suffix
-            (np.savez_compressed if compress else np.savez)(file, **arrays)
+            np.savez(file, **arrays)
 
     replace_file(path, write)
 

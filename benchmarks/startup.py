@@ -35,7 +35,7 @@ def imported(name):
     StepRunner.advance = timed
     return run
 command_line._import_command = imported
-sys.exit(cli.train_main(sys.argv[1:]))
+sys.exit(cli.main(["train", *sys.argv[1:]]))
 """
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.walkthrough
 
-Its two curves are `benchmarks.freezing` and `benchmarks.noise_dimensions`.
+Its two curves are of experiments whose programs are in revision b594a72: `benchmarks.recorded`.
 """
 
 import re

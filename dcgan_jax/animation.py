@@ -22,23 +22,23 @@ class AnimationError(UserError):
     """An animation cannot be written."""
 
 
-def check_animation(path: Path) -> None:
+def check_animation(out: Path) -> None:
     """Raises: AnimationError if what a format needs is not installed."""
     from PIL import features
 
-    if path.suffix == ".mp4" and shutil.which("ffmpeg") is None:
-        raise AnimationError("an .mp4 needs the program ffmpeg: install it, or choose a .gif or a .webp for --out")
-    if path.suffix == ".webp" and not features.check("webp"):
-        raise AnimationError("this Pillow writes no WebP: choose a .gif for --out, or reinstall Pillow")
+    if out.suffix == ".mp4" and shutil.which("ffmpeg") is None:
+        raise AnimationError("an .mp4 needs the program ffmpeg: install it, or choose a .gif or a .webp for `out`")
+    if out.suffix == ".webp" and not features.check("webp"):
+        raise AnimationError("this Pillow writes no WebP: choose a .gif for `out`, or reinstall Pillow")
 
 
-def save_animation(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
+def save_animation(out: Path, frames: Sequence[np.ndarray], fps: float) -> None:
     """Write frames, each uint8 [H, W, C], as an animation that repeats; a reader never sees part of the file.
 
     A WebP and a GIF of grey frames are exact. A GIF has at most 256 colours a frame, an MP4 (H.264) is compressed.
 
     Args:
-      path: a ``.gif``, a ``.webp`` or an ``.mp4``.
+      out: a ``.gif``, a ``.webp`` or an ``.mp4``.
       frames: of one shape, grey or RGB.
       fps: frames per second, at most 50.
 
@@ -46,19 +46,19 @@ def save_animation(path: Path, frames: Sequence[np.ndarray], fps: float) -> None
       AnimationError: as `check_animation`; or if the frames are too large for the format, or ffmpeg fails.
       OSError: if the file cannot be written.
     """
-    check_animation(path)
-    side, limit = max(frames[0].shape[:2]), _LONGEST_SIDE[path.suffix]
+    check_animation(out)
+    side, limit = max(frames[0].shape[:2]), _LONGEST_SIDE[out.suffix]
     if side > limit:
-        raise AnimationError(f"an animation in {path.suffix} has at most {limit:,} pixels a side, got {side:,}")
+        raise AnimationError(f"an animation in {out.suffix} has at most {limit:,} pixels a side, got {side:,}")
     frames = [*frames, *[frames[-1]] * round(_HOLD * fps)]
-    if path.suffix == ".mp4":
-        replace_file(path, lambda partial: _save_mp4(partial, frames, fps))
+    if out.suffix == ".mp4":
+        replace_file(out, lambda partial: _save_mp4(partial, frames, fps))
         return
     first, *others = map(as_picture, frames)
     options = {"save_all": True, "append_images": others, "duration": round(1000 / fps), "loop": 0}
-    if path.suffix == ".webp":
+    if out.suffix == ".webp":
         options |= {"lossless": True, "method": 4}
-    replace_file(path, lambda partial: first.save(partial, format=path.suffix[1:], **options))
+    replace_file(out, lambda partial: first.save(partial, format=out.suffix[1:], **options))
 
 
 def _save_mp4(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:

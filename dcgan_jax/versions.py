@@ -19,7 +19,7 @@ def require(module: str, extra: str, user: str, error: type[Exception]) -> Any:
     Args:
       module: its name.
       extra: the extra of this package that installs it.
-      user: what needs it, for the error: a flag, for example.
+      user: what needs it, for the error: a field in backticks, for example.
       error: the class of error to raise.
 
     Raises:

@@ -423,13 +423,13 @@ def test_train_py_is_the_train_command(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr() == ("", "error: --steps must be between 1 and 2147483647, got 0\n")
 
 
-def test_slow_device_forecast_names_quicker_flags():
+def test_slow_device_forecast_names_quicker_runs():
     """First samples within half an hour."""
     config = TrainConfig()
     lines = forecast(config, 9_990, 5.0)  # five seconds a step of 256
     assert "13 h 52 min" in lines[0]
     batch_size, steps, every = map(
-        int, re.search(r"--batch-size (\d+) --steps (\d+) --sample-every (\d+)", lines[1]).groups()
+        int, re.search(r"`batch_size=(\d+)` `steps=(\d+)` `sample_every=(\d+)`", lines[1]).groups()
     )
     assert steps * 5.0 * batch_size / 256 <= 30 * 60
     assert every <= steps

@@ -296,6 +296,7 @@ def test_command_writes_the_explorer_of_a_run(tmp_path, monkeypatch, capsys):
         (["run", "--explore", "--checkpoint", 7], "has no checkpoint 7"),
         (["run", "--explore", "--out", "mine.html"], "mine.html exists and is not a report"),
         (["run", "--weights", "last"], "--weights is for --explore"),
+        (["run", "--recipe", "own.py"], "--recipe is for --explore"),
     ):
         assert run_cli("report", *arguments) == 2
         assert message in one_error_line(capsys)

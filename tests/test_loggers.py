@@ -231,7 +231,7 @@ def test_logger_that_fails_ends_with_a_line(run_dir, monkeypatch, capsys):
     log_steps(log, run_dir, 0, 8)
     log.close()
     err = capsys.readouterr().err
-    assert err.startswith("warning: --tensorboard logs no more ([Errno 28] No space left on device); the run continues")
+    assert err.startswith("warning: `tensorboard` logs no more ([Errno 28] No space left on device); the run continues")
     assert err.count("\n") == 1
     assert len(metric_rows(run_dir)) == 9
     RunLog(config, run_dir, 8, "ab12").close()
@@ -242,7 +242,7 @@ def test_logger_that_fails_at_the_end_is_a_line(run_dir, capsys):
     log = RunLog(TrainConfig(tensorboard=True), run_dir, 0, "ab12")
     log._loggers[0]._file.close()
     log.close()
-    assert capsys.readouterr().err.startswith("warning: --tensorboard logs no more (")
+    assert capsys.readouterr().err.startswith("warning: `tensorboard` logs no more (")
 
 
 @pytest.mark.parametrize(
@@ -277,14 +277,16 @@ def test_login_is_checked_first(monkeypatch):
     online = SimpleNamespace(settings=SimpleNamespace(mode="online"))  # W&B reads the variable once
     monkeypatch.setattr(wandb, "setup", lambda: online)
     monkeypatch.setattr(wandb, "login", lambda prompt: False)
-    with pytest.raises(TrackerError, match=r"^--log wandb cannot log in \(nobody is logged in\): run wandb login, or"):
+    with pytest.raises(
+        TrackerError, match=r"^`log='wandb'` cannot log in \(nobody is logged in\): run wandb login, or"
+    ):
         validate_loggers(TrainConfig(log="wandb"))
 
     def unreachable(prompt):
         raise ConnectionError("no such host\nand more")
 
     monkeypatch.setattr(wandb, "login", unreachable)
-    with pytest.raises(TrackerError, match=r"^--log wandb cannot log in \(no such host\): run wandb login, or set "):
+    with pytest.raises(TrackerError, match=r"^`log='wandb'` cannot log in \(no such host\): run wandb login, or set "):
         validate_loggers(TrainConfig(log="wandb"))
 
 

@@ -91,6 +91,7 @@ def test_commands_draw_from_pretrained_weights(tmp_path, capsys, monkeypatch):
     [
         (["sample", "mnist", "--checkpoint", "5"], "--checkpoint is for runs: mnist names pretrained weights"),
         (["evaluate", "mnist", "--weights", "last"], "--weights is for runs: mnist names pretrained weights"),
+        (["sample", "mnist", "--recipe", "own.py"], "--recipe is for runs: mnist names pretrained weights"),
         (["export", "mnist", "--format", "safetensors"], "their generator is a safetensors file already"),
         (["export", "mnist", "--format", "onnx", "--network", "discriminator"], "have no discriminator"),
         (["sample", "./mnist"], "there is no run in mnist"),

@@ -16,7 +16,7 @@ from helpers import FLAGS, all_files, assert_same_bits, evaluation_row, one_erro
 from PIL import Image
 
 from dcgan_jax import TrainConfig, load_run
-from dcgan_jax.cli.common import add_config_flags
+from dcgan_jax.cli.flags import add_config_flags
 from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.report import charts, page, read_source, tables
 from dcgan_jax.report.render import ReportError

@@ -22,7 +22,7 @@ import pytest
 from helpers import FLAGS, ROOT, latest_valid_step, metric_rows, run_cli, screen, terminal
 
 from dcgan_jax import TrainConfig, train
-from dcgan_jax.cli.common import run_command
+from dcgan_jax.cli.errors import run_command
 from dcgan_jax.console import print_line, print_result, terminal_columns
 from dcgan_jax.training.progress import Reporter
 from dcgan_jax.training.signals import stop_signals

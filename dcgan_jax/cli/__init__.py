@@ -1,6 +1,6 @@
 """The command line: one file a command, imported when it runs."""
 
 from dcgan_jax.cli.huge_pages import restart_with_huge_pages
-from dcgan_jax.cli.main import main, program, train_main
+from dcgan_jax.cli.main import main, program, tutorial_main
 
-__all__ = ["main", "program", "restart_with_huge_pages", "train_main"]
+__all__ = ["main", "program", "restart_with_huge_pages", "tutorial_main"]

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_jax.animation import ANIMATIONS, check_animation, save_animation
-from dcgan_jax.cli.common import Parser, check_new_file, check_printable, new_path, recorded_run, run_command
 from dcgan_jax.cli.drawing import add_fps_flag, check_fps
+from dcgan_jax.cli.errors import run_command
+from dcgan_jax.cli.outputs import check_printable, new_file
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import recorded_run
 from dcgan_jax.console import print_line
 from dcgan_jax.errors import first_line
 from dcgan_jax.images import read_grid, with_title
@@ -35,8 +38,7 @@ def animate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> 
 
 def _animate(args: argparse.Namespace) -> None:
     check_printable(args.source)
-    out = new_path(args.out, "samples", ".gif")
-    check_new_file(out, ANIMATIONS)
+    out = new_file(args.out, "samples", ANIMATIONS)
     check_animation(out)
     check_fps(args.fps)
     run_dir = recorded_run(args.source)

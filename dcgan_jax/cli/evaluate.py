@@ -9,15 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax.cli.common import (
-    Parser,
-    add_huge_pages_flag,
-    add_run,
-    add_run_flags,
-    check_printable,
-    load_source,
-    run_inference_command,
-)
+from dcgan_jax.cli.errors import run_inference_command
+from dcgan_jax.cli.flags import add_huge_pages_flag, add_run, add_run_flags
+from dcgan_jax.cli.outputs import check_printable
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line, print_result
 from dcgan_jax.data import absolute_source, load_data
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier

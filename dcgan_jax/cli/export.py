@@ -4,16 +4,11 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 
-from dcgan_jax.cli.common import (
-    Parser,
-    add_run,
-    add_run_flags,
-    check_new_file,
-    check_printable,
-    load_source,
-    new_path,
-    run_inference_command,
-)
+from dcgan_jax.cli.errors import run_inference_command
+from dcgan_jax.cli.flags import add_run, add_run_flags
+from dcgan_jax.cli.outputs import check_printable, new_file
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line
 from dcgan_jax.interop import NETWORKS, export_keras, export_onnx, export_safetensors, export_stablehlo
 from dcgan_jax.pretrained import FOLDER, PRETRAINED
@@ -39,8 +34,8 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 def _export(args: argparse.Namespace) -> None:
     suffix = _SUFFIXES[args.format]
     check_printable(args.source)
-    out = new_path(args.out, "gan" if args.format == "safetensors" else args.network, suffix)
-    check_new_file(out, (suffix,), f" for --format {args.format}")
+    stem = "gan" if args.format == "safetensors" else args.network
+    out = new_file(args.out, stem, (suffix,), f" for --format {args.format}")
     if args.source in PRETRAINED and (args.network == "discriminator" or args.format == "safetensors"):
         raise ConfigError(
             f"the pretrained weights {args.source} have no discriminator; their generator is a safetensors file "

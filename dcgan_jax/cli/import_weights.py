@@ -4,14 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from dcgan_jax.cli.common import (
-    Parser,
-    add_cache_flag,
-    add_config_flags,
-    add_recipe_flag,
-    check_printable,
-    run_inference_command,
-)
+from dcgan_jax.cli.errors import run_inference_command
+from dcgan_jax.cli.flags import add_cache_flag, add_config_flags, add_recipe_flag
+from dcgan_jax.cli.outputs import check_printable
+from dcgan_jax.cli.parser import Parser
 from dcgan_jax.console import print_line
 from dcgan_jax.interop import NETWORKS, read_weights, replace_weights
 from dcgan_jax.paths import local_path

@@ -8,16 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcgan_jax.animation import ANIMATIONS, check_animation, save_animation
-from dcgan_jax.cli.common import (
-    Parser,
-    add_run,
-    add_run_flags,
-    check_new_file,
-    check_printable,
-    load_source,
-    new_path,
-    run_inference_command,
-)
 from dcgan_jax.cli.drawing import (
     add_fps_flag,
     check_finite_images,
@@ -27,8 +17,14 @@ from dcgan_jax.cli.drawing import (
     parse_classes,
     parse_seeds,
 )
+from dcgan_jax.cli.errors import run_inference_command
+from dcgan_jax.cli.flags import add_run, add_run_flags
+from dcgan_jax.cli.outputs import check_printable, new_file
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line
 from dcgan_jax.images import image_grid, labelled_grid, save_png, with_title
+from dcgan_jax.models import Generator
 from dcgan_jax.sampling import between_classes, generate_singly, image_shape, interpolate, sample_seeds
 from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError
@@ -74,8 +70,7 @@ def interpolate_main(argv: Sequence[str] | None = None, prog: str | None = None)
 
 def _interpolate(args: argparse.Namespace) -> None:
     check_printable(args.source)
-    out = new_path(args.out, "interpolation", ".png")
-    check_new_file(out, (".png", *ANIMATIONS))
+    out = new_file(args.out, "interpolation", (".png", *ANIMATIONS))
     animated = out.suffix != ".png"
     if animated:
         check_animation(out)
@@ -90,6 +85,7 @@ def _interpolate(args: argparse.Namespace) -> None:
     noise, labels = sample_seeds(state, np.asarray(seeds))
     if args.classes is not None:
         labels = _one_class_each(args, loaded.run.record.classes, len(seeds))
+    _check_classes(state, labels)
     ends = [(noise[i], None if labels is None else int(labels[i])) for i in range(len(seeds))]
     images = np.stack([_leg(state, *each, frames, args.straight) for each in itertools.pairwise(ends)])
     check_finite_images(images, args.source)  # [legs, frames, H, W, C]
@@ -117,6 +113,16 @@ def _one_class_each(args: argparse.Namespace, classes: tuple[str, ...] | None, n
     if len(chosen) not in (1, n):
         raise ConfigError(f"--classes must be one class, or one for each of the {n} seeds, got {len(chosen)}")
     return np.resize(chosen, n)
+
+
+def _check_classes(state: GANState, labels: np.ndarray | jnp.ndarray | None) -> None:
+    """Raises: ConfigError if the way leads between classes, whose vectors other generators do not have."""
+    module = state.generator.module
+    if labels is not None and len(set(np.asarray(labels).tolist())) > 1 and not isinstance(module, Generator):
+        raise ConfigError(
+            f"a way between classes needs the generator dcgan_jax.Generator, got {type(module).__name__}: name one "
+            "class with --classes"
+        )
 
 
 def _leg(

@@ -52,7 +52,7 @@ def program(prog: str = "dcgan-jax") -> int:
     return main(prog=prog)
 
 
-def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+def tutorial_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """``main`` with the command ``train``, the tutorial's ``train.py``; exit codes as in `cli.train`."""
     with standard_streams():
         return _run("train", argv, prog)

@@ -3,7 +3,10 @@
 import argparse
 from collections.abc import Sequence
 
-from dcgan_jax.cli.common import Parser, check_new_file, check_printable, new_path, recorded_run, run_command
+from dcgan_jax.cli.errors import run_command
+from dcgan_jax.cli.outputs import check_printable, new_file
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import recorded_run
 from dcgan_jax.console import print_line
 from dcgan_jax.plots import PLOTS, require_matplotlib, save_plot
 from dcgan_jax.training.config import ConfigError
@@ -24,8 +27,7 @@ def plot_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int
 
 def _plot(args: argparse.Namespace) -> None:
     check_printable(*args.sources)
-    out = new_path(args.out, "curves", ".png")
-    check_new_file(out, tuple(PLOTS))
+    out = new_file(args.out, "curves", tuple(PLOTS))
     require_matplotlib()
     runs = {}
     for source in args.sources:

@@ -4,17 +4,11 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dcgan_jax.cli.common import (
-    Parser,
-    add_run_flags,
-    check_folder,
-    check_printable,
-    check_suffix,
-    load_source,
-    recorded_run,
-    run_command,
-    run_inference_command,
-)
+from dcgan_jax.cli.errors import run_command, run_inference_command
+from dcgan_jax.cli.flags import add_run_flags, refuse_run_flags
+from dcgan_jax.cli.outputs import check_folder, check_printable, check_suffix
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import load_source, recorded_run
 from dcgan_jax.console import print_line
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED
@@ -51,9 +45,7 @@ def report_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 
 
 def _report(args: argparse.Namespace) -> None:
-    for flag in ("checkpoint", "weights"):
-        if getattr(args, flag) is not None:
-            raise ConfigError(f"--{flag} is for --explore: a report is of the whole run")
+    refuse_run_flags(args, "--explore: a report is of the whole run")
     runs, out = _paths(args, "report.html", recorded_run)
     sources = [read_source(run) for run in runs]
     check_folder(out.parent)

@@ -11,18 +11,12 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax.cli.common import (
-    Parser,
-    add_run,
-    add_run_flags,
-    check_folder,
-    check_new_file,
-    check_printable,
-    load_source,
-    new_path,
-    run_inference_command,
-)
 from dcgan_jax.cli.drawing import check_finite_images, check_grid, check_seeds, class_label, parse_classes, parse_seeds
+from dcgan_jax.cli.errors import run_inference_command
+from dcgan_jax.cli.flags import add_run, add_run_flags
+from dcgan_jax.cli.outputs import check_folder, check_new_file, check_printable, new_path
+from dcgan_jax.cli.parser import Parser
+from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
 from dcgan_jax.files import PARTIAL, replace_file

@@ -8,14 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dcgan_jax.cli.common import (
-    Parser,
-    add_cache_flag,
-    add_config_flags,
-    add_huge_pages_flag,
-    add_recipe_flag,
-    run_command,
-)
+from dcgan_jax.cli.errors import run_command
+from dcgan_jax.cli.flags import add_cache_flag, add_config_flags, add_huge_pages_flag, add_recipe_flag
+from dcgan_jax.cli.parser import Parser
 from dcgan_jax.console import print_line, print_result
 from dcgan_jax.errors import first_line
 from dcgan_jax.report import read_source, write_report

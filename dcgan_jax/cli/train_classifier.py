@@ -6,15 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dcgan_jax.cli.common import (
-    Parser,
-    add_cache_flag,
-    add_huge_pages_flag,
-    check_new_file,
-    check_printable,
-    new_path,
-    run_inference_command,
-)
+from dcgan_jax.cli.errors import run_inference_command
+from dcgan_jax.cli.flags import add_cache_flag, add_huge_pages_flag
+from dcgan_jax.cli.outputs import check_printable, new_file
+from dcgan_jax.cli.parser import Parser
 from dcgan_jax.console import print_line
 from dcgan_jax.data import absolute_source, load_data, parse_size
 from dcgan_jax.dtypes import jax_defaults
@@ -46,8 +41,7 @@ def train_classifier_main(argv: Sequence[str] | None = None, prog: str | None = 
 @jax_defaults()
 def _train_classifier(args: argparse.Namespace) -> None:
     check_printable(args.dataset)
-    out = new_path(args.out, f"classifier-{Path(args.dataset).stem}", ".npz")
-    check_new_file(out, (".npz",))
+    out = new_file(args.out, f"classifier-{Path(args.dataset).stem}", (".npz",))
     if not 1 <= args.epochs <= 1_000:
         raise ConfigError(f"--epochs must be between 1 and 1000, got {args.epochs}")
     if not 0 <= args.seed < 2**31:

@@ -57,16 +57,16 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def check_page(path: Path) -> None:
-    """Raises: ReportError if ``path`` exists and is not a page of ours, which may be replaced."""
-    if not os.path.lexists(path):
+def check_page(out: Path) -> None:
+    """Raises: ReportError if ``out`` exists and is not a page of ours, which may be replaced."""
+    if not os.path.lexists(out):
         return
     try:
-        ours = path.is_file() and _MARK.encode() in path.read_bytes()[:1_000]
+        ours = out.is_file() and _MARK.encode() in out.read_bytes()[:1_000]
     except OSError:
         ours = False
     if not ours:
-        raise ReportError(f"{path} exists and is not a report: choose another --out")
+        raise ReportError(f"{out} exists and is not a report: choose another `out`")
 
 
 def replace_page(path: Path, content: bytes) -> None:

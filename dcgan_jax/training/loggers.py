@@ -27,10 +27,10 @@ class Logger(Protocol):
     """Takes a run's rows and grids, in the order of their steps.
 
     Attributes:
-      flag: by which it was asked for.
+      field: the field of the config that asks for it, in backticks, for messages.
     """
 
-    flag: str
+    field: str
 
     def log_scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log the numbers of a step by their names."""
@@ -123,7 +123,7 @@ class RunLog:
                 call(logger)
             except Exception as error:  # whatever it raises: the run does not depend on it
                 self._loggers.remove(logger)
-                reason = f"{logger.flag} logs no more ({first_line(error)})"
+                reason = f"{logger.field} logs no more ({first_line(error)})"
                 print_line(f"warning: {reason}; the run continues, and logs all of it when it resumes", error=True)
                 with contextlib.suppress(Exception):
                     logger.close()

@@ -11,7 +11,7 @@ from tqdm.std import tqdm
 from dcgan_jax.console import print_line, terminal_columns
 from dcgan_jax.training.config import TrainConfig
 
-_SLOW_SECONDS = 30 * 60  # a longer run prints which flags give first samples sooner
+_SLOW_SECONDS = 30 * 60  # a longer run prints which fields give first samples sooner
 _MIN_COLUMNS = 20  # a narrower terminal has no progress bar
 
 
@@ -140,7 +140,7 @@ class _AboveBar:
 
 
 def forecast(config: TrainConfig, steps_left: int, seconds_per_step: float) -> list[str]:
-    """Lines on the time that is left; on a slow device, also the flags that give first samples within half an hour."""
+    """Lines on the time that is left; on a slow device, also the fields that give first samples within half an hour."""
     left = steps_left * seconds_per_step
     rate = 1 / seconds_per_step
     lines = [f"{rate:.2f} steps/s: the remaining {steps_left:,} steps take about {format_duration(left)}"]
@@ -152,8 +152,8 @@ def forecast(config: TrainConfig, steps_left: int, seconds_per_step: float) -> l
         if steps >= 100:
             steps = steps // 100 * 100
         lines.append(
-            f"for first samples within half an hour: --batch-size {batch_size} --steps {max(1, steps)} "
-            f"--sample-every {max(1, min(100, steps // 2))}"
+            f"for first samples within half an hour: `batch_size={batch_size}` `steps={max(1, steps)}` "
+            f"`sample_every={max(1, min(100, steps // 2))}`"
         )
     return lines
 

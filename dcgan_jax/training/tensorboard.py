@@ -30,7 +30,7 @@ def check_tensorboard() -> None:
 class TensorBoard:
     """Writes one event file in ``RUN/tensorboard``: scalars, images, and the config as hyperparameters."""
 
-    flag = "--tensorboard"
+    field = "`tensorboard`"
 
     def __init__(self, config: TrainConfig, run_dir: Path):
         """Begin a new file; those of earlier starts are removed."""
@@ -77,4 +77,4 @@ class TensorBoard:
 
 
 def _module(name: str) -> Any:
-    return require(f"tensorboardX.{name}", "tensorboard", "--tensorboard", TensorBoardError)
+    return require(f"tensorboardX.{name}", "tensorboard", "`tensorboard`", TensorBoardError)

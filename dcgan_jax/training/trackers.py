@@ -37,7 +37,7 @@ def check_tracker(config: TrainConfig) -> None:
     remote = next(filter(os.environ.get, _TRACKIO_REMOTES), None)
     if config.log == "trackio" and remote:
         raise TrackerError(
-            f"--log trackio logs on this machine alone, and {remote} is set: unset it; trackio.sync({_PROJECT!r}) "
+            f"`log='trackio'` logs on this machine alone, and {remote} is set: unset it; trackio.sync({_PROJECT!r}) "
             "publishes"
         )
 
@@ -45,9 +45,9 @@ def check_tracker(config: TrainConfig) -> None:
 class Tracker:
     """Logs to Weights & Biases or to Trackio, which have the same functions."""
 
-    def __init__(self, flag: str, package: Any, run: Any, first: int = 0):
+    def __init__(self, field: str, package: Any, run: Any, first: int = 0):
         """Log to an open ``run`` of the ``package``, from the step ``first`` on."""
-        self.flag, self._package, self._run, self._first = flag, package, run, first
+        self.field, self._package, self._run, self._first = field, package, run, first
 
     def log_scalars(self, step: int, values: Mapping[str, float]) -> None:
         """The numbers as they are."""
@@ -69,14 +69,16 @@ class Tracker:
 
 def open_tracker(config: TrainConfig, run_dir: Path, log_id: str | None) -> Tracker:
     """The run with an identifier. Raises: TrackerError if the run cannot be opened."""
-    flag = f"--log {config.log}"
+    field = f"`log={config.log!r}`"
     try:
-        return (_open_wandb if config.log == "wandb" else _open_trackio)(config, run_dir, log_id, flag)
+        return (_open_wandb if config.log == "wandb" else _open_trackio)(config, run_dir, log_id, field)
     except Exception as error:  # whatever the packages raise
-        raise TrackerError(f"{flag} cannot start ({first_line(error)}): mend it and resume, or --log none") from error
+        raise TrackerError(
+            f"{field} cannot start ({first_line(error)}): mend it and resume, or `log='none'`"
+        ) from error
 
 
-def _open_wandb(config: TrainConfig, run_dir: Path, log_id: str | None, flag: str) -> Tracker:
+def _open_wandb(config: TrainConfig, run_dir: Path, log_id: str | None, field: str) -> Tracker:
     """The run at Weights & Biases, under its identifier.
 
     A server keeps the rows that it has, and gets those after them. Offline the files are written anew.
@@ -97,7 +99,7 @@ def _open_wandb(config: TrainConfig, run_dir: Path, log_id: str | None, flag: st
         if folder != Path(run.dir).parent:
             shutil.rmtree(folder)
     print_line(f"W&B: wandb sync {Path(run.dir).parent}" if run.offline else f"W&B: {run.url}")
-    return Tracker(flag, wandb, run, run.starting_step)
+    return Tracker(field, wandb, run, run.starting_step)
 
 
 def _check_login(wandb: Any) -> None:
@@ -109,10 +111,10 @@ def _check_login(wandb: Any) -> None:
                 return
     except Exception as error:  # of authentication, or of the network
         reason = first_line(error)
-    raise TrackerError(f"--log wandb cannot log in ({reason}): run wandb login, or set WANDB_MODE=offline")
+    raise TrackerError(f"`log='wandb'` cannot log in ({reason}): run wandb login, or set WANDB_MODE=offline")
 
 
-def _open_trackio(config: TrainConfig, run_dir: Path, log_id: str | None, flag: str) -> Tracker:
+def _open_trackio(config: TrainConfig, run_dir: Path, log_id: str | None, field: str) -> Tracker:
     """A new run of Trackio, in place of the one that an earlier start has written."""
     trackio = _package(config.log)
     name = f"{run_dir.name}-{log_id}"
@@ -123,7 +125,7 @@ def _open_trackio(config: TrainConfig, run_dir: Path, log_id: str | None, flag: 
                     run.delete()
         run = trackio.init(project=_PROJECT, name=name, config=dataclasses.asdict(config), embed=False)
     print_line(f"Trackio: trackio show --project {_PROJECT}")
-    return Tracker(flag, trackio, run)
+    return Tracker(field, trackio, run)
 
 
 @contextlib.contextmanager
@@ -134,4 +136,4 @@ def _silent() -> Iterator[None]:
 
 
 def _package(log: str) -> Any:
-    return require(log, log, f"--log {log}", TrackerError)
+    return require(log, log, f"`log={log!r}`", TrackerError)

@@ -1,0 +1,98 @@
+"""Flags: those of the config, and those that several commands share."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from dcgan_jax.cli import huge_pages
+from dcgan_jax.cli.errors import as_flags
+from dcgan_jax.pretrained import PRETRAINED
+from dcgan_jax.training.config import ConfigError, TrainConfig
+
+
+def add_config_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
+    """Add a flag for each field of `TrainConfig` but those ``without``."""
+    for field in dataclasses.fields(TrainConfig):
+        if field.name in without:
+            continue
+        text = as_flags(field.metadata["help"])
+        if field.metadata["choices"] and field.metadata["kind"] is str:
+            text += "; one of " + ", ".join(field.metadata["choices"])
+        if field.default is not None:
+            text += f" (default: {field.default})"
+        flag, kind = "--" + field.name.replace("_", "-"), field.metadata["kind"]
+        parse = _optional(kind, none) if (none := field.metadata["none"]) else kind
+        # Absent flags stay absent: a run that resumes takes them from its own config.
+        if kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS)
+            continue
+        parser.add_argument(
+            flag,
+            type=parse,
+            metavar="N" if kind is int else field.name.upper().replace("_", "-"),
+            help=text,
+            default=argparse.SUPPRESS,
+        )
+
+
+def _optional(kind: type, none: str) -> Callable[[str], Any]:
+    """A parser of ``kind`` for which the word ``none`` is None, so that a resumed run can unset the field."""
+
+    def parse(text: str) -> Any:
+        return None if text == none else kind(text)
+
+    parse.__name__ = kind.__name__  # argparse uses it in its messages
+    return parse
+
+
+def add_run(parser: argparse.ArgumentParser, images: str = "") -> None:
+    """Add RUN, and the help text of what ``images`` the command takes in its place."""
+    text = f"a run directory, or the name of pretrained weights: {', '.join(PRETRAINED)}"
+    parser.add_argument("source", metavar="RUN", help=text + images)
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of commands on a run: its checkpoint, its weights, its recipe, and the compilation cache."""
+    parser.add_argument("--checkpoint", type=int, metavar="STEP", help="step of the checkpoint (default: the latest)")
+    parser.add_argument(
+        "--weights",
+        choices=("average", "last"),
+        help="the moving average that the run kept, or the last weights (default: the average where there is one)",
+    )
+    add_recipe_flag(parser)
+    add_cache_flag(parser)
+
+
+def add_recipe_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--recipe``."""
+    parser.add_argument(
+        "--recipe",
+        metavar="FILE.py",
+        help="a Python file that defines init(key, shape, classes), which builds the run's networks; it is executed",
+    )
+
+
+def refuse_run_flags(args: argparse.Namespace, use: str) -> None:
+    """Raises: ConfigError if a flag of `add_run_flags` chooses networks where none are loaded; ``use`` says why."""
+    for flag in ("checkpoint", "weights", "recipe"):
+        if getattr(args, flag) is not None:
+            raise ConfigError(f"--{flag} is for {use}")
+
+
+def add_cache_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-compilation-cache``."""
+    parser.add_argument(
+        "--no-compilation-cache",
+        action="store_true",
+        help="compile again, and do not use the user's cache directory",
+    )
+
+
+def add_huge_pages_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-huge-pages``, which `restart_with_huge_pages` has obeyed before the arguments are parsed."""
+    parser.add_argument(
+        huge_pages.FLAG,
+        action="store_true",
+        help="on Linux, do not start again with huge pages, with which a CPU trains 1.2 times as fast",
+    )

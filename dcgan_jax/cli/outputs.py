@@ -1,0 +1,58 @@
+"""Where a command writes: new files in directories that exist, checked before the work begins."""
+
+import itertools
+import os
+from pathlib import Path
+
+from dcgan_jax.paths import local_path
+from dcgan_jax.training.config import ConfigError
+
+
+def new_path(out: str | None, stem: str, suffix: str) -> Path:
+    """The path of ``--out``, or in the working directory the first of ``stem``, ``stem-2``, ... that is not there.
+
+    Raises:
+      ConfigError, PathError: if the path cannot be printed, or is not a local one.
+    """
+    if out is not None:
+        check_printable(out)
+        return local_path(out, "--out")
+    names = (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}" for number in itertools.count(1))
+    return next(Path(name) for name in names if not os.path.lexists(name))
+
+
+def new_file(out: str | None, stem: str, suffixes: tuple[str, ...], note: str = "") -> Path:
+    """`new_path` with the first of the suffixes, checked as by `check_new_file`."""
+    path = new_path(out, stem, suffixes[0])
+    check_new_file(path, suffixes, note)
+    return path
+
+
+def check_printable(*names: str) -> None:
+    """Raises: ConfigError for a file name that could not be printed when the work is done."""
+    for name in names:
+        if not name.isprintable():
+            raise ConfigError(f"file names must be printable text, got {name!r}")
+
+
+def check_new_file(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
+    """Raises: ConfigError unless ``--out`` has one of the suffixes, is new, and its directory can be written."""
+    check_suffix(path, suffixes, note)
+    if os.path.lexists(path):
+        raise ConfigError(f"{path} already exists: choose another --out")
+    check_folder(path.parent)
+
+
+def check_suffix(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
+    """Raises: ConfigError unless ``--out`` has one of the suffixes."""
+    if not path.name.endswith(suffixes):
+        raise ConfigError(f"--out must end in {' or '.join(suffixes)}{note}, got {path}")
+
+
+def check_folder(folder: Path) -> None:
+    """Raises: ConfigError unless the directory of ``--out`` exists and can be written."""
+    if not folder.is_dir():
+        problem = "is not a directory" if os.path.lexists(folder) else "does not exist"
+        raise ConfigError(f"the directory {folder} of --out {problem}: create it, or choose another --out")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write in the directory {folder} of --out: choose another --out")

@@ -1,0 +1,89 @@
+"""What a command reads: a run at one of its checkpoints, the pretrained weights, or a run's directory."""
+
+import argparse
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dcgan_jax.cli.flags import refuse_run_flags
+from dcgan_jax.cli.outputs import check_printable
+from dcgan_jax.paths import local_path
+from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, describe_pretrained, with_pretrained
+from dcgan_jax.state import averaged
+from dcgan_jax.training.config import ConfigError, TrainConfig
+from dcgan_jax.training.history import describe_weights
+from dcgan_jax.training.recipe import Recipe, read_recipe
+from dcgan_jax.training.run import Run, load_run
+from dcgan_jax.training.setup import create_state
+from dcgan_jax.training.writer import weights_name
+
+
+class LoadedRun(NamedTuple):
+    """A run to sample from, to evaluate or to export.
+
+    Attributes:
+      run: with the chosen weights in the generator's place.
+      metadata: ``run``, ``step`` and ``weights``, as JSON holds them.
+      title: the same, human-readable.
+    """
+
+    run: Run
+    metadata: dict[str, Any]
+    title: str
+
+
+def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
+    """The run to sample from, evaluate or export, by the flags of `add_run_flags`; or the pretrained weights.
+
+    A name of pretrained weights comes before a run directory of that name: ``./mnist`` is the latter. The file that
+    ``--recipe`` names is executed; no file of the run directory ever is.
+
+    Raises:
+      UserError: as `load_run` and `read_recipe`; or if the average is requested and the run has none.
+    """
+    if str(source) in PRETRAINED:
+        return _load_pretrained(str(source), args)
+    run_dir = local_path(source, "RUN")
+    run = load_run(run_dir, args.checkpoint, init=_recipe(args.recipe))
+    state, weights = run.state, "last"
+    if args.weights == "average" and state.ema is None:
+        raise ConfigError(
+            f"the run in {run_dir} keeps no average: its preset has none, and it was trained without --ema"
+        )
+    if state.ema is not None and args.weights != "last":
+        state, weights = averaged(state), weights_name(state)
+    metadata = {"run": str(run_dir), "step": int(state.step), "weights": weights}
+    title = f"{run_dir} at step {metadata['step']:,}, {describe_weights(weights)}"
+    return LoadedRun(run._replace(state=state), metadata, title)
+
+
+def _recipe(file: str | None) -> Recipe | None:
+    """The recipe in a file that a person has named."""
+    if file is None:
+        return None
+    check_printable(file)
+    return read_recipe(file)
+
+
+def _load_pretrained(name: str, args: argparse.Namespace) -> LoadedRun:
+    """Pretrained weights as a run of the preset that trained them; its optimizers are new."""
+    refuse_run_flags(args, f"runs: {name} names pretrained weights, and ./{name} a run directory")
+    config = TrainConfig(preset=TRAINED_BY, dataset=name)
+    state, keys = create_state(config)
+    state = with_pretrained(state, name).replace(ema=None)
+    metadata = {"run": name, "step": describe_pretrained(name)["step"], "weights": "pretrained"}
+    return LoadedRun(Run(config, state, keys, {}), metadata, f"the pretrained weights {name}")
+
+
+def recorded_run(source: str) -> Path:
+    """The run directory of RUN, for what pretrained weights do not have: curves and samples by step.
+
+    Raises:
+      ConfigError, PathError: if it is the name of pretrained weights and no such directory is there, or no local path.
+    """
+    run_dir = local_path(source, "RUN")
+    if source in PRETRAINED and not run_dir.exists():
+        raise ConfigError(
+            f"{source} names pretrained weights, which have no curves and no samples by step: give a run directory, or "
+            "draw with the weights by sample, interpolate or report --explore"
+        )
+    return run_dir
