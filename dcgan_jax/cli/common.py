@@ -24,10 +24,9 @@ from dcgan_jax.state import averaged
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import JobFailedError, PrimaryProcessError, check_devices
 from dcgan_jax.training.finite import NotFiniteError
-from dcgan_jax.training.history import describe_weights
+from dcgan_jax.training.history import describe_weights, weights_name
 from dcgan_jax.training.run import Run, load_run
 from dcgan_jax.training.setup import create_state
-from dcgan_jax.training.writer import weights_name
 
 
 def run_command(work: Callable[[], int | None], *, cache: bool, trains: bool = False) -> int:

@@ -33,9 +33,9 @@ from dcgan_jax.training.device_loop import sample_batch
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
 from dcgan_jax.training.run_dir import claim_number, lock_run_dir, read_config, resolve_run_dir
+from dcgan_jax.training.run_files import GRID, RunFiles
 from dcgan_jax.training.scorer import RunScorer
 from dcgan_jax.training.setup import create_state, prepare_run, validate_same
-from dcgan_jax.training.writer import GRID, RunWriter
 
 
 class Run(NamedTuple):
@@ -203,13 +203,13 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array],
         try:
             save_checkpoint(checkpoints, state, keys["run"], dataclasses.asdict(config), devices=devices)
             reals = np.asarray(sample_batch(jax.numpy.asarray(images), keys["reals"], GRID))
-            writer = RunWriter(config, keys, reals, 0)
+            files = RunFiles(config, keys, 0)
         except BaseException:
             if not (run_dir / "config.json").exists():
                 shutil.rmtree(checkpoints, ignore_errors=True)
             raise
-        with writer:
-            writer.write_initial(state)
+        with files:
+            files.write_initial(state, reals)
     return run_dir
 
 
