@@ -33,7 +33,7 @@ from dcgan_jax import (
 )
 from dcgan_jax.losses import generator_accuracy
 from dcgan_jax.sampling import sample_noise
-from dcgan_jax.training.device_loop import sample_batch
+from dcgan_jax.training.batch_source import DeviceImages
 
 RESULTS = common.RESULTS / "freezing.json"
 _STEPS, _EVERY, _BATCH_SIZE, _ASKED = 200, 10, 64, 256
@@ -82,13 +82,13 @@ def measure(name: str) -> dict[str, Any]:
     preset = Preset(rmsprop(2e-4, 6e-8, eps_in_sqrt=True), rmsprop(1e-4, 3e-8, eps_in_sqrt=True))
     state = init_state(init_key, preset=preset)
     opt_state = state.generator.tx.init(both_params(state))
-    dataset = jax.device_put(load_dataset())
-    real = sample_batch(dataset, asked_key, _ASKED)
+    source = DeviceImages(jax.device_put(load_dataset()))
+    real, _ = source.batch(asked_key, _ASKED)
     step, asked = jax.jit(unfrozen_step, donate_argnums=(0, 1)), jax.jit(how_real)
     rows = []
     for i in range(1, _STEPS + 1):
         batch_key, step_key = jax.random.split(jax.random.fold_in(run_key, i))
-        images = sample_batch(dataset, batch_key, _BATCH_SIZE)
+        images, _ = source.batch(batch_key, _BATCH_SIZE)
         if name == "frozen":
             state, metrics = train_step(state, images, step_key)
         else:

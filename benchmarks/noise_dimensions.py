@@ -28,14 +28,15 @@ def measure(dimensions: int) -> dict[str, Any]:
     import jax
 
     from dcgan_jax import averaged, evaluate, init_state, load_dataset
+    from dcgan_jax.training.batch_source import DeviceImages
     from dcgan_jax.training.device_loop import run_steps
 
     init_key, run_key, evaluation_key = jax.random.split(jax.random.key(0), 3)
     state = init_state(init_key, preset="recommended", latent_size=dimensions)
     dense = state.generator.params["dense"]["kernel"].size
-    dataset = jax.device_put(load_dataset())
+    source = DeviceImages(jax.device_put(load_dataset()))
     for _ in range(_STEPS):
-        state, metrics = run_steps(state, dataset, run_key, 1, batch_size=_BATCH_SIZE, capacity=1)
+        state, metrics = run_steps(state, source, run_key, 1, batch_size=_BATCH_SIZE, capacity=1)
         jax.block_until_ready(metrics)
     state = averaged(state)
     scores = evaluate(state, evaluation_key).scores._asdict()

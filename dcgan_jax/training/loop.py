@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.state import GANState
 from dcgan_jax.training import schedule
 from dcgan_jax.training.announce import acknowledge, announce_start
+from dcgan_jax.training.batch_source import BatchSource, DeviceImages
 from dcgan_jax.training.collapse import CollapseThresholds
 from dcgan_jax.training.config import TrainConfig
-from dcgan_jax.training.device_loop import StepRunner, sample_batch
+from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import (
     JobFailedError,
     PrimaryProcessError,
@@ -35,7 +35,6 @@ from dcgan_jax.training.finite import NotFiniteError, check_finite
 from dcgan_jax.training.primary import open_primary
 from dcgan_jax.training.profile import check_profile, profile_steps
 from dcgan_jax.training.run import Run, open_run
-from dcgan_jax.training.run_files import GRID
 from dcgan_jax.training.setup import check_unchanged, create_state, load_images
 from dcgan_jax.training.signals import stop_signals
 from dcgan_jax.training.timing import Advance, record_timing
@@ -120,9 +119,9 @@ def _train(
 ) -> Outcome:
     """Train in a run directory that this job has locked, from a saved state or a new one."""
     config, mesh = run.config, data_mesh(run.config.devices)
-    state, dataset, labels, key = _place(run, mesh)
+    state, source, key = _place(run, mesh)
     step, stop_signal, collapsed, reached = int(state.step), None, False, False
-    runner = StepRunner(config, dataset, key, mesh, step, labels)
+    runner = StepRunner(config, source, key, mesh, step)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_signals(partial(acknowledge, runner) if is_primary() else None))
         if is_primary():
@@ -130,8 +129,7 @@ def _train(
         compiling = time.perf_counter()
         runner.compile(state)  # the last that can be refused: nothing is written before
         compile_seconds = time.perf_counter() - compiling
-        reals = _sample_reals(run, dataset) if is_primary() else None
-        primary = None if reals is None else open_primary(run, reals, thresholds, stack)
+        primary = open_primary(run, thresholds, stack) if is_primary() else None
         first = _copy(state) if primary and step == 0 else None
         advance = stack.enter_context(_measured(runner.advance, config, step, mesh, compile_seconds, profile))
         while step < config.steps:
@@ -200,14 +198,8 @@ def _measured(
         yield advance
 
 
-def _sample_reals(run: Run, dataset: jax.Array) -> np.ndarray:
-    """The real images that the run shows, uint8 [16, H, W, C]."""
-    sample_reals = jax.jit(sample_batch, static_argnames="batch_size")  # one small program for eight
-    return jax.device_get(sample_reals(local_replica(dataset), run.keys["reals"], batch_size=GRID))
-
-
-def _place(run: Run, mesh: Mesh) -> tuple[GANState, jax.Array, jax.Array | None, jax.Array]:
-    """The state, the images, their labels and the run's key, on each device of the mesh.
+def _place(run: Run, mesh: Mesh) -> tuple[GANState, BatchSource, jax.Array]:
+    """The state, the source of the images and the run's key, on each device of the mesh.
 
     For new and resumed runs alike: they share one compiled program.
     """
@@ -216,5 +208,6 @@ def _place(run: Run, mesh: Mesh) -> tuple[GANState, jax.Array, jax.Array | None,
         data = load_images(run.config)
         check_unchanged(run.config, data.digest(), run.config.workdir, "give all machines the same images")
     key = run.keys["run"]
-    state, dataset, labels, key_data = replicate((run.state, data.images, data.labels, jax.random.key_data(key)), mesh)
-    return state, dataset, labels, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))
+    state, images, labels, key_data = replicate((run.state, data.images, data.labels, jax.random.key_data(key)), mesh)
+    source = DeviceImages(images, labels, run.config.mirror)
+    return state, source, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))

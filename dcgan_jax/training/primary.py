@@ -16,7 +16,7 @@ from dcgan_jax.training.history import figures, read_history, weights_name
 from dcgan_jax.training.monitor import Monitor
 from dcgan_jax.training.progress import Reporter
 from dcgan_jax.training.run import Run
-from dcgan_jax.training.run_files import RunFiles, sampling_state
+from dcgan_jax.training.run_files import RunFiles, sample_reals, sampling_state
 from dcgan_jax.training.schedule import is_logged
 from dcgan_jax.training.scorer import is_of_digits
 
@@ -97,18 +97,17 @@ class Primary(NamedTuple):
         return {**row, "evaluation": evaluation.to_json()}
 
 
-def open_primary(
-    run: Run, reals: np.ndarray, thresholds: CollapseThresholds | None, stack: contextlib.ExitStack
-) -> Primary:
+def open_primary(run: Run, thresholds: CollapseThresholds | None, stack: contextlib.ExitStack) -> Primary:
     """Open the run's files until ``stack`` closes, and begin to observe it where it starts or resumes.
 
     Args:
-      run: the run, with its directory as ``workdir``.
-      reals: real images of the run, uint8 [16, H, W, C].
+      run: the run, with its directory as ``workdir`` and its images.
       thresholds: the collapse detector's; the defaults if None.
       stack: closes the files, and leaves the terminal as it was.
     """
+    assert run.data is not None  # the primary has loaded it
     config, step = run.config, int(run.state.step)
+    reals = sample_reals(run.data.images, run.keys["reals"])
     files = stack.enter_context(RunFiles(config, run.keys, step))
     kinds = figures(read_history(Path(str(config.workdir))))  # of the rows up to the step
     monitor = Monitor(

@@ -12,6 +12,7 @@ import numpy as np
 from dcgan_jax.images import image_grid, save_grid
 from dcgan_jax.sampling import generate, sample, sample_noise
 from dcgan_jax.state import GANState, averaged
+from dcgan_jax.training.batch_source import draw_rows
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import data_mesh, local_replica
@@ -118,6 +119,12 @@ class RunFiles:
 def sampling_state(state: GANState) -> GANState:
     """The state on one device, with the generator that samples and evaluations use."""
     return local_replica(state) if state.ema is None else averaged(local_replica(state))
+
+
+def sample_reals(images: np.ndarray, key: jax.Array) -> np.ndarray:
+    """The real images that a run shows: 16 of ``images`` [N, H, W, C], drawn with replacement."""
+    rows = jax.jit(draw_rows, static_argnames=("size", "count"))(key, size=len(images), count=GRID)
+    return images[jax.device_get(rows)]
 
 
 def sample_digits(folder: Path, steps: int) -> int:
