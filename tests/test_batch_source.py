@@ -63,19 +63,20 @@ def test_mirror_changes_the_real_images_alone(small_state, small_images, key):
 class MappedImages(struct.PyTreeNode):
     """A source as a caller may write one: a memory-mapped file on the host, of which only batches are read."""
 
-    images: np.memmap = struct.field(pytree_node=False)
+    path: str = struct.field(pytree_node=False)
 
     def batch(self, key, batch_size):
-        shape = jax.ShapeDtypeStruct((batch_size, *self.images.shape[1:]), self.images.dtype)
-        rows = draw_rows(key, len(self.images), batch_size)
-        return jax.pure_callback(lambda rows: self.images[np.asarray(rows)], shape, rows), None
+        images = np.load(self.path, mmap_mode="r")
+        shape = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
+        rows = draw_rows(key, len(images), batch_size)
+        return jax.pure_callback(lambda rows: images[np.asarray(rows)], shape, rows), None
 
 
 @pytest.mark.parametrize("capacity", [1, 3])
 def test_source_on_the_host_gives_the_same_bits(capacity, small_state, small_images, key, tmp_path):
     """The step takes any source; the images of a file are not in its arguments."""
     np.save(tmp_path / "images.npy", small_images)
-    mapped = MappedImages(np.load(tmp_path / "images.npy", mmap_mode="r"))
+    mapped = MappedImages(str(tmp_path / "images.npy"))
     assert jax.tree.leaves(mapped) == []
     states = [
         run_steps(jax.tree.map(jnp.copy, small_state), source, key, capacity, batch_size=4, capacity=capacity)[0]

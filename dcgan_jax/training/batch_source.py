@@ -14,6 +14,7 @@ class BatchSource(Protocol):
 
     It is an argument of the compiled step: a JAX pytree, whose leaves are the arrays that it holds on the devices. One
     that holds its images elsewhere, as in a memory-mapped file, has no leaves, and fetches them by `jax.pure_callback`.
+    What is static in it must be hashable: the path, not the array.
     """
 
     def batch(self, key: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array | None]:
