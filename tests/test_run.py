@@ -16,8 +16,8 @@ from dcgan_jax.prng import seed_key, split_key
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import lock_run_dir
+from dcgan_jax.training.run_files import sample_digits
 from dcgan_jax.training.setup import create_state, initializer
-from dcgan_jax.training.writer import sample_digits
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset
@@ -29,13 +28,12 @@ from dcgan_jax.training.checkpoint import (
     verify_checkpoint,
 )
 from dcgan_jax.training.config import ConfigError, TrainConfig
-from dcgan_jax.training.device_loop import sample_batch
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
 from dcgan_jax.training.run_dir import claim_number, lock_run_dir, read_config, resolve_run_dir
+from dcgan_jax.training.run_files import RunFiles, sample_reals
 from dcgan_jax.training.scorer import RunScorer
 from dcgan_jax.training.setup import create_state, prepare_run, validate_same
-from dcgan_jax.training.writer import GRID, RunWriter
 
 
 class Run(NamedTuple):
@@ -202,14 +200,14 @@ def create_run(config: TrainConfig, state: GANState, keys: dict[str, jax.Array],
         checkpoints, devices = run_dir / "checkpoints", data_mesh(config.devices).size
         try:
             save_checkpoint(checkpoints, state, keys["run"], dataclasses.asdict(config), devices=devices)
-            reals = np.asarray(sample_batch(jax.numpy.asarray(images), keys["reals"], GRID))
-            writer = RunWriter(config, keys, reals, 0)
+            reals = sample_reals(images, keys["reals"])
+            files = RunFiles(config, keys, 0)
         except BaseException:
             if not (run_dir / "config.json").exists():
                 shutil.rmtree(checkpoints, ignore_errors=True)
             raise
-        with writer:
-            writer.write_initial(state)
+        with files:
+            files.write_initial(state, reals)
     return run_dir
 
 
