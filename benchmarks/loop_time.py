@@ -43,16 +43,16 @@ def measure(config: TrainConfig) -> dict[str, Any]:
         jax.block_until_ready(state)
         bare.append((time.perf_counter() - began) / _BLOCK)
 
-    def timed(state: Any, dataset: Any, key: Any, steps: int, **kwargs: Any) -> Any:
+    def timed(state: Any, source: Any, key: Any, steps: int, **kwargs: Any) -> Any:
         nonlocal done, block_began
         if done and done % _BLOCK == 0:  # the first block compiles, and is not counted
             jax.block_until_ready(state)
             if done > _BLOCK:
                 in_loop.append((time.perf_counter() - block_began) / _BLOCK)
-            bare_block(state, dataset, key, 1, **kwargs)
+            bare_block(state, source, key, 1, **kwargs)
             block_began = time.perf_counter()
         done += steps
-        return run_steps(state, dataset, key, steps, **kwargs)
+        return run_steps(state, source, key, steps, **kwargs)
 
     # The loop compiles the step before it runs it.
     timed.lower = run_steps.lower  # pyright: ignore[reportFunctionMemberAccess]

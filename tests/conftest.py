@@ -42,7 +42,7 @@ import pytest  # noqa: E402
 from helpers import FLAGS, ROOT, finish, small_gan  # noqa: E402
 
 from dcgan_jax import init_state, load_dataset  # noqa: E402
-from dcgan_jax.training import writer  # noqa: E402
+from dcgan_jax.training import run_files  # noqa: E402
 
 
 def pytest_unconfigure():
@@ -202,7 +202,7 @@ def interrupt_at(monkeypatch):
     ``interrupt_at(name, times)`` returns a list that grows by each signal that did not end the run at once.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    write = writer.save_grid
+    write = run_files.save_grid
 
     def install(name, times=1):
         survived = []
@@ -213,7 +213,7 @@ def interrupt_at(monkeypatch):
                 signal.raise_signal(signal.SIGINT)
                 survived.append(i)
 
-        monkeypatch.setattr(writer, "save_grid", save_grid)
+        monkeypatch.setattr(run_files, "save_grid", save_grid)
         return survived
 
     yield install

@@ -10,6 +10,7 @@ import pytest
 from jax import export
 
 from dcgan_jax import Discriminator, Generator, init_state, train_step
+from dcgan_jax.training.batch_source import DeviceImages
 from dcgan_jax.training.device_loop import run_steps
 
 PLATFORMS = pytest.mark.parametrize("platform", ["cuda", "tpu"])
@@ -97,7 +98,7 @@ def test_step_calls_no_host_and_has_no_constants(platform):
     state = jax.eval_shape(lambda: init_state(jax.random.key(0)))
     exported = export.export(run_steps, platforms=[platform])(
         state,
-        jax.ShapeDtypeStruct((60_000, 28, 28, 1), jnp.uint8),
+        DeviceImages(jax.ShapeDtypeStruct((60_000, 28, 28, 1), jnp.uint8)),
         shapes(jax.random.key(0)),
         jax.ShapeDtypeStruct((), jnp.int32),
         batch_size=8,

@@ -17,6 +17,7 @@ from dcgan_jax.training.checkpoint import (
     CheckpointError,
     DamagedCheckpointError,
     checkpoint_steps,
+    expired_steps,
     quarantine_after,
     remove_partial,
     save_checkpoint,
@@ -24,7 +25,6 @@ from dcgan_jax.training.checkpoint import (
 )
 from dcgan_jax.training.environment import environment_info
 from dcgan_jax.training.record import FORMAT
-from dcgan_jax.training.retention import expired_steps, steps_to_keep
 
 CONFIG = {"batch_size": 6, "workdir": "somewhere"}
 
@@ -144,26 +144,6 @@ def test_keep_steps_are_kept_beside_the_newest(trained, tmp_path):
 )
 def test_expired_steps(steps, keep, keep_steps, expired):
     assert expired_steps(steps, keep, keep_steps) == expired
-
-
-@pytest.mark.parametrize(
-    ("steps", "step", "best", "healthy_until", "settled_until", "kept"),
-    [
-        ([], 0, None, 0, -300, set()),  # the first checkpoint
-        ([0], 500, None, 500, 200, {0}),
-        ([1000, 500, 0], 1500, None, 1500, 1200, {1000}),  # healthy: the last one that is settled
-        ([1000, 500, 0], 1500, None, 1500, 1000, {1000}),  # up to that step and with it
-        ([1000, 500, 0], 1500, None, 1500, 999, {500}),
-        ([1000, 500, 0], 1500, None, 1400, 900, {1000, 500}),  # a sign of a collapse after step 1,400
-        ([1000, 500, 0], 1500, None, 700, 700, {500}),
-        ([1000, 500], 1500, None, 400, 100, set()),  # none from before it is left
-        ([1000, 500, 0], 1500, 0, 1500, 1200, {1000, 0}),  # and the best evaluation
-        ([1000, 500, 0], 1500, 1500, 1500, 1200, {1500, 1000}),
-        ([1000, 500, 0], 1500, 1000, 1400, 1200, {1000}),
-    ],
-)
-def test_steps_to_keep(steps, step, best, healthy_until, settled_until, kept):
-    assert steps_to_keep(steps, step, [best], healthy_until, settled_until) == kept
 
 
 def test_step_saved_again_replaces_the_old_one(trained, small_state, tmp_path):

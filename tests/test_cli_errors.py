@@ -24,14 +24,8 @@ LEFT = (
     "data/fitting.py",
     "data/tfds.py",
     "evaluation/image_files.py",
-    "training/config.py",
-    "training/evaluate_run.py",
     "training/memory.py",
-    "training/run.py",
-    "training/run_dir.py",
     "training/scorer.py",
-    "training/setup.py",
-    "training/writer.py",
 )
 
 

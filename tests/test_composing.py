@@ -22,6 +22,7 @@ from dcgan_jax import (
     train_step,
 )
 from dcgan_jax.sampling import sample_in_batches
+from dcgan_jax.training.batch_source import DeviceImages
 from dcgan_jax.training.device_loop import run_steps
 
 quick_step = quick_jit(train_step)
@@ -216,7 +217,7 @@ def test_own_metrics_under_scan_vmap_and_dispatch(small_images, key):
     assert scanned["d_fakes"].shape == (3, 6)
     _, mapped = quick_jit(jax.vmap(train_step, (None, None, 0)))(state, small_images, keys)
     assert mapped["d_norm"].shape == (3,)
-    _, metrics = run_steps(jax.tree.map(jnp.copy, state), small_images, key, 2, batch_size=4, capacity=3)
+    _, metrics = run_steps(jax.tree.map(jnp.copy, state), DeviceImages(small_images), key, 2, batch_size=4, capacity=3)
     assert metrics["g_fakes"].shape == (3, 4)
     assert (metrics["g_fakes"][2] == 0).all()
 

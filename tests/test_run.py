@@ -17,8 +17,8 @@ from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import lock_run_dir, read_config
+from dcgan_jax.training.run_files import sample_digits
 from dcgan_jax.training.setup import create_state, initializer
-from dcgan_jax.training.writer import sample_digits
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from dcgan_jax.optimizers import rmsprop
 from dcgan_jax.prng import pin_key, seed_key, split_key
 from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.training.array_store import load_tree, save_tree
+from dcgan_jax.training.batch_source import DeviceImages
 from dcgan_jax.training.device_loop import run_steps
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
@@ -99,7 +100,7 @@ def first_steps(images, key):
 
     def steps(state, images, key):
         stepped, metrics = train_step(state, images, key)
-        resumed, more = run_steps(stepped, images, key, 1, batch_size=2, capacity=1)
+        resumed, more = run_steps(stepped, DeviceImages(images), key, 1, batch_size=2, capacity=1)
         return stepped, metrics, resumed, more, sample(resumed, key, 3)
 
     return host((state, quick_jit(steps)(state, images, key)))

@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +39,6 @@ from dcgan_jax.training.digests import (
 )
 from dcgan_jax.training.environment import environment_info
 from dcgan_jax.training.record import EARLIER, FORMAT
-from dcgan_jax.training.retention import expired_steps
 
 _REPLACED = ".replaced" + PARTIAL  # the suffix of a whole checkpoint while one of the same step takes its place
 
@@ -151,6 +150,11 @@ def _publish(partial: Path, final: Path) -> None:
     flush(final.parent)
     with contextlib.suppress(OSError):  # the next start removes it
         _remove(replaced)
+
+
+def expired_steps(steps: Sequence[int], keep: int, keep_steps: Collection[int]) -> list[int]:
+    """Those of ``steps``, the newest first, that are neither among the first ``keep`` nor in ``keep_steps``."""
+    return [step for step in steps[keep:] if step not in keep_steps]
 
 
 def checkpoint_steps(folder: Path) -> list[int]:

@@ -197,7 +197,7 @@ class TrainConfig:
     )
     stop_at_fid: float | None = field(
         None,
-        "stop when an evaluation has at most this FID; needs --eval-every (default: none)",
+        "stop when an evaluation has at most this FID; needs `eval_every` (default: none)",
         kind=float,
         none="none",
     )
@@ -228,7 +228,7 @@ class TrainConfig:
             value = getattr(self, each.name)
             if each.metadata["network"] and value != each.default:
                 raise ConfigError(
-                    f"`{each.name}={value}` is for the tutorial's networks, and {recipe} builds others: leave one of "
+                    f"`{each.name}={value!r}` is for the tutorial's networks, and {recipe} builds others: leave one of "
                     "them out"
                 )
 

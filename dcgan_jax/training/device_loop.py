@@ -1,4 +1,4 @@
-"""Steps on the devices: batches, dispatches of one or many steps, and their losses and accuracies."""
+"""Steps on the devices: dispatches of one or many steps, and their losses and accuracies."""
 
 import functools
 import inspect
@@ -14,44 +14,27 @@ from jax.stages import Wrapped
 from dcgan_jax.prng import pin_key
 from dcgan_jax.state import GANState
 from dcgan_jax.step import Metrics, train_step
+from dcgan_jax.training.batch_source import BatchSource
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import batch_sharding
 from dcgan_jax.training.finite import check_finite_metrics
 from dcgan_jax.training.memory import check_step_fits, release_free_memory
 from dcgan_jax.training.quick_compile import quick_options
 
-_jit = functools.partial(
-    jax.jit, static_argnames=("batch_size", "capacity", "sharding", "mirror"), donate_argnames="state"
-)
+_jit = functools.partial(jax.jit, static_argnames=("batch_size", "capacity", "sharding"), donate_argnames="state")
 _STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is handled within a second or so
-
-
-def sample_batch(dataset: jax.Array, key: jax.Array, batch_size: int) -> jax.Array:
-    """A batch drawn uniformly with replacement: [N, ...] -> [batch_size, ...], on the data's device.
-
-    The same key draws the same rows of images and of labels.
-    """
-    return dataset[jax.random.randint(pin_key(key), (batch_size,), 0, dataset.shape[0], jnp.int32)]
-
-
-def mirror_some(images: jax.Array, key: jax.Array) -> jax.Array:
-    """Half of the images [B, H, W, C], chosen at random, with left and right exchanged."""
-    chosen = jax.random.bits(pin_key(key), (len(images), 1, 1, 1), jnp.uint32) & 1
-    return jnp.where(chosen == 1, images[:, :, ::-1], images)
 
 
 @_jit
 def run_steps(
     state: GANState,
-    dataset: jax.Array,
+    source: BatchSource,
     key: jax.Array,
     steps: jax.Array | int,
     *,
     batch_size: int,
     capacity: int,
     sharding: NamedSharding | None = None,
-    mirror: bool = False,
-    labels: jax.Array | None = None,
 ) -> tuple[GANState, Metrics]:
     """The run's next ``steps`` steps in one dispatch. ``state`` is donated: its buffers are reused.
 
@@ -59,14 +42,12 @@ def run_steps(
 
     Args:
       state: from `init_state`.
-      dataset: all real images, [N, H, W, C], on the device.
+      source: of the real images, with labels for a state with classes.
       key: the run's.
       steps: at most ``capacity``. It is not static: one compiled program serves every number of steps.
       batch_size: images per step.
       capacity: the most steps per dispatch; 1 leaves the loop out of the program.
-      sharding: of the batch, over devices that each hold ``state`` and ``dataset``.
-      mirror: whether to `mirror_some` of the real images.
-      labels: the classes of ``dataset``, int32 [N], for a state with classes.
+      sharding: of the batch, over devices that each hold ``state`` and ``source``.
 
     Returns:
       The new state, and for each metric an array [capacity, ...] of which the first ``steps`` rows are valid.
@@ -74,14 +55,11 @@ def run_steps(
 
     def step(state: GANState) -> tuple[GANState, Metrics]:
         batch_key, step_key = jax.random.split(jax.random.fold_in(pin_key(key), state.step))
-        drawn = batch_size * state.d_steps  # each update of the discriminator has a batch
-        images = sample_batch(dataset, batch_key, drawn)
-        if mirror:
-            images = mirror_some(images, jax.random.fold_in(batch_key, 1))
-        of_batch = None if labels is None else sample_batch(labels, batch_key, drawn)
+        # Each update of the discriminator has a batch.
+        images, labels = source.batch(batch_key, batch_size * state.d_steps)
         if sharding is not None:
-            images, of_batch = jax.lax.with_sharding_constraint((images, of_batch), sharding)
-        return train_step(state, images, step_key, of_batch)
+            images, labels = jax.lax.with_sharding_constraint((images, labels), sharding)
+        return train_step(state, images, step_key, labels)
 
     if capacity == 1:
         state, metrics = step(state)
@@ -112,25 +90,22 @@ class StepRunner:
     def __init__(
         self,
         config: TrainConfig,
-        dataset: jax.Array,
+        source: BatchSource,
         key: jax.Array,
         mesh: Mesh,
         step: int,
-        labels: jax.Array | None = None,
         quick_compile: bool = False,
     ):
-        """Begin after ``step`` steps; ``dataset``, ``key`` and ``labels`` are replicated over ``mesh``."""
+        """Begin after ``step`` steps; ``source`` and ``key`` are replicated over ``mesh``."""
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         self.calls, self.compiled = 0, False
-        self._dataset, self._key, self._mesh, self._step = dataset, key, mesh, step
+        self._source, self._key, self._mesh, self._step = source, key, mesh, step
         self._run_steps = steps_program(quick_compile)
         self._capacity = min(config.steps_per_call or (1 if on_cpu else _STEPS_PER_CALL), config.steps)
         self._options: dict[str, Any] = {
             "batch_size": config.batch_size,
             "capacity": self._capacity,
             "sharding": batch_sharding(mesh),
-            "mirror": config.mirror,
-            "labels": labels,
         }
         # At most two dispatches are ahead of the devices, so that a signal is soon handled. Zero where one CPU is
         # several devices: they share its threads, and programs that wait for each other could occupy all of them.
@@ -144,7 +119,7 @@ class StepRunner:
         Raises:
           ConfigError: if the step needs more memory than is free.
         """
-        compiled = self._run_steps.lower(state, self._dataset, self._key, 1, **self._options).compile()
+        compiled = self._run_steps.lower(state, self._source, self._key, 1, **self._options).compile()
         check_step_fits(compiled, self._options["batch_size"], self._mesh)
         release_free_memory()
         self.compiled = True
@@ -157,7 +132,7 @@ class StepRunner:
         """
         before, self._step = self._step, min(self._step + self._capacity, last)
         steps = self._step - before
-        state, metrics = self._run_steps(state, self._dataset, self._key, steps, **self._options)
+        state, metrics = self._run_steps(state, self._source, self._key, steps, **self._options)
         self.calls += 1
         self._unread.append((before, metrics))
         self._pending.append(metrics)

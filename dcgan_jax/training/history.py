@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dcgan_jax.evaluation.classifier import SHA256
+from dcgan_jax.state import GANState
 
 
 class History(NamedTuple):
@@ -116,6 +117,11 @@ def best_evaluation(evaluations: list[tuple[float, int]], steps: Iterable[int]) 
 def sample_grids(folder: Path) -> list[tuple[int, Path]]:
     """The grids of a run's ``samples/`` so far, with their steps, in order; none if there is no such directory."""
     return sorted((int(path.stem), path) for path in folder.glob("*.png") if path.stem.isdecimal())
+
+
+def weights_name(state: GANState) -> str:
+    """Which weights samples and evaluations of a run use: ``last``, or ``average <decay>``."""
+    return "last" if state.ema is None else f"average {state.ema.decay}"
 
 
 def describe_weights(name: str) -> str:

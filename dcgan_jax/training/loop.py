@@ -15,9 +15,11 @@ from jax.sharding import Mesh
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.state import GANState
 from dcgan_jax.training import schedule
+from dcgan_jax.training.announce import acknowledge, announce_start
+from dcgan_jax.training.batch_source import BatchSource, DeviceImages
 from dcgan_jax.training.collapse import CollapseThresholds
 from dcgan_jax.training.config import ConfigError, TrainConfig
-from dcgan_jax.training.device_loop import StepRunner, sample_batch
+from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import (
     JobFailedError,
     PrimaryProcessError,
@@ -30,6 +32,7 @@ from dcgan_jax.training.distributed import (
     run_on_primary,
 )
 from dcgan_jax.training.finite import NotFiniteError, check_finite
+from dcgan_jax.training.primary import open_primary
 from dcgan_jax.training.profile import check_profile, profile_steps
 from dcgan_jax.training.recipe import Init, as_recipe
 from dcgan_jax.training.record import RunRecord
@@ -37,7 +40,6 @@ from dcgan_jax.training.run import Run, open_run
 from dcgan_jax.training.setup import check_unchanged, create_state, load_images
 from dcgan_jax.training.signals import stop_signals
 from dcgan_jax.training.timing import Advance, record_timing
-from dcgan_jax.training.writer import GRID, RunWriter, acknowledge, announce
 
 
 class Outcome(NamedTuple):
@@ -133,25 +135,25 @@ def _train(
     """Train in a run directory that this job has locked, from a saved state or a new one."""
     config, mesh = run.config, run.mesh
     assert mesh is not None  # it is to be trained
-    state, dataset, labels, key = _place(run, mesh)
+    state, source, key = _place(run, mesh)
     step, stop_signal, collapsed, reached = int(state.step), None, False, False
-    runner = StepRunner(config, dataset, key, mesh, step, labels, run.record.quick_compile)
+    runner = StepRunner(config, source, key, mesh, step, run.record.quick_compile)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_signals(partial(acknowledge, runner) if is_primary() else None))
         if is_primary():
-            announce(config, state, mesh)
+            announce_start(config, state, mesh)
         compiling = time.perf_counter()
         runner.compile(state)  # the last that can be refused: nothing is written before
         compile_seconds = time.perf_counter() - compiling
-        writer = stack.enter_context(_open_writer(run, dataset, thresholds)) if is_primary() else None
-        first = _copy(state) if writer and step == 0 else None
+        primary = open_primary(run, thresholds, stack) if is_primary() else None
+        first = _copy(state) if primary and step == 0 else None
         advance = stack.enter_context(_measured(runner.advance, run.run_dir, step, mesh, compile_seconds, profile))
         while step < config.steps:
             # Steps, up to the next one whose state is needed here. Signals are checked once per dispatch.
             state, before, step = advance(state, schedule.next_stop(step, config))
             # The first files, of the state before, while the first steps run.
-            if writer and first is not None:
-                writer.write_initial(first)
+            if primary and first is not None:
+                primary.write_initial(first)
                 first = None
             stop_signal = stop(runner.calls)
             stopping = stop_signal is not None
@@ -159,33 +161,34 @@ def _train(
             # Metrics. Every process fetches them, and raises if one is not finite.
             if due.log or due.save:
                 rows = runner.fetch_metrics()
-                if writer:
-                    writer.write_metrics(rows, last=step if stopping or step == config.steps else None)
+                if primary:
+                    primary.write_metrics(rows, last=step if stopping or step == config.steps else None)
                 else:
                     list(rows)
             # Samples.
-            if due.sample and writer:
-                writer.save_samples(state)
-            # Collapse. The primary detects it, and all processes stop.
+            if due.sample and primary:
+                primary.save_samples(state)
+            # Collapse. The primary observes it, and all processes stop.
             if config.stop_on_collapse and any(due):
-                collapsed = broadcast_json(writer and writer.should_stop)
+                collapsed = broadcast_json(primary and primary.monitor.collapsed)
                 if collapsed:
                     break
             # Checkpoint, after a check that every number is finite.
             if due.save:
                 check_finite(local_replica(state), step)
-                if writer:
-                    writer.save_checkpoint(state, due.evaluate)
-            if writer:
-                writer.reporter.update(step)
+                if primary:
+                    primary.save_checkpoint(state, due.evaluate)
+            if primary:
+                primary.reporter.update(step)
                 if on_steps:
                     on_steps(run.run_dir, before, step)
             # Good enough. The primary evaluates, and all processes stop.
-            reached = config.stop_at_fid is not None and due.evaluate and broadcast_json(writer and writer.reached)
+            if config.stop_at_fid is not None and due.evaluate:
+                reached = broadcast_json(primary and primary.monitor.reached)
             if stopping or reached:
                 break
-        if writer:
-            writer.finish(step)
+        if primary:
+            primary.finish(step)
     stopped_by = None if collapsed or reached or step == config.steps else stop_signal
     return Outcome(local_replica(state), run.run_dir, stopped_by, collapsed)
 
@@ -210,26 +213,8 @@ def _measured(
         yield advance
 
 
-def _open_writer(run: Run, dataset: jax.Array, thresholds: CollapseThresholds | None) -> RunWriter:
-    """The primary's writer of the run's files, with the real images that it shows."""
-    sample_reals = jax.jit(sample_batch, static_argnames="batch_size")  # one small program for eight
-    reals = jax.device_get(sample_reals(local_replica(dataset), run.keys["reals"], batch_size=GRID))
-    return RunWriter(
-        run.config,
-        run.record,
-        run.keys,
-        reals,
-        int(run.state.step),
-        run.collapse,
-        thresholds,
-        run.scorer,
-        run.state.losses,
-        run.recipe,
-    )
-
-
-def _place(run: Run, mesh: Mesh) -> tuple[GANState, jax.Array, jax.Array | None, jax.Array]:
-    """The state, the images, their labels and the run's key, on each device of the mesh.
+def _place(run: Run, mesh: Mesh) -> tuple[GANState, BatchSource, jax.Array]:
+    """The state, the source of the images and the run's key, on each device of the mesh.
 
     For new and resumed runs alike: they share one compiled program.
     """
@@ -238,5 +223,6 @@ def _place(run: Run, mesh: Mesh) -> tuple[GANState, jax.Array, jax.Array | None,
         data = load_images(run.config, run.record)
         check_unchanged(run.config, run.record, data, run.run_dir, "give all machines the same images")
     key = run.keys["run"]
-    state, dataset, labels, key_data = replicate((run.state, data.images, data.labels, jax.random.key_data(key)), mesh)
-    return state, dataset, labels, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))
+    state, images, labels, key_data = replicate((run.state, data.images, data.labels, jax.random.key_data(key)), mesh)
+    source = DeviceImages(images, labels, run.config.mirror)
+    return state, source, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))

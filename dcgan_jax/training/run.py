@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from dcgan_jax.console import print_line
@@ -29,7 +28,6 @@ from dcgan_jax.training.checkpoint import (
     verify_checkpoint,
 )
 from dcgan_jax.training.config import ConfigError, TrainConfig
-from dcgan_jax.training.device_loop import sample_batch
 from dcgan_jax.training.digests import CheckpointError
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
@@ -37,6 +35,7 @@ from dcgan_jax.training.recipe import Init, Recipe, as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.resume_checks import check_recipe, check_saved_config
 from dcgan_jax.training.run_dir import claim_number, lock_run_dir, read_config, resolve_run_dir
+from dcgan_jax.training.run_files import RunFiles, sample_reals
 from dcgan_jax.training.scorer import RunScorer
 from dcgan_jax.training.setup import (
     create_record,
@@ -45,7 +44,6 @@ from dcgan_jax.training.setup import (
     prepare_run,
     with_recipe,
 )
-from dcgan_jax.training.writer import GRID, RunWriter
 
 
 class Run(NamedTuple):
@@ -264,12 +262,12 @@ def create_run(
         try:
             as_json = dataclasses.asdict(config), dataclasses.asdict(record)
             save_checkpoint(checkpoints, state, keys["run"], as_json[0], record=as_json[1], devices=devices)
-            reals = np.asarray(sample_batch(jax.numpy.asarray(images), keys["reals"], GRID))
-            writer = RunWriter(config, record, keys, reals, 0, losses=state.losses, recipe=recipe)
+            reals = sample_reals(images, keys["reals"])
+            files = RunFiles(config, record, keys, 0, recipe)
         except BaseException:
             if not (run_dir / "config.json").exists():
                 shutil.rmtree(checkpoints, ignore_errors=True)
             raise
-        with writer:
-            writer.write_initial(state)
+        with files:
+            files.write_initial(state, reals)
     return run_dir

@@ -4,7 +4,7 @@
 
 Three things are compared, on the JAX of the Python that runs this:
 
-- the StableHLO of ``train_step`` and of ``run_steps`` at capacities 1 and 25;
+- the StableHLO of ``train_step`` and of ``run_steps`` at capacities 1 and 25, for every preset;
 - a run of 11 steps by REVISION, with the same run resumed from its step 8 by this tree, in one process;
 - the same in two processes.
 
@@ -12,6 +12,7 @@ It takes some three minutes on two cores, and needs git. The exit code is 1 if a
 """
 
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 FLAGS = "--steps 11 --batch-size 2 --log-every 3 --sample-every 5 --checkpoint-every 4 --seed 3"
@@ -31,18 +33,22 @@ def print_hashes() -> None:
     import jax.numpy as jnp
 
     from dcgan_jax import init_state, train_step
+    from dcgan_jax.presets import PRESETS
+    from dcgan_jax.training.device_loop import run_steps
 
-    try:
-        from dcgan_jax.training.device_loop import run_steps
-    except ImportError:  # before the program had packages
-        from dcgan_jax.loop import run_steps  # pyright: ignore[reportMissingImports]
+    key, images = jax.random.key(1), jnp.zeros((100, 28, 28, 1), jnp.uint8)
+    source: Any = images  # of revisions without batch sources
+    if "source" in inspect.signature(run_steps).parameters:
+        from dcgan_jax.training.batch_source import DeviceImages
 
-    state, key = init_state(jax.random.key(0)), jax.random.key(1)
-    programs = {"train_step": train_step.lower(state, jnp.zeros((8, 28, 28, 1), jnp.uint8), key)}
-    dataset = jnp.zeros((100, 28, 28, 1), jnp.uint8)
-    for capacity in (1, 25):
-        lowered = run_steps.lower(state, dataset, key, 1, batch_size=8, capacity=capacity)
-        programs[f"run_steps, capacity {capacity}"] = lowered
+        source = DeviceImages(images)
+    programs = {}
+    for preset in PRESETS:
+        state = init_state(jax.random.key(0), preset=preset)
+        programs[f"{preset}, train_step"] = train_step.lower(state, images[:8], key)
+        for capacity in (1, 25):
+            lowered = run_steps.lower(state, source, key, 1, batch_size=8, capacity=capacity)
+            programs[f"{preset}, run_steps, capacity {capacity}"] = lowered
     print(json.dumps({k: hashlib.sha256(v.as_text().encode()).hexdigest() for k, v in programs.items()}))
 
 

@@ -1,0 +1,96 @@
+"""The lines that a run prints on itself: at its start and its end, at a signal, an evaluation and a warning."""
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jax.sharding import Mesh
+
+from dcgan_jax.console import print_line
+from dcgan_jax.evaluation.results import Evaluation, summary
+from dcgan_jax.state import GANState
+from dcgan_jax.training.checkpoint import checkpoint_steps
+from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.device_loop import StepRunner
+from dcgan_jax.training.monitor import Monitor
+from dcgan_jax.training.progress import format_duration
+
+
+def announce_start(config: TrainConfig, state: GANState, mesh: Mesh) -> None:
+    """Print what will be done."""
+    if checkpoint_steps(Path(str(config.workdir)) / "checkpoints"):
+        print_line(f"resuming from step {int(state.step):,} in {config.workdir}")
+    else:
+        print_line(
+            f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {config.workdir}"
+        )
+    devices = mesh.devices.flat[0].device_kind + (f", {mesh.size} devices" if mesh.size > 1 else "")
+    print_line(f"on {devices}; the first step compiles, which takes a while")
+    if state.ema is not None:
+        print_line("samples and evaluations use the moving average of the generator")
+
+
+def acknowledge(runner: StepRunner, number: signal.Signals) -> None:
+    """Print that a signal has arrived and what is waited for: the ``runner``'s step."""
+    waits = "this step" if runner.calls else "the first step"
+    if not runner.compiled:
+        waits += ", which is compiling"
+    again = "; Ctrl-C again stops at once" if number == signal.SIGINT and runner.compiled else ""
+    name = "Ctrl-C" if number == signal.SIGINT else number.name
+    print_line(f"{name}: stopping after {waits}, then saving{again}", error=True)
+
+
+def warn(message: str | None) -> None:
+    """Print a warning, if there is one."""
+    if message:
+        print_line(f"warning: {message}")
+
+
+def warn_of_collapse(step: int, message: str | None) -> None:
+    """Print that a collapse was observed at ``step``, if one was."""
+    warn(message and f"at step {step:,} {message}")
+
+
+def announce_evaluation(
+    step: int, evaluation: Evaluation[Any], figure: float, before: Sequence[tuple[float, int]]
+) -> None:
+    """Print the scores of an evaluation, and how its figure compares with those of the evaluations before it."""
+    print_line(f"{step}: {summary(evaluation)}{_trend(before, figure)}")
+
+
+def announce_end(config: TrainConfig, monitor: Monitor, first: int, step: int, seconds: float) -> None:
+    """Print how the run ended at ``step``, ``seconds`` after it started or resumed at step ``first``."""
+    run_dir = Path(str(config.workdir))
+    if monitor.collapsed and config.stop_on_collapse:
+        healthy = monitor.last_healthy(checkpoint_steps(run_dir / "checkpoints"))
+        message = "no checkpoint from before it is left"
+        if healthy is not None:
+            path = run_dir / "checkpoints" / str(healthy)
+            message = f"the last healthy checkpoint is {path} (evaluate and sample: --checkpoint STEP)"
+        print_line(f"collapsed: stopped at step {step:,} without a checkpoint of it; {message}")
+    elif monitor.reached and step < config.steps:
+        fid = monitor.evaluations[-1][0]
+        print_line(
+            f"reached --stop-at-fid {config.stop_at_fid:g} with FID {fid:.2f}: stopped and saved at step {step:,} in "
+            f"{run_dir}"
+        )
+    elif step == config.steps:
+        since = f" since step {first:,}" if first else ""
+        print_line(
+            f"done: {step:,} steps, {format_duration(seconds)}{since}; the last samples are {run_dir / 'fakes.png'}"
+        )
+    else:
+        print_line(f"stopped and saved at step {step:,}: resume with --workdir {run_dir} --resume")
+
+
+def _trend(before: Sequence[tuple[float, int]], figure: float) -> str:
+    """How an evaluation compares with those before it: whether training longer still helps."""
+    if not before:
+        return ""
+    best, step = min(before)
+    if figure < best:
+        return f"; the best so far, {best:.2f} before"
+    since = len(before) - before.index((best, step))
+    times = "this evaluation" if since == 1 else f"{since} evaluations"
+    return f"; no better for {times} than {best:.2f} at step {step:,}"

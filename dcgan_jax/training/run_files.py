@@ -1,0 +1,151 @@
+"""The files that a run writes: its config, layers, real images and samples, rows of metrics, checkpoints."""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcgan_jax.images import image_grid, save_grid
+from dcgan_jax.sampling import generate, sample, sample_noise
+from dcgan_jax.state import GANState, averaged
+from dcgan_jax.training.batch_source import draw_rows
+from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
+from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.distributed import data_mesh, local_replica
+from dcgan_jax.training.history import sample_grids
+from dcgan_jax.training.loggers import RunLog
+from dcgan_jax.training.memory import release_free_memory
+from dcgan_jax.training.recipe import Recipe
+from dcgan_jax.training.record import RunRecord
+from dcgan_jax.training.run_dir import replace_text, write_config
+from dcgan_jax.training.setup import model_summary
+
+GRID = 16  # images in a grid of 4x4, the tutorial's
+
+
+class RunFiles:
+    """Writes the files of one run; in a job of several processes the primary alone has one.
+
+    The states it is given are replicated over the devices; samples are drawn on one of them.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        record: RunRecord,
+        keys: Mapping[str, jax.Array],
+        step: int,
+        recipe: Recipe | None = None,
+    ):
+        """Open the run directory's files for writing, after ``step`` steps; ``config.json`` is written at once.
+
+        Args:
+          config: the run's, with the run directory as ``workdir``.
+          record: what the run found at its start.
+          keys: the run's, from `create_state`.
+          step: steps so far; rows of metrics after it are removed.
+          recipe: what built the first state; a copy of its source is written.
+        """
+        self._config, self._record, self._keys = config, record, keys
+        self._run_dir = Path(str(config.workdir))
+        self._checkpoints, self._samples = self._run_dir / "checkpoints", self._run_dir / "samples"
+        # First: whatever fails after it, the directory holds a run.
+        write_config(self._run_dir, config, record, recipe and recipe.source)
+        self._samples.mkdir(exist_ok=True)
+        self._sample_digits = sample_digits(self._samples, config.steps)
+        self._log = RunLog(config, self._run_dir, step, record.log_id)
+
+    def __enter__(self) -> "RunFiles":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.close()
+
+    def write_initial(self, state: GANState, reals: np.ndarray) -> None:
+        """The files of a new run beside its first checkpoint: the layers, ``reals`` [N, H, W, C], the first samples."""
+        replace_text(self._run_dir / "models.txt", model_summary(local_replica(state)))
+        save_grid(self._run_dir / "reals.png", reals)
+        self.save_samples(state)
+
+    def write_final(self, state: GANState) -> None:
+        """Samples of new noise."""
+        fakes = sample(sampling_state(state), self._keys["fakes"], GRID, _grid_labels(state))
+        save_grid(self._run_dir / "fakes.png", jax.device_get(fakes))
+
+    def write_row(self, step: int, values: Mapping[str, Any]) -> None:
+        """A row of metrics, or of an evaluation."""
+        self._log.log_scalars(step, values)
+
+    def sync(self) -> None:
+        """Flush all rows to the disk."""
+        self._log.sync()
+
+    def save_samples(self, state: GANState) -> np.ndarray:
+        """A grid of samples of the run's fixed noise, at the state's step.
+
+        Returns:
+          The images, float32 [16, H, W, C] in [0, 1].
+        """
+        step, noise = int(state.step), sample_noise(state, self._keys["grid"], GRID)
+        images = jax.device_get(generate(sampling_state(state), noise, _grid_labels(state)))
+        save_grid(self._samples / f"{step:0{self._sample_digits}d}.png", images)
+        self._log.log_images(step, "samples", image_grid(images))
+        return images
+
+    def saved_steps(self) -> list[int]:
+        """The steps of the checkpoints, the newest first. Raises: CheckpointError if they cannot be listed."""
+        return checkpoint_steps(self._checkpoints)
+
+    def save_checkpoint(self, state: GANState, collapse: dict[str, Any], keep_steps: Collection[int] = ()) -> list[str]:
+        """Save a checkpoint, and delete those that are neither among the newest nor in ``keep_steps``.
+
+        Args:
+          state: what to save.
+          collapse: of `Monitor.state_dict`.
+          keep_steps: steps whose checkpoints are kept beside the newest.
+
+        Returns:
+          A line on each expired checkpoint that could not be deleted.
+
+        Raises:
+          CheckpointError: if it cannot be written; earlier ones are as they were.
+        """
+        problems = save_checkpoint(
+            self._checkpoints,
+            state,
+            self._keys["run"],
+            dataclasses.asdict(self._config),
+            self._config.keep_checkpoints,
+            keep_steps,
+            record=dataclasses.asdict(self._record),
+            collapse=collapse,
+            devices=data_mesh(self._config.devices).size,
+        )
+        release_free_memory()  # what the copy in the checkpoint took
+        return problems
+
+
+def sampling_state(state: GANState) -> GANState:
+    """The state on one device, with the generator that samples and evaluations use."""
+    return local_replica(state) if state.ema is None else averaged(local_replica(state))
+
+
+def sample_reals(images: np.ndarray, key: jax.Array) -> np.ndarray:
+    """The real images that a run shows: 16 of ``images`` [N, H, W, C], drawn with replacement."""
+    rows = jax.jit(draw_rows, static_argnames=("size", "count"))(key, size=len(images), count=GRID)
+    return images[jax.device_get(rows)]
+
+
+def sample_digits(folder: Path, steps: int) -> int:
+    """The digits of the names of samples: six, or as many as ``steps`` has; those of a resumed run stay as they are."""
+    found = [len(path.stem) for _, path in sample_grids(folder)]
+    return min(found, default=max(6, len(str(steps))))
+
+
+def _grid_labels(state: GANState) -> jax.Array | None:
+    """The classes of a grid, one after the other."""
+    return None if state.classes is None else jnp.arange(GRID) % state.classes
