@@ -13,7 +13,7 @@ from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.interop import import_weights, match_weights, replace_weights
-from dcgan_jax.interop.common import named_arrays
+from dcgan_jax.interop.common import WeightsError, named_arrays
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, with_pretrained
 from dcgan_jax.sampling import image_shape
@@ -114,6 +114,17 @@ def with_weights(state: GANState, config: TrainConfig, init: Init | None = None)
     """
     if config.init_from is None:
         return state
+    try:
+        return _replaced(state, config, init)
+    except WeightsError as error:
+        sizes = [f"`{name}`" for name in ("width", "latent_size") if getattr(config, name) is not None]
+        if not sizes:
+            raise
+        raise ConfigError(f"{error}; leave {' and '.join(sizes)} as the weights were trained with") from error
+
+
+def _replaced(state: GANState, config: TrainConfig, init: Init | None) -> GANState:
+    assert config.init_from is not None
     if config.init_from in PRETRAINED:
         state = with_pretrained(state, config.init_from)
         _note_preset(TRAINED_BY, config)
@@ -137,7 +148,7 @@ def _note_preset(trained: str, config: TrainConfig) -> None:
     if trained != config.preset:
         print_line(
             f"note: the weights of {config.init_from} were trained by the preset {trained}, and this run trains by "
-            f"{config.preset} (the preset {trained} trains by theirs)"
+            f"{config.preset} (`preset={trained!r}` trains by theirs)"
         )
 
 
