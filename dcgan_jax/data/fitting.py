@@ -1,14 +1,13 @@
 """Images of other sizes: which size to take, and how each image gets it."""
 
 import math
-import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dcgan_jax.data.common import DatasetError
+from dcgan_jax.memory import free_memory
 
 LARGEST = 64  # of the sides that are chosen for the user, in pixels
 _MULTIPLE = 4  # of the sides that the networks take
@@ -120,20 +119,3 @@ def check_bytes(needed: int, what: str, remedy: str) -> None:
     if free is not None and needed > free:
         sizes = f"{needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"
         raise DatasetError(f"{what} take {sizes}: {remedy}")
-
-
-def free_memory() -> int | None:
-    """Bytes of memory that can be had without swapping, or None where the system does not say."""
-    free = []
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text() for name in ("max", "current"))
-        stat = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
-        cached = sum(int(line.split()[1]) for line in stat if line.startswith("inactive_file "))
-        free += [int(limit) - int(used) + cached]
-    except (OSError, ValueError):  # not Linux, or no limit
-        pass
-    if not free and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        free += [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    return min(free, default=None)

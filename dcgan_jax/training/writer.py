@@ -16,6 +16,7 @@ from dcgan_jax.console import print_line
 from dcgan_jax.evaluation.images import EvaluationError
 from dcgan_jax.evaluation.results import summary
 from dcgan_jax.images import image_grid, save_grid
+from dcgan_jax.memory import release_free_memory
 from dcgan_jax.presets import preset
 from dcgan_jax.sampling import generate, sample, sample_noise
 from dcgan_jax.state import GANState, averaged
@@ -26,7 +27,6 @@ from dcgan_jax.training.device_loop import StepRunner
 from dcgan_jax.training.distributed import data_mesh, local_replica
 from dcgan_jax.training.history import best_evaluation, figures, read_history, sample_grids
 from dcgan_jax.training.loggers import RunLog
-from dcgan_jax.training.memory import release_free_memory
 from dcgan_jax.training.progress import Reporter, format_duration
 from dcgan_jax.training.run_dir import replace_text, write_config
 from dcgan_jax.training.schedule import is_logged
