@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -46,6 +47,13 @@ def choose_size(sizes: Iterable[Size]) -> Size:
     ((height, width),) = distinct
     scale = min(1.0, LARGEST / max(height, width))
     return _down(height * scale), _down(width * scale)
+
+
+def size_for(image_size: Size | Literal["own"] | None, sizes: list[Size]) -> Size:
+    """The size that images of these sizes get: as of `dcgan_jax.data.load_data`."""
+    if image_size == "own":
+        return sizes[0] if len(set(sizes)) == 1 else choose_size(sizes)
+    return image_size or choose_size(sizes)
 
 
 def _down(side: float) -> int:
