@@ -22,7 +22,11 @@ from dcgan_jax.data.fitting import check_bytes, check_memory, from_16_bits, in_c
 from dcgan_jax.data.idx import read_idx
 from dcgan_jax.errors import first_line
 
-_IMAGE_KEYS = {"train": ("images", "x_train", "train_images"), "test": ("test_images", "x_test")}
+# The first is this project's; after Keras's names come those of programs that draw images.
+_IMAGE_KEYS = {
+    "train": ("images", "x_train", "train_images", "samples", "x", "arr_0"),
+    "test": ("test_images", "x_test"),
+}
 _LABEL_KEYS = {"train": ("labels", "y_train", "train_labels"), "test": ("test_labels", "y_test")}
 _LEAST_OF_SIGNED = -0.5  # pixels of [-1, 1] go below it; those of [0, 1] that were resized only just below 0
 
@@ -39,9 +43,9 @@ def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
     """Images from an ``.npy``, an ``.npz`` or an idx file, and labels where they are beside them.
 
     Args:
-      source: an ``.npz`` has the images as ``images``, ``x_train`` or ``train_images``, or as its only array, and the
-        labels as ``labels``, ``y_train`` or ``train_labels``. An idx file has its labels in the file of the same name
-        with ``labels`` and ``idx1``; either may be gzipped.
+      source: an ``.npz`` has the images as ``images``, ``x_train``, ``train_images``, ``samples``, ``x`` or ``arr_0``,
+        or as its only array, and the labels as ``labels``, ``y_train`` or ``train_labels``. An idx file has its labels
+        in the file of the same name with ``labels`` and ``idx1``; either may be gzipped.
       options: the split ``test`` takes ``x_test`` and ``y_test`` of an ``.npz``.
 
     Raises:

@@ -48,12 +48,14 @@ class Dataset(NamedTuple):
       labels: int32 [N], the number of each image's class, or None.
       classes: the names of the classes, in the order of their numbers.
       notes: what was done to the images, or left out, a line each.
+      altered: those of the notes after which images show something else: cropped, made white, or left out.
     """
 
     images: np.ndarray
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """The SHA-256 of images, labels and classes, in hexadecimal."""

@@ -89,10 +89,12 @@ def _fitted(dataset: Dataset, name: str, image_size: Size | Literal["own"] | Non
     if (height, width, before) == (*size, after):
         return dataset
     check_memory(n, size, after, name)
-    notes = list(dataset.notes)
+    notes, altered = list(dataset.notes), list(dataset.altered)
     if (height, width) != size:
         to = f"{size[0]}x{size[1]}"
-        notes.append(f"{n:,} images of {height}x{width} cropped around their centre and resized to {to}")
+        altered.append(f"{n:,} images of {height}x{width} cropped around their centre and resized to {to}")
+        notes.append(altered[-1])
     if before != after:
         notes.append(f"{n:,} images in colours made grey" if after == 1 else f"{n:,} grey images given equal colours")
-    return dataset._replace(images=fit_array(dataset.images, size, after), notes=tuple(notes))
+    images = fit_array(dataset.images, size, after)
+    return dataset._replace(images=images, notes=tuple(notes), altered=tuple(altered))

@@ -6,10 +6,10 @@ from dcgan_jax.console import print_line
 from dcgan_jax.data.cache import load_cached, save_cached
 from dcgan_jax.data.common import Dataset, LoadOptions, check_split, path_of, starts_with
 from dcgan_jax.data.fitting import check_memory, size_for
-from dcgan_jax.data.pictures import list_pictures, read_pictures, with_notes
+from dcgan_jax.data.pictures import NAMED, Listing, check_broken, list_pictures, name_some, read_pictures
 from dcgan_jax.errors import first_line
 
-_CACHE_FORMAT = 2  # changes whenever the same pictures give other arrays
+_CACHE_FORMAT = 3  # changes whenever the same pictures give other arrays
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter is of an empty one
 
 
@@ -36,7 +36,7 @@ def load_pictures(source: str | Path, options: LoadOptions) -> Dataset:
         key = f"{listing.digest()[:32]}-{size}-{options.channels}-{_CACHE_FORMAT}".replace(" ", "")
         cached = load_cached(key)
         dataset, broken = cached or read_pictures(path, listing, size, options.channels)
-    noted = with_notes(path, listing, dataset, broken)
+    noted = _with_notes(path, listing, dataset, broken)
     if cached is None:
         try:
             save_cached(key, dataset, broken)
@@ -44,3 +44,29 @@ def load_pictures(source: str | Path, options: LoadOptions) -> Dataset:
             reason = first_line(error)
             print_line(f"warning: the pictures cannot be cached ({reason}): they will be read again", error=True)
     return noted
+
+
+def _with_notes(path: Path, listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Dataset:
+    """What `read_pictures` returned, with a note of everything that was done to the pictures of the listing.
+
+    Raises:
+      DatasetError: if more than a tenth of them are broken.
+    """
+    broken, size = listing.broken | broken, dataset.images.shape[1:3]
+    check_broken(path, broken, len(dataset.images) + len(broken))
+    cropped, left_out, rest = [], [], []
+    if others := sum(header.size != size for header in listing.headers.values()):
+        of = f"{others:,} of {len(listing.headers):,} pictures"
+        cropped.append(f"{of} cropped around their centre and resized to {size[0]}x{size[1]}")
+    if broken:
+        left_out.append(f"left out {len(broken):,} pictures that cannot be read: {name_some(broken)}")
+    if listing.others:
+        rest.append(f"left out {listing.others:,} files of other kinds")
+    if dataset.classes:
+        more = ", ..." if len(dataset.classes) > NAMED else ""
+        rest.append(
+            f"{len(dataset.classes):,} classes, one for each folder: {', '.join(dataset.classes[:NAMED])}{more}"
+        )
+    return dataset._replace(
+        notes=(*cropped, *dataset.notes, *left_out, *rest), altered=(*cropped, *dataset.altered, *left_out)
+    )
