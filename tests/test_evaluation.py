@@ -82,7 +82,7 @@ def scored(monkeypatch, fids):
     """Evaluations at the steps that are the keys have these FIDs."""
 
     def evaluate(state, key, samples):
-        scores = Scores(fids[int(state.step)], *[0.0] * 6, [0.1] * 10, 0.0, [], 0.0)
+        scores = Scores(fids[int(state.step)], *[0.0] * 5, dict.fromkeys("0123456789", 0.1), 0.0, [], 0.0, 0.0)
         return Evaluation(samples, scores, scores, SHA256)
 
     monkeypatch.setattr(scorer, "evaluate", evaluate)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dcgan_jax.evaluation.classifier import SHA256
+from dcgan_jax.evaluation.results import present_names
 
 
 class History(NamedTuple):
@@ -79,8 +80,11 @@ def read_history(run_dir: Path) -> History:
             if "evaluation" not in row:
                 values = {name: _number(value) for name, value in row.items() if name != "step"}
                 history.metrics.append({"step": row["step"], **values})
-            elif row["evaluation"] is None or _is_evaluation(row["evaluation"]):
+            elif row["evaluation"] is None:
                 history.evaluations.append(row)
+            elif _is_evaluation(row["evaluation"]):
+                named = {part: present_names(row["evaluation"][part]) for part in ("scores", "floor")}
+                history.evaluations.append({**row, "evaluation": {**row["evaluation"], **named}})
     return history
 
 
