@@ -18,7 +18,7 @@ from dcgan_jax.data.common import (
     starts_with,
     with_labels,
 )
-from dcgan_jax.data.fitting import check_bytes, check_memory, from_16_bits, in_chunks
+from dcgan_jax.data.fitting import check_bytes, check_memory, from_16_bits, in_pieces
 from dcgan_jax.data.idx import read_idx
 from dcgan_jax.errors import first_line
 
@@ -213,7 +213,7 @@ def _to_images(array: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ..
     if not n or min(height, width) < 4:
         raise DatasetError(f"{path} holds {n:,} images of {height}x{width}: at least one of at least 4x4 is needed")
     check_memory(n, (height, width), channels, path)
-    return in_chunks(_to_bytes(array, path, notes), array, array.shape[1:]), tuple(notes)
+    return in_pieces(_conversion(array, path, notes), array, array.shape[1:]), tuple(notes)
 
 
 def _may_be_one_image(shape: tuple[int, ...]) -> bool:
@@ -225,7 +225,7 @@ def _may_be_one_image(shape: tuple[int, ...]) -> bool:
     return channels_last or channels_first
 
 
-def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> Callable[[np.ndarray], np.ndarray]:
+def _conversion(array: np.ndarray, path: Path, notes: list[str]) -> Callable[[np.ndarray], np.ndarray]:
     """How values become those of bytes, by the range that they have in ``array``."""
     if array.dtype == np.bool_:
         notes.append("true and false taken as white and black")

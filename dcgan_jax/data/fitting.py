@@ -76,10 +76,10 @@ def fit(image: Image.Image, size: Size) -> Image.Image:
 
 def fit_array(images: np.ndarray, size: Size, channels: int) -> np.ndarray:
     """`fit` and `to_channels` for each of uint8 [N, H, W, C], C 1 or 3: [N, *size, channels]."""
-    return in_chunks(lambda some: to_channels(_fit_all(some, size), channels), images, (*size, channels))
+    return in_pieces(lambda some: to_channels(_fit_all(some, size), channels), images, (*size, channels))
 
 
-def in_chunks(convert: Callable[[np.ndarray], np.ndarray], images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def in_pieces(convert: Callable[[np.ndarray], np.ndarray], images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """``convert`` of ``images`` [N, ...], a few at a time, so that little memory is taken beside uint8 [N, *shape]."""
     out = np.empty((len(images), *shape), np.uint8)
     n = max(1, _CHUNK // max(math.prod(images.shape[1:]), math.prod(shape)))
@@ -118,7 +118,7 @@ def check_memory(images: int, size: Size, channels: int, source: object) -> None
     """Raises: DatasetError if so many images do not fit into the memory that is free now."""
     what = f"{source}: {images:,} images of {size[0]}x{size[1]}x{channels}"
     needed = 2 * images * size[0] * size[1] * channels  # here, and on the device
-    check_bytes(needed, what, "choose a smaller --image-size, or fewer images")
+    check_bytes(needed, what, "choose a smaller `image_size`, or fewer images")
 
 
 def check_bytes(needed: int, what: str, remedy: str) -> None:

@@ -68,7 +68,7 @@ def fetch_archive(name: str, filename: str, data_dir: str | Path | None) -> tupl
         content = _CONTENT_SHA256.get((name, filename))
         if content is not None and _content_digest(placed) == content:
             return placed, placed.read_bytes()
-        remedy = f"replace it by {url}, or use another --data-dir for an archive of another data set"
+        remedy = f"replace it by {url}, or use another `data_dir` for an archive of another data set"
         return placed, read_verified(placed, info.checksum, DatasetError, remedy)
 
     _make_directory(downloads)
@@ -105,7 +105,7 @@ def _make_directory(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatasetError(
-            f"cannot write the data directory {path} ({error.strerror}): choose another --data-dir"
+            f"cannot write the data directory {path} ({error.strerror}): choose another `data_dir`"
         ) from error
 
 
@@ -249,4 +249,4 @@ def _data_root(data_dir: str | Path | None) -> Path:
     try:
         return local_path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "the data directory")
     except PathError as error:
-        raise DatasetError(f"{error} (choose one with --data-dir or TFDS_DATA_DIR)") from error
+        raise DatasetError(f"{error} (choose one with `data_dir` or TFDS_DATA_DIR)") from error
