@@ -14,12 +14,13 @@ from PIL import Image
 
 from dcgan_jax import TrainConfig, evaluate_images, load_run, train
 from dcgan_jax.evaluation.classifier import SHA256
+from dcgan_jax.evaluation.comparability import Comparability
 from dcgan_jax.evaluation.image_files import as_digits, load_images
 from dcgan_jax.evaluation.results import Evaluation, Scores
 from dcgan_jax.images import image_grid
 from dcgan_jax.training import scorer
 from dcgan_jax.training.checkpoint import checkpoint_steps
-from dcgan_jax.training.history import Scoring, figures, read_history
+from dcgan_jax.training.history import figures, read_history
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import truncate_metrics
 from dcgan_jax.training.setup import create_state
@@ -155,14 +156,14 @@ def test_rows_edited_by_hand_are_passed_over(evaluated, tmp_path):
     text = "\ufeff" + before + "\n".join(odd)
     (run_dir / "metrics.jsonl").write_text(text, encoding="utf-8")
     truncate_metrics(run_dir / "metrics.jsonl", 9)
-    assert [step for _, step in figures(read_history(run_dir))[Scoring(SHA256, 129)]] == [4, 8]
-    assert Scoring(SHA256, 150) not in figures(read_history(run_dir))  # scores of another number of images are others
+    assert [step for _, step in figures(read_history(run_dir))[Comparability(SHA256, 129)]] == [4, 8]
+    assert Comparability(SHA256, 150) not in figures(read_history(run_dir))  # of another number of images
     assert (run_dir / "metrics.jsonl").read_text().startswith(before)
     (run_dir / "metrics.jsonl").write_text(before.replace(SHA256, "0" * 64))
-    assert Scoring(SHA256, 129) not in figures(read_history(run_dir))  # and those in other features
+    assert Comparability(SHA256, 129) not in figures(read_history(run_dir))  # and those in other features
     (run_dir / "metrics.jsonl").write_text(before.replace(f'"features": "{SHA256}", ', ""))
     # Those of a revision that did not name them.
-    assert [step for _, step in figures(read_history(run_dir))[Scoring(SHA256, 129)]] == [4, 8]
+    assert [step for _, step in figures(read_history(run_dir))[Comparability(SHA256, 129)]] == [4, 8]
 
 
 def test_config_other_than_its_checkpoints(evaluated, tmp_path, capsys):

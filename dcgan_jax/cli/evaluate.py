@@ -22,6 +22,7 @@ from dcgan_jax.console import print_line, print_result
 from dcgan_jax.data import Dataset, DatasetError, absolute_source, load_data
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
 from dcgan_jax.evaluation.image_files import as_digits, load_images
+from dcgan_jax.evaluation.image_scorer import explain_pixels, scorer_of_images
 from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, EvaluationError, choose
 from dcgan_jax.evaluation.results import Evaluation, format_table
 from dcgan_jax.evaluation.scoring import evaluate_images
@@ -29,7 +30,6 @@ from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.evaluate_run import evaluate_run
-from dcgan_jax.training.scorer import explain_pixels, scorer_of_images
 
 
 def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -103,7 +103,7 @@ def _evaluate_files(
     fakes = np.broadcast_to(images.images, (*images.images.shape[:3], real.images.shape[3]))  # grey ones in colours
     score, most = scorer_of_images(real, dataset, data_dir, classifier)
     if classifier is None:
-        explain_pixels(dataset, real.images.shape[1:])
+        print_line(explain_pixels(dataset, real.images.shape[1:]), error=True)
     chosen = np.sort(choose(len(fakes), min(most, MAX_SAMPLES)))
     count = f"{len(chosen):,} images" + (f" of {len(fakes):,}, chosen at random" if len(chosen) < len(fakes) else "")
     return score(fakes[chosen], None), count

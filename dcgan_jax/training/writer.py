@@ -83,7 +83,7 @@ class RunWriter:
         self._penalty: float = (collapse or {}).get("d_penalty", 0.0)
         self._scorer = scorer
         kinds = figures(read_history(self._run_dir))
-        self._evaluations = kinds.pop(scorer.scoring, []) if scorer else []
+        self._evaluations = kinds.pop(scorer.comparability, []) if scorer else []
         self._other_evaluations = list(kinds.values())  # their best are kept too
         self._began, self._first = time.perf_counter(), step
         self.reporter = Reporter(config, step)
@@ -211,7 +211,7 @@ class RunWriter:
         except EvaluationError as error:
             print_line(f"warning: the evaluation at step {row['step']:,} failed: {error}")
             return {**row, "evaluation": None}
-        figure = getattr(evaluation.scores, self._scorer.scoring.figure)
+        figure = getattr(evaluation.scores, self._scorer.comparability.figure)
         print_line(f"{row['step']}: {summary(evaluation)}{_trend(self._evaluations, figure)}")
         self._evaluations.append((figure, row["step"]))
         self.reached = self._config.stop_at_fid is not None and figure <= self._config.stop_at_fid
