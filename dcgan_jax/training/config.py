@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from dcgan_jax.data import DatasetError, absolute_source, parse_size
+from dcgan_jax.data import DatasetError, absolute_source, describe_sources, parse_size
 from dcgan_jax.errors import UserError
 from dcgan_jax.models import DTYPES
 from dcgan_jax.paths import PathError, local_path
@@ -82,8 +82,7 @@ class TrainConfig:
     seed: int = _field(0, "seed of the parameters, the noise, the dropout and the batches")
     dataset: str = _field(
         "mnist",
-        "data set: mnist is built in, fashion_mnist and kmnist are downloaded once; or a folder or zip of pictures, an "
-        ".npy, an .npz, an idx file, or the name of another data set of TensorFlow Datasets",
+        f"data set: {describe_sources()}; mnist is built in, fashion_mnist and kmnist are downloaded once",
     )
     image_size: str | None = _field(
         None, "size of the images, N or HxW (default: what the data has, at most 64, in multiples of 4)"

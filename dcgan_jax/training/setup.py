@@ -14,6 +14,7 @@ from flax.linen.summary import tabulate
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size
 from dcgan_jax.evaluation.classifier import load_classifier
+from dcgan_jax.evaluation.image_scorer import explain_pixels
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.presets import preset
@@ -28,7 +29,7 @@ from dcgan_jax.training.history import figures, read_history
 from dcgan_jax.training.loggers import validate_loggers
 from dcgan_jax.training.quick_compile import quick_options
 from dcgan_jax.training.run_dir import check_writable, read_config
-from dcgan_jax.training.scorer import RunScorer, explain_pixels, has_fid, is_of_digits, scorer_while_training
+from dcgan_jax.training.scorer import RunScorer, has_fid, is_of_digits, scorer_while_training
 
 # These fields decide what a run computes: a resumed run must have them unchanged.
 _IMMUTABLE = (
@@ -96,13 +97,13 @@ def _validate_evaluation(config: TrainConfig, data: Dataset, run_dir: Path, done
       UserError: as `scorer_while_training`; or if a resumed run already has the FID to stop at.
     """
     scorer = scorer_while_training(config, data)
-    scoring = scorer.scoring
-    if scoring.by_pixels:
-        explain_pixels(config.dataset, data.images.shape[1:])
-    if scoring.samples < config.eval_samples:
-        print_line(f"evaluations are of {scoring.samples:,} images, of which there are real ones too")
+    kind = scorer.comparability
+    if kind.by_pixels:
+        print_line(explain_pixels(config.dataset, data.images.shape[1:]), error=True)
+    if kind.samples < config.eval_samples:
+        print_line(f"evaluations are of {kind.samples:,} images, of which there are real ones too")
     if done is not None and config.stop_at_fid is not None:
-        evaluations = figures(read_history(run_dir)).get(scoring, [])
+        evaluations = figures(read_history(run_dir)).get(kind, [])
         fid = {step: fid for fid, step in evaluations}.get(done, math.inf)
         if fid <= config.stop_at_fid:
             raise ConfigError(
