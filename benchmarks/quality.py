@@ -27,7 +27,7 @@ from benchmarks.extractors import load_extractor, mnist_test_features
 from benchmarks.scores import distances
 from dcgan_jax import averaged, evaluate_images, load_dataset, load_run, save_grid
 from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, choose, draw_bytes
-from dcgan_jax.evaluation.results import Evaluation, Scores
+from dcgan_jax.evaluation.results import Evaluation, Scores, present_names
 from dcgan_jax.evaluation.scoring import evaluate_bytes
 from dcgan_jax.images import as_bytes, labelled_grid, read_grid, save_png
 from dcgan_jax.sampling import sample_in_batches
@@ -242,7 +242,9 @@ def results() -> Iterator[tuple[str, Setting, dict[str, Any]]]:
     for name, setting in RUNS.items():
         path = RESULTS / f"{name}.json"
         if path.exists():
-            yield name, setting, json.loads(path.read_text())
+            result = json.loads(path.read_text())
+            result["curve"] = [present_names(row) for row in result["curve"]]
+            yield name, setting, {**result, "floor": present_names(result["floor"])}
 
 
 def table(group: str) -> str:
@@ -256,10 +258,10 @@ def table(group: str) -> str:
 
 
 def _row(title: str, s: dict[str, Any]) -> list[str]:
-    missing = " ".join(map(str, s["missing_digits"])) or "none"
+    missing = " ".join(s["missing"]) or "none"
     two, three = (f"{s['fid']:.2f}", f"{s['kid']:.2f}"), (f"{s['precision']:.3f}", f"{s['recall']:.3f}")
-    digits = f"{s['digit_kl']:.3f}, {missing}"
-    return [title, s.get("weights", ""), *two, *three, f"{s['mnist_score']:.2f}", digits, f"{s['nearest']:.2f}"]
+    digits = f"{s['class_kl']:.3f}, {missing}"
+    return [title, s.get("weights", ""), *two, *three, f"{s['class_score']:.2f}", digits, f"{s['nearest']:.2f}"]
 
 
 _HEADER = ("run", "weights", "FID", "KID", "precision", "recall", "MNIST score", "digits: KL, missing", "nearest")
@@ -285,8 +287,8 @@ def curves_table(group: str) -> str:
 
 def _figures(s: dict[str, Any], floor: dict[str, Any]) -> list[str]:
     fids = [f"{fid:.2f}" for fid in (s["fid"], s["second_fid"], *s["fids"].values())]
-    gap = max(abs(ours / real - 1) for ours, real in zip(s["digits"], floor["digits"], strict=True))
-    digits = f"{s['digit_kl']:.3f}, {100 * gap:.0f} %"
+    gap = max(abs(ours / real - 1) for ours, real in zip(s["shares"].values(), floor["shares"].values(), strict=True))
+    digits = f"{s['class_kl']:.3f}, {100 * gap:.0f} %"
     return [*fids, f"{s['precision']:.3f}", f"{s['recall']:.3f}", digits, f"{s['nearest']:.2f}"]
 
 

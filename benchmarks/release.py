@@ -77,7 +77,7 @@ def _rows(ours: dict[str, Any], floor: dict[str, Any]) -> str:
         ("FID", ours["fid"], floor["fid"]),
         ("FID by the second classifier", ours["second_fid"], floor["second_fid"]),
         *((f"FID by `{name}` (benchmarks/extractors)", fid, floor["fids"][name]) for name, fid in ours["fids"].items()),
-        *((name, ours[name], floor[name]) for name in ("precision", "recall", "digit_kl", "nearest")),
+        *((name, ours[name], floor[name]) for name in ("precision", "recall", "class_kl", "nearest")),
     ]
     return "\n".join(f"| {name} | {a:.3f} | {b:.3f} |" for name, a, b in lines)
 

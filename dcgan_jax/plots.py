@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from dcgan_jax.errors import UserError
+from dcgan_jax.evaluation.comparability import Comparability
 from dcgan_jax.files import replace_file
-from dcgan_jax.training.history import History, Scoring, scored, scoring
+from dcgan_jax.training.history import History, comparable_evaluations
 from dcgan_jax.versions import require
 
 PLOTS = {  # and how to write them: without dates, so that the same rows make the same file
@@ -62,9 +63,9 @@ def save_plot(path: Path, runs: Mapping[str, History]) -> None:
     settings |= {"svg.fonttype": "none", "svg.hashsalt": "dcgan-jax"}
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is drawn for it
-        scorings = _scorings(runs)
-        figure = Figure(figsize=(4.2 * (2 + len(scorings)), 6.2), layout="constrained")
-        _draw(figure, runs, scorings)
+        kinds = _kinds(runs)
+        figure = Figure(figsize=(4.2 * (2 + len(kinds)), 6.2), layout="constrained")
+        _draw(figure, runs, kinds)
         options = {"format": path.suffix[1:], **PLOTS[path.suffix]}
         replace_file(path, lambda partial: figure.savefig(partial, **options))
 
@@ -74,8 +75,8 @@ def smooth(steps: np.ndarray, values: np.ndarray, n: int) -> tuple[np.ndarray, n
     return steps[n // 2 : len(steps) - (n - 1) // 2], np.convolve(values, np.ones(n) / n, "valid")
 
 
-def _draw(figure: Any, runs: Mapping[str, History], scorings: Sequence[Scoring]) -> None:
-    mosaic = [["d_loss", "g_loss", *map(str, scorings)], ["d_accuracy", "g_accuracy", *map(str, scorings)]]
+def _draw(figure: Any, runs: Mapping[str, History], kinds: Sequence[Comparability]) -> None:
+    mosaic = [["d_loss", "g_loss", *map(str, kinds)], ["d_accuracy", "g_accuracy", *map(str, kinds)]]
     axes = figure.subplot_mosaic(mosaic, sharex=True)
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(runs)}
     for metric, title in _METRICS.items():
@@ -84,9 +85,9 @@ def _draw(figure: Any, runs: Mapping[str, History], scorings: Sequence[Scoring])
             _draw_metric(axes[metric], history, metric, colours[name])
     for metric in ("d_accuracy", "g_accuracy"):
         axes[metric].set(xlabel="step", ylim=(-0.03, 1.03))
-    for each in scorings:
+    for each in kinds:
         _draw_scores(axes[str(each)], runs, each, colours)
-        of = f"\nof {each}" if len(scorings) > 1 else ""
+        of = f"\nof {each}" if len(kinds) > 1 else ""
         axes[str(each)].set_title(f"{each.title} (lower is better){of}")
     for axis in axes.values():
         axis.grid(alpha=0.25)
@@ -106,13 +107,13 @@ def _draw_metric(axis: Any, history: History, metric: str, colour: str) -> None:
     axis.plot(*smooth(steps, values, n), color=colour, linewidth=1.4)
 
 
-def _draw_scores(axis: Any, runs: Mapping[str, History], group: Scoring, colours: Mapping[str, str]) -> None:
+def _draw_scores(axis: Any, runs: Mapping[str, History], group: Comparability, colours: Mapping[str, str]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator  # pyright: ignore[reportMissingImports]
 
     floors = set()
     for name, history in runs.items():
         rows = [(row["step"], row["evaluation"]) for row in history.evaluations]
-        rows = [(step, each) for step, each in rows if each is None or scoring(each) == group]
+        rows = [(step, each) for step, each in rows if each is None or Comparability.of(each) == group]
         if all(each is None for _, each in rows):
             continue
         figures = [math.nan if each is None else each["scores"][group.figure] for _, each in rows]
@@ -127,6 +128,6 @@ def _draw_scores(axis: Any, runs: Mapping[str, History], group: Scoring, colours
     axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator(), major_formatter="{x:g}")
 
 
-def _scorings(runs: Mapping[str, History]) -> list[Scoring]:
+def _kinds(runs: Mapping[str, History]) -> list[Comparability]:
     """The kinds of evaluation that the runs have: figures of each are comparable."""
-    return sorted({each for history in runs.values() for each in scored(history)})
+    return sorted({each for history in runs.values() for each in comparable_evaluations(history)})

@@ -160,7 +160,7 @@ def write_run(
 
 def evaluation_row(step, fid, samples=10_000, **changes):
     """A row of ``metrics.jsonl`` for an evaluation."""
-    scores = {"fid": fid, "second_fid": 2 * fid, "precision": 0.5, "digits": [0.1] * 10, "missing_digits": []}
+    scores = {"fid": fid, "second_fid": 2 * fid, "precision": 0.5, "shares": {"0": 0.25, "1": 0.75}, "missing": []}
     evaluation = {"samples": samples, "scores": scores, "floor": {**scores, "fid": 1.5}, **changes}
     return {"step": step, "weights": "last", "evaluation": evaluation}
 

@@ -279,7 +279,10 @@ def test_idx_beyond_memory_is_not_expanded(tmp_path, monkeypatch):
         DatasetError, match=r"a.gz: bytes of shape \[2000, 28, 28\] take 0.0 GiB of memory, and 0.0 GiB"
     ):
         load_data(tmp_path / "a.gz")
-    with pytest.raises(DatasetError, match=r"b.gz is neither .* \(its header counts more bytes than it can hold\)"):
+    with pytest.raises(
+        DatasetError,
+        match=r"b.gz is no idx file .* \(its header counts more bytes than it can hold\)",
+    ):
         load_data(tmp_path / "b.gz")
 
 

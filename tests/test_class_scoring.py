@@ -13,13 +13,14 @@ from dcgan_jax.evaluation import classifier as package
 from dcgan_jax.evaluation.class_scoring import evaluate_classes
 from dcgan_jax.evaluation.classifier import ClassifierError, classify
 from dcgan_jax.evaluation.classifier_file import read_classifier, write_classifier
+from dcgan_jax.evaluation.comparability import PIXELS, Comparability
 from dcgan_jax.evaluation.real_images import load_test_split, split_for_testing
 from dcgan_jax.evaluation.train_classifier import augment_digits, augment_pictures
 from dcgan_jax.report.charts import charts
 from dcgan_jax.report.source import read_source
 from dcgan_jax.report.tables import facts
 from dcgan_jax.training.checkpoint import checkpoint_steps
-from dcgan_jax.training.history import PIXELS, Scoring, figures, read_history
+from dcgan_jax.training.history import figures, read_history
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.setup import create_state, prepare_run
 
@@ -198,12 +199,12 @@ def test_run_is_scored_while_it_trains(source, trained, classifier, tmp_path, ca
     assert run_cli("train", "--resume", "--workdir", run_dir) == 2
     assert "already has FID" in one_error_line(capsys)
     assert run_cli("train", "--resume", "--workdir", run_dir, "--steps", 4, "--stop-at-fid", "none") == 0
-    kept = figures(read_history(run_dir))[Scoring(classifier.digest(), 150)]
+    kept = figures(read_history(run_dir))[Comparability(classifier.digest(), 150)]
     assert [step for _, step in kept] == [2, 4]
     best = dict(facts(read_source(run_dir)))["Best FID"]
     assert best.endswith(f"of 150 images in the features {classifier.digest()[:12]}")
     assert run_cli("train", "--resume", "--workdir", run_dir, "--steps", 6, "--classifier", "none") == 0
-    assert [step for _, step in figures(read_history(run_dir))[Scoring(PIXELS, 150)]] == [6]
+    assert [step for _, step in figures(read_history(run_dir))[Comparability(PIXELS, 150)]] == [6]
 
 
 def test_pixels_are_compared_while_a_run_trains(tmp_path, capsys):

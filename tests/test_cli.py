@@ -196,7 +196,7 @@ def test_interrupt_in_first_step_saves_it(interrupt_at, tmp_path, capsys):
 
 def test_batch_that_does_not_fit_is_refused_first(tmp_path, monkeypatch, capsys):
     """Nothing of a run is written, so that the next one may have the directory."""
-    monkeypatch.setattr("dcgan_jax.training.memory.free_memory", lambda: 2**26)
+    monkeypatch.setattr("dcgan_jax.memory.free_memory", lambda: 2**26)
     assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", tmp_path / "run") == 2
     message = r"error: --batch-size 2: a step takes 0\.[1-9] GiB of memory, and 0\.1 GiB are free: .*\n"
     assert re.fullmatch(message, capsys.readouterr().err)

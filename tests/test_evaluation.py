@@ -12,14 +12,15 @@ import pytest
 from helpers import all_files, assert_same_bits, metric_rows, one_error_line, run_cli
 from PIL import Image
 
-from dcgan_jax import EvaluationError, TrainConfig, evaluate_images, load_run, train
+from dcgan_jax import TrainConfig, evaluate_images, load_run, train
 from dcgan_jax.evaluation.classifier import SHA256
-from dcgan_jax.evaluation.image_files import read_images
+from dcgan_jax.evaluation.comparability import Comparability
+from dcgan_jax.evaluation.image_files import as_digits, load_images
 from dcgan_jax.evaluation.results import Evaluation, Scores
 from dcgan_jax.images import image_grid
 from dcgan_jax.training import scorer
 from dcgan_jax.training.checkpoint import checkpoint_steps
-from dcgan_jax.training.history import Scoring, figures, read_history
+from dcgan_jax.training.history import figures, read_history
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import truncate_metrics
 from dcgan_jax.training.setup import create_state
@@ -82,7 +83,7 @@ def scored(monkeypatch, fids):
     """Evaluations at the steps that are the keys have these FIDs."""
 
     def evaluate(state, key, samples):
-        scores = Scores(fids[int(state.step)], *[0.0] * 6, [0.1] * 10, 0.0, [], 0.0)
+        scores = Scores(fids[int(state.step)], *[0.0] * 5, dict.fromkeys("0123456789", 0.1), 0.0, [], 0.0, 0.0)
         return Evaluation(samples, scores, scores, SHA256)
 
     monkeypatch.setattr(scorer, "evaluate", evaluate)
@@ -155,14 +156,14 @@ def test_rows_edited_by_hand_are_passed_over(evaluated, tmp_path):
     text = "\ufeff" + before + "\n".join(odd)
     (run_dir / "metrics.jsonl").write_text(text, encoding="utf-8")
     truncate_metrics(run_dir / "metrics.jsonl", 9)
-    assert [step for _, step in figures(read_history(run_dir))[Scoring(SHA256, 129)]] == [4, 8]
-    assert Scoring(SHA256, 150) not in figures(read_history(run_dir))  # scores of another number of images are others
+    assert [step for _, step in figures(read_history(run_dir))[Comparability(SHA256, 129)]] == [4, 8]
+    assert Comparability(SHA256, 150) not in figures(read_history(run_dir))  # of another number of images
     assert (run_dir / "metrics.jsonl").read_text().startswith(before)
     (run_dir / "metrics.jsonl").write_text(before.replace(SHA256, "0" * 64))
-    assert Scoring(SHA256, 129) not in figures(read_history(run_dir))  # and those in other features
+    assert Comparability(SHA256, 129) not in figures(read_history(run_dir))  # and those in other features
     (run_dir / "metrics.jsonl").write_text(before.replace(f'"features": "{SHA256}", ', ""))
     # Those of a revision that did not name them.
-    assert [step for _, step in figures(read_history(run_dir))[Scoring(SHA256, 129)]] == [4, 8]
+    assert [step for _, step in figures(read_history(run_dir))[Comparability(SHA256, 129)]] == [4, 8]
 
 
 def test_config_other_than_its_checkpoints(evaluated, tmp_path, capsys):
@@ -252,9 +253,9 @@ def test_arrays_of_other_layouts_are_read(layout, mnist, tmp_path):
     np.savez(tmp_path / "only.npz", digits=array)
     np.savez_compressed(tmp_path / "named.npz", labels=np.arange(5), images=array)
     for name in ("a.npy", "only.npz", "named.npz"):
-        read = read_images(tmp_path / name)
-        assert read.dtype == array.dtype
-        assert (np.asarray(read) == (images / np.float32(255) if layout == "floats" else images)).all()
+        read = as_digits(load_images(tmp_path / name), name)
+        assert read.dtype == np.uint8
+        assert (read == images).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
@@ -263,7 +264,38 @@ def test_png_of_any_mode_is_read_if_grey(mode, mnist, tmp_path):
         Image.fromarray(image).convert(mode).save(tmp_path / f"{i}.PNG")
     (tmp_path / "._0.png").write_bytes(b"what macOS leaves")
     (tmp_path / "notes.txt").write_text("mine")
-    assert (read_images(tmp_path) == mnist[:3]).all()
+    assert (as_digits(load_images(tmp_path), tmp_path) == mnist[:3]).all()
+
+
+def test_png_of_16_bits_is_read(mnist, tmp_path):
+    for i, image in enumerate(mnist[:3, ..., 0]):
+        Image.fromarray(image * np.uint16(257)).save(tmp_path / f"{i}.png")
+    assert (as_digits(load_images(tmp_path), tmp_path) == mnist[:3]).all()
+
+
+def test_pictures_are_read_in_the_order_of_their_names(mnist, tmp_path):
+    for i in (2, 0, 1):
+        Image.fromarray(mnist[i, ..., 0]).save(tmp_path / f"{i}.png")
+    assert (as_digits(load_images(tmp_path), tmp_path) == mnist[:3]).all()
+
+
+def test_digits_are_not_altered(mnist, tmp_path, capsys):
+    """Not even one among many."""
+    digits = [Image.fromarray(image) for image in mnist[:20, ..., 0]]
+    clear = digits[0].convert("RGBA")
+    clear.putpixel((5, 5), (255, 255, 255, 254))
+    for name, odd, message in (
+        ("size", Image.new("L", (32, 32)), "1 of 21 pictures cropped around their centre and resized to 28x28"),
+        ("clear", clear, "transparent pixels made white in 1 of 21 pictures"),
+        ("broken", None, "left out 1 pictures that cannot be read"),
+    ):
+        (tmp_path / name).mkdir()
+        for i, digit in enumerate(digits):
+            digit.save(tmp_path / name / f"{i}.png")
+        odd.save(tmp_path / name / "odd.png") if odd else (tmp_path / name / "odd.png").write_bytes(b"broken")
+        for _ in range(2):  # the second time from the cache
+            assert run_cli("evaluate", tmp_path / name) == 2
+            assert f"is not scored as it is: {message}" in one_error_line(capsys)
 
 
 def test_images_that_cannot_be_scored_are_named(mnist, tmp_path, capsys):
@@ -288,22 +320,23 @@ def test_images_that_cannot_be_scored_are_named(mnist, tmp_path, capsys):
     np.savez(tmp_path / "objects.npz", np.array([{}, None]))
     np.savez(tmp_path / "none.npz")
     for name, message in {
-        "empty": "is not a run directory, nor a directory of 28x28 PNGs, an .npy or an .npz",
-        "grid": "a.png is a grid of images: draw them into an .npy (sample RUN --out FILE.npy)",
+        "empty": f"{tmp_path / 'empty'} is not a run directory, and there are no pictures in",
+        "grid": "holds pictures that are grids of images: draw them into an .npy (sample RUN --out FILE.npy)",
         "grid/a.png": "a.png is a grid of images: draw them into an .npy",
-        "large": "pictures of digits must be 28x28, ",
-        "deep": "must have 8 bits a channel",
+        "large": "images of digits must be 28x28, ",
+        "large/a.png": "a.png is a single picture: give the folder",
+        "deep": "at least 129 images are needed",
         "colour": "are coloured, and digits are grey: --dataset says",
-        "clear": "is transparent",
-        "broken": "cannot read ",
-        "weights.pt": "is not a run directory, nor a directory of 28x28 PNGs, an .npy or an .npz",
-        "text.npz": "it is not a complete .npz of numbers",
-        "absent.npz": "No such file",
-        "hwn.npy": "[N, 1, 28, 28], [N, 28, 28] or [N, 784], got [28, 28, 200]",
+        "clear": "transparent pixels made white in 1 of 1 pictures",
+        "broken": "1 of the 1 pictures in",
+        "weights.pt": "is of no kind that is known, or is damaged: choose from",
+        "text.npz": "is no file of NumPy's, or is damaged",
+        "absent.npz": "there is no file or folder",
+        "hwn.npy": "images of digits must be 28x28, in ",
         "colour.npy": "are coloured, and digits are grey: --dataset says",
-        "two.npz": "must hold one array, or one named images or samples or x or arr_0, got a, b",
-        "objects.npz": "it is not a complete .npz of numbers",
-        "none.npz": "must hold one array",
+        "two.npz": "holds the arrays a, b: name the images images or x_train or train_images or samples or x or arr_0",
+        "objects.npz": "holds Python objects",
+        "none.npz": "holds the arrays none",
     }.items():
         assert run_cli("evaluate", tmp_path / name) == 2
         assert message in one_error_line(capsys)
@@ -312,18 +345,19 @@ def test_images_that_cannot_be_scored_are_named(mnist, tmp_path, capsys):
 def test_evaluate_reports_errors_in_one_line(finished, tmp_path, capsys):
     run_dir, _ = finished
     (tmp_path / "text.npy").write_text("no array")
+    (tmp_path / "empty").mkdir()
     np.save(tmp_path / "objects.npy", np.array([{}, None]))
     for argv, message in [
         ([tmp_path / "nowhere"], "nowhere: it does not exist"),
-        ([tmp_path], "is not a run directory, nor a directory of 28x28 PNGs, an .npy or an .npz"),
+        ([tmp_path / "empty"], "is not a run directory, and there are no pictures in"),
         (["a" * 300], "File name too long"),
         ([run_dir, "--checkpoint", 7], "has no checkpoint 7 to read: it has"),
         ([run_dir, "--samples", 128], "--samples must be 129 to 60000, got 128"),
         ([run_dir, "--samples", "many"], "invalid int value: 'many'"),
         ([run_dir, "--weights", "average"], "keeps no average: its preset has none, and it was trained without --ema"),
-        ([tmp_path / "none.npy"], "No such file"),
-        ([tmp_path / "text.npy"], "it is not a complete .npy of numbers"),
-        ([tmp_path / "objects.npy"], "it is not a complete .npy of numbers"),
+        ([tmp_path / "none.npy"], "there is no file or folder"),
+        ([tmp_path / "text.npy"], "is no file of NumPy's, or is damaged"),
+        ([tmp_path / "objects.npy"], "holds Python objects"),
         ([tmp_path / "text.npy", "--samples", 200], "--samples is for runs"),
         (["caf\udce9.npy"], "file names must be printable text, got 'caf\\udce9.npy'"),
     ]:
@@ -355,12 +389,20 @@ def test_sample_writes_a_png_or_an_npy(finished, tmp_path, capsys):
     assert (np.load(tmp_path / "five.npy") == images).all()
 
 
-def test_npz_that_expands_to_too_much_is_refused(tmp_path, monkeypatch):
+def test_npz_that_expands_to_too_much_is_refused(tmp_path, monkeypatch, capsys):
     """Before NumPy allocates it."""
-    monkeypatch.setattr("dcgan_jax.evaluation.image_files.MAX_SAMPLES", 10)
-    np.savez_compressed(tmp_path / "bomb.npz", np.zeros(10**6, np.uint8))
-    with pytest.raises(EvaluationError, match="holds more than 10 images"):
-        read_images(tmp_path / "bomb.npz")
+    np.savez_compressed(tmp_path / "bomb.npz", np.zeros((2000, 28, 28), np.uint8))
+    monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 1_000_000)
+    monkeypatch.setattr("numpy.lib.format.read_array", lambda *_, **__: pytest.fail("an array was read"))
+    assert run_cli("evaluate", tmp_path / "bomb.npz") == 2
+    assert "bomb.npz take 0.0 GiB of memory" in one_error_line(capsys)
+
+
+def test_too_many_images_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("dcgan_jax.evaluation.images.MAX_SAMPLES", 150)
+    np.save(tmp_path / "many.npy", np.arange(151 * 784, dtype=np.uint8).reshape(-1, 28, 28))
+    assert run_cli("evaluate", tmp_path / "many.npy") == 2
+    assert "at most 150 images can be scored, got 151" in one_error_line(capsys)
 
 
 @pytest.mark.parametrize("command", [["sample"], ["export", "--format", "safetensors"]])

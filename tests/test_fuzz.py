@@ -241,7 +241,7 @@ def test_archives(fuzz, tmp_path):
 
 def test_arrays_of_images(fuzz, workplace, capsys, monkeypatch):
     """An ``.npy`` for ``evaluate``, damaged; what passes the checks is not scored, which takes seconds."""
-    monkeypatch.setattr("dcgan_jax.evaluation.scoring.classify", lambda images: sys.exit(0))
+    monkeypatch.setattr("dcgan_jax.evaluation.scoring.evaluate_bytes", lambda images: sys.exit(0))
     np.save(workplace / "whole.npy", np.arange(130 * 784, dtype=np.uint8).reshape(130, 28, 28))
     whole = (workplace / "whole.npy").read_bytes()
 

@@ -69,3 +69,12 @@ def test_values_that_are_not_finite_are_kept(tmp_path):
 )
 def test_lines_that_are_no_rows_are_left_out(odd, tmp_path):
     assert history(tmp_path, line(LOSSES), odd + b"\n", line(SCORED)) == History([LOSSES], [SCORED])
+
+
+def test_former_names_of_scores_are_read(tmp_path):
+    """Scores of digits had names of their own."""
+    former = {"fid": 8.5, "mnist_score": 9.0, "digits": [0.25, 0.75], "digit_kl": 0.5, "missing_digits": [3, 7]}
+    scores = {"fid": 8.5, "class_score": 9.0, "shares": {"0": 0.25, "1": 0.75}, "class_kl": 0.5, "missing": ["3", "7"]}
+    row = {"step": 4, "evaluation": {"samples": 129, "scores": former, "floor": former}}
+    (read,) = history(tmp_path, line(row)).evaluations
+    assert read == {"step": 4, "evaluation": {"samples": 129, "scores": scores, "floor": scores}}

@@ -82,10 +82,10 @@ def test_real_images_score_as_the_floor(real_evaluation, noise_scores):
     assert abs(scores.kid) < 0.05 * noise_scores.kid
     for value, real_value in ((scores.precision, floor.precision), (scores.recall, floor.recall)):
         assert value == pytest.approx(real_value, abs=0.05)  # shares of 600 have a deviation of at most 0.02
-    assert 9.5 < scores.mnist_score <= 10
+    assert 9.5 < scores.class_score <= 10
     assert scores.confident > 0.95
-    assert sum(scores.digits) == pytest.approx(1)
-    assert scores.missing_digits == []
+    assert sum(scores.shares.values()) == pytest.approx(1)
+    assert scores.missing == []
     assert scores.nearest == 0  # they are training images
     assert floor.nearest > 4
 
@@ -100,10 +100,10 @@ def test_noise_is_far_from_digits(real_evaluation, noise_scores):
 
 def test_images_of_one_digit_are_detected(mnist):
     scores = evaluate_images(mnist[load_labels() == 3][:600]).scores
-    assert scores.digits[3] > 0.99
-    assert scores.digit_kl == pytest.approx(np.log(10), rel=0.05)
-    assert len(scores.missing_digits) >= 6
-    assert scores.mnist_score < 1.2
+    assert scores.shares["3"] > 0.99
+    assert scores.class_kl == pytest.approx(np.log(10), rel=0.05)
+    assert len(scores.missing) >= 6
+    assert scores.class_score < 1.2
     assert scores.recall < 0.5
 
 

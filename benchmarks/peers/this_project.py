@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from dcgan_jax import init_state, train_step
-from dcgan_jax.training.memory import release_free_memory
+from dcgan_jax.memory import release_free_memory
 
 
 def prepare(images: np.ndarray, preset: str = "tutorial") -> tuple[Callable[[], None], str]:

@@ -15,23 +15,23 @@ from dcgan_jax.cli.outputs import check_printable
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line, print_result
-from dcgan_jax.data import absolute_source, load_data
+from dcgan_jax.data import Dataset, DatasetError, absolute_source, load_data
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
-from dcgan_jax.evaluation.image_files import is_image_source, read_images
-from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, choose
+from dcgan_jax.evaluation.image_files import as_digits, load_images
+from dcgan_jax.evaluation.image_scorer import explain_pixels, scorer_of_images
+from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, EvaluationError, choose
 from dcgan_jax.evaluation.results import Evaluation, format_table
 from dcgan_jax.evaluation.scoring import evaluate_images
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.evaluate_run import evaluate_run
-from dcgan_jax.training.scorer import explain_pixels, scorer_of_images
 
 
 def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Score a run's images, or those of files, and print a table or JSON; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Score images against real ones, beside the scores of other real ones.")
-    add_run(parser, "; or images from any program: a directory of PNGs, an .npy or an .npz")
+    add_run(parser, "; or images from any program: a folder or zip of pictures, an .npy or an .npz")
     add_run_flags(parser)
     add_huge_pages_flag(parser)
     parser.add_argument(
@@ -61,7 +61,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     source = local_path(args.source, "RUN")
     path = None if args.classifier is None else local_path(args.classifier, "--classifier")
     classifier = None if path is None else read_classifier(path)
-    if args.source not in PRETRAINED and is_image_source(source):
+    if args.source not in PRETRAINED and _holds_images(source):
         for flag in ("checkpoint", "weights", "samples"):
             if getattr(args, flag) is not None:
                 raise ConfigError(f"--{flag} is for runs: {source} holds images")
@@ -85,16 +85,13 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _evaluate_files(
     source: Path, dataset: str, data_dir: str | None, classifier: Classifier | None
 ) -> tuple[Evaluation[Any], str]:
-    """Score the images in files against a data set's, and say how many there were.
-
-    They are read as a data set is, but for digits: what is done to them is printed.
-    """
+    """Score the images in files against a data set's, and say how many there were; what was done to them is printed."""
+    images = _load_images(source)
     if dataset == "mnist" and classifier is None:
-        evaluation = evaluate_images(read_images(source))
+        evaluation = evaluate_images(as_digits(images, source))
+        _print_notes(source, images)
         return evaluation, f"{evaluation.samples:,} images"
-    images = load_data(source, labels=False, image_size="own")
-    for note in images.notes:
-        print_line(f"{source}: {note}", error=True)
+    _print_notes(source, images)
     height, width, channels = images.images.shape[1:]
     real = load_data(dataset, labels=False, data_dir=data_dir, image_size=(height, width))
     if real.images.shape[3] < channels:
@@ -102,7 +99,28 @@ def _evaluate_files(
     fakes = np.broadcast_to(images.images, (*images.images.shape[:3], real.images.shape[3]))  # grey ones in colours
     score, most = scorer_of_images(real, dataset, data_dir, classifier)
     if classifier is None:
-        explain_pixels(dataset, real.images.shape[1:])
+        print_line(explain_pixels(dataset, real.images.shape[1:]), error=True)
     chosen = np.sort(choose(len(fakes), min(most, MAX_SAMPLES)))
     count = f"{len(chosen):,} images" + (f" of {len(fakes):,}, chosen at random" if len(chosen) < len(fakes) else "")
     return score(fakes[chosen], None), count
+
+
+def _holds_images(path: Path) -> bool:
+    """Whether a path names images, and not a run."""
+    if path.is_dir():
+        return not (path / "config.json").exists()
+    return path.is_file() or path.suffix in (".npy", ".npz", ".zip", ".png")
+
+
+def _load_images(source: Path) -> Dataset:
+    try:
+        return load_images(source)
+    except DatasetError as error:
+        if not source.is_dir():
+            raise
+        raise EvaluationError(f"{source} is not a run directory, and {error}") from error
+
+
+def _print_notes(source: Path, images: Dataset) -> None:
+    for note in images.notes:
+        print_line(f"{source}: {note}", error=True)

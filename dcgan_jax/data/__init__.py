@@ -1,8 +1,10 @@
 """Data sets as NumPy arrays."""
 
+from dcgan_jax.data.archives import DATASETS
 from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, NoSplitError
-from dcgan_jax.data.datasets import DATASETS, absolute_source, load_data, load_dataset, load_labels
+from dcgan_jax.data.datasets import absolute_source, load_data, load_dataset, load_labels
 from dcgan_jax.data.fitting import parse_size
+from dcgan_jax.data.sources import describe_sources
 
 __all__ = [
     "DATASETS",
@@ -11,6 +13,7 @@ __all__ = [
     "DatasetError",
     "NoSplitError",
     "absolute_source",
+    "describe_sources",
     "load_data",
     "load_dataset",
     "load_labels",

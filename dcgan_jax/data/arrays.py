@@ -8,35 +8,59 @@ from pathlib import Path
 
 import numpy as np
 
-from dcgan_jax.data.common import Dataset, DatasetError, NoSplitError, with_labels
-from dcgan_jax.data.fitting import check_bytes, check_memory, from_16_bits, in_chunks
+from dcgan_jax.data.common import (
+    Dataset,
+    DatasetError,
+    LoadOptions,
+    NoSplitError,
+    check_split,
+    path_of,
+    starts_with,
+    with_labels,
+)
+from dcgan_jax.data.fitting import check_bytes, check_memory, from_16_bits, in_pieces
 from dcgan_jax.data.idx import read_idx
 from dcgan_jax.errors import first_line
 
-_IMAGE_KEYS = {"train": ("images", "x_train", "train_images"), "test": ("test_images", "x_test")}
+# The first is this project's; after Keras's names come those of programs that draw images.
+_IMAGE_KEYS = {
+    "train": ("images", "x_train", "train_images", "samples", "x", "arr_0"),
+    "test": ("test_images", "x_test"),
+}
 _LABEL_KEYS = {"train": ("labels", "y_train", "train_labels"), "test": ("test_labels", "y_test")}
 _LEAST_OF_SIGNED = -0.5  # pixels of [-1, 1] go below it; those of [0, 1] that were resized only just below 0
 
 
-def read_array_file(path: Path, split: str = "train", labels: bool = True) -> Dataset:
+def is_array_file(source: str | Path) -> bool:
+    """Whether it is the path of an ``.npy`` or an ``.npz``, or of a file that starts as an idx file does or a gzip."""
+    path = path_of(source)
+    if path is None or not path.is_file():
+        return False
+    return path.suffix in (".npy", ".npz") or starts_with(path, b"\x00\x00", b"\x1f\x8b")
+
+
+def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
     """Images from an ``.npy``, an ``.npz`` or an idx file, and labels where they are beside them.
 
     Args:
-      path: an ``.npz`` has the images as ``images``, ``x_train`` or ``train_images``, or as its only array, and the
-        labels as ``labels``, ``y_train`` or ``train_labels``. An idx file has its labels in the file of the same name
-        with ``labels`` and ``idx1``; either may be gzipped.
-      split: ``test`` takes ``x_test`` and ``y_test`` of an ``.npz``.
-      labels: whether to read labels.
+      source: an ``.npz`` has the images as ``images``, ``x_train``, ``train_images``, ``samples``, ``x`` or ``arr_0``,
+        or as its only array, and the labels as ``labels``, ``y_train`` or ``train_labels``. An idx file has its labels
+        in the file of the same name with ``labels`` and ``idx1``; either may be gzipped.
+      options: the split ``test`` takes ``x_test`` and ``y_test`` of an ``.npz``.
 
     Raises:
+      NoSplitError: if it has no such split.
       DatasetError: if they are not images, or cannot be told to be, or the labels are not one for each.
     """
+    path = Path(path_of(source) or source)
+    if path.suffix != ".npz":
+        check_split(path, options.split)
     try:
         if path.suffix == ".npy":
             return _to_dataset(_load_npy(path), path)
         if path.suffix == ".npz":
-            return _read_npz(path, split, labels)
-        return _read_idx(path, labels)
+            return _read_npz(path, options.split, options.labels)
+        return _read_idx(path, options.labels)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
 
@@ -117,9 +141,7 @@ def _open_idx(path: Path) -> np.ndarray:
     except DatasetError:
         raise
     except ValueError as error:
-        raise DatasetError(
-            f"{path} is neither an .npy, an .npz, a zip of pictures nor an idx file of bytes, or is damaged ({error})"
-        ) from error
+        raise DatasetError(f"{path} is no idx file of bytes, or is damaged ({error})") from error
 
 
 def _labelled(dataset: Dataset, labels: np.ndarray, what: str) -> Dataset:
@@ -191,7 +213,7 @@ def _to_images(array: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[str, ..
     if not n or min(height, width) < 4:
         raise DatasetError(f"{path} holds {n:,} images of {height}x{width}: at least one of at least 4x4 is needed")
     check_memory(n, (height, width), channels, path)
-    return in_chunks(_to_bytes(array, path, notes), array, array.shape[1:]), tuple(notes)
+    return in_pieces(_conversion(array, path, notes), array, array.shape[1:]), tuple(notes)
 
 
 def _may_be_one_image(shape: tuple[int, ...]) -> bool:
@@ -203,7 +225,7 @@ def _may_be_one_image(shape: tuple[int, ...]) -> bool:
     return channels_last or channels_first
 
 
-def _to_bytes(array: np.ndarray, path: Path, notes: list[str]) -> Callable[[np.ndarray], np.ndarray]:
+def _conversion(array: np.ndarray, path: Path, notes: list[str]) -> Callable[[np.ndarray], np.ndarray]:
     """How values become those of bytes, by the range that they have in ``array``."""
     if array.dtype == np.bool_:
         notes.append("true and false taken as white and black")

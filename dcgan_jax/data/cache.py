@@ -10,6 +10,8 @@ import platformdirs
 from dcgan_jax.data.common import Dataset
 from dcgan_jax.files import replace_file
 
+_TEXTS = ("classes", "notes", "altered")  # of a data set, in their order
+
 
 def load_cached(key: str) -> tuple[Dataset, dict[str, str]] | None:
     """What `save_cached` kept, or None if there is none that is whole."""
@@ -17,7 +19,8 @@ def load_cached(key: str) -> tuple[Dataset, dict[str, str]] | None:
         with _path(key).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
             labels = arrays["labels"] if "labels" in arrays.files else None
-            dataset = Dataset(arrays["images"], labels, tuple(about["classes"]), tuple(about["notes"]))
+            texts = (tuple(about[name]) for name in _TEXTS)
+            dataset = Dataset(arrays["images"], labels, *texts)
             broken = dict(about["broken"])
     except Exception:  # whatever a damaged archive makes its parsers raise
         return None
@@ -30,7 +33,7 @@ def save_cached(key: str, dataset: Dataset, broken: dict[str, str]) -> None:
     Raises:
       OSError: if that cannot be written.
     """
-    about = {"classes": dataset.classes, "notes": dataset.notes, "broken": broken, "digest": dataset.digest()}
+    about = {name: getattr(dataset, name) for name in _TEXTS} | {"broken": broken, "digest": dataset.digest()}
     arrays: dict[str, Any] = {"images": dataset.images, "about": np.array(json.dumps(about))}
     if dataset.labels is not None:
         arrays["labels"] = dataset.labels

@@ -1,11 +1,13 @@
 """What the sources of data sets share."""
 
 import hashlib
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from dcgan_jax.errors import UserError
+from dcgan_jax.paths import PathError, local_path
 
 SPLITS = ("train", "test")
 # The names of the archives, which Fashion-MNIST and KMNIST have taken over from MNIST.
@@ -21,6 +23,23 @@ class NoSplitError(DatasetError):
     """A data set is there, and has no such split."""
 
 
+class UnknownNameError(DatasetError):
+    """There is no data set of a name."""
+
+
+class LoadOptions(NamedTuple):
+    """What is wanted of a data set: `split` to `channels` of `dcgan_jax.data.load_data`.
+
+    A source need not obey ``labels``, ``image_size`` and ``channels``: they save it work, and `load_data` sees to them.
+    """
+
+    split: str = "train"
+    labels: bool = True
+    data_dir: str | Path | None = None
+    image_size: tuple[int, int] | Literal["own"] | None = None
+    channels: int | None = None
+
+
 class Dataset(NamedTuple):
     """Images, and their classes where there are any.
 
@@ -29,12 +48,14 @@ class Dataset(NamedTuple):
       labels: int32 [N], the number of each image's class, or None.
       classes: the names of the classes, in the order of their numbers.
       notes: what was done to the images, or left out, a line each.
+      altered: those of the notes after which images show something else: cropped, made white, or left out.
     """
 
     images: np.ndarray
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """The SHA-256 of images, labels and classes, in hexadecimal."""
@@ -53,3 +74,38 @@ def with_labels(
     values, numbers = np.unique(labels, return_inverse=True)
     classes = tuple(names[int(value)] if names else str(value) for value in values)
     return Dataset(images, numbers.astype(np.int32), classes, notes)
+
+
+def path_of(source: str | Path) -> Path | None:
+    """The path that a source is, or None for a name: one that does not exist, and does not look like a path.
+
+    Raises:
+      DatasetError: if it is a URL, or in a home directory that is not known.
+    """
+    try:
+        path = local_path(source, "the data set")
+    except PathError as error:
+        raise DatasetError(str(error)) from error
+    name = str(source)
+    # TFDS has no names such as these.
+    like_a_path = name.startswith((".", "~", "/")) or "\\" in name or Path(name).suffix != "" or name.count("/") > 1
+    return path if isinstance(source, Path) or path.exists() or like_a_path else None
+
+
+def starts_with(path: Path, *starts: bytes) -> bool:
+    """Whether a file starts with one of these bytes, at most 4 each.
+
+    Raises:
+      DatasetError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith(starts)
+    except OSError as error:
+        raise DatasetError(f"cannot read {path} ({error.strerror})") from error
+
+
+def check_split(path: Path, split: str) -> None:
+    """Raises: NoSplitError if ``split`` is another one than ``train``, the only one of pictures and single arrays."""
+    if split != "train":
+        raise NoSplitError(f"{path} has no split {split}: it is all for training")

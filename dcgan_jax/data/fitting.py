@@ -1,14 +1,14 @@
 """Images of other sizes: which size to take, and how each image gets it."""
 
 import math
-import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dcgan_jax.data.common import DatasetError
+from dcgan_jax.memory import free_memory
 
 LARGEST = 64  # of the sides that are chosen for the user, in pixels
 _MULTIPLE = 4  # of the sides that the networks take
@@ -49,6 +49,13 @@ def choose_size(sizes: Iterable[Size]) -> Size:
     return _down(height * scale), _down(width * scale)
 
 
+def size_for(image_size: Size | Literal["own"] | None, sizes: list[Size]) -> Size:
+    """The size that images of these sizes get: as of `dcgan_jax.data.load_data`."""
+    if image_size == "own":
+        return sizes[0] if len(set(sizes)) == 1 else choose_size(sizes)
+    return image_size or choose_size(sizes)
+
+
 def _down(side: float) -> int:
     return max(int(side + 1e-6) // _MULTIPLE * _MULTIPLE, _MULTIPLE)
 
@@ -69,10 +76,10 @@ def fit(image: Image.Image, size: Size) -> Image.Image:
 
 def fit_array(images: np.ndarray, size: Size, channels: int) -> np.ndarray:
     """`fit` and `to_channels` for each of uint8 [N, H, W, C], C 1 or 3: [N, *size, channels]."""
-    return in_chunks(lambda some: to_channels(_fit_all(some, size), channels), images, (*size, channels))
+    return in_pieces(lambda some: to_channels(_fit_all(some, size), channels), images, (*size, channels))
 
 
-def in_chunks(convert: Callable[[np.ndarray], np.ndarray], images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def in_pieces(convert: Callable[[np.ndarray], np.ndarray], images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """``convert`` of ``images`` [N, ...], a few at a time, so that little memory is taken beside uint8 [N, *shape]."""
     out = np.empty((len(images), *shape), np.uint8)
     n = max(1, _CHUNK // max(math.prod(images.shape[1:]), math.prod(shape)))
@@ -111,7 +118,7 @@ def check_memory(images: int, size: Size, channels: int, source: object) -> None
     """Raises: DatasetError if so many images do not fit into the memory that is free now."""
     what = f"{source}: {images:,} images of {size[0]}x{size[1]}x{channels}"
     needed = 2 * images * size[0] * size[1] * channels  # here, and on the device
-    check_bytes(needed, what, "choose a smaller --image-size, or fewer images")
+    check_bytes(needed, what, "choose a smaller `image_size`, or fewer images")
 
 
 def check_bytes(needed: int, what: str, remedy: str) -> None:
@@ -120,20 +127,3 @@ def check_bytes(needed: int, what: str, remedy: str) -> None:
     if free is not None and needed > free:
         sizes = f"{needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"
         raise DatasetError(f"{what} take {sizes}: {remedy}")
-
-
-def free_memory() -> int | None:
-    """Bytes of memory that can be had without swapping, or None where the system does not say."""
-    free = []
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text() for name in ("max", "current"))
-        stat = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
-        cached = sum(int(line.split()[1]) for line in stat if line.startswith("inactive_file "))
-        free += [int(limit) - int(used) + cached]
-    except (OSError, ValueError):  # not Linux, or no limit
-        pass
-    if not free and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        free += [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    return min(free, default=None)

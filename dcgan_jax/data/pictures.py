@@ -23,7 +23,7 @@ from dcgan_jax.errors import first_line
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 _MOST_BROKEN = 0.1  # share of the pictures; more of them are no accident
 _LARGEST_FILE = 2**30  # bytes
-_NAMED = 3  # broken pictures and classes that are named
+NAMED = 3  # broken pictures and classes that are named
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 _CHUNK = 32  # pictures that a thread reads in one go
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def list_pictures(path: Path) -> Iterator[Listing]:
             )
         broken: dict[str, str] = {}
         headers = _each(lambda p: read_header(p.read()), pictures, broken, "looking at")
-        _check_broken(path, broken, len(pictures))
+        check_broken(path, broken, len(pictures))
         _check_splits(path, list(headers))
         yield Listing(
             {picture.name: picture for picture in pictures if picture.name in headers}, headers, broken, others
@@ -114,7 +114,7 @@ def read_pictures(
 
     decoded = _each(place, good, broken, "reading")
     if not decoded:
-        _check_broken(path, broken, len(broken))
+        check_broken(path, broken, len(broken))
     for row, name in enumerate(decoded):
         if row != rows[name]:  # the rows of broken pictures are closed up
             images[row] = images[rows[name]]
@@ -122,19 +122,9 @@ def read_pictures(
     if channels is None and all(each.grey for each in decoded.values()):
         images = np.ascontiguousarray(images[..., :1])
     labels, classes = _classes(list(decoded))
-    notes += _conversions(decoded, listing.headers, images.shape[-1])
-    return Dataset(images, labels, classes, tuple(notes)), broken
-
-
-def with_notes(path: Path, listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Dataset:
-    """What `read_pictures` returned, with a note of everything that was done to the pictures of the listing.
-
-    Raises:
-      DatasetError: if more than a tenth of them are broken.
-    """
-    broken = listing.broken | broken
-    _check_broken(path, broken, len(dataset.images) + len(broken))
-    return dataset._replace(notes=tuple(_notes(listing, dataset, broken)))
+    transparent = _transparent(decoded)
+    notes += [*transparent, *_conversions(decoded, listing.headers, images.shape[-1])]
+    return Dataset(images, labels, classes, tuple(notes), transparent), broken
 
 
 @contextlib.contextmanager
@@ -259,17 +249,19 @@ def _whites(path: Path, listing: Listing, broken: dict[str, str]) -> tuple[dict[
     return whites, notes
 
 
-def _check_broken(path: Path, broken: dict[str, str], total: int) -> None:
+def check_broken(path: Path, broken: dict[str, str], total: int) -> None:
+    """Raises: DatasetError if more than a tenth of the pictures are broken."""
     if len(broken) > _MOST_BROKEN * total:
         raise DatasetError(
             f"{len(broken):,} of the {total:,} pictures in {path} cannot be read, more than one in ten: "
-            f"{_named(broken)}"
+            f"{name_some(broken)}"
         )
 
 
-def _named(broken: dict[str, str]) -> str:
-    named = [f"{printable(name)} ({reason})" for name, reason in list(broken.items())[:_NAMED]]
-    return ", ".join(named) + (", ..." if len(broken) > _NAMED else "")
+def name_some(broken: dict[str, str]) -> str:
+    """The first of the broken pictures, with the reasons."""
+    named = [f"{printable(name)} ({reason})" for name, reason in list(broken.items())[:NAMED]]
+    return ", ".join(named) + (", ..." if len(broken) > NAMED else "")
 
 
 def printable(name: str) -> str:
@@ -303,29 +295,16 @@ def _classes(names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
     return np.array([numbers[top] for top in tops], np.int32), classes
 
 
+def _transparent(decoded: dict[str, Decoded]) -> tuple[str, ...]:
+    transparent = sum(each.transparent for each in decoded.values())
+    return (f"transparent pixels made white in {transparent:,} of {len(decoded):,} pictures",) if transparent else ()
+
+
 def _conversions(decoded: dict[str, Decoded], headers: dict[str, Header], channels: int) -> Iterator[str]:
     of = f"of {len(decoded):,} pictures"
-    if transparent := sum(each.transparent for each in decoded.values()):
-        yield f"transparent pixels made white in {transparent:,} {of}"
     colours = sum(not each.grey for each in decoded.values())
     grey = sum(headers[name].mode[0] in "1LIF" for name in decoded)  # in files without colours
     if channels == 1 and colours:
         yield f"{colours:,} {of} made grey"
     if channels == 3 and grey:
         yield f"{grey:,} {of} are grey, and given equal colours"
-
-
-def _notes(listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Iterator[str]:
-    size = dataset.images.shape[1:3]
-    others = sum(header.size != size for header in listing.headers.values())
-    if others:
-        of = f"{others:,} of {len(listing.headers):,} pictures"
-        yield f"{of} cropped around their centre and resized to {size[0]}x{size[1]}"
-    yield from dataset.notes
-    if broken:
-        yield f"left out {len(broken):,} pictures that cannot be read: {_named(broken)}"
-    if listing.others:
-        yield f"left out {listing.others:,} files of other kinds"
-    if dataset.classes:
-        more = ", ..." if len(dataset.classes) > _NAMED else ""
-        yield f"{len(dataset.classes):,} classes, one for each folder: {', '.join(dataset.classes[:_NAMED])}{more}"

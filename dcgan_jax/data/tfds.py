@@ -15,7 +15,15 @@ import numpy as np
 from tqdm import tqdm
 
 from dcgan_jax.console import print_line
-from dcgan_jax.data.common import Dataset, DatasetError, NoSplitError, with_labels
+from dcgan_jax.data.common import (
+    Dataset,
+    DatasetError,
+    LoadOptions,
+    NoSplitError,
+    UnknownNameError,
+    path_of,
+    with_labels,
+)
 from dcgan_jax.data.fitting import check_memory
 from dcgan_jax.data.tfrecord import read_records
 from dcgan_jax.errors import first_line
@@ -60,7 +68,7 @@ def fetch_archive(name: str, filename: str, data_dir: str | Path | None) -> tupl
         content = _CONTENT_SHA256.get((name, filename))
         if content is not None and _content_digest(placed) == content:
             return placed, placed.read_bytes()
-        remedy = f"replace it by {url}, or use another --data-dir for an archive of another data set"
+        remedy = f"replace it by {url}, or use another `data_dir` for an archive of another data set"
         return placed, read_verified(placed, info.checksum, DatasetError, remedy)
 
     _make_directory(downloads)
@@ -97,7 +105,7 @@ def _make_directory(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatasetError(
-            f"cannot write the data directory {path} ({error.strerror}): choose another --data-dir"
+            f"cannot write the data directory {path} ({error.strerror}): choose another `data_dir`"
         ) from error
 
 
@@ -123,26 +131,30 @@ def _unreachable(url: str) -> str | None:
     return reason[0]
 
 
-def read_prepared(name: str, split: str, data_dir: str | Path | None, known: tuple[str, ...]) -> Dataset:
+def is_name(source: str | Path) -> bool:
+    """Whether it is a name, and no path. Whether TFDS knows it is only known when it is loaded."""
+    return path_of(source) is None
+
+
+def load_prepared(source: str | Path, options: LoadOptions) -> Dataset:
     """An image classification data set of TFDS, read without TensorFlow; it is prepared first if it is not on disk.
 
     A name without a configuration is that of TFDS's default one. Of several versions on disk the latest is read.
 
     Args:
-      name: TFDS's name, such as ``cifar10`` or ``emnist/letters``.
-      split: ``train`` or ``test``.
-      data_dir: TFDS's directory, as `fetch_archive`'s.
-      known: the names of other data sets, for the error.
+      source: TFDS's name, such as ``cifar10`` or ``emnist/letters``.
+      options: ``data_dir`` is TFDS's directory, as `fetch_archive`'s.
 
     Raises:
-      DatasetError: if TFDS does not know it, it cannot be prepared, is no set of images of one size, or cannot be read.
+      UnknownNameError: if TFDS does not know it.
+      DatasetError: if it cannot be prepared, is no set of images of one size, or cannot be read.
     """
-    root = _data_root(data_dir)
+    name, root = str(source), _data_root(options.data_dir)
     folder = root / name
     try:
-        builder = _find(name, root) or _prepare(name, root, known)
+        builder = _find(name, root) or _prepare(name, root)
         folder = builder.data_dir
-        return _read(name, split, builder)
+        return _read(name, options.split, builder)
     except DatasetError:
         raise
     except Exception as error:  # whatever TFDS and its readers raise
@@ -205,7 +217,7 @@ def _check_features(name: str, features: Any) -> None:
         )
 
 
-def _prepare(name: str, root: Path, known: tuple[str, ...]) -> Any:
+def _prepare(name: str, root: Path) -> Any:
     """Download and prepare a data set by TFDS, in its format of random access: the builder of what is on disk then."""
     import tensorflow_datasets as tfds
 
@@ -213,10 +225,7 @@ def _prepare(name: str, root: Path, known: tuple[str, ...]) -> Any:
         builder = tfds.builder(name, data_dir=root, file_format="array_record")
         features = builder.info.features
     except Exception as error:  # a name or configuration that TFDS does not know, in several classes
-        raise DatasetError(
-            f"unknown data set {name!r}: choose from {', '.join(known)}, the path of a folder or zip of pictures, an "
-            f".npy, .npz or idx file, or a data set of TensorFlow Datasets, which has none of this name"
-        ) from error
+        raise UnknownNameError(f"unknown data set {name!r}") from error
     _check_features(name, features)
     for url in builder.url_infos or {}:
         if reason := _unreachable(url):
@@ -240,4 +249,4 @@ def _data_root(data_dir: str | Path | None) -> Path:
     try:
         return local_path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "the data directory")
     except PathError as error:
-        raise DatasetError(f"{error} (choose one with --data-dir or TFDS_DATA_DIR)") from error
+        raise DatasetError(f"{error} (choose one with `data_dir` or TFDS_DATA_DIR)") from error

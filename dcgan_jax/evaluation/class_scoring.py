@@ -2,13 +2,14 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.data import Dataset
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.evaluation.classifier import classify
 from dcgan_jax.evaluation.classifier_file import Classifier
@@ -25,7 +26,7 @@ from dcgan_jax.evaluation.metrics import (
     precision_recall,
 )
 from dcgan_jax.evaluation.real_images import RealImages
-from dcgan_jax.evaluation.results import ClassScores, Evaluation, S
+from dcgan_jax.evaluation.results import Evaluation, S, Scores
 
 _PIXELS = 2**24  # of training images that are on the device at a time, in float32: 64 MB
 
@@ -33,7 +34,7 @@ _PIXELS = 2**24  # of training images that are on the device at a time, in float
 @jax_defaults()
 def evaluate_classes(
     images: np.ndarray | jax.Array, real: RealImages, classifier: Classifier, labels: np.ndarray | None = None
-) -> Evaluation[ClassScores]:
+) -> Evaluation[Scores]:
     """Score images in a classifier's features against real test images, beside as many real training images.
 
     Args:
@@ -50,51 +51,89 @@ def evaluate_classes(
             raise EvaluationError(
                 f"at least {MIN_SAMPLES} {what} are needed, one more than there are features, got {len(few)}"
             )
-    images, test, train = to_bytes(images), real.test.images, real.train.images
-    test_logits, test_features = classify(test, classifier.variables)
-    radii = real_radii(test_features)
-
-    def score(images: np.ndarray, nearest: float, labels: np.ndarray | None) -> ClassScores:
-        logits, features = classify(images, classifier.variables)
-        return score_features(logits, features, test_features, radii, classifier.classes, nearest, labels)
-
-    scores = score(images, mean_nearest(images, train), labels)
-    nearest = mean_nearest(test[choose(len(test), len(images))], train)
-    floor = score(train[choose(len(train), len(images))], nearest, None)
-    if labels is not None and real.test.labels is not None:
-        floor = floor._replace(as_asked=share_read_as(test_logits, real.test.labels))
-    return Evaluation(len(images), scores, floor, classifier.digest())
+    network = Features(classifier.variables, classifier.classes, classifier.digest())
+    return compare_features(to_bytes(images), labels, real_features(real.train.images, real.test, network))
 
 
-def score_features(
-    logits: np.ndarray,
-    features: np.ndarray,
-    real_features: np.ndarray,
-    radii: np.ndarray,
-    classes: Sequence[str],
-    nearest: float,
-    labels: np.ndarray | None,
-) -> ClassScores:
-    """The scores of images by their logits and features, in float64.
+class Features(NamedTuple):
+    """What images are compared in.
+
+    Attributes:
+      variables: of `DigitClassifier`.
+      classes: the names of its classes, in the order of its logits.
+      name: the SHA-256 that names them.
+      second: features [N, D] of images by another classifier, if there is one.
+    """
+
+    variables: dict[str, Any]
+    classes: tuple[str, ...]
+    name: str
+    second: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+class RealFeatures(NamedTuple):
+    """What is computed of real images once, for any number of evaluations.
+
+    Attributes:
+      train: the training images, uint8 [M, 28, 28, 1].
+      test: the test images, with labels if there are any.
+      network: what they are compared in.
+      logits, features: of the test images.
+      radii: `real_radii` of the features.
+      second: of the test images, by the second classifier.
+    """
+
+    train: np.ndarray
+    test: Dataset
+    network: Features
+    logits: np.ndarray
+    features: np.ndarray
+    radii: np.ndarray
+    second: np.ndarray | None
+
+
+def real_features(train: np.ndarray, test: Dataset, network: Features) -> RealFeatures:
+    """What `compare_features` needs of real images, uint8 [., 28, 28, 1]."""
+    logits, features = classify(test.images, network.variables)
+    second = None if network.second is None else network.second(test.images)
+    return RealFeatures(train, test, network, logits, features, _real_radii(features), second)
+
+
+def compare_features(
+    images: np.ndarray, labels: np.ndarray | None, real: RealFeatures, floor: Scores | None = None
+) -> Evaluation[Scores]:
+    """Scores of images, and of as many training images.
 
     Args:
-      logits: [N, classes].
-      features: [N, D].
-      real_features: [M, D], of real images.
-      radii: `real_radii` of them.
-      classes: the names of the classes.
-      nearest: as of `ClassScores`.
-      labels: the classes that the images were asked to be of [N], or None.
-
-    Raises:
-      EvaluationError: if a score is not finite.
+      images: uint8 [N, 28, 28, 1], whatever they show.
+      labels: the classes that they were asked to be of [N], or None.
+      real: what they are compared with.
+      floor: `real_baseline` of as many images, if it is known.
     """
+    floor = floor or real_baseline(len(images), real)
+    if labels is not None and real.test.labels is not None:
+        floor = floor._replace(as_asked=_share_read_as(real.logits, real.test.labels))
+    scores = _score(images, mean_nearest(images, real.train), labels, real)
+    return Evaluation(len(images), scores, floor, real.network.name)
+
+
+def real_baseline(n: int, real: RealFeatures) -> Scores:
+    """The scores of ``n`` training images; ``nearest`` is that of test images."""
+    train, test = real.train, real.test.images
+    nearest = mean_nearest(test[choose(len(test), n)], train)
+    return _score(train[choose(len(train), n)], nearest, None, real)
+
+
+def _score(images: np.ndarray, nearest: float, labels: np.ndarray | None, real: RealFeatures) -> Scores:
+    network = real.network
+    logits, features = classify(images, network.variables)
+    second = None if network.second is None else network.second(images)
     with float64_on_cpu():
-        x, y, predictions = (jnp.asarray(a, jnp.float64) for a in (features, real_features, logits))
-        precision, recall = precision_recall(y, x, jnp.asarray(radii))
+        x, y, predictions = (jnp.asarray(a, jnp.float64) for a in (features, real.features, logits))
+        precision, recall = precision_recall(y, x, jnp.asarray(real.radii))
         shares = class_shares(predictions)
-        by_name = {name: float(share) for name, share in zip(classes, shares, strict=True)}
-        scores = ClassScores(
+        by_name = {name: float(share) for name, share in zip(network.classes, shares, strict=True)}
+        scores = Scores(
             fid=float(frechet_distance(x, y)),
             kid=float(kernel_distance(x, y)),
             precision=float(precision),
@@ -105,9 +144,14 @@ def score_features(
             class_kl=float(kl_to_uniform(shares)),
             missing=[name for name, share in by_name.items() if share == 0],
             nearest=nearest,
-            as_asked=None if labels is None else share_read_as(logits, labels),
+            second_fid=None if second is None else _second_fid(second, real.second),
+            as_asked=None if labels is None else _share_read_as(logits, labels),
         )
     return checked(scores)
+
+
+def _second_fid(features: np.ndarray, real: np.ndarray | None) -> float:
+    return float(frechet_distance(*(jnp.asarray(a, jnp.float64) for a in (features, real))))
 
 
 def checked(scores: S) -> S:
@@ -118,13 +162,13 @@ def checked(scores: S) -> S:
     return scores
 
 
-def real_radii(features: np.ndarray) -> np.ndarray:
+def _real_radii(features: np.ndarray) -> np.ndarray:
     """`neighbour_radii` in float64: features [N, D] -> [N]."""
     with float64_on_cpu():
         return np.asarray(neighbour_radii(jnp.asarray(features, jnp.float64)))
 
 
-def share_read_as(logits: np.ndarray, labels: np.ndarray) -> float:
+def _share_read_as(logits: np.ndarray, labels: np.ndarray) -> float:
     """The share of images that are classified as their label: [N, classes], [N]."""
     return float((logits.argmax(-1) == np.asarray(labels)).mean())
 

@@ -53,7 +53,7 @@ class Classifier(NamedTuple):
     def _about(self) -> dict[str, Any]:
         return {"format": FORMAT, **{name: value for name, value in self._asdict().items() if name != "variables"}}
 
-    def to_bytes(self) -> bytes:
+    def content(self) -> bytes:
         """The content of a file that `read_classifier` reads."""
         about = json.dumps({**self._about(), "sha256": self.digest()})
         content, arrays = io.BytesIO(), dict[str, Any](named_arrays(self.variables))
@@ -67,7 +67,7 @@ def write_classifier(path: Path, classifier: Classifier) -> None:
     Raises:
       OSError: if the file cannot be written.
     """
-    replace_file(path, lambda partial: partial.write_bytes(classifier.to_bytes()))
+    replace_file(path, lambda partial: partial.write_bytes(classifier.content()))
 
 
 def read_classifier(path: Path) -> Classifier:

@@ -4,47 +4,22 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 
 class Scores(NamedTuple):
-    """The scores of images of digits, by the features and predictions of `dcgan_jax.evaluation.classifier`.
+    """The scores of images by the features and predictions of a classifier, of digits or of other classes.
 
     Attributes:
-      fid: Frechet distance to the test images; lower is better. It falls with the number of images.
-      second_fid: the same in the features of `dcgan_jax.evaluation.strided_classifier`: another number, on another
-        scale. Of two sets of images that differ in both, one is better for sure only if both say so.
+      fid: Frechet distance to real test images; lower is better. It falls with the number of images.
       kid: kernel distance to the test images; lower is better, 0 on average for the same distribution.
       precision: share of the images that lie on the manifold of the test images.
       recall: share of the test images that lie on the manifold of the images.
-      mnist_score: 1 to 10; higher is better.
-      confident: share of images whose predicted digit has a probability of at least 0.95.
-      digits: share of the images classified as 0, 1, ..., 9.
-      digit_kl: KL divergence of ``digits`` from the uniform histogram, in nats; 0 to ln 10 = 2.303.
-      missing_digits: the digits that no image is classified as.
-      nearest: mean Euclidean distance of an image to the nearest training image, in units of a white pixel.
-      as_asked: share of the images that are classified as the digit that was asked for; None if none was.
-    """
-
-    fid: float
-    second_fid: float
-    kid: float
-    precision: float
-    recall: float
-    mnist_score: float
-    confident: float
-    digits: list[float]
-    digit_kl: float
-    missing_digits: list[int]
-    nearest: float
-    as_asked: float | None = None
-
-
-class ClassScores(NamedTuple):
-    """The scores of images of other classes, by a classifier that was trained on real ones.
-
-    Attributes:
-      fid, kid, precision, recall, confident, nearest, as_asked: as of `Scores`.
-      class_score: 1 to the number of classes; higher is better.
+      class_score: 1 to the number of classes; higher is better. Of digits it is known as the MNIST score.
+      confident: share of images whose predicted class has a probability of at least 0.95.
       shares: share of the images classified as each class, by its name.
-      class_kl: KL divergence of ``shares`` from the uniform histogram, in nats.
+      class_kl: KL divergence of ``shares`` from the uniform histogram, in nats; 0 to ln 10 = 2.303 for ten classes.
       missing: the classes that no image is classified as.
+      nearest: mean Euclidean distance of an image to the nearest training image, in units of a white pixel.
+      second_fid: of digits, the Frechet distance in the features of `dcgan_jax.evaluation.strided_classifier`: another
+        number, on another scale. Of two sets of images that differ in both, one is better for sure only if both say so.
+      as_asked: share of the images that are classified as the class that was asked for; None if none was.
     """
 
     fid: float
@@ -57,7 +32,24 @@ class ClassScores(NamedTuple):
     class_kl: float
     missing: list[str]
     nearest: float
+    second_fid: float | None = None
     as_asked: float | None = None
+
+
+# The names that scores of digits had in JSON before they had those of other classes.
+_FORMER_NAMES = {"mnist_score": "class_score", "digits": "shares", "digit_kl": "class_kl", "missing_digits": "missing"}
+
+
+def present_names(scores: dict[str, Any]) -> dict[str, Any]:
+    """Scores from JSON by the names of `Scores`, where an earlier version has recorded them by the names of digits."""
+    if not _FORMER_NAMES.keys() & scores.keys():
+        return scores
+    named = {_FORMER_NAMES.get(name, name): value for name, value in scores.items()}
+    if isinstance(digits := scores.get("digits"), list):
+        named["shares"] = {str(digit): share for digit, share in enumerate(digits)}
+    if isinstance(missing := scores.get("missing_digits"), list):
+        named["missing"] = list(map(str, missing))
+    return named
 
 
 class PixelScores(NamedTuple):
@@ -77,7 +69,7 @@ class PixelScores(NamedTuple):
     diversity: float
 
 
-S = TypeVar("S", Scores, ClassScores, PixelScores)
+S = TypeVar("S", Scores, PixelScores)
 
 
 class Evaluation(NamedTuple, Generic[S]):
@@ -114,7 +106,7 @@ def summary(evaluation: Evaluation[Any]) -> str:
             f"images {scores.diversity:.2f} ({floor.diversity:.2f})"
         )
     second = ""
-    if isinstance(scores, Scores):
+    if scores.second_fid is not None:
         second = f"by a second classifier {scores.second_fid:.2f} ({floor.second_fid:.2f}), "
     return (
         f"FID {scores.fid:.2f} (real images: {floor.fid:.2f}), {second}precision {scores.precision:.3f} "
@@ -130,7 +122,7 @@ def format_table(evaluation: Evaluation[Any]) -> str:
     return "\n".join(f"{name:<{width}}{mine:>10}{real:>10}" for name, mine, real in rows)
 
 
-def _rows(scores: Scores | ClassScores | PixelScores) -> dict[str, str]:
+def _rows(scores: Scores | PixelScores) -> dict[str, str]:
     if isinstance(scores, PixelScores):
         return {
             "SWD, mean of the levels (lower is better)": f"{scores.swd_mean:.2f}",
@@ -138,28 +130,19 @@ def _rows(scores: Scores | ClassScores | PixelScores) -> dict[str, str]:
             "mean distance of two images": f"{scores.diversity:.3f}",
             _NEAREST: f"{scores.nearest:.3f}",
         }
+    second = {} if scores.second_fid is None else {"FID by a second classifier": f"{scores.second_fid:.3f}"}
     asked = {} if scores.as_asked is None else {"drawn as asked": _share(scores.as_asked)}
-    if isinstance(scores, Scores):
-        return {
-            "FID (lower is better)": f"{scores.fid:.3f}",
-            "FID by a second classifier": f"{scores.second_fid:.3f}",
-            **_manifold(scores),
-            "MNIST score (1 to 10)": f"{scores.mnist_score:.3f}",
-            "confident (a digit's probability >= 0.95)": _share(scores.confident),
-            **asked,
-            "digits: KL to uniform": f"{scores.digit_kl:.4f}",
-            "digits that are missing": " ".join(map(str, scores.missing_digits)) or "none",
-            _NEAREST: f"{scores.nearest:.3f}",
-            **{f"share of {i}": _share(share) for i, share in enumerate(scores.digits)},
-        }
     return {
         "FID (lower is better)": f"{scores.fid:.3f}",
-        **_manifold(scores),
+        **second,
+        "KID (lower is better)": f"{scores.kid:.3f}",
+        "precision": _share(scores.precision),
+        "recall": _share(scores.recall),
         f"class score (1 to {len(scores.shares)})": f"{scores.class_score:.3f}",
         "confident (a class's probability >= 0.95)": _share(scores.confident),
         **asked,
         "classes: KL to uniform": f"{scores.class_kl:.4f}",
-        "classes that are missing": str(len(scores.missing) or "none"),
+        "classes that are missing": _missing(scores.missing),
         _NEAREST: f"{scores.nearest:.3f}",
         **{f"share of {_printable(name)}": _share(share) for name, share in scores.shares.items()},
     }
@@ -168,12 +151,10 @@ def _rows(scores: Scores | ClassScores | PixelScores) -> dict[str, str]:
 _NEAREST = "distance to the nearest training image"
 
 
-def _manifold(scores: Scores | ClassScores) -> dict[str, str]:
-    return {
-        "KID (lower is better)": f"{scores.kid:.3f}",
-        "precision": _share(scores.precision),
-        "recall": _share(scores.recall),
-    }
+def _missing(names: list[str]) -> str:
+    """The names, if they fit into a column; their number otherwise."""
+    text = " ".join(map(_printable, names)) or "none"
+    return text if len(text) < 10 else str(len(names))
 
 
 def _share(value: float) -> str:

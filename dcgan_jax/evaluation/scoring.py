@@ -3,30 +3,20 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax.data import load_dataset, load_labels
+from dcgan_jax.data import load_data, load_dataset
 from dcgan_jax.dtypes import jax_defaults
-from dcgan_jax.evaluation.class_scoring import (
-    checked,
-    float64_on_cpu,
-    mean_nearest,
-    real_radii,
-    score_features,
-    share_read_as,
-)
-from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, SHA256, classify
+from dcgan_jax.evaluation.class_scoring import Features, RealFeatures, compare_features, real_baseline, real_features
+from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, SHA256, load_classifier
 from dcgan_jax.evaluation.images import (
     DEFAULT_SAMPLES,
     MAX_SAMPLES,
     MIN_SAMPLES,
     EvaluationError,
-    choose,
     draw_bytes,
     to_bytes,
 )
-from dcgan_jax.evaluation.metrics import frechet_distance
 from dcgan_jax.evaluation.results import Evaluation, Scores
 from dcgan_jax.evaluation.strided_classifier import strided_features
 from dcgan_jax.sampling import image_shape, sample_labels
@@ -58,11 +48,8 @@ def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation[Scores]:
 def evaluate_bytes(images: np.ndarray, labels: np.ndarray | None = None) -> Evaluation[Scores]:
     """Score uint8 [N, 28, 28, 1] whatever they show, drawn as the digits ``labels`` [N] if there are any."""
     floor = _real_baseline(len(images))
-    floor = floor._replace(digits=list(floor.digits), missing_digits=list(floor.missing_digits))  # it is cached
-    if labels is not None:
-        floor = floor._replace(as_asked=share_read_as(_test_answers()[0], load_labels(split="test")))
-    scores = _score(images, mean_nearest(images, _real_images("train")), labels)
-    return Evaluation(len(images), scores, floor, SHA256)
+    floor = floor._replace(shares=dict(floor.shares), missing=list(floor.missing))  # it is cached
+    return compare_features(images, labels, _real_digits(), floor)
 
 
 @jax_defaults()
@@ -125,51 +112,12 @@ def _check_brightness(images: np.ndarray) -> None:
         )
 
 
-def _score(images: np.ndarray, nearest: float, labels: np.ndarray | None) -> Scores:
-    (logits, features), second = classify(images), strided_features(images)
-    scores = score_features(logits, features, _test_answers()[1], _test_radii(), _DIGITS, nearest, labels)
-    with float64_on_cpu():
-        second_fid = frechet_distance(*(jnp.asarray(a, jnp.float64) for a in (second, _second_features())))
-    return checked(
-        Scores(
-            fid=scores.fid,
-            second_fid=float(second_fid),
-            kid=scores.kid,
-            precision=scores.precision,
-            recall=scores.recall,
-            mnist_score=scores.class_score,
-            confident=scores.confident,
-            digits=list(scores.shares.values()),
-            digit_kl=scores.class_kl,
-            missing_digits=list(map(int, scores.missing)),
-            nearest=nearest,
-            as_asked=scores.as_asked,
-        )
-    )
+@functools.cache  # every evaluation of a run needs them
+def _real_digits() -> RealFeatures:
+    network = Features(load_classifier(), _DIGITS, SHA256, strided_features)
+    return real_features(load_dataset(), load_data(split="test"), network)
 
 
-@functools.cache  # every evaluation of a run needs it
+@functools.cache
 def _real_baseline(n: int) -> Scores:
-    train, test = _real_images("train"), _real_images("test")
-    return _score(train[choose(len(train), n)], mean_nearest(test[choose(len(test), n)], train), None)
-
-
-@functools.cache
-def _test_answers() -> tuple[np.ndarray, np.ndarray]:
-    """Logits and features of the test images."""
-    return classify(_real_images("test"))
-
-
-@functools.cache
-def _second_features() -> np.ndarray:
-    return strided_features(_real_images("test"))
-
-
-@functools.cache
-def _test_radii() -> np.ndarray:
-    return real_radii(_test_answers()[1])
-
-
-@functools.cache
-def _real_images(split: str) -> np.ndarray:
-    return load_dataset(split=split)
+    return real_baseline(n, _real_digits())

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dcgan_jax.report.source import Source, short_names
-from dcgan_jax.training.history import scored
+from dcgan_jax.training.history import comparable_evaluations
 
 _NAMES = {
     "d_loss": "Discriminator loss",
@@ -125,14 +125,14 @@ def _window(rows: int) -> int:
 
 
 def _score_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    groups = [scored(source.history) for source in sources]
-    scorings = sorted({each for group in groups for each in group})
+    groups = [comparable_evaluations(source.history) for source in sources]
+    kinds = sorted({each for group in groups for each in group})
     apart = (
         "Scores are comparable within a chart only: the evaluations differ in their features or number of images "
-        f"({'; '.join(map(str, scorings))})."
+        f"({'; '.join(map(str, kinds))})."
     )
     labels, result = short_names(sources), []
-    for each in scorings:
+    for each in kinds:
         for name, title in ((each.figure, each.title), _SECOND):
             lines = [
                 {"label": labels[run] if len(sources) > 1 else title, "colour": run, **_score_line(group[each], name)}
@@ -142,7 +142,7 @@ def _score_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
             lines = [line for line in lines if line["x"]]
             if lines:
                 about = f"Of {each}; lower is better. Dashed: as many real images."
-                if len(scorings) > 1:
+                if len(kinds) > 1:
                     title, about = f"{title}: {each}", f"{about} {apart}"
                 result.append({"title": title, "about": about, "lines": lines})
     return result

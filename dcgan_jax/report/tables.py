@@ -5,10 +5,11 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from dcgan_jax.evaluation.comparability import Comparability
 from dcgan_jax.report.charts import finite
 from dcgan_jax.report.source import Source, short_names
 from dcgan_jax.training.config import TrainConfig
-from dcgan_jax.training.history import describe_weights, scored, scoring
+from dcgan_jax.training.history import comparable_evaluations, describe_weights
 from dcgan_jax.training.progress import format_duration
 from dcgan_jax.training.record import RunRecord
 
@@ -18,17 +19,13 @@ _SCORES = {
     "kid": "KID (lower is better)",
     "precision": "Precision",
     "recall": "Recall",
-    "mnist_score": "MNIST score (1 to 10)",
-    "confident": "Share that is surely a digit",
-    "digit_kl": "Digits: KL to uniform",
-    "missing_digits": "Digits that are missing",
-    "nearest": "Distance to the nearest training image",
-    "digits": "Share of each digit",
-    "as_asked": "Share drawn as asked",
     "class_score": "Class score (1 to the number of classes)",
+    "confident": "Share whose class is sure",
     "class_kl": "Classes: KL to uniform",
     "missing": "Classes that are missing",
+    "nearest": "Distance to the nearest training image",
     "shares": "Share of each class",
+    "as_asked": "Share drawn as asked",
     "swd_mean": "Sliced Wasserstein distance (lower is better)",
     "swd": "The same at each size",
     "diversity": "Mean distance of two images",
@@ -91,7 +88,7 @@ def facts(source: Source) -> list[tuple[str, str]]:
         ("Data", describe_data(config, source.record)),
         ("Preset", f"{config.preset}, {config.batch_size} images a step"),
     ]
-    for group, rows in scored(source.history).items():
+    for group, rows in comparable_evaluations(source.history).items():
         best, step = min((row["evaluation"]["scores"][group.figure], row["step"]) for row in rows)
         result.append((f"Best {group.name}", f"{best:.4g} at step {step:,}, of {group}"))
     result += list(_collapse(source).items())[:1]
@@ -118,9 +115,8 @@ def _evaluations(sources: Sequence[Source]) -> dict[str, Any]:
             if not done:
                 continue
             step, evaluation = done[-1]["step"], done[-1]["evaluation"]
-        about.append(
-            f"{prefix}{scoring(evaluation)} at step {step:,}, {describe_weights(str(row.get('weights', 'last')))}."
-        )
+        weights = describe_weights(str(row.get("weights", "last")))
+        about.append(f"{prefix}{Comparability.of(evaluation)} at step {step:,}, {weights}.")
         columns += [f"{prefix}images", f"{prefix}real images"] if prefix else ["Images", "Real images"]
         values += [evaluation["scores"], evaluation["floor"]]
     labels = {name: _SCORES.get(name, name.replace("_", " ")) for scores in values for name in scores}

@@ -3,7 +3,7 @@
 import dataclasses
 
 from dcgan_jax.augment import AUGMENTATIONS
-from dcgan_jax.data import parse_size
+from dcgan_jax.data import describe_sources, parse_size
 from dcgan_jax.losses import LOSSES
 from dcgan_jax.models import DTYPES
 from dcgan_jax.presets import PRESETS
@@ -38,8 +38,7 @@ class TrainConfig:
     seed: int = field(0, "seed of the parameters, the noise, the dropout and the batches", low=0, fixed=True)
     dataset: str = field(
         "mnist",
-        "data set: mnist is built in, fashion_mnist and kmnist are downloaded once; or a folder or zip of pictures, an "
-        ".npy, an .npz, an idx file, or the name of another data set of TensorFlow Datasets",
+        f"data set: {describe_sources()}; mnist is built in, fashion_mnist and kmnist are downloaded once",
         convert=source,
         fixed=True,
     )

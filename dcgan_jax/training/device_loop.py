@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.stages import Wrapped
 
+from dcgan_jax.memory import check_step_fits, release_free_memory
 from dcgan_jax.prng import pin_key
 from dcgan_jax.state import GANState
 from dcgan_jax.step import Metrics, train_step
@@ -18,7 +19,6 @@ from dcgan_jax.training.batch_source import BatchSource
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import batch_sharding
 from dcgan_jax.training.finite import check_finite_metrics
-from dcgan_jax.training.memory import check_step_fits, release_free_memory
 from dcgan_jax.training.quick_compile import quick_options
 
 _jit = functools.partial(jax.jit, static_argnames=("batch_size", "capacity", "sharding"), donate_argnames="state")
@@ -117,7 +117,7 @@ class StepRunner:
         """Compile the step, or read it from the cache, before the first `advance`, which would do it without a check.
 
         Raises:
-          ConfigError: if the step needs more memory than is free.
+          NotEnoughMemoryError: if the step needs more memory than is free.
         """
         compiled = self._run_steps.lower(state, self._source, self._key, 1, **self._options).compile()
         check_step_fits(compiled, self._options["batch_size"], self._mesh)

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from dcgan_jax.console import print_line
 from dcgan_jax.evaluation.classifier_file import Classifier
+from dcgan_jax.evaluation.image_scorer import explain_pixels
 from dcgan_jax.evaluation.results import Evaluation
 from dcgan_jax.training.run import Run
-from dcgan_jax.training.scorer import explain_pixels, scorer_of_run
+from dcgan_jax.training.scorer import scorer_of_run
 from dcgan_jax.training.setup import check_unchanged, load_images
 
 
@@ -26,7 +28,7 @@ def evaluate_run(run: Run, samples: int | None = None, classifier: Classifier | 
     config, key = run.config, run.keys["evaluation"]
     data = load_images(config, run.record)
     check_unchanged(config, run.record, data, run.run_dir, "`dataset` and `data_dir` say where those are")
-    scorer = scorer_of_run(config, data, classifier, samples, "`samples`")
-    if scorer.scoring.by_pixels:
-        explain_pixels(config.dataset, data.images.shape[1:])
+    scorer = scorer_of_run(config, data, classifier, samples, "samples")
+    if scorer.comparability.by_pixels:
+        print_line(explain_pixels(config.dataset, data.images.shape[1:]), error=True)
     return scorer.score(run.state, key)

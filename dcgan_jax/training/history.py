@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dcgan_jax.evaluation.classifier import SHA256
+from dcgan_jax.evaluation.comparability import Comparability
+from dcgan_jax.evaluation.results import present_names
 from dcgan_jax.state import GANState
 
 
@@ -22,45 +23,6 @@ class History(NamedTuple):
 
     metrics: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
-
-
-PIXELS = "pixels"
-
-
-class Scoring(NamedTuple):
-    """What two evaluations must share, or their figures cannot be compared.
-
-    Attributes:
-      features: the SHA-256 of the classifier in whose features images are compared, or `PIXELS`.
-      samples: the number of images: a FID falls with it.
-    """
-
-    features: str
-    samples: int
-
-    @property
-    def by_pixels(self) -> bool:
-        """Whether there is no classifier, and so no FID."""
-        return self.features == PIXELS
-
-    @property
-    def figure(self) -> str:
-        """The score by which evaluations are compared, as it is called in a row; lower is better."""
-        return "swd_mean" if self.by_pixels else "fid"
-
-    @property
-    def name(self) -> str:
-        """What that score is, within a sentence."""
-        return "sliced Wasserstein distance" if self.by_pixels else "FID"
-
-    @property
-    def title(self) -> str:
-        """The name, to stand above a chart."""
-        return self.name[0].upper() + self.name[1:]
-
-    def __str__(self) -> str:
-        known = {SHA256: "", PIXELS: " by their pixels"}
-        return f"{self.samples:,} images{known.get(self.features, f' in the features {self.features[:12]}')}"
 
 
 def read_history(run_dir: Path) -> History:
@@ -80,32 +42,29 @@ def read_history(run_dir: Path) -> History:
             if "evaluation" not in row:
                 values = {name: _number(value) for name, value in row.items() if name != "step"}
                 history.metrics.append({"step": row["step"], **values})
-            elif row["evaluation"] is None or _is_evaluation(row["evaluation"]):
+            elif row["evaluation"] is None:
                 history.evaluations.append(row)
+            elif _is_evaluation(row["evaluation"]):
+                named = {part: present_names(row["evaluation"][part]) for part in ("scores", "floor")}
+                history.evaluations.append({**row, "evaluation": {**row["evaluation"], **named}})
     return history
 
 
-def scoring(evaluation: dict[str, Any]) -> Scoring:
-    """That of an evaluation. One that names no features is older than the name, and in the package's own."""
-    features = evaluation.get("features", SHA256)
-    return Scoring(PIXELS if features is None else str(features), evaluation["samples"])
-
-
-def scored(history: History) -> dict[Scoring, list[dict[str, Any]]]:
+def comparable_evaluations(history: History) -> dict[Comparability, list[dict[str, Any]]]:
     """The evaluations that could be scored, by what makes them comparable."""
-    groups: dict[Scoring, list[dict[str, Any]]] = {}
+    groups: dict[Comparability, list[dict[str, Any]]] = {}
     for row in history.evaluations:
         evaluation = row["evaluation"]
         if evaluation is not None:
-            groups.setdefault(scoring(evaluation), []).append(row)
+            groups.setdefault(Comparability.of(evaluation), []).append(row)
     return groups
 
 
-def figures(history: History) -> dict[Scoring, list[tuple[float, int]]]:
+def figures(history: History) -> dict[Comparability, list[tuple[float, int]]]:
     """The figure and the step of each evaluation that could be scored, in order, by what makes them comparable."""
     return {
         kind: [(float(row["evaluation"]["scores"][kind.figure]), row["step"]) for row in rows]
-        for kind, rows in scored(history).items()
+        for kind, rows in comparable_evaluations(history).items()
     }
 
 
@@ -141,7 +100,7 @@ def read_lines(path: Path) -> list[bytes]:
 def _is_evaluation(value: dict[str, Any]) -> bool:
     if type(value["samples"]) is not int:
         return False
-    both = [_number(value[part][scoring(value).figure]) for part in ("scores", "floor")]
+    both = [_number(value[part][Comparability.of(value).figure]) for part in ("scores", "floor")]
     return all(map(math.isfinite, both))
 
 

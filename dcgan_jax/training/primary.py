@@ -91,7 +91,7 @@ class Primary(NamedTuple):
         except EvaluationError as error:
             warn(f"the evaluation at step {step:,} failed: {error}")
             return {**row, "evaluation": None}
-        figure = getattr(evaluation.scores, scorer.scoring.figure)
+        figure = getattr(evaluation.scores, scorer.comparability.figure)
         announce_evaluation(step, evaluation, figure, self.monitor.evaluations)
         self.monitor.observe_evaluation(step, figure)
         return {**row, "evaluation": evaluation.to_json()}
@@ -114,7 +114,7 @@ def open_primary(run: Run, thresholds: CollapseThresholds | None, stack: context
         CollapseDetector(step, reals / 255, is_of_digits(config), run.collapse, thresholds),
         run.state.losses,
         penalty=run.collapse.get("d_penalty", 0.0),
-        evaluations=kinds.pop(run.scorer.scoring, []) if run.scorer else [],
+        evaluations=kinds.pop(run.scorer.comparability, []) if run.scorer else [],
         other_evaluations=kinds.values(),
         stop_at_fid=config.stop_at_fid,
     )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcgan_jax.images import image_grid, save_grid
+from dcgan_jax.memory import release_free_memory
 from dcgan_jax.sampling import generate, sample, sample_noise
 from dcgan_jax.state import GANState, averaged
 from dcgan_jax.training.batch_source import draw_rows
@@ -18,7 +19,6 @@ from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import data_mesh, local_replica
 from dcgan_jax.training.history import sample_grids
 from dcgan_jax.training.loggers import RunLog
-from dcgan_jax.training.memory import release_free_memory
 from dcgan_jax.training.recipe import Recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import replace_text, write_config

@@ -17,6 +17,7 @@ from dcgan_jax.augment import named_augmentation
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size
 from dcgan_jax.evaluation.classifier import load_classifier
+from dcgan_jax.evaluation.image_scorer import explain_pixels
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.losses import Losses, named_losses
 from dcgan_jax.models import Discriminator, Generator
@@ -35,7 +36,7 @@ from dcgan_jax.training.recipe import Init, Recipe, as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.resume_checks import check_recipe, check_same, check_saved_config
 from dcgan_jax.training.run_dir import check_writable, read_config
-from dcgan_jax.training.scorer import RunScorer, explain_pixels, has_fid, is_of_digits, scorer_while_training
+from dcgan_jax.training.scorer import RunScorer, has_fid, is_of_digits, scorer_while_training
 
 _WIDTH, _LATENT_SIZE = 64, 100  # the tutorial's
 
@@ -137,13 +138,13 @@ def _prepare_scorer(config: TrainConfig, data: Dataset, run_dir: Path, done: int
       UserError: as `scorer_while_training`; or if a resumed run already has the FID to stop at.
     """
     scorer = scorer_while_training(config, data)
-    scoring = scorer.scoring
-    if scoring.by_pixels:
-        explain_pixels(config.dataset, data.images.shape[1:])
-    if scoring.samples < config.eval_samples:
-        print_line(f"evaluations are of {scoring.samples:,} images, of which there are real ones too")
+    kind = scorer.comparability
+    if kind.by_pixels:
+        print_line(explain_pixels(config.dataset, data.images.shape[1:]), error=True)
+    if kind.samples < config.eval_samples:
+        print_line(f"evaluations are of {kind.samples:,} images, of which there are real ones too")
     if done is not None and config.stop_at_fid is not None:
-        evaluations = figures(read_history(run_dir)).get(scoring, [])
+        evaluations = figures(read_history(run_dir)).get(kind, [])
         fid = {step: fid for fid, step in evaluations}.get(done, math.inf)
         if fid <= config.stop_at_fid:
             raise ConfigError(

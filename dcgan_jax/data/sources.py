@@ -1,0 +1,57 @@
+"""Where images come from: every kind of data set, in the order in which a name or path is tried."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from dcgan_jax.data.archives import DATASETS, has_archives, load_archives
+from dcgan_jax.data.arrays import is_array_file, load_array_file
+from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, UnknownNameError, path_of
+from dcgan_jax.data.picture_folders import has_pictures, load_pictures
+from dcgan_jax.data.tfds import is_name, load_prepared
+
+
+class Source(NamedTuple):
+    """A kind of data set.
+
+    Attributes:
+      kind: what it is, as help and errors call it.
+      matches: whether a name or path is one.
+      load: the images of one that matches.
+    """
+
+    kind: str
+    matches: Callable[[str | Path], bool]
+    load: Callable[[str | Path, LoadOptions], Dataset]
+
+
+SOURCES: tuple[Source, ...] = (
+    Source(", ".join(DATASETS), has_archives, load_archives),
+    Source("a folder or zip of pictures", has_pictures, load_pictures),
+    Source("an .npy, .npz or idx file", is_array_file, load_array_file),
+    Source("a data set of TensorFlow Datasets", is_name, load_prepared),
+)
+
+
+def describe_sources() -> str:
+    """All kinds of data sets, within a sentence."""
+    *kinds, last = (source.kind for source in SOURCES)
+    return f"{', '.join(kinds)}, or {last}"
+
+
+def load_source(source: str | Path, options: LoadOptions) -> Dataset:
+    """The images of a name or path, by the first of `SOURCES` that it matches.
+
+    Raises:
+      DatasetError: if it matches none, or as the source's ``load``.
+    """
+    path = path_of(source)
+    try:
+        for each in SOURCES:
+            if each.matches(source):
+                return each.load(source, options)
+    except UnknownNameError as error:
+        raise DatasetError(f"{error}: choose from {describe_sources()}") from error
+    if path is not None and not path.exists():
+        raise DatasetError(f"there is no file or folder {path}")
+    raise DatasetError(f"{source} is of no kind that is known, or is damaged: choose from {describe_sources()}")

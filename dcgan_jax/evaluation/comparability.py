@@ -1,0 +1,49 @@
+"""What makes the figures of two evaluations comparable."""
+
+from typing import Any, NamedTuple
+
+from dcgan_jax.evaluation.classifier import SHA256
+
+PIXELS = "pixels"
+
+
+class Comparability(NamedTuple):
+    """What two evaluations must share, or their figures cannot be compared.
+
+    Attributes:
+      features: the SHA-256 of the classifier in whose features images are compared, or `PIXELS`.
+      samples: the number of images: a FID falls with it.
+    """
+
+    features: str
+    samples: int
+
+    @classmethod
+    def of(cls, evaluation: dict[str, Any]) -> "Comparability":
+        """That of an evaluation's JSON. One that names no features is older than the name, and in the package's own."""
+        features = evaluation.get("features", SHA256)
+        return cls(PIXELS if features is None else str(features), evaluation["samples"])
+
+    @property
+    def by_pixels(self) -> bool:
+        """Whether there is no classifier, and so no FID."""
+        return self.features == PIXELS
+
+    @property
+    def figure(self) -> str:
+        """The score by which evaluations are compared, as it is called in a row; lower is better."""
+        return "swd_mean" if self.by_pixels else "fid"
+
+    @property
+    def name(self) -> str:
+        """What that score is, within a sentence."""
+        return "sliced Wasserstein distance" if self.by_pixels else "FID"
+
+    @property
+    def title(self) -> str:
+        """The name, to stand above a chart."""
+        return self.name[0].upper() + self.name[1:]
+
+    def __str__(self) -> str:
+        known = {SHA256: "", PIXELS: " by their pixels"}
+        return f"{self.samples:,} images{known.get(self.features, f' in the features {self.features[:12]}')}"

@@ -1,0 +1,64 @@
+"""Which scores the images of any source can have: in the features of a classifier, or by their pixels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dcgan_jax.data import Dataset
+from dcgan_jax.evaluation.class_scoring import evaluate_classes
+from dcgan_jax.evaluation.classifier import IMAGE_SHAPE
+from dcgan_jax.evaluation.classifier_file import Classifier
+from dcgan_jax.evaluation.images import EvaluationError
+from dcgan_jax.evaluation.patches import SIDE
+from dcgan_jax.evaluation.pixel_scoring import compare_images, floor_size
+from dcgan_jax.evaluation.real_images import load_test_split, split_for_testing
+from dcgan_jax.evaluation.results import Evaluation
+
+ImageScorer = Callable[[np.ndarray, np.ndarray | None], Evaluation[Any]]
+
+
+def scorer_of_images(
+    data: Dataset, source: str, data_dir: str | None, classifier: Classifier | None
+) -> tuple[ImageScorer, int]:
+    """What scores images, and the classes that were asked for or None, against a data set's; and how many at most.
+
+    Args:
+      data: the images of ``source`` for training, with labels if images of classes are to be scored.
+      source: as of `load_data`.
+      data_dir: as of `load_data`.
+      classifier: of these images. Without one, pixels are scored.
+
+    Raises:
+      EvaluationError: if the classifier is of other images, or pixels are to be scored of too few.
+      DatasetError: as `load_test_split`.
+    """
+    if classifier is None:
+        height, width = data.images.shape[1:3]
+        if min(height, width) < SIDE:
+            raise EvaluationError(
+                f"images are scored by patches of {SIDE}x{SIDE} pixels, too large for those of {source}, which are "
+                f"{height}x{width}: train on larger ones (`image_size`), or leave the scores out"
+            )
+        test = load_test_split(source, data._replace(labels=None, classes=()), data_dir)
+        held_out = None if test is None else test.images
+        return lambda images, _: compare_images(images, data.images, held_out), floor_size(data.images, held_out)
+    if data.images.shape[1:] != IMAGE_SHAPE:
+        shape = "x".join(map(str, data.images.shape[1:]))
+        raise EvaluationError(f"`classifier` is for images of 28x28x1, those of {source} are {shape}: leave it out")
+    real = split_for_testing(source, data, data_dir)
+    if real.digest != classifier.data_digest:
+        raise EvaluationError(
+            f"the classifier knows the images of {classifier.data} (SHA-256 {classifier.data_digest[:12]}...), not "
+            f"those of {source} ({real.digest[:12]}...): train one on them (dcgan-jax train-classifier)"
+        )
+    return lambda images, labels: evaluate_classes(images, real, classifier, labels), len(real.train.images)
+
+
+def explain_pixels(source: str, shape: tuple[int, ...]) -> str:
+    """Why images [H, W, C] of a data set are scored by their pixels alone, and what a FID would need: a line."""
+    need = f"a classifier: dcgan-jax train-classifier --dataset {source}, then --classifier FILE"
+    if shape != IMAGE_SHAPE:
+        size = "x".join(map(str, shape))
+        need = f"features of images of {size}: train-classifier makes those of labelled images of 28x28x1 alone"
+    return f"no FID, precision or recall: they need {need}"
