@@ -20,13 +20,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+(?![\w])")
 COMMAND_LINES = ("report/tables.py", "training/environment.py", "evaluation/train_classifier.py")
 OTHER_PROGRAMS = {"--logdir", "--project"}  # of TensorBoard and xprof, and of Trackio
 # Whose messages are yet to be converted.
-LEFT = (
-    "data/fitting.py",
-    "data/tfds.py",
-    "evaluation/image_files.py",
-    "training/memory.py",
-    "training/scorer.py",
-)
+LEFT = ("evaluation/image_files.py",)
 
 
 @pytest.mark.parametrize(

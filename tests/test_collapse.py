@@ -173,7 +173,7 @@ def test_collapse_warns_once_and_stops_if_asked(stop, win_at_8, tmp_path, capsys
     assert outcome.stopped_by is None
     if stop:
         assert outcome.collapsed
-        healthy = f"the last healthy checkpoint is {checkpoints / '4'} (evaluate and sample: --checkpoint STEP)"
+        healthy = f"the last healthy checkpoint is {checkpoints / '4'} (evaluate and sample: `checkpoint=STEP`)"
         assert lines[-1] == f"collapsed: stopped at step 8 without a checkpoint of it; {healthy}"
         assert checkpoint_steps(checkpoints) == [4, 0]
     else:

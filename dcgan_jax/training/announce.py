@@ -67,12 +67,12 @@ def announce_end(config: TrainConfig, monitor: Monitor, first: int, step: int, s
         message = "no checkpoint from before it is left"
         if healthy is not None:
             path = run_dir / "checkpoints" / str(healthy)
-            message = f"the last healthy checkpoint is {path} (evaluate and sample: --checkpoint STEP)"
+            message = f"the last healthy checkpoint is {path} (evaluate and sample: `checkpoint=STEP`)"
         print_line(f"collapsed: stopped at step {step:,} without a checkpoint of it; {message}")
     elif monitor.reached and step < config.steps:
         fid = monitor.evaluations[-1][0]
         print_line(
-            f"reached --stop-at-fid {config.stop_at_fid:g} with FID {fid:.2f}: stopped and saved at step {step:,} in "
+            f"reached `stop_at_fid={config.stop_at_fid:g}` with FID {fid:.2f}: stopped and saved at step {step:,} in "
             f"{run_dir}"
         )
     elif step == config.steps:
@@ -81,7 +81,7 @@ def announce_end(config: TrainConfig, monitor: Monitor, first: int, step: int, s
             f"done: {step:,} steps, {format_duration(seconds)}{since}; the last samples are {run_dir / 'fakes.png'}"
         )
     else:
-        print_line(f"stopped and saved at step {step:,}: resume with --workdir {run_dir} --resume")
+        print_line(f"stopped and saved at step {step:,}: resume with `workdir={run_dir}` `resume=True`")
 
 
 def _trend(before: Sequence[tuple[float, int]], figure: float) -> str:
