@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ROOT, assert_close, assert_same_bits
+from helpers import ROOT, assert_close, assert_same_bits, run_cli
 
-from dcgan_jax import generate, init_state, train_step
+from dcgan_jax import generate, init_state, load_run, train_step
+from dcgan_jax.training.recipe import read_recipe
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
@@ -70,6 +71,45 @@ def test_own_modules_learn(capsys):
     d = state.discriminator
     scale = d.batch_stats["SpectralNorm_0"]["Dense_0/kernel/sigma"]
     assert scale == pytest.approx(np.linalg.norm(d.params["Dense_0"]["kernel"], 2), rel=0.1)
+
+
+def test_own_run_leaves_all_that_a_run_does(tmp_path, monkeypatch):
+    """Checkpoints, samples, scores beside their floor and a report; killed and resumed it has the same bits."""
+    monkeypatch.chdir(tmp_path)
+    recipe = ROOT / "examples" / "own_run.py"
+    for steps in (3, 6):
+        flags = ["--steps", steps] if steps == 3 else ["--steps", steps, "--resume"]
+        subprocess.run([sys.executable, recipe, *map(str, flags)], check=True, capture_output=True)
+    flags = ["--batch-size", 64, "--eval-every", 500, "--steps", 6]
+    assert run_cli("train", "--recipe", recipe, "--workdir", "whole", *flags) == 0
+    ours, theirs = (load_run(tmp_path / name, 6, init=read_recipe(recipe)) for name in ("runs/own", "whole"))
+    assert_same_bits(ours.state, theirs.state)
+    assert run_cli("sample", "runs/own", "--recipe", recipe, "--out", "digits.png") == 0
+    assert run_cli("evaluate", "runs/own", "--recipe", recipe, "--samples", 200, "--json") == 0
+    assert {"report.html", "recipe.py", "samples", "checkpoints", "metrics.jsonl"} <= {
+        path.name for path in (tmp_path / "runs" / "own").iterdir()
+    }
+    assert len(recipe.read_text().splitlines()) <= 50
+
+
+def test_r3gan_compares_pairs(monkeypatch, capsys):
+    module = example("r3gan")
+    monkeypatch.setattr(module, "Generator", lambda shape, **_: example("own_modules").MyGenerator())
+    monkeypatch.setattr(module, "Discriminator", lambda **_: example("own_modules").MyDiscriminator())
+    state = module.main(steps=2, batch_size=4)
+    assert state.step == 2
+    assert state.losses.pairwise
+    assert capsys.readouterr().out.count("accuracy of pairs") == 2
+    assert module.init(jax.random.key(0), (28, 28, 1)).classes is None
+
+
+def test_augment_compares_seen_with_unseen(small, capsys):
+    module = small("augment")
+    for name in ("none", "fixed", "adaptive"):
+        assert module.main(steps=2, batch_size=4, augment=name).step == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert ["augmented" in line for line in lines] == [False] * 4 + [True] * 2
 
 
 @pytest.mark.parametrize("penalty", ["r1", "wgan-gp"])
