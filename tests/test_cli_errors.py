@@ -17,7 +17,10 @@ from dcgan_jax.training.finite import NotFiniteError, check_finite_metrics
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+(?![\w])")
 # These hold command lines: the command that repeats a run, XLA's options, other programs' commands, a parser.
-COMMAND_LINES = ("report/tables.py", "training/environment.py", "evaluation/train_classifier.py")
+COMMAND_LINES = (
+    *("report/tables.py", "training/environment.py"),
+    *("evaluation/train_classifier.py", "evaluation/image_scorer.py"),
+)
 OTHER_PROGRAMS = {"--logdir", "--project"}  # of TensorBoard and xprof, and of Trackio
 # Whose messages are yet to be converted.
 LEFT = ("evaluation/image_files.py",)
