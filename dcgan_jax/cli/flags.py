@@ -30,10 +30,17 @@ def add_config_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] =
         parser.add_argument(
             flag,
             type=parse,
-            metavar="N" if kind is int else field.name.upper().replace("_", "-"),
+            metavar=_metavar(field.name, kind),
             help=text,
             default=argparse.SUPPRESS,
         )
+
+
+def _metavar(name: str, kind: type) -> str:
+    """What stands for a flag's value in the help: a number has the last word of the field's name alone."""
+    if kind is int:
+        return "N"
+    return (name.split("_")[-1] if kind is float else name.replace("_", "-")).upper()
 
 
 def _optional(kind: type, none: str) -> Callable[[str], Any]:
