@@ -13,16 +13,15 @@ from flax.errors import InvalidRngError
 
 from dcgan_jax.augment import Adaptive, Augment
 from dcgan_jax.ema import EMA, start_average
-from dcgan_jax.losses import CROSS_ENTROPY, Losses, check_losses
+from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizer_equality import by_value
 from dcgan_jax.optimizers import without_rate
 from dcgan_jax.presets import Preset
 from dcgan_jax.presets import preset as preset_of_name
 from dcgan_jax.prng import flax_defaults, pin_key
-from dcgan_jax.state_arguments import check_augment, check_average, check_choice, check_counts, check_types
-
-FAKES = ("inference", "training")  # the generator's modes for the fakes of the discriminator's update
+from dcgan_jax.state_arguments import FAKES as FAKES
+from dcgan_jax.state_arguments import check_average, check_counts, check_rest, check_types
 
 
 class NetworkState(struct.PyTreeNode):
@@ -119,11 +118,16 @@ class GANState(struct.PyTreeNode):
       fakes: the generator's mode for the fakes of the discriminator's update: ``inference`` as in the tutorial, or
         ``training`` as for its own update. Static.
       losses: what the two networks minimise. Static.
-      noise: draws what the generator makes images of. Static.
-      metrics: the caller's own metrics of each `Update`, or None. Static.
-      classes: the number of classes that images are drawn by, or None. Static.
-      augment: what the discriminator sees of images, a function of them and a key, or None. Static.
-      d_steps: updates of the discriminator in a step. Static.
+      noise: a function of a key and of a shape (n, latent_size) that draws what the generator makes images of, in
+        training, sampling and evaluation. Static.
+      metrics: a function of an `Update` that returns a dict of arrays, which `train_step` returns beside its own with
+        ``d_`` and ``g_`` before their names; or None. Static.
+      classes: the number of classes: both networks are then also given ``labels`` [B], and `train_step` and
+        `dcgan_jax.sample` take them; None for images without classes. Static.
+      augment: what the discriminator sees of images, in both updates and where a penalty differentiates: a function
+        ``(images [B, H, W, C], key) -> images`` that can be differentiated and keeps shape, dtype and range, such as
+        those of `dcgan_jax.augment`, or its `adaptive`; None shows it the images themselves. Static.
+      d_steps: updates of the discriminator in a step; `train_step` takes so many batches at once. Static.
     """
 
     step: jax.Array
@@ -151,7 +155,7 @@ def own_metrics(state: GANState, update: Update) -> dict[str, jax.Array]:
 
 
 @jax.transfer_guard("allow")
-def init_state(
+def init_state(  # noqa: D417  # most arguments are described once, at `GANState`
     key: jax.Array,
     *,
     preset: str | Preset = "tutorial",
@@ -172,8 +176,7 @@ def init_state(
 ) -> GANState:
     """A fresh state; the images' shape is that of the generator's output.
 
-    Shapes are checked here. Whether values are as they should be, for example whether a discriminator ends in a
-    sigmoid, only the networks' outputs show: `dcgan_jax.check_state` looks at them.
+    Shapes are checked here. Values, as those of a discriminator that ends in a sigmoid, `dcgan_jax.check_state` checks.
 
     Args:
       key: a PRNG key.
@@ -182,58 +185,36 @@ def init_state(
         preset's dropout if None.
       discriminator: a Linen module ``(images [B, H, W, C], train) -> logits [B, 1]``, without the sigmoid that
         the tutorial's model ends in: the losses apply it. `Discriminator` with the preset's dropout if None.
-      generator_tx: any Optax transformation; the preset's if None.
-      discriminator_tx: likewise.
+      generator_tx, discriminator_tx: any Optax transformation; the preset's if None.
       latent_size: dimensions of the noise; the tutorial's 100.
-      ema: keep a moving average of the generator with this decay, in [0, 1); the preset's if None.
-      ema_ramp: the largest half-life of the average as a share of the updates so far, above 0; see `EMA`. The preset's
-        if None.
-      fakes: the generator's mode for the fakes of the discriminator's update, ``inference`` or ``training``.
-      losses: what the two networks minimise; the preset's if None, in most the tutorial's cross-entropies.
-      noise: a function of a key and of a shape (n, latent_size) that draws what the generator makes images of, in
-        training, sampling and evaluation; uniform on [-1, 1) as in the tutorial if left out.
-      metrics: a function of an `Update` that returns a dict of arrays; `train_step` returns them beside its own, with
-        ``d_`` and ``g_`` before their names.
-      classes: the number of classes; both networks are then also given ``labels`` [B], and `train_step` and
-        `dcgan_jax.sample` take them. None for images without classes.
-      augment: what the discriminator sees of images, in both updates and where a penalty differentiates: a function
-        ``(images [B, H, W, C], key) -> images`` that can be differentiated and keeps shape and dtype, such as those of
-        `dcgan_jax.augment`, or its `adaptive`. None shows it the images themselves.
-      d_steps: updates of the discriminator for each of the generator's; `train_step` takes so many batches at once.
+      ema, ema_ramp: decay and ramp of a moving average of the generator, see `EMA`; the preset's if None.
+      fakes, losses, noise, metrics, classes, augment, d_steps: as of `GANState`; the losses are the preset's if None.
 
     Raises:
-      ValueError: if ``preset``, ``ema``, ``ema_ramp``, ``fakes``, ``latent_size``, ``d_steps`` or the interval of the
-        penalty is none of these, or a network's output has another shape, or draws random numbers in inference mode.
-      TypeError: if a network is not a Linen module, an optimizer not an Optax transformation, or an output not floating
-        point.
+      ValueError: if an argument is out of its range, or a network's output has another shape, or draws random numbers
+        in inference mode.
+      TypeError: if a network is no Linen module, an optimizer no Optax transformation, or an output not floating point.
     """
-    chosen = preset_of_name(preset) if isinstance(preset, str) else preset
-    if not isinstance(chosen, Preset):
-        raise TypeError(f"preset must be a name or a Preset, got {preset!r}")
+    chosen = _preset(preset)
     ema = chosen.ema if ema is None else ema
     ema_ramp = chosen.ema_ramp if ema_ramp is None and ema is not None else ema_ramp
     losses = chosen.losses if losses is None else losses
-    if generator is None:
-        generator = Generator(dropout_rate=chosen.dropout_rate, classes=classes)
-    if discriminator is None:
-        discriminator = Discriminator(dropout_rate=chosen.dropout_rate, classes=classes)
+    generator = generator or Generator(dropout_rate=chosen.dropout_rate, classes=classes)
+    discriminator = discriminator or Discriminator(dropout_rate=chosen.dropout_rate, classes=classes)
     generator_tx = chosen.generator if generator_tx is None else generator_tx
     discriminator_tx = chosen.discriminator if discriminator_tx is None else discriminator_tx
     check_counts(latent_size=latent_size, classes=1 if classes is None else classes, d_steps=d_steps)
     check_average(ema, ema_ramp)
-    check_choice("fakes", fakes, FAKES)
-    check_losses(losses)
-    check_augment(augment)
+    check_rest(fakes, losses, augment)
     check_types(generator, generator_tx, "generator")
     check_types(discriminator, discriminator_tx, "discriminator")
     g_variables, d_variables = _init_variables(pin_key(key), generator, discriminator, latent_size, classes)
     network = _network(generator, g_variables, generator_tx)
-    average = None if ema is None else start_average(network.params, network.batch_stats, ema, ema_ramp)
     return GANState(
         step=jnp.zeros((), jnp.int32),
         generator=network,
         discriminator=_network(discriminator, d_variables, discriminator_tx),
-        ema=average,
+        ema=None if ema is None else start_average(network.params, network.batch_stats, ema, ema_ramp),
         augment_probability=jnp.zeros((), jnp.float32) if isinstance(augment, Adaptive) else None,
         latent_size=latent_size,
         fakes=fakes,
@@ -244,6 +225,13 @@ def init_state(
         augment=augment,
         d_steps=d_steps,
     )
+
+
+def _preset(preset: str | Preset) -> Preset:
+    chosen = preset_of_name(preset) if isinstance(preset, str) else preset
+    if not isinstance(chosen, Preset):
+        raise TypeError(f"preset must be a name or a Preset, got {preset!r}")
+    return chosen
 
 
 def _init_variables(

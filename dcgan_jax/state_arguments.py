@@ -6,6 +6,10 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from dcgan_jax.losses import check_losses
+
+FAKES = ("inference", "training")  # the generator's modes for the fakes of the discriminator's update
+
 
 def check_counts(**values: Any) -> None:
     """Each is an integer of at least 1."""
@@ -22,14 +26,11 @@ def check_average(ema: float | None, ema_ramp: float | None) -> None:
         raise ValueError(f"ema_ramp must be above 0, and with an ema, got {ema_ramp} and {ema}")
 
 
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """One of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-
-
-def check_augment(augment: Any) -> None:
-    """A function, or None."""
+def check_rest(fakes: Any, losses: Any, augment: Any) -> None:
+    """A mode of the generator, losses, and a function or None."""
+    if fakes not in FAKES:
+        raise ValueError(f"fakes must be one of {', '.join(FAKES)}, got {fakes!r}")
+    check_losses(losses)
     if augment is not None and not callable(augment):
         raise TypeError(f"augment must be a function of images and a key, got {augment!r}")
 

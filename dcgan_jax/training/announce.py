@@ -17,14 +17,14 @@ from dcgan_jax.training.monitor import Monitor
 from dcgan_jax.training.progress import format_duration
 
 
-def announce_start(config: TrainConfig, state: GANState, mesh: Mesh) -> None:
-    """Print what will be done."""
-    if checkpoint_steps(Path(str(config.workdir)) / "checkpoints"):
-        print_line(f"resuming from step {int(state.step):,} in {config.workdir}")
+def announce_start(config: TrainConfig, run_dir: Path, recipe: str | None, state: GANState, mesh: Mesh) -> None:
+    """Print what will be done, by the networks of a ``recipe`` or the tutorial's."""
+    if checkpoint_steps(run_dir / "checkpoints"):
+        print_line(f"resuming from step {int(state.step):,} in {run_dir}")
     else:
-        print_line(
-            f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {config.workdir}"
-        )
+        print_line(f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {run_dir}")
+    if recipe:
+        print_line(f"the networks, losses and optimizers are those of {recipe}")
     devices = mesh.devices.flat[0].device_kind + (f", {mesh.size} devices" if mesh.size > 1 else "")
     print_line(f"on {devices}; the first step compiles, which takes a while")
     if state.ema is not None:
@@ -59,9 +59,8 @@ def announce_evaluation(
     print_line(f"{step}: {summary(evaluation)}{_trend(before, figure)}")
 
 
-def announce_end(config: TrainConfig, monitor: Monitor, first: int, step: int, seconds: float) -> None:
+def announce_end(config: TrainConfig, run_dir: Path, monitor: Monitor, first: int, step: int, seconds: float) -> None:
     """Print how the run ended at ``step``, ``seconds`` after it started or resumed at step ``first``."""
-    run_dir = Path(str(config.workdir))
     if monitor.collapsed and config.stop_on_collapse:
         healthy = monitor.last_healthy(checkpoint_steps(run_dir / "checkpoints"))
         message = "no checkpoint from before it is left"

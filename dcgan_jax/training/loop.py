@@ -141,7 +141,7 @@ def _train(
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_signals(partial(acknowledge, runner) if is_primary() else None))
         if is_primary():
-            announce_start(config, state, mesh)
+            announce_start(config, run.run_dir, run.record.recipe, state, mesh)
         compiling = time.perf_counter()
         runner.compile(state)  # the last that can be refused: nothing is written before
         compile_seconds = time.perf_counter() - compiling

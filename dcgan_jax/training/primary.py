@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,7 +78,8 @@ class Primary(NamedTuple):
     def finish(self, step: int) -> None:
         """Print how the run ended at ``step``, below the progress bar."""
         self.reporter.close()
-        announce_end(self.run.config, self.monitor, self.first, step, time.perf_counter() - self.began)
+        run, seconds = self.run, time.perf_counter() - self.began
+        announce_end(run.config, run.run_dir, self.monitor, self.first, step, seconds)
 
     def _evaluate(self, state: GANState) -> dict[str, Any]:
         """The row of an evaluation. Images that cannot be scored, all the same for example, do not end a run."""
@@ -105,11 +105,11 @@ def open_primary(run: Run, thresholds: CollapseThresholds | None, stack: context
       thresholds: the collapse detector's; the defaults if None.
       stack: closes the files, and leaves the terminal as it was.
     """
-    assert run.data is not None  # the primary has loaded it
+    assert run.data is not None and run.mesh is not None  # the primary has loaded and checked them
     config, step = run.config, int(run.state.step)
     reals = sample_reals(run.data.images, run.keys["reals"])
-    files = stack.enter_context(RunFiles(config, run.record, run.keys, step, run.recipe))
-    kinds = figures(read_history(Path(str(config.workdir))))  # of the rows up to the step
+    files = stack.enter_context(RunFiles(run.run_dir, config, run.record, run.keys, step, run.mesh.size, run.recipe))
+    kinds = figures(read_history(run.run_dir))  # of the rows up to the step
     monitor = Monitor(
         CollapseDetector(step, reals / 255, is_of_digits(config), run.collapse, thresholds),
         run.state.losses,

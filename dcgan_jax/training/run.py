@@ -274,7 +274,7 @@ def create_run(
             as_json = dataclasses.asdict(config), dataclasses.asdict(record)
             save_checkpoint(checkpoints, state, keys["run"], as_json[0], record=as_json[1], devices=devices)
             reals = sample_reals(images, keys["reals"])
-            files = RunFiles(config, record, keys, 0, recipe)
+            files = RunFiles(run_dir, config, record, keys, 0, devices, recipe)
         except BaseException:
             if not (run_dir / "config.json").exists():
                 shutil.rmtree(checkpoints, ignore_errors=True)

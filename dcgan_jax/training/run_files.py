@@ -16,7 +16,7 @@ from dcgan_jax.state import GANState, averaged
 from dcgan_jax.training.batch_source import draw_rows
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.config import TrainConfig
-from dcgan_jax.training.distributed import data_mesh, local_replica
+from dcgan_jax.training.distributed import local_replica
 from dcgan_jax.training.history import sample_grids
 from dcgan_jax.training.loggers import RunLog
 from dcgan_jax.training.recipe import Recipe
@@ -35,29 +35,32 @@ class RunFiles:
 
     def __init__(
         self,
+        run_dir: Path,
         config: TrainConfig,
         record: RunRecord,
         keys: Mapping[str, jax.Array],
         step: int,
+        devices: int,
         recipe: Recipe | None = None,
     ):
         """Open the run directory's files for writing, after ``step`` steps; ``config.json`` is written at once.
 
         Args:
-          config: the run's, with the run directory as ``workdir``.
+          run_dir: the run directory.
+          config: the run's.
           record: what the run found at its start.
           keys: the run's, from `create_state`.
           step: steps so far; rows of metrics after it are removed.
+          devices: the number of devices that share the run's batches.
           recipe: what built the first state; a copy of its source is written.
         """
-        self._config, self._record, self._keys = config, record, keys
-        self._run_dir = Path(str(config.workdir))
-        self._checkpoints, self._samples = self._run_dir / "checkpoints", self._run_dir / "samples"
+        self._run_dir, self._config, self._record, self._keys, self._devices = run_dir, config, record, keys, devices
+        self._checkpoints, self._samples = run_dir / "checkpoints", run_dir / "samples"
         # First: whatever fails after it, the directory holds a run.
-        write_config(self._run_dir, config, record, recipe and recipe.source)
+        write_config(run_dir, config, record, recipe and recipe.source)
         self._samples.mkdir(exist_ok=True)
         self._sample_digits = sample_digits(self._samples, config.steps)
-        self._log = RunLog(config, self._run_dir, step, record.log_id)
+        self._log = RunLog(config, run_dir, step, record.log_id)
 
     def __enter__(self) -> "RunFiles":
         return self
@@ -123,7 +126,7 @@ class RunFiles:
             keep_steps,
             record=dataclasses.asdict(self._record),
             collapse=collapse,
-            devices=data_mesh(self._config.devices).size,
+            devices=self._devices,
         )
         release_free_memory()  # what the copy in the checkpoint took
         return problems
