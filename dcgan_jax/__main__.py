@@ -1,8 +1,13 @@
 """``python -m dcgan_jax COMMAND``: as ``dcgan-jax COMMAND``, wherever the package is installed."""
 
+import os
 import sys
 
-from dcgan_jax.cli import program
+# Python puts the working directory first, which may be a run's: none of its files is imported.
+if not sys.flags.safe_path and sys.path[0] in ("", os.getcwd()):
+    del sys.path[0]
+
+from dcgan_jax.cli import program  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(program("python -m dcgan_jax"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dcgan_jax.prng import pin_key
 from dcgan_jax.sampling import check_labels
@@ -54,6 +55,8 @@ def to_unit_range(images: jax.Array, fake: jax.Array) -> jax.Array:
 
 def check_scalar(value: jax.Array, what: str) -> jax.Array:
     """The value of a caller's loss. Raises: ValueError or TypeError unless it is one floating-point number."""
+    if not isinstance(value, jax.Array | float | np.ndarray | np.generic | int):
+        raise TypeError(f"{what} must return a floating-point scalar, got {type(value).__name__}")
     if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
         raise TypeError(f"{what} must return a floating-point scalar, got {jnp.result_type(value)}")
     if jnp.shape(value):
@@ -62,7 +65,9 @@ def check_scalar(value: jax.Array, what: str) -> jax.Array:
 
 
 def check_augmented(augmented: jax.Array, images: jax.Array) -> jax.Array:
-    """What an augmentation made of ``images``. Raises: ValueError unless it has their shape and dtype."""
+    """What an augmentation made of ``images``. Raises: TypeError or ValueError unless it has their shape and dtype."""
+    if not isinstance(augmented, jax.Array):
+        raise TypeError(f"an augmentation must return images, got {type(augmented).__name__}")
     if (augmented.shape, augmented.dtype) != (images.shape, images.dtype):
         raise ValueError(
             f"an augmentation must keep shape and dtype, {images.shape} and {images.dtype}, and returned "

@@ -99,7 +99,7 @@ def check_state(state: GANState, images: ArrayLike | None = None) -> None:
     if not 0 <= low <= high <= 1:  # NaN too
         remedy = "end it in a sigmoid" + (", or (tanh + 1) / 2" if low >= -1 and high <= 1 else "")
         raise ValueError(f"the generator's images must be in [0, 1], got {low:.3g} to {high:.3g}: {remedy}")
-    if low == high:
+    if low == high and low in (0, 1):  # a last layer that starts at zero draws grey, and has a gradient
         raise ValueError(
             f"the generator's images are {low:.3g} everywhere, and it has no gradient: a softmax over one channel is "
             "always 1"

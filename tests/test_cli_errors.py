@@ -22,8 +22,6 @@ COMMAND_LINES = (
     *("evaluation/train_classifier.py", "evaluation/image_scorer.py"),
 )
 OTHER_PROGRAMS = {"--logdir", "--project"}  # of TensorBoard and xprof, and of Trackio
-# Whose messages are yet to be converted.
-LEFT = ("evaluation/image_files.py",)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +69,7 @@ def test_loss_that_is_not_finite_names_flags(capsys):
     assert run_command(lambda: check_finite_metrics(3, {"d_loss": float("nan")}), cache=False) == 3
     assert capsys.readouterr().err == (
         "error: d_loss is nan at step 3: stopped; the checkpoints are from before it, and --resume would repeat the "
-        "same steps, so try another --preset or --seed\n"
+        "same steps, so try lower learning rates or another --seed\n"
     )
     with pytest.raises(NotFiniteError, match="and `resume=True` would repeat the same steps"):
         check_finite_metrics(3, {"d_loss": float("nan")})
@@ -100,7 +98,7 @@ def test_warning_of_a_collapse_names_flags():
     metrics = {"d_loss": 0.0, "d_accuracy": 1.0, "g_loss": 9.0, "g_accuracy": 0.0}
     lines = [line for step in range(1, 301) if (line := detector.observe_losses(step, metrics))]
     assert [as_flags(line).partition("Remedies: ")[2] for line in lines] == [
-        "a lower learning rate (another --preset), fakes in training mode (--fakes training), or another --seed"
+        "lower learning rates, fakes in training mode (--fakes training), or another --seed"
     ]
 
 
@@ -110,7 +108,7 @@ def test_library_names_no_flags():
     named = {}
     for path in library:
         name = path.relative_to(ROOT / "dcgan_jax").as_posix()
-        if not name.startswith("cli/") and name not in (*COMMAND_LINES, *LEFT):
+        if not name.startswith("cli/") and name not in COMMAND_LINES:
             flags = {flag for text in strings(path.read_text(encoding="utf-8")) for flag in FLAG.findall(text)}
             named[name] = sorted(flags - OTHER_PROGRAMS)
     assert len(named) > 60

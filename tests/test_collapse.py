@@ -47,7 +47,7 @@ def test_long_win_is_reported_once(detector, losses):
     ((step, line),) = lines.items()
     assert 690 <= step <= 720  # almost all of the last 300 steps, looked at every 30
     assert "the discriminator has won" in line
-    assert "another `preset`" in line
+    assert "lower learning rates" in line
     assert detector.healthy_until == step - 300
 
 

@@ -321,7 +321,7 @@ def test_images_that_cannot_be_scored_are_named(mnist, tmp_path, capsys):
     np.savez(tmp_path / "none.npz")
     for name, message in {
         "empty": f"{tmp_path / 'empty'} is not a run directory, and there are no pictures in",
-        "grid": "holds pictures that are grids of images: draw them into an .npy (sample RUN --out FILE.npy)",
+        "grid": "holds pictures that are grids of images: draw them into an .npy, by sample with --out FILE.npy",
         "grid/a.png": "a.png is a grid of images: draw them into an .npy",
         "large": "images of digits must be 28x28, ",
         "large/a.png": "a.png is a single picture: give the folder",

@@ -1,6 +1,8 @@
 """Recipes: a run of a person's own networks starts, resumes and is read back, and what cannot is said in one line."""
 
+import dataclasses
 import functools
+import importlib
 import json
 import shutil
 import sys
@@ -143,6 +145,10 @@ def test_recipe_of_a_tutorial_run_is_refused(own, tmp_path, capsys):
     assert "is of the tutorial's networks: leave --recipe out" in one_error_line(capsys)
     with pytest.raises(ConfigError, match="is of the tutorial's networks: leave `recipe` out"):
         load_run(tmp_path / "run", init=small)
+    narrow = dataclasses.replace(config, width=2, workdir=str(tmp_path / "narrow"))
+    create_run(narrow, *create_state(narrow))
+    assert run_cli("train", "--recipe", own, "--workdir", tmp_path / "narrow", "--resume") == 2
+    assert "is of the tutorial's networks: leave --recipe out" in one_error_line(capsys)
     assert all_files(tmp_path / "run") == before
 
 
@@ -186,7 +192,7 @@ BAD = {
     ),
     "    return init_state(\n": (
         "    return (lambda *_, **__: 0)(\n",
-        "own.py:init must return a GANState, as dcgan_jax.init_state makes one, got 0",
+        "own.py:init must return a GANState, as dcgan_jax.init_state makes one, got int",
     ),
     "ema=0.9,": (
         "losses=Losses(lambda real, fake: real, generator_loss),",
@@ -205,6 +211,52 @@ BAD = {
         "own.py:init returns a state at step 7: a run begins at step 0",
     ),
 }
+
+
+# Values that only the networks' outputs show: what is replaced, by what, and the message.
+RANGES = {
+    "nn.sigmoid(": ("nn.tanh(", "own.py:init: ValueError: the generator's images must be in [0, 1], got -0."),
+    "return nn.Dense(1)(x)": (
+        "return nn.sigmoid(nn.Dense(1)(x))",
+        "own.py:init: ValueError: the discriminator's outputs are all in [0, 1]",
+    ),
+    "ema=0.9,": (
+        "augment=lambda images, key: 2 * images - 1,",
+        "own.py:init: ValueError: an augmentation must keep images in [0, 1]",
+    ),
+    "x = nn.relu(nn.Dense(widths.GENERATOR)(z))": (
+        "x = nn.Dense(widths.GENERATOR, bias_init=nn.initializers.constant(jnp.nan))(z)",
+        "own.py:init: ValueError: generator/params/Dense_0/bias has numbers that are NaN",
+    ),
+}
+BAD_RETURNS = {
+    "ema=0.9,": (
+        "augment=lambda images, key: None,",
+        "own.py:init: a step of its state: TypeError: an augmentation must return images, got NoneType",
+    ),
+    "classes=classes,": (
+        "losses=Losses(lambda real, fake: {}, generator_loss),",
+        "TypeError: the discriminator's loss must return a floating-point scalar, got dict",
+    ),
+    "import optax\n": ("import optax, sys\nsys.exit()\n", "own.py, line 5: SystemExit\n"),
+}
+
+
+@pytest.mark.parametrize(("part", "changed", "message"), [(a, *b) for d in (RANGES, BAD_RETURNS) for a, b in d.items()])
+def test_bad_values_are_one_line(part, changed, message, own, images, tmp_path, capsys):
+    """Before anything is written, as what a shape shows."""
+    assert SOURCE.count(part) == 1
+    own.write_text(SOURCE.replace(part, changed))
+    before = all_files(images.parent)
+    assert run_cli("train", "--recipe", own, *flags(images, tmp_path / "run"), "--steps", 1) == 2
+    assert message in one_error_line(capsys)
+    assert {n for n in all_files(images.parent) if "__pycache__" not in n} == set(before)
+
+
+def test_last_layer_may_start_at_zero(own, images, tmp_path):
+    """Then all images are grey, and both networks have gradients."""
+    own.write_text(SOURCE.replace("nn.Dense(size)", "nn.Dense(size, kernel_init=nn.initializers.zeros)"))
+    assert run_cli("train", "--recipe", own, *flags(images, tmp_path / "run"), "--steps", 1) == 0
 
 
 @pytest.mark.parametrize("part", BAD)
@@ -254,7 +306,7 @@ def test_missing_file_is_named(tmp_path, capsys):
     assert f"cannot read the recipe {tmp_path / 'none.py'} (No such file or directory)" in one_error_line(capsys)
     assert run_cli("train", "--recipe", "gs://bucket/a.py") == 2
     assert "--recipe must be a local path, not a URL" in one_error_line(capsys)
-    with pytest.raises(RecipeError, match="init must be a function of .key, shape, classes., got 3"):
+    with pytest.raises(RecipeError, match="init must be a function of .key, shape, classes., got int"):
         as_recipe(3)
 
 
@@ -269,7 +321,29 @@ def test_path_and_modules_are_as_before(own):
     assert sys.path == before
 
 
+def test_arguments_are_those_of_the_file_alone(own):
+    before = list(sys.argv)
+    own.write_text("import argparse\nargparse.ArgumentParser().parse_args()\n" + SOURCE)
+    assert read_recipe(own).name == "own.py:init"
+    assert sys.argv == before
+
+
+def test_state_of_a_new_run_is_what_init_builds(images, tmp_path):
+    """A run that could not be read is not created."""
+    config = TrainConfig(batch_size=4, dataset=str(images), workdir=str(tmp_path / "run"))
+    state, keys = create_state(config, RunRecord((8, 8, 1)), init=small)
+    for init in (None, lambda key, shape, classes: small_gan(key)):
+        with pytest.raises(ConfigError, match="the state is not one of this run: "):
+            create_run(config, state, keys, init=init)
+    assert not (tmp_path / "run").exists()
+
+
 def test_recipe_named_as_a_module_replaces_none(tmp_path):
+    """Neither one that is imported, nor one that will be."""
+    (tmp_path / "colorsys.py").write_text("def init(key, shape, classes):\n    return 0\n")
+    sys.modules.pop("colorsys", None)
+    assert read_recipe(tmp_path / "colorsys.py").init.__module__ == "colorsys_recipe"
+    assert importlib.import_module("colorsys").rgb_to_hls
     (tmp_path / "json.py").write_text("def init(key, shape, classes):\n    return 0\n")
     assert read_recipe(tmp_path / "json.py").name == "json.py:init"
     assert sys.modules["json"] is json
@@ -296,7 +370,7 @@ def test_processes_must_have_one_recipe(images, monkeypatch):
 def test_step_is_traced_with_the_batch(images):
     """Of any batch size; nothing is computed."""
     state = small_gan(jax.random.key(0))
-    as_recipe(small).check_step(state, 3)
+    as_recipe(small).check_state(state, 3)
     assert data_mesh(1).size == 1
     assert isinstance(state.generator.module, SmallGenerator)
     assert isinstance(state.discriminator.module, SmallDiscriminator)

@@ -46,7 +46,7 @@ def _import(files: list[str], config: TrainConfig, recipe: str | None) -> None:
     config, record, data, *_ = prepare_run(config, resolve_run_dir(config.workdir, resume=False), False, init)
     state, keys = create_state(config, record, init=init)
     if init:
-        init.check_step(state, config.batch_size)
+        init.check_state(state, config.batch_size)
     weights: dict[str, dict[str, Any]] = {}
     source: dict[str, str] = {}
     for file in files:

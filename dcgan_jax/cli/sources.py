@@ -1,17 +1,18 @@
 """What a command reads: a run at one of its checkpoints, the pretrained weights, or a run's directory."""
 
 import argparse
+import contextlib
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dcgan_jax.cli.flags import refuse_run_flags
-from dcgan_jax.cli.outputs import check_printable
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, describe_pretrained, with_pretrained
 from dcgan_jax.state import averaged
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.history import describe_weights, weights_name
-from dcgan_jax.training.recipe import Recipe, read_recipe
+from dcgan_jax.training.recipe import read_recipe
 from dcgan_jax.training.run import Run, load_run
 from dcgan_jax.training.setup import create_state
 
@@ -42,7 +43,9 @@ def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
     if str(source) in PRETRAINED:
         return _load_pretrained(str(source), args)
     run_dir = local_path(source, "RUN")
-    run = load_run(run_dir, args.checkpoint, init=_recipe(args.recipe))
+    with contextlib.redirect_stdout(sys.stderr):  # what a recipe prints is not the command's result
+        recipe = None if args.recipe is None else read_recipe(args.recipe)
+        run = load_run(run_dir, args.checkpoint, init=recipe)
     state, weights = run.state, "last"
     if args.weights == "average" and state.ema is None:
         raise ConfigError(
@@ -53,14 +56,6 @@ def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
     metadata = {"run": str(run_dir), "step": int(state.step), "weights": weights}
     title = f"{run_dir} at step {metadata['step']:,}, {describe_weights(weights)}"
     return LoadedRun(run._replace(state=state), metadata, title)
-
-
-def _recipe(file: str | None) -> Recipe | None:
-    """The recipe in a file that a person has named."""
-    if file is None:
-        return None
-    check_printable(file)
-    return read_recipe(file)
 
 
 def _load_pretrained(name: str, args: argparse.Namespace) -> LoadedRun:

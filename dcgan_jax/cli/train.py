@@ -140,7 +140,7 @@ def _dry_run(config: TrainConfig, resume: bool, init: Recipe | None) -> None:
     config, record, data, *_ = prepare_run(config, run_dir, resume, init)
     state = create_state(config, record, init=init)[0]
     if init:
-        init.check_step(state, config.batch_size)
+        init.check_state(state, config.batch_size)
     print_result(model_summary(state if resume else with_weights(state, config, init)))
     print_result(to_json(dataclasses.replace(config, workdir=str(run_dir)), record).rstrip("\n"))
     what = "would resume" if resume else "would train"

@@ -59,5 +59,5 @@ def _refuse_picture(path: Path) -> None:
 
 def _refuse_grid(height: int, width: int, what: str) -> None:
     """Raises: EvaluationError for the size of a grid of digits, drawn with every pixel as 4x4."""
-    if all(length % 4 == 0 and length // 4 % (_SIDE + 2) == 2 for length in (height, width)):
-        raise EvaluationError(f"{what}: draw them into an .npy (sample RUN --out FILE.npy)")
+    if all(length > 8 and length % 4 == 0 and length // 4 % (_SIDE + 2) == 2 for length in (height, width)):
+        raise EvaluationError(f"{what}: draw them into an .npy, by sample with `out=FILE.npy`")

@@ -112,8 +112,8 @@ class CollapseDetector:
         return self._report(
             "fooled",
             f"the discriminator has called every image real for {limits.fooled} steps. Remedies: if its module is your "
-            "own, remove the sigmoid at its end (it must return logits); else lower learning rates (another `preset`), "
-            "or another `seed`",
+            "own, remove the sigmoid at its end (it must return logits); else lower learning rates, or "
+            "another `seed`",
         )
 
     def _observe_won(self, step: int, metrics: dict[str, float]) -> str | None:
@@ -131,8 +131,8 @@ class CollapseDetector:
         return self._report(
             "discriminator",
             f"the discriminator has won: over the last {limits.window} steps its accuracy was {accuracy:.3f} and its "
-            f"loss {loss:.4f}, which teaches the generator nothing. Remedies: a lower learning rate (another "
-            "`preset`), fakes in training mode (`fakes='training'`), or another `seed`",
+            f"loss {loss:.4f}, which teaches the generator nothing. Remedies: lower learning rates, "
+            "fakes in training mode (`fakes='training'`), or another `seed`",
         )
 
     def observe_images(self, step: int, images: np.ndarray) -> str | None:
@@ -154,8 +154,8 @@ class CollapseDetector:
         return self._report(
             "generator",
             f"the generator has collapsed to few images: {what}whose mean distance is {share:.2f} times that of real "
-            "ones. Remedies: an earlier checkpoint, lower learning rates (another `preset`), a larger batch, or "
-            "another `seed`",
+            "ones. Remedies: an earlier checkpoint, lower learning rates, a larger batch, or another "
+            "`seed`",
         )
 
     def _report(self, what: str, line: str) -> str | None:

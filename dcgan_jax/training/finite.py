@@ -35,5 +35,5 @@ def _are_finite(state: GANState) -> GANState:
 def _message(what: str, step: int) -> str:
     return (
         f"{what} at step {step}: stopped; the checkpoints are from before it, and `resume=True` would repeat the same "
-        "steps, so try another `preset` or `seed`"
+        "steps, so try lower learning rates or another `seed`"
     )

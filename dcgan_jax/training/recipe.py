@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import importlib.util
 import inspect
 import sys
 import traceback
@@ -24,6 +25,7 @@ from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
 from dcgan_jax.step import train_step
 from dcgan_jax.training.array_store import describe_tree, first_difference
+from dcgan_jax.value_checks import check_state
 
 Init = Callable[[jax.Array, tuple[int, int, int], int | None], GANState]
 _EXPECTED = "a recipe defines init(key, shape, classes), which returns a GANState"
@@ -64,7 +66,7 @@ class Recipe:
             state = self.init(key, shape, classes)
         if not isinstance(state, GANState):
             raise RecipeError(
-                f"{self.name} must return a GANState, as dcgan_jax.init_state makes one, got {state!r:.80}"
+                f"{self.name} must return a GANState, as dcgan_jax.init_state makes one, got {_kind(state)}"
             )
         with _attributed(self.file, self.name):
             drawn, state = image_shape(state), jax.tree.map(jnp.asarray, state)
@@ -82,17 +84,17 @@ class Recipe:
             raise RecipeError(f"{self.name} returns a state at step {state.step}: a run begins at step 0")
         return state
 
-    def check_step(self, state: GANState, batch_size: int) -> None:
-        """Trace one step of a state; nothing is computed.
+    def check_state(self, state: GANState, batch_size: int) -> None:
+        """Trace one step of a state, and look at what its networks return, by `dcgan_jax.check_state`.
 
         Raises:
           RecipeError: if a loss, a penalty, an augmentation, a metric or an optimizer fails, or changes the state's
-            shapes or types.
+            shapes or types; or if images or logits are not in their ranges.
         """
         n = batch_size * state.d_steps
         images = jax.ShapeDtypeStruct((n, *image_shape(state)), jnp.uint8)
         labels = None if state.classes is None else jax.ShapeDtypeStruct((n,), jnp.int32)
-        with _attributed(self.file, f"{self.name}: a step of its state"):
+        with _attributed(self.file, f"{self.name}: a step of its state"), _importable(self.file):
             after, metrics = jax.eval_shape(train_step, state, images, jax.random.key(0), labels)
         different = first_difference(describe_tree(state), describe_tree(after), "before a step", "after it")
         if different:
@@ -100,29 +102,35 @@ class Recipe:
         arrays = [f"{name} {list(value.shape)}" for name, value in metrics.items() if value.shape]
         if arrays:
             raise RecipeError(f"{self.name}: a run logs metrics that are scalars, got {', '.join(arrays)}")
+        with _attributed(self.file, self.name):
+            check_state(state)
 
 
 def read_recipe(path: str | Path) -> Recipe:
     """Execute a Python file that a person has named, and find its ``init``.
 
-    Its ``__name__`` is that of the file, and its directory is on ``sys.path`` while it is executed.
+    While it is executed, its directory is on ``sys.path``, unless it is a run's, and ``sys.argv`` is the file alone.
+    Its ``__name__`` is that of the file, or ``NAME_recipe`` if a module ``NAME`` can be imported.
 
     Raises:
       RecipeError: if it cannot be read, raises, or defines no ``init``.
     """
+    if not str(path).strip() or not str(path).isprintable():
+        raise RecipeError(f"`recipe` must name a Python file in printable text, got {str(path)!r}")
     file = local_path(path, "`recipe`").absolute()
     try:
+        if file.exists() and not file.is_file():  # a pipe or a device has no end
+            raise OSError(None, "no regular file")
         source = file.read_bytes()
     except OSError as error:
         raise RecipeError(
             f"cannot read the recipe {path} ({error.strerror}): name a Python file; {_EXPECTED}"
         ) from error
-    name = file.stem if file.stem != "__main__" else "recipe"
+    name = file.stem if _is_free(file.stem) else f"{file.stem}_recipe"
     module = types.ModuleType(name)
     module.__file__ = str(file)
-    if getattr(sys.modules.get(name), "__spec__", None) is None:  # of another recipe, and not an imported module
-        sys.modules[name] = module  # dataclasses, as Linen modules are, look for it there
-    with _attributed(str(file), file.name), _importable(str(file)):
+    sys.modules[name] = module  # dataclasses, as Linen modules are, look for it there
+    with _attributed(str(file), file.name), _importable(str(file)), _arguments(str(file)):
         exec(compile(source, str(file), "exec", dont_inherit=True), vars(module))
     if not callable(vars(module).get("init")):
         raise RecipeError(f"{file.name} defines no function init: {_EXPECTED}")
@@ -138,7 +146,7 @@ def as_recipe(init: Init | Recipe) -> Recipe:
     if isinstance(init, Recipe):
         return init
     if not callable(init):
-        raise RecipeError(f"init must be a function of (key, shape, classes), got {init!r:.80}")
+        raise RecipeError(f"init must be a function of (key, shape, classes), got {_kind(init)}")
     function: Any = inspect.unwrap(init)
     while isinstance(function, functools.partial):
         function = inspect.unwrap(function.func)
@@ -157,24 +165,50 @@ def _attributed(file: str, name: str) -> Iterator[None]:
     """Within, an exception becomes one line: the last of the file's lines that it has passed, or ``name``, and it."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        if isinstance(error, SyntaxError) and error.filename == file:
+        if isinstance(error, SyntaxError) and error.filename == file and error.lineno:
             lines.append(error.lineno)
         place = f"{Path(file).name}, line {lines[-1]}" if lines else name
         reason = error.msg if isinstance(error, SyntaxError) else first_line(error)
-        raise RecipeError(f"{place}: {type(error).__name__}: {reason}") from error
+        said = f": {reason}" if str(error) not in ("", "None") else ""
+        raise RecipeError(f"{place}: {type(error).__name__}{said}") from error
 
 
 @contextlib.contextmanager
 def _importable(file: str) -> Iterator[None]:
-    """Within, modules beside the file can be imported."""
-    folder, before = str(Path(file).parent), list(sys.path)
-    sys.path.insert(0, folder)
+    """Within, modules beside the file can be imported; those of a run directory never are."""
+    folder, before = Path(file).parent, list(sys.path)
+    if not (folder / "config.json").exists():
+        sys.path.insert(0, str(folder))
     try:
         yield
     finally:
         sys.path[:] = before
+
+
+@contextlib.contextmanager
+def _arguments(*argv: str) -> Iterator[None]:
+    """Within, these are the process's arguments: a command's are not a recipe's."""
+    before = sys.argv
+    sys.argv = list(argv)
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _is_free(name: str) -> bool:
+    """Whether no module has this name, or a recipe that was read before."""
+    if name in sys.modules:
+        return getattr(sys.modules[name], "__spec__", None) is None and name != "__main__"
+    return not name.isidentifier() or importlib.util.find_spec(name) is None
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
 
 
 def _by(shape: tuple[int, ...]) -> str:

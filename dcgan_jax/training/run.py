@@ -18,6 +18,7 @@ from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, with_pretrained
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
+from dcgan_jax.training.array_store import describe_tree, first_difference
 from dcgan_jax.training.checkpoint import (
     Verified,
     checkpoint_steps,
@@ -41,6 +42,7 @@ from dcgan_jax.training.setup import (
     create_record,
     create_state,
     find_latest,
+    initializer,
     prepare_run,
     with_recipe,
 )
@@ -86,7 +88,7 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack, ini
     config, record, data, scorer, mesh, checkpoint, recipe = prepare_run(config, run_dir, resume, init)
     state, keys = create_state(config, record, init=recipe)
     if recipe:
-        recipe.check_step(state, config.batch_size)
+        recipe.check_state(state, config.batch_size)
     saved = checkpoint_steps(run_dir / "checkpoints")
     if checkpoint is None:
         state = with_weights(state, config, recipe)
@@ -127,7 +129,8 @@ def _replaced(state: GANState, config: TrainConfig, init: Init | None) -> GANSta
     assert config.init_from is not None
     if config.init_from in PRETRAINED:
         state = with_pretrained(state, config.init_from)
-        _note_preset(TRAINED_BY, config)
+        if init is None:
+            _note_preset(TRAINED_BY, config)
         return state
     path = local_path(config.init_from, "`init_from`")
     if not path.exists():
@@ -139,7 +142,7 @@ def _replaced(state: GANState, config: TrainConfig, init: Init | None) -> GANSta
         return import_weights(path, state)
     run = load_run(path, init=init if read_config(path)[1].recipe else None)
     weights = match_weights(named_arrays(run.state), state, f"the run in {path}")
-    if not run.recipe:
+    if not run.recipe and init is None:
         _note_preset(run.config.preset, config)
     return replace_weights(state, weights)
 
@@ -221,6 +224,23 @@ def _find_checkpoint(run_dir: Path, step: int | None) -> Verified:
     return latest
 
 
+def _check_tree(state: GANState, config: TrainConfig, record: RunRecord, recipe: Recipe | None) -> None:
+    """Raises: ConfigError if a state has not the arrays of the run's first one: the run could not be read."""
+    if recipe:
+        first = create_state(config, record, init=recipe)[0]
+    else:
+        first = jax.eval_shape(initializer(config, record), jax.random.key(0))
+    builder = recipe.name if recipe else "the config"
+    different = first_difference(
+        describe_tree(first), describe_tree(state), f"in what {builder} builds", "in the state"
+    )
+    if different:
+        raise ConfigError(
+            f"the state is not one of this run: {different}: choose `recipe` or the config that built it (in Python, "
+            "init=)"
+        )
+
+
 @jax_defaults()
 def create_run(
     config: TrainConfig,
@@ -264,6 +284,7 @@ def create_run(
             f"the state draws {state.classes or 'no'} classes, and the run {len(record.classes or ()) or 'none'}: "
             "choose `conditional` and `dataset` as those of the state"
         )
+    _check_tree(state, config, record, recipe)
     if config.workdir is None:
         run_dir = claim_number(run_dir)
     config = dataclasses.replace(config, workdir=str(run_dir))

@@ -83,10 +83,10 @@ def prepare_run(config: TrainConfig, run_dir: Path, resume: bool, init: Init | N
       ClassifierError: if the weights of the digit classifier are damaged.
     """
     recipe, saved, checkpoint = None if init is None else as_recipe(init), None, None
-    if recipe:
-        config.check_recipe(recipe.name)
     if resume:
         config, saved, checkpoint = _prepare_resume(config, run_dir, recipe)
+    if recipe:
+        config.check_recipe(recipe.name)
     _check_evaluations(config, resume)
     check_writable(run_dir)
     validate_loggers(config)
@@ -315,5 +315,5 @@ def model_summary(state: GANState) -> str:
     for network, shape in ((state.generator, (state.latent_size,)), (state.discriminator, image_shape(state))):
         table = tabulate(network.module, jax.random.key(0), console_kwargs={"width": 120, "force_terminal": False})
         labels = {} if state.classes is None else {"labels": jnp.zeros(1, jnp.int32)}
-        tables.append(table(jnp.zeros((1, *shape), jnp.float32), **labels))
+        tables.append(table(jnp.zeros((1, *shape), jnp.float32), train=False, **labels))
     return "".join(tables)
