@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import all_files, one_error_line, run_cli
+from helpers import all_files, compare_fewer_patches, one_error_line, run_cli
 from PIL import Image
 
 from dcgan_jax import load_run
@@ -35,7 +35,7 @@ class Critic(nn.Module):
 
     @nn.compact
     def __call__(self, images, train, labels=None):
-        logits = nn.Dense(1)(images.reshape(len(images), -1))
+        logits = nn.Dense(1)(images.reshape(images.shape[0], -1))
         return logits if self.classes is None else logits + nn.Embed(self.classes, 1)(labels)
 
 def init(key, shape, classes):
@@ -107,8 +107,9 @@ def test_samples_by_class_are_drawn(own_classes, recipe, tmp_path):
     assert np.load(out).shape == (6, 8, 8, 1)
 
 
-def test_run_is_evaluated(own_run, recipe, tmp_path, capsys):
+def test_run_is_evaluated(own_run, recipe, tmp_path, monkeypatch, capsys):
     """What the recipe prints is not among the JSON."""
+    compare_fewer_patches(monkeypatch)
     loud = tmp_path / "loud.py"
     loud.write_text(f"print('loud')\n{recipe.read_text()}")
     capsys.readouterr()
@@ -142,6 +143,16 @@ def test_networks_are_exported(format, module, network, own_run, recipe, tmp_pat
     flags = ["--format", format, "--network", network, "--out", out]
     assert run_cli("export", own_run, "--recipe", recipe, *flags) == 0
     assert out.stat().st_size > 1_000
+
+
+def test_batch_size_by_len_is_explained(own_run, recipe, tmp_path, capsys):
+    pytest.importorskip("flatbuffers", reason="the package flatbuffers is not installed")
+    (tmp_path / "own.py").write_text(recipe.read_text().replace("images.shape[0]", "len(images)"))
+    flags = ["--format", "stablehlo", "--network", "discriminator", "--out", tmp_path / "a.stablehlo"]
+    capsys.readouterr()
+    assert run_cli("export", own_run, "--recipe", tmp_path / "own.py", *flags) == 2
+    assert "the network needs x.shape[0] in place of len(x)" in capsys.readouterr().err
+    assert not (tmp_path / "a.stablehlo").exists()
 
 
 @pytest.mark.parametrize(

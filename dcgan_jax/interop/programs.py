@@ -59,7 +59,7 @@ def export_stablehlo(path: Path, state: GANState, network: str = "generator") ->
         with _own_types(half):
             program = export.export(jax.jit(infer), platforms=_PLATFORMS)(*inputs).serialize()
     except Exception as error:  # whatever JAX raises for a user's own module
-        raise WeightsError(f"cannot write {path} ({first_line(error)})") from error
+        raise WeightsError(f"cannot write {path} ({_reason(error)})") from error
     replace_file(path, lambda partial: partial.write_bytes(program))
 
 
@@ -108,8 +108,15 @@ def export_onnx(
             onnx.helper.set_model_props(model, props)
             onnx.checker.check_model(model, full_check=True)
         except Exception as error:  # whatever the converter and the checker raise for a user's own module
-            raise WeightsError(f"cannot write {path} ({first_line(error)})") from error
+            raise WeightsError(f"cannot write {path} ({_reason(error)})") from error
     replace_file(path, lambda partial: partial.write_bytes(model.SerializeToString()))
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a user's own module, in one line."""
+    line = first_line(error)
+    # JAX's name of a dimension of any size, which Python's len cannot return.
+    return f"{line}: the network needs x.shape[0] in place of len(x)" if "_DimExpr" in line else line
 
 
 def _inputs(state: GANState, network: str, batch: Any) -> dict[str, jax.ShapeDtypeStruct]:
