@@ -39,7 +39,7 @@ if _QUICK:
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from helpers import FLAGS, ROOT, finish, small_gan  # noqa: E402
+from helpers import FLAGS, RECIPE, ROOT, finish, run_cli, small_gan  # noqa: E402
 
 from dcgan_jax import init_state, load_dataset  # noqa: E402
 from dcgan_jax.training import run_files  # noqa: E402
@@ -89,6 +89,22 @@ def small_state():
 @pytest.fixture(scope="session")
 def small_images():
     return jnp.asarray(np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8))
+
+
+@pytest.fixture(scope="session")
+def small_flags(tmp_path_factory):
+    """The flags of a run of `RECIPE` as short as `FLAGS` say, apart from --steps, on 200 images of 8x8."""
+    path = tmp_path_factory.mktemp("images") / "small.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (200, 8, 8, 1), np.uint8))
+    return ["--recipe", RECIPE, "--dataset", path, *FLAGS]
+
+
+@pytest.fixture(scope="session")
+def small_run(small_flags, tmp_path_factory):
+    """The directory of a run of eleven steps by `small_flags`, trained in this process: to read, or to copy."""
+    run_dir = tmp_path_factory.mktemp("small") / "run"
+    assert run_cli("train", *small_flags, "--steps", 11, "--workdir", run_dir) == 0
+    return run_dir
 
 
 @pytest.fixture(scope="session")

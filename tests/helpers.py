@@ -20,10 +20,10 @@ import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
-import flax.linen as nn
 import jax
 import numpy as np
 from PIL import Image
+from programs.small_recipe import SmallDiscriminator, SmallGenerator
 
 from dcgan_jax import TrainConfig, cli, init_state, save_grid
 from dcgan_jax.evaluation import patches
@@ -33,33 +33,16 @@ from dcgan_jax.training.run_dir import write_config
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(__file__).parent / "programs"
+# The small GAN as a recipe: `--recipe` of the command line, and ``init`` of `train` and `load_run`.
+RECIPE = PROGRAMS / "small_recipe.py"
 # Without LLVM's optimisations XLA compiles in a third of the time: for what does not depend on them.
 QUICK_COMPILATION = "--xla_backend_optimization_level=0"
 # The flags of the short runs that most tests use, apart from --steps.
 FLAGS = ["--batch-size", "2", "--log-every", "3", "--sample-every", "5", "--checkpoint-every", "4", "--seed", "3"]
 
 
-class SmallGenerator(nn.Module):
-    """A user's own generator: one dense layer, batch norm, dropout, 8x8 images."""
-
-    @nn.compact
-    def __call__(self, z, train=False):
-        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(64)(z))
-        x = nn.Dropout(0.1, deterministic=not train)(nn.relu(x))
-        return nn.sigmoid(nn.Dense(64)(x)).reshape(-1, 8, 8, 1)
-
-
-class SmallDiscriminator(nn.Module):
-    """A user's own discriminator: two dense layers and dropout."""
-
-    @nn.compact
-    def __call__(self, images, train=False):
-        x = nn.leaky_relu(nn.Dense(32)(images.reshape(images.shape[0], -1)))
-        return nn.Dense(1)(nn.Dropout(0.1, deterministic=not train)(x))
-
-
 def small_gan(key, **options):
-    """A state of `SmallGenerator` and `SmallDiscriminator`, quick to compile."""
+    """A state of `SmallGenerator` and `SmallDiscriminator`, quick to compile; without options as `RECIPE` builds it."""
     return init_state(key, generator=SmallGenerator(), discriminator=SmallDiscriminator(), latent_size=5, **options)
 
 
