@@ -24,11 +24,12 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**20))
 
-# This process's programs are compiled quickly. XLA reads the variable once, at the first compilation; afterwards it is
-# taken away, so that the commands under test compile as a user's do. ``XLA_FLAGS`` from outside is left as it is.
+# This process's programs are compiled quickly: LLVM optimises little, and fusions are not compiled by way of MLIR,
+# which takes as long as all else. XLA reads the variable once, at the first compilation; afterwards it is taken away, so that
+# the commands under test compile as a user's do. ``XLA_FLAGS`` from outside is left as it is.
 _QUICK = "XLA_FLAGS" not in os.environ
 if _QUICK:
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1"
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
 
 import jax  # noqa: E402
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from dcgan_jax.losses import CROSS_ENTROPY, r1_penalty
+from dcgan_jax.losses import CROSS_ENTROPY
+from dcgan_jax.penalties import r1_penalty
 from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
 from dcgan_jax.training.monitor import Monitor, steps_to_keep
 

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import assert_same_bits, run_cli, small_gan
+from helpers import assert_same_bits, quick_jit, run_cli, small_gan
 
 from dcgan_jax import Discriminator, Generator, Losses, init_state, preset, r1_penalty, train_step
 from dcgan_jax.losses import CROSS_ENTROPY
+
+quick_step = quick_jit(train_step)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_unknown_preset_is_refused():
 def test_default_optimizers_are_the_tutorials(small_state, small_images, key):
     tutorial = preset("tutorial")
     state = small_gan(jax.random.key(1), generator_tx=tutorial.generator, discriminator_tx=tutorial.discriminator)
-    assert_same_bits(train_step(small_state, small_images, key), train_step(state, small_images, key))
+    assert_same_bits(quick_step(small_state, small_images, key), quick_step(state, small_images, key))
 
 
 def test_keras3_preset_has_epsilon_in_the_root():
@@ -93,14 +95,14 @@ def test_recommended_states_are_equal_and_pickle(small_images, key):
     one, other = (small_gan(jax.random.key(1), preset="recommended") for _ in range(2))
     copy = pickle.loads(pickle.dumps(one))
     assert jax.tree.structure(one) == jax.tree.structure(other) == jax.tree.structure(copy)
-    assert_same_bits(train_step(one, small_images, key), train_step(copy, small_images, key))
+    assert_same_bits(quick_step(one, small_images, key), quick_step(copy, small_images, key))
 
 
 def test_r1_is_charged_in_each_fourth_step(small_images, key):
     state = small_gan(jax.random.key(1), preset="recommended")
     penalties = []
     for _ in range(6):
-        state, metrics = train_step(state, small_images, key)
+        state, metrics = quick_step(state, small_images, key)
         penalties.append(float(metrics["d_penalty"]))
     assert [penalty > 0 for penalty in penalties] == [True, False, False, False, True, False]
 
