@@ -25,8 +25,8 @@ os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**20))
 
 # This process's programs are compiled quickly: LLVM optimises little, and fusions are not compiled by way of MLIR,
-# which takes as long as all else. XLA reads the variable once, at the first compilation; afterwards it is taken away, so that
-# the commands under test compile as a user's do. ``XLA_FLAGS`` from outside is left as it is.
+# which takes as long as all else. XLA reads the variable once, at the first compilation; afterwards it is taken away,
+# so that the commands under test compile as a user's do. ``XLA_FLAGS`` from outside is left as it is.
 _QUICK = "XLA_FLAGS" not in os.environ
 if _QUICK:
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
@@ -40,7 +40,7 @@ if _QUICK:
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from helpers import FLAGS, RECIPE, ROOT, finish, run_cli, small_gan  # noqa: E402
+from helpers import FLAGS, RECIPE, ROOT, finish, quick_jit, run_cli, small_gan  # noqa: E402
 
 from dcgan_jax import init_state, load_dataset  # noqa: E402
 from dcgan_jax.training import run_files  # noqa: E402
@@ -78,7 +78,7 @@ def digits(mnist):
 @pytest.fixture(scope="session")
 def state():
     """The tutorial's GAN, untrained."""
-    return init_state(jax.random.key(1))
+    return quick_jit(init_state)(jax.random.key(1))
 
 
 @pytest.fixture(scope="session")

@@ -254,11 +254,15 @@ def test_slot_that_is_not_finite_is_named(small_state):
 def test_edited_config_is_refused(broken, capsys):
     path = broken / "config.json"
     whole = json.loads(path.read_text())
+
+    def with_value(**changed):
+        return json.dumps({**whole, "config": {**whole["config"], **changed}})
+
     for edited, message in (
-        (json.dumps({**whole, "batch_size": 4}), "checkpoints/11 has batch_size 2, not 4"),
-        (json.dumps({**whole, "batch_size": "4"}), "config.json: --batch-size must be an integer, got '4'"),
-        (json.dumps({**whole, "steps": -4}), "config.json: --steps must be between 1"),
-        (json.dumps({**whole, "dtype": "float8"}), "config.json: --dtype must be one of"),
+        (with_value(batch_size=4), "checkpoints/11 has batch_size 2, not 4"),
+        (with_value(batch_size="4"), "config.json: --batch-size must be an integer, got '4'"),
+        (with_value(steps=-4), "config.json: --steps must be between 1"),
+        (with_value(dtype="float8"), "config.json: --dtype must be one of"),
         (json.dumps(whole)[:-9], "config.json: the config is not JSON"),
         ("", "config.json: the config is not JSON"),
     ):
