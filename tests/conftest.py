@@ -24,11 +24,12 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**20))
 
-# This process's programs are compiled quickly. XLA reads the variable once, at the first compilation; afterwards it is
-# taken away, so that the commands under test compile as a user's do. ``XLA_FLAGS`` from outside is left as it is.
+# This process's programs are compiled quickly: LLVM optimises little, and fusions are not compiled by way of MLIR,
+# which takes as long as all else. XLA reads the variable once, at the first compilation; afterwards it is taken away,
+# so that the commands under test compile as a user's do. ``XLA_FLAGS`` from outside is left as it is.
 _QUICK = "XLA_FLAGS" not in os.environ
 if _QUICK:
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1"
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
 
 import jax  # noqa: E402
 
@@ -39,7 +40,7 @@ if _QUICK:
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from helpers import FLAGS, ROOT, finish, small_gan  # noqa: E402
+from helpers import FLAGS, RECIPE, ROOT, finish, quick_jit, run_cli, small_gan  # noqa: E402
 
 from dcgan_jax import init_state, load_dataset  # noqa: E402
 from dcgan_jax.training import run_files  # noqa: E402
@@ -77,7 +78,7 @@ def digits(mnist):
 @pytest.fixture(scope="session")
 def state():
     """The tutorial's GAN, untrained."""
-    return init_state(jax.random.key(1))
+    return quick_jit(init_state)(jax.random.key(1))
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +90,22 @@ def small_state():
 @pytest.fixture(scope="session")
 def small_images():
     return jnp.asarray(np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8))
+
+
+@pytest.fixture(scope="session")
+def small_flags(tmp_path_factory):
+    """The flags of a run of `RECIPE` as short as `FLAGS` say, apart from --steps, on 200 images of 8x8."""
+    path = tmp_path_factory.mktemp("images") / "small.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (200, 8, 8, 1), np.uint8))
+    return ["--recipe", RECIPE, "--dataset", path, *FLAGS]
+
+
+@pytest.fixture(scope="session")
+def small_run(small_flags, tmp_path_factory):
+    """The directory of a run of eleven steps by `small_flags`, trained in this process: to read, or to copy."""
+    run_dir = tmp_path_factory.mktemp("small") / "run"
+    assert run_cli("train", *small_flags, "--steps", 11, "--workdir", run_dir) == 0
+    return run_dir
 
 
 @pytest.fixture(scope="session")

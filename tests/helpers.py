@@ -20,10 +20,10 @@ import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
-import flax.linen as nn
 import jax
 import numpy as np
 from PIL import Image
+from programs.small_recipe import SmallDiscriminator, SmallGenerator
 
 from dcgan_jax import TrainConfig, cli, init_state, save_grid
 from dcgan_jax.evaluation import patches
@@ -33,39 +33,25 @@ from dcgan_jax.training.run_dir import write_config
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(__file__).parent / "programs"
-# Without LLVM's optimisations XLA compiles in a third of the time: for what does not depend on them.
-QUICK_COMPILATION = "--xla_backend_optimization_level=0"
+# The small GAN as a recipe: `--recipe` of the command line, and ``init`` of `train` and `load_run`.
+RECIPE = PROGRAMS / "small_recipe.py"
+# Without LLVM's optimisations and without MLIR's fusions XLA compiles in a fifth of the time: for what does not depend
+# on them.
+QUICK_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+FUSIONS = "--xla_cpu_use_fusion_emitters=false"  # of the processes whose runs have the same bits as this process's
+QUICK_COMPILATION = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK_OPTIONS.items())
 # The flags of the short runs that most tests use, apart from --steps.
 FLAGS = ["--batch-size", "2", "--log-every", "3", "--sample-every", "5", "--checkpoint-every", "4", "--seed", "3"]
 
 
-class SmallGenerator(nn.Module):
-    """A user's own generator: one dense layer, batch norm, dropout, 8x8 images."""
-
-    @nn.compact
-    def __call__(self, z, train=False):
-        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(64)(z))
-        x = nn.Dropout(0.1, deterministic=not train)(nn.relu(x))
-        return nn.sigmoid(nn.Dense(64)(x)).reshape(-1, 8, 8, 1)
-
-
-class SmallDiscriminator(nn.Module):
-    """A user's own discriminator: two dense layers and dropout."""
-
-    @nn.compact
-    def __call__(self, images, train=False):
-        x = nn.leaky_relu(nn.Dense(32)(images.reshape(images.shape[0], -1)))
-        return nn.Dense(1)(nn.Dropout(0.1, deterministic=not train)(x))
-
-
 def small_gan(key, **options):
-    """A state of `SmallGenerator` and `SmallDiscriminator`, quick to compile."""
+    """A state of `SmallGenerator` and `SmallDiscriminator`, quick to compile; without options as `RECIPE` builds it."""
     return init_state(key, generator=SmallGenerator(), discriminator=SmallDiscriminator(), latent_size=5, **options)
 
 
 def quick_jit(function, **options):
-    """`jax.jit` with `QUICK_COMPILATION`."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}, **options)
+    """`jax.jit` with `QUICK_OPTIONS`."""
+    return jax.jit(function, compiler_options=QUICK_OPTIONS, **options)
 
 
 def compare_fewer_patches(monkeypatch):
@@ -76,10 +62,10 @@ def compare_fewer_patches(monkeypatch):
     monkeypatch.setattr("dcgan_jax.evaluation.pixel_scoring.sliced_wasserstein", compare)
 
 
-def abstract_state():
+def abstract_state(init=init_state):
     """Shapes, types and devices of the tutorial's state, to restore a checkpoint like it; nothing is computed."""
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    shapes = jax.eval_shape(init_state, jax.random.key(0))
+    shapes = jax.eval_shape(init, jax.random.key(0))
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
 
 
@@ -113,22 +99,22 @@ def assert_close(a, b, tolerance):
         assert np.abs(x - y).max() <= tolerance * np.abs(y).max()
 
 
-def assert_same_checkpoints(ours, theirs):
-    """Two checkpoints of the tutorial's GAN hold the same bits."""
-    like = abstract_state()
+def assert_same_checkpoints(ours, theirs, init=init_state):
+    """Two checkpoints of the tutorial's GAN, or of that of ``init``, hold the same bits."""
+    like = abstract_state(init)
     ours, theirs = restore_checkpoint(ours, like), restore_checkpoint(theirs, like)
     assert_same_bits(ours.state, theirs.state)
     assert (jax.random.key_data(ours.key) == jax.random.key_data(theirs.key)).all()
 
 
-def assert_same_run(run_dir, whole):
+def assert_same_run(run_dir, whole, init=init_state):
     """The same rows, samples and last checkpoint; the columns of Flax's summary have no fixed order."""
     ours, theirs = run_files(run_dir), run_files(whole)
     assert set(ours) == set(theirs)
     changed = {name for name in ours if ours[name] != theirs[name]}
     assert changed <= {"models.txt", "config.json"}
     assert metric_rows(run_dir) == metric_rows(whole)
-    assert_same_checkpoints(run_dir / "checkpoints" / "11", whole / "checkpoints" / "11")
+    assert_same_checkpoints(run_dir / "checkpoints" / "11", whole / "checkpoints" / "11", init)
 
 
 def write_run(

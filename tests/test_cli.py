@@ -19,6 +19,8 @@ import platformdirs
 import pytest
 from helpers import (
     FLAGS,
+    FUSIONS,
+    RECIPE,
     ROOT,
     all_files,
     assert_same_checkpoints,
@@ -29,10 +31,12 @@ from helpers import (
     run_cli,
     run_files,
     screen,
+    small_gan,
     terminal,
     wait_for_line,
 )
 from PIL import Image
+from programs.small_recipe import init
 
 from dcgan_jax import TrainConfig, train
 from dcgan_jax.cli import program
@@ -93,17 +97,21 @@ def test_lines_without_terminal_are_the_tutorials(finished):
     assert "done: 11 steps" in out
 
 
-def test_ctrl_c_saves_and_resumes_to_same_bits(train_process, finished, tmp_path, monkeypatch):
+def test_ctrl_c_saves_and_resumes_to_same_bits(train_process, small_flags, tmp_path, monkeypatch):
     """Interrupted, then resumed on a terminal: the same metrics, samples and parameters as without an interruption."""
-    whole, _ = finished
-    process = train_process("--steps", 11, *FLAGS, cwd=tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", FUSIONS)
+    process = train_process("--steps", 100_000, *small_flags, cwd=tmp_path)
     wait_for_line(process, "6:")
     process.send_signal(signal.SIGINT)
     code, out, err = finish(process)
     assert code == 130
     assert err == "Ctrl-C: stopping after this step, then saving; Ctrl-C again stops at once\n"
     stopped = int(re.search(r"stopped and saved at step (\d+)", out)[1])
-    assert 6 <= stopped < 11
+    assert 6 <= stopped < 100_000
+    last, whole = stopped + 5, tmp_path / "elsewhere" / "runs" / "0001"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run_cli("train", "--steps", last, *small_flags) == 0
     run_dir = tmp_path / "runs" / "0001"
     assert (run_dir / "checkpoints" / str(stopped)).is_dir()
 
@@ -113,24 +121,23 @@ def test_ctrl_c_saves_and_resumes_to_same_bits(train_process, finished, tmp_path
 
     monkeypatch.chdir(tmp_path)
     with terminal(80) as (stream, shown), contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
-        assert run_cli("train", "--resume") == 0
+        assert run_cli("train", "--resume", "--recipe", RECIPE, "--steps", last) == 0
     lines = screen(shown)
     assert lines[0] == f"resuming from step {stopped} in runs/0001"
-    assert re.fullmatch(r"11/11 \|.*\| D \d\.\d\d \d+% G \d\.\d\d \d+% .*(step/s|s/step) ETA 00:00", lines[-3])
-    assert lines[-2].startswith("done: 11 steps")
+    assert re.fullmatch(rf"{last}/{last} \|.*\| D \d\.\d\d \d+% G \d\.\d\d \d+% .*(step/s|s/step) ETA 00:00", lines[-3])
+    assert lines[-2].startswith(f"done: {last} steps")
 
     ours, theirs = run_files(run_dir), run_files(whole)
     assert set(ours) == set(theirs)
     # Flax puts the columns of its summary in another order from process to process.
     assert {name for name in ours if ours[name] != theirs[name]} <= {"models.txt"}
-    assert_same_checkpoints(run_dir / "checkpoints" / "11", whole / "checkpoints" / "11")
+    assert_same_checkpoints(run_dir / "checkpoints" / str(last), whole / "checkpoints" / str(last), small_gan)
 
 
-@pytest.mark.slow
-def test_four_steps_per_call_write_the_same_run(finished, tmp_path, capsys):
-    whole, _ = finished
+def test_four_steps_per_call_write_the_same_run(small_run, small_flags, tmp_path, capsys):
+    whole = small_run
     run_dir = tmp_path / "run"
-    code = run_cli("train", "--steps", 11, *FLAGS, "--steps-per-call", 4, "--workdir", run_dir)
+    code = run_cli("train", "--steps", 11, *small_flags, "--steps-per-call", 4, "--workdir", run_dir)
     out, err = capsys.readouterr()
     assert code == 0, err
     assert LINE.findall(out) == ["1", "3", "6", "9", "11"]
@@ -177,32 +184,33 @@ def test_compilation_cache_can_be_turned_off(cache_dir, tmp_path, monkeypatch, c
     capsys.readouterr()
 
 
-def test_signal_mid_step_saves_the_next_step(interrupt_at, tmp_path):
+def test_signal_mid_step_saves_the_next_step(interrupt_at, small_flags, tmp_path):
     """The signal comes while step 2's samples are written, after the step has decided whether it is the last."""
     interrupt_at("000002.png")
-    outcome = train(TrainConfig(steps=9, batch_size=2, workdir=str(tmp_path / "run")))
+    dataset = str(small_flags[small_flags.index("--dataset") + 1])
+    outcome = train(TrainConfig(steps=9, batch_size=2, dataset=dataset, workdir=str(tmp_path / "run")), init=init)
     assert outcome.stopped_by == signal.SIGINT
     assert outcome.state.step == 3
     assert latest_valid_step(outcome.folder / "checkpoints") == (3, [])
 
 
-def test_interrupt_in_first_step_saves_it(interrupt_at, tmp_path, capsys):
+def test_interrupt_in_first_step_saves_it(interrupt_at, small_flags, tmp_path, capsys):
     interrupt_at("reals.png")
-    assert run_cli("train", "--batch-size", 2, "--workdir", tmp_path / "run") == 130
+    assert run_cli("train", *small_flags, "--workdir", tmp_path / "run") == 130
     message = "Ctrl-C: stopping after this step, then saving; Ctrl-C again stops at once\n"
     assert capsys.readouterr().err == message
     assert latest_valid_step(tmp_path / "run" / "checkpoints") == (1, [])
 
 
-def test_batch_that_does_not_fit_is_refused_first(tmp_path, monkeypatch, capsys):
-    """Nothing of a run is written, so that the next one may have the directory."""
+def test_batch_that_does_not_fit_is_refused_first(small_flags, tmp_path, monkeypatch, capsys):
+    """Nothing of a run is written, so that the next one may have the directory. The tutorial's size is measured."""
     monkeypatch.setattr("dcgan_jax.memory.free_memory", lambda: 2**26)
     assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", tmp_path / "run") == 2
     message = r"error: --batch-size 2: a step takes 0\.[1-9] GiB of memory, and 0\.1 GiB are free: .*\n"
     assert re.fullmatch(message, capsys.readouterr().err)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]
     monkeypatch.undo()
-    assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", tmp_path / "run") == 0
+    assert run_cli("train", *small_flags, "--steps", 1, "--workdir", tmp_path / "run") == 0
 
 
 def test_interrupt_of_other_command_is_one_line(finished, tmp_path, monkeypatch, capsys):

@@ -5,14 +5,16 @@ import json
 
 import numpy as np
 import pytest
-from helpers import metric_rows, run_cli
+from helpers import RECIPE, metric_rows, run_cli
+from programs.small_recipe import init
 
 from dcgan_jax import TrainConfig, load_labels, train
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds, mean_distance
+from dcgan_jax.training.recipe import as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import write_config
-from dcgan_jax.training.setup import create_state
+from dcgan_jax.training.setup import create_state, with_recipe
 
 HEALTHY = {"d_accuracy": 0.7, "d_loss": 0.6}
 WON = {"d_accuracy": 1.0, "d_loss": 0.05}
@@ -150,23 +152,32 @@ def test_resumed_detector_reports_the_same(interrupted, reals):
 
 
 @pytest.fixture(scope="module")
-def win_at_8(tmp_path_factory):
+def images(small_flags):
+    """The path of small images."""
+    return str(small_flags[small_flags.index("--dataset") + 1])
+
+
+@pytest.fixture(scope="module")
+def win_at_8(images, tmp_path_factory):
     """A run of 12 steps, and the thresholds by which its discriminator has won after its eighth step, not before."""
     workdir = tmp_path_factory.mktemp("reference") / "run"
-    config = TrainConfig(steps=12, batch_size=2, log_every=1, checkpoint_every=4, keep_checkpoints=1)
-    train(dataclasses.replace(config, workdir=str(workdir)))
+    config = TrainConfig(
+        steps=12, batch_size=2, seed=4, dataset=images, log_every=1, checkpoint_every=4, keep_checkpoints=1
+    )
+    train(dataclasses.replace(config, workdir=str(workdir)), init=init)
     losses = [row["d_loss"] for row in metric_rows(workdir)]
     means = {step: np.mean(losses[step - 3 : step]) for step in range(3, 13)}
     before = min(means[step] for step in range(3, 8))
     assert means[8] < before
-    return config, CollapseThresholds(window=3, block=1, accuracy=2, loss=(means[8] + before) / 2)
+    # No samples are good ones, as the first of the tutorial's networks are not.
+    return config, CollapseThresholds(window=3, block=1, accuracy=2, loss=(means[8] + before) / 2, distance=100)
 
 
 @pytest.mark.parametrize("stop", [True, False])
 def test_collapse_warns_once_and_stops_if_asked(stop, win_at_8, tmp_path, capsys):
     config, thresholds = win_at_8
     config = dataclasses.replace(config, workdir=str(tmp_path / "run"), stop_on_collapse=stop)
-    outcome = train(config, thresholds=thresholds)
+    outcome = train(config, init=init, thresholds=thresholds)
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith("warning: at step 8 the discriminator has won")]) == 1
     checkpoints = tmp_path / "run" / "checkpoints"
@@ -182,18 +193,23 @@ def test_collapse_warns_once_and_stops_if_asked(stop, win_at_8, tmp_path, capsys
         assert checkpoint_steps(checkpoints) == [12, 4, 0]  # the last healthy one, and the last settled one
 
 
-@pytest.mark.slow
-def test_collapse_mid_call_stops_and_resumes(tmp_path, capsys):
+def test_collapse_mid_call_stops_and_resumes(images, tmp_path, capsys):
     """Up to four steps a call, and a collapse seen in samples: a resumed run stops again, unless it may not."""
     config = TrainConfig(
-        steps=12, batch_size=2, sample_every=2, checkpoint_every=5, steps_per_call=4, workdir=str(tmp_path / "run")
+        steps=12,
+        batch_size=2,
+        dataset=images,
+        sample_every=2,
+        checkpoint_every=5,
+        steps_per_call=4,
+        workdir=str(tmp_path / "run"),
     )
     stopping = dataclasses.replace(config, stop_on_collapse=True)
     thresholds = CollapseThresholds(window=3, block=1, accuracy=2, loss=-1, from_step=4, distance=100)
     outcomes = [
-        train(stopping, thresholds=thresholds),
-        train(stopping, resume=True, thresholds=thresholds),
-        train(config, resume=True, thresholds=thresholds),
+        train(stopping, init=init, thresholds=thresholds),
+        train(stopping, init=init, resume=True, thresholds=thresholds),
+        train(config, init=init, resume=True, thresholds=thresholds),
     ]
     assert [outcome.collapsed for outcome in outcomes] == [True, True, False]
     out = capsys.readouterr().out
@@ -205,23 +221,25 @@ def test_collapse_mid_call_stops_and_resumes(tmp_path, capsys):
     assert checkpoint_steps(tmp_path / "run" / "checkpoints")[0] == 12
 
 
-def test_stop_on_collapse_exits_with_code_4(tmp_path, capsys):
+def test_stop_on_collapse_exits_with_code_4(images, tmp_path, capsys):
     """The checkpoint of step 600 is of a run whose discriminator has won for 299 steps."""
-    config = TrainConfig(steps=601, batch_size=2, log_every=1, workdir=str(tmp_path))
-    state, keys = create_state(config)
-    write_config(tmp_path, config, RunRecord())
+    config = TrainConfig(steps=601, batch_size=2, dataset=images, log_every=1, workdir=str(tmp_path))
+    record = with_recipe(RunRecord((8, 8, 1)), as_recipe(init))
+    state, keys = create_state(config, record, init=init)
+    write_config(tmp_path, config, record)
     won = {"blocks": [[1.0, 0.0]] * 9, "sums": [29, 29.0, 0.0]}
     for step in (300, 600):
         saved, as_json = state.replace(step=state.step + step), dataclasses.asdict(config)
-        record = dataclasses.asdict(RunRecord())
-        save_checkpoint(tmp_path / "checkpoints", saved, keys["run"], as_json, record=record, collapse=won)
-    assert run_cli("train", "--workdir", tmp_path, "--resume", "--stop-on-collapse") == 4
+        found = dataclasses.asdict(record)
+        save_checkpoint(tmp_path / "checkpoints", saved, keys["run"], as_json, record=found, collapse=won)
+    resume = ["train", "--recipe", RECIPE, "--workdir", tmp_path, "--resume"]
+    assert run_cli(*resume, "--stop-on-collapse") == 4
     out, err = capsys.readouterr()
     assert err == ""
     assert "warning: at step 601 the discriminator has won: over the last 300 steps" in out
     assert f"the last healthy checkpoint is {tmp_path / 'checkpoints' / '300'} " in out.splitlines()[-1]
     assert checkpoint_steps(tmp_path / "checkpoints") == [600, 300]
     # Without the flag the same run is warned of, and ends as any other.
-    assert run_cli("train", "--workdir", tmp_path, "--resume", "--no-stop-on-collapse") == 0
+    assert run_cli(*resume, "--no-stop-on-collapse") == 0
     assert "warning: at step 601 the discriminator has won" in capsys.readouterr().out
     assert checkpoint_steps(tmp_path / "checkpoints") == [601, 600, 300]

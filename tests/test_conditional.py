@@ -24,6 +24,8 @@ from dcgan_jax.state import uniform_noise
 
 LABELS = jnp.array([0, 1, 2, 0, 1, 2])
 
+quick_step = quick_jit(train_step)
+
 
 class ByClass(nn.Module):
     """A small network of a user's own, of class 0, 1 or 2."""
@@ -54,9 +56,9 @@ def test_default_networks_have_an_embedding_each(key):
 
 def test_default_networks_step_by_class(key):
     """The projection starts at zero: D's first logits know no class, and its second do."""
-    state = init_state(key, preset="recommended", classes=3)
+    state = quick_jit(lambda key: init_state(key, preset="recommended", classes=3))(key)
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (6, 28, 28, 1), np.uint8))
-    stepped, metrics = quick_jit(train_step)(state, images, key, LABELS)
+    stepped, metrics = quick_step(state, images, key, LABELS)
     assert all(np.isfinite(value) for value in metrics.values())
     one, other = jnp.zeros(6, jnp.int32), jnp.ones(6, jnp.int32)
     logits = quick_jit(lambda state, labels: state.discriminator.infer(images / 255, labels))
@@ -93,7 +95,7 @@ def test_each_class_learns_its_own_images(key):
         noise = jax.random.randint(jax.random.fold_in(key, 1), (64, 4, 4, 1), -10, 11)
         return train_step(state, (shades[labels][:, None, None, None] + noise).astype(jnp.uint8), key, labels)
 
-    state, _ = jax.jit(lambda state, keys: jax.lax.scan(step, state, keys))(state, jax.random.split(key, 1000))
+    state, _ = quick_jit(lambda state, keys: jax.lax.scan(step, state, keys))(state, jax.random.split(key, 1000))
     labels = jnp.repeat(jnp.arange(3), 50)
     shade = 255 * sample(averaged(state), key, 150, labels).mean((1, 2, 3)).reshape(3, 50).mean(1)
     assert jnp.abs(shade[:, None] - shades).argmin(1).tolist() == [0, 1, 2], shade
@@ -114,7 +116,7 @@ def test_real_and_fake_images_are_of_the_labels(small_images, key):
     modules = {"generator": ByClass(SmallGenerator(), (5,)), "discriminator": Blind()}
     state = init_state(key, **modules, latent_size=5, classes=3, metrics=logits)
     table = state.discriminator.params["Embed_0"]["embedding"][:, 0]
-    _, metrics = train_step(state, small_images, key, LABELS)
+    _, metrics = quick_step(state, small_images, key, LABELS)
     np.testing.assert_allclose(metrics["d_real"], table[LABELS], rtol=1e-6)
     np.testing.assert_allclose(metrics["d_fake"], table[LABELS], rtol=1e-6)
 
@@ -142,7 +144,7 @@ def test_penalty_judges_by_the_labels(small_images, key):
 
     state = small(key)
     state = state.replace(losses=state.losses._replace(penalty=penalty))
-    _, metrics = train_step(state, small_images, key, LABELS)
+    _, metrics = quick_step(state, small_images, key, LABELS)
     assert shapes[0] == ((6, 1), (12, 1))
     assert metrics["d_penalty"] == pytest.approx(0, abs=1e-12)
 
@@ -160,13 +162,13 @@ def test_sampling_draws_classes_at_random_or_as_asked(key):
 def test_step_with_labels_composes(small_images, key):
     """Under jit, vmap and scan it is what it is alone."""
     state, keys = small(key), jax.random.split(key, 2)
-    alone = [train_step(state, small_images, each, LABELS)[1] for each in keys]
-    mapped = jax.vmap(train_step, in_axes=(None, None, 0, None))(state, small_images, keys, LABELS)[1]
+    alone = [quick_step(state, small_images, each, LABELS)[1] for each in keys]
+    mapped = quick_jit(jax.vmap(train_step, in_axes=(None, None, 0, None)))(state, small_images, keys, LABELS)[1]
     for i, metrics in enumerate(alone):
         for name, value in metrics.items():
             np.testing.assert_allclose(mapped[name][i], value, rtol=1e-5, atol=1e-6)
     one, _ = generator_step(state, key, 6, labels=LABELS)
-    other, _ = jax.jit(generator_step, static_argnums=2)(state, key, 6, labels=LABELS)
+    other, _ = quick_jit(generator_step, static_argnums=2)(state, key, 6, labels=LABELS)
     assert_same_bits(jax.tree.map(jnp.shape, one), jax.tree.map(jnp.shape, other))
 
 

@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from helpers import (
     FLAGS,
+    FUSIONS,
+    RECIPE,
     all_files,
     assert_same_bits,
     assert_same_run,
@@ -29,8 +31,10 @@ from helpers import (
     one_error_line,
     restore_checkpoint,
     run_cli,
+    small_gan,
     wait_for_line,
 )
+from programs.small_recipe import init
 
 from dcgan_jax import load_run
 from dcgan_jax.cli.sample import _save_npy
@@ -58,13 +62,24 @@ from dcgan_jax.training.run_dir import (
 
 
 @pytest.fixture
-def broken(finished, tmp_path):
+def broken(small_run, tmp_path):
     """A copy of the finished run, to damage."""
-    return shutil.copytree(finished[0], tmp_path / "run")
+    return shutil.copytree(small_run, tmp_path / "run")
+
+
+@pytest.fixture
+def small_process(train_process, small_flags, tmp_path):
+    """Start a run of eleven steps by `small_flags`, with the bits of `small_run`."""
+    return lambda *flags: train_process(
+        *small_flags, "--steps", 11, *flags, cwd=tmp_path, environment={"XLA_FLAGS": FUSIONS}
+    )
+
+
+RESUME = ["train", "--recipe", RECIPE, "--resume", "--workdir"]
 
 
 def test_run_killed_3_times_ends_in_same_bits(train_process, finished, tmp_path):
-    """At random moments, one of them within a save; then it is resumed until it is done."""
+    """Of the tutorial's size, at random moments, one of them within a save; then it is resumed until it is done."""
     chance = random.Random(1)
     run_dir = tmp_path / "run"
     within_a_save = 0
@@ -90,19 +105,20 @@ def test_run_killed_3_times_ends_in_same_bits(train_process, finished, tmp_path)
             shutil.rmtree(run_dir)
     if not (run_dir / "checkpoints" / "11").exists():
         resume = ["--resume"] if (run_dir / "config.json").exists() else ["--steps", 11, *FLAGS]
-        assert run_cli("train", "--workdir", run_dir, *resume) == 0
+        code, _, err = finish(train_process("--workdir", run_dir, *resume, cwd=tmp_path))
+        assert code == 0, err
     assert_same_run(run_dir, finished[0])
     assert within_a_save >= 1
 
 
-def test_damaged_checkpoint_is_passed_over(finished, broken, capsys):
+def test_damaged_checkpoint_is_passed_over(small_run, broken, capsys):
     """The checkpoint before it is taken, and the run ends as without the damage."""
     data = max((broken / "checkpoints" / "11").rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
     content = bytearray(data.read_bytes())
     content[len(content) // 3] ^= 4
     data.write_bytes(content)
     (broken / "checkpoints" / "12.partial").mkdir()
-    code = run_cli("train", "--workdir", broken, "--resume")
+    code = run_cli(*RESUME, broken)
     out, err = capsys.readouterr()
     assert code == 0, err
     assert err.count("\n") == 1
@@ -113,34 +129,34 @@ def test_damaged_checkpoint_is_passed_over(finished, broken, capsys):
     assert (broken / "checkpoints" / "11.damaged").is_dir()
     assert not list(broken.rglob("*.partial"))
     shutil.rmtree(broken / "checkpoints" / "11.damaged")
-    assert_same_run(broken, finished[0])
+    assert_same_run(broken, small_run, small_gan)
 
 
 def test_no_valid_checkpoint_changes_nothing(broken, capsys):
     for step in (4, 8, 11):
         (broken / "checkpoints" / str(step) / "SHA256SUMS").unlink()
     before = all_files(broken)
-    assert run_cli("train", "--workdir", broken, "--resume", "--steps", 12) == 2
+    assert run_cli(*RESUME, broken, "--steps", 12) == 2
     assert "is valid: " in one_error_line(capsys)
     assert all_files(broken) == before
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 100 MB, for the first two checkpoints and not for a third."""
+    """A file system of 300 kB, for the first two checkpoints and not for a third."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", disk], capture_output=True)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True)
     if mount.returncode:
         pytest.skip("file systems cannot be mounted here")
     yield disk
     subprocess.run(["umount", disk], check=True)
 
 
-def test_full_disk_stops_and_resumes_with_room(finished, small_disk, capsys):
+def test_full_disk_stops_and_resumes_with_room(small_run, small_flags, small_disk, capsys):
     """And a file system that has become read-only is reported before anything is done."""
     run_dir = small_disk / "run"
-    assert run_cli("train", "--workdir", run_dir, "--steps", 11, *FLAGS) == 2
+    assert run_cli("train", "--workdir", run_dir, "--steps", 11, *small_flags) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert err.startswith("error: cannot write the checkpoint ")
@@ -150,37 +166,37 @@ def test_full_disk_stops_and_resumes_with_room(finished, small_disk, capsys):
     assert latest_valid_step(run_dir / "checkpoints") == (4, [])
 
     (run_dir / "checkpoints" / "8.partial").mkdir(exist_ok=True)  # as a process that was killed would leave it
-    subprocess.run(["mount", "-o", "remount,size=400m", small_disk], check=True)
-    code = run_cli("train", "--workdir", run_dir, "--resume")
+    subprocess.run(["mount", "-o", "remount,size=40m", small_disk], check=True)
+    code = run_cli(*RESUME, run_dir)
     assert code == 0, capsys.readouterr().err
     assert not list(run_dir.rglob("*.partial"))
-    assert_same_run(run_dir, finished[0])
+    assert_same_run(run_dir, small_run, small_gan)
     capsys.readouterr()
 
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    assert run_cli("train", "--workdir", run_dir, "--resume", "--steps", 13) == 2
+    assert run_cli(*RESUME, run_dir, "--steps", 13) == 2
     assert "cannot write the run directory" in one_error_line(capsys)
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
 
 
-def test_lock_refuses_second_process_until_death(train_process, finished, tmp_path, capsys):
+def test_lock_refuses_second_process_until_death(small_process, small_run, tmp_path, capsys):
     """The process that holds the lock is named; one that has died blocks nobody."""
     run_dir = tmp_path / "run"
-    first = train_process("--workdir", run_dir, "--steps", 11, *FLAGS, cwd=tmp_path)
+    first = small_process("--workdir", run_dir)
     wait_for_line(first, "1:")
     first.send_signal(signal.SIGSTOP)  # so that it is still there when the second comes
-    assert run_cli("train", "--workdir", run_dir, "--resume") == 2
+    assert run_cli(*RESUME, run_dir) == 2
     assert f"is in use by process {first.pid} on " in one_error_line(capsys)
     first.kill()
     finish(first)
     assert str(first.pid) in (run_dir / "lock").read_text()  # left by a dead process
-    code = run_cli("train", "--workdir", run_dir, "--resume")
+    code = run_cli(*RESUME, run_dir)
     assert code == 0, capsys.readouterr().err
-    assert_same_run(run_dir, finished[0])
+    assert_same_run(run_dir, small_run, small_gan)
 
 
-def test_sigterm_saves_and_exits_with_code_0(train_process, tmp_path):
-    process = train_process("--steps", 11, *FLAGS, cwd=tmp_path)
+def test_sigterm_saves_and_exits_with_code_0(small_process, tmp_path):
+    process = small_process("--steps", 100_000)
     wait_for_line(process, "1:")
     process.send_signal(signal.SIGTERM)
     code, out, err = finish(process)
@@ -190,14 +206,14 @@ def test_sigterm_saves_and_exits_with_code_0(train_process, tmp_path):
 
 
 @pytest.mark.parametrize("inherited", [signal.default_int_handler, signal.SIG_IGN], ids=["default", "ignored"])
-def test_second_signal_ends_at_once(inherited, interrupt_at, tmp_path, capsys):
+def test_second_signal_ends_at_once(inherited, interrupt_at, small_flags, tmp_path, capsys):
     """Both come while samples are written: the first is noted, the second is Python's own.
 
     A shell starts background commands with SIGINT ignored.
     """
     survived = interrupt_at("000002.png", times=2)
     signal.signal(signal.SIGINT, inherited)
-    assert run_cli("train", "--steps", 9, "--batch-size", 2, "--workdir", tmp_path / "run") == 130
+    assert run_cli("train", "--steps", 9, *small_flags, "--workdir", tmp_path / "run") == 130
     assert signal.getsignal(signal.SIGINT) is inherited
     assert survived == [0]
     acknowledged, ended = capsys.readouterr().err.splitlines()
@@ -211,14 +227,14 @@ def test_value_that_is_not_finite_is_never_saved(value, broken, capsys):
     """A parameter is spoilt after step 8: the losses of step 9 show it, before the next row."""
     checkpoints = broken / "checkpoints"
     shutil.rmtree(checkpoints / "11")
-    like = load_run(broken).state
+    like = load_run(broken, init=init).state
     saved = restore_checkpoint(checkpoints / "8", like)
     network = saved.state.discriminator
-    dense = {**network.params["dense"], "bias": network.params["dense"]["bias"] + float(value)}
-    spoilt = saved.state.replace(discriminator=network.replace(params={**network.params, "dense": dense}))
+    dense = {**network.params["Dense_1"], "bias": network.params["Dense_1"]["bias"] + float(value)}
+    spoilt = saved.state.replace(discriminator=network.replace(params={**network.params, "Dense_1": dense}))
     save_checkpoint(checkpoints, spoilt, saved.key, saved.config, record=saved.record, collapse=saved.collapse)
     before = all_files(checkpoints)
-    assert run_cli("train", "--workdir", broken, "--resume", "--log-every", 5) == 3
+    assert run_cli(*RESUME, broken, "--log-every", 5) == 3
     err = capsys.readouterr().err
     assert re.fullmatch(r"error: (d|g)_loss is (nan|inf) at step 9: stopped.*\n", err)
     assert all_files(checkpoints) == before
@@ -238,24 +254,29 @@ def test_slot_that_is_not_finite_is_named(small_state):
 def test_edited_config_is_refused(broken, capsys):
     path = broken / "config.json"
     whole = json.loads(path.read_text())
+
+    def with_value(**changed):
+        return json.dumps({**whole, "config": {**whole["config"], **changed}})
+
     for edited, message in (
-        (json.dumps({**whole, "batch_size": 4}), "checkpoints/11 has batch_size 2, not 4"),
-        (json.dumps({**whole, "batch_size": "4"}), "config.json: --batch-size must be an integer, got '4'"),
-        (json.dumps({**whole, "steps": -4}), "config.json: --steps must be between 1"),
-        (json.dumps({**whole, "dtype": "float8"}), "config.json: --dtype must be one of"),
+        (with_value(batch_size=4), "checkpoints/11 has batch_size 2, not 4"),
+        (with_value(batch_size="4"), "config.json: --batch-size must be an integer, got '4'"),
+        (with_value(steps=-4), "config.json: --steps must be between 1"),
+        (with_value(dtype="float8"), "config.json: --dtype must be one of"),
         (json.dumps(whole)[:-9], "config.json: the config is not JSON"),
         ("", "config.json: the config is not JSON"),
     ):
         path.write_text(edited)
         before = all_files(broken)
         steps = [] if '"steps": -4' in edited else ["--steps", 12]
-        assert run_cli("train", "--workdir", broken, "--resume", *steps) == 2
+        assert run_cli(*RESUME, broken, *steps) == 2
         assert message in one_error_line(capsys)
         assert all_files(broken) == before
 
 
-def test_archive_damaged_since_the_start_is_named(train_process, damaged_wheel, broken, tmp_path):
+def test_archive_damaged_since_the_start_is_named(train_process, damaged_wheel, finished, tmp_path):
     site, archive = damaged_wheel
+    broken = shutil.copytree(finished[0], tmp_path / "run")
     before = all_files(broken)
     process = train_process(
         "--workdir", broken, "--resume", "--steps", 12, cwd=tmp_path, environment={"PYTHONPATH": str(site)}
@@ -266,14 +287,14 @@ def test_archive_damaged_since_the_start_is_named(train_process, damaged_wheel, 
     assert all_files(broken) == before
 
 
-def test_kill_before_first_checkpoint_restarts(finished, tmp_path, capsys):
+def test_kill_before_first_checkpoint_restarts(small_run, tmp_path, capsys):
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    shutil.copy(finished[0] / "config.json", run_dir)
+    shutil.copy(small_run / "config.json", run_dir)
     (run_dir / "checkpoints" / "0.partial").mkdir(parents=True)
-    code = run_cli("train", "--workdir", run_dir, "--resume")
+    code = run_cli(*RESUME, run_dir)
     assert code == 0, capsys.readouterr().err
-    assert_same_run(run_dir, finished[0])
+    assert_same_run(run_dir, small_run, small_gan)
 
 
 def test_run_without_access_stops_no_other(tmp_path, monkeypatch):
@@ -407,7 +428,7 @@ def test_error_of_reading_is_no_damage(three_saved, tmp_path, monkeypatch):
     for number, expected in ((errno.EMFILE, CheckpointError), (errno.EIO, DamagedCheckpointError)):
         with monkeypatch.context() as patch:
             call, _ = failing(os.open, 1, OSError(number, os.strerror(number)))
-            patch.setattr("dcgan_jax.training.checkpoint._digest", lambda path, call=call: call(path, os.O_RDONLY))
+            patch.setattr("dcgan_jax.training.digests._digest", lambda path, call=call: call(path, os.O_RDONLY))
             with pytest.raises(CheckpointError) as raised:
                 verify_checkpoint(folder / "3")
         assert type(raised.value) is expected

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -15,7 +16,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers import (
-    FLAGS,
+    FUSIONS,
+    RECIPE,
     all_files,
     assert_same_checkpoints,
     finish,
@@ -25,6 +27,7 @@ from helpers import (
     read_tensorboard,
     run_cli,
     scalars,
+    small_gan,
     tensorboard_records,
     timing_rows,
     traced_steps,
@@ -34,6 +37,7 @@ from helpers import (
 from dcgan_jax import TrainConfig
 from dcgan_jax.images import image_grid, save_grid
 from dcgan_jax.training import tensorboard
+from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.loggers import RunLog, validate_loggers
 from dcgan_jax.training.record import RunRecord
@@ -318,20 +322,20 @@ def test_resumed_run_keeps_or_unsets_its_loggers(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def whole(train_process, tmp_path_factory):
+def whole(small_flags, tmp_path_factory):
     """A run of eleven steps with event files, of which three are profiled; and what it printed."""
-    run_dir = tmp_path_factory.mktemp("logged") / "run"
-    flags = ["--steps", 11, *FLAGS, "--tensorboard", "--profile", 3, "--workdir", run_dir]
-    code, out, err = finish(train_process(*flags, cwd=run_dir.parent))
-    assert (code, err) == (0, "")
-    return run_dir, out
+    run_dir, out = tmp_path_factory.mktemp("logged") / "run", io.StringIO()
+    flags = ["--steps", 11, *small_flags, "--tensorboard", "--profile", 3, "--workdir", run_dir]
+    with contextlib.redirect_stdout(out):
+        assert run_cli("train", *flags) == 0
+    return run_dir, out.getvalue()
 
 
-def test_logged_run_has_the_same_bits(whole, finished):
+def test_logged_run_has_the_same_bits(whole, small_run):
     """As one without loggers and profile; and all that it measured is logged."""
     run_dir, out = whole
-    assert metric_rows(run_dir) == metric_rows(finished[0])
-    assert_same_checkpoints(run_dir / "checkpoints" / "11", finished[0] / "checkpoints" / "11")
+    assert metric_rows(run_dir) == metric_rows(small_run)
+    assert_same_checkpoints(run_dir / "checkpoints" / "11", small_run / "checkpoints" / "11", small_gan)
     assert f"TensorBoard: tensorboard --logdir {run_dir / 'tensorboard'}" in out
     logged = [(step, name, value) for step, name, value in read_tensorboard(run_dir) if name != "samples"]
     assert sorted(logged) == sorted(scalars(run_dir))
@@ -346,8 +350,8 @@ def test_profile_of_a_run(whole):
     assert "profiled 3 steps: open " in out
 
 
-def test_timing_of_a_run(whole, finished):
-    for run_dir in (whole[0], finished[0]):
+def test_timing_of_a_run(whole, small_run):
+    for run_dir in (whole[0], small_run):
         (row,) = timing_rows(run_dir)
         assert (row["first_step"], row["last_step"]) == (0, 11)
         assert row["compile_seconds"] > 0 < row["steps_per_second"]
@@ -357,14 +361,17 @@ def test_fallback_and_kill_leave_no_step_twice(whole, train_process, tmp_path, c
     """A run that fell back to an earlier checkpoint, was killed and resumed has the curves of an undisturbed one."""
     run_dir = shutil.copytree(whole[0], tmp_path / "run")
     (run_dir / "checkpoints" / "11" / "SHA256SUMS").unlink()
-    process = train_process(
-        *("--workdir", run_dir, "--resume", "--steps", 1000), cwd=tmp_path, stderr=subprocess.DEVNULL
-    )
+    resume = ["--recipe", RECIPE, "--workdir", run_dir, "--resume", "--steps"]
+    environment = {"XLA_FLAGS": FUSIONS}
+    flags = [*resume, 100_000, "--keep-checkpoints", 100_000]
+    process = train_process(*flags, cwd=tmp_path, stderr=subprocess.DEVNULL, environment=environment)
     wait_for_line(process, "15:")
     process.send_signal(signal.SIGKILL)
     finish(process)
-    shutil.rmtree(run_dir / "checkpoints" / "12", ignore_errors=True)  # the newest that it may have saved
-    assert run_cli("train", "--workdir", run_dir, "--resume", "--steps", 11) == 0
+    for step in checkpoint_steps(run_dir / "checkpoints"):
+        if step > 11:  # that it may have saved
+            shutil.rmtree(run_dir / "checkpoints" / str(step))
+    assert run_cli("train", *resume, 11) == 0
     assert "resuming from step 8" in capsys.readouterr().out
     assert read_tensorboard(run_dir) == read_tensorboard(whole[0])
     assert [row["last_step"] for row in timing_rows(run_dir)] == [11, 11]

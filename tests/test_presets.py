@@ -1,5 +1,6 @@
 """The presets, what they put together, and the R1 penalty."""
 
+import dataclasses
 import json
 import pickle
 
@@ -8,10 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import assert_same_bits, run_cli, small_gan
+from helpers import assert_same_bits, quick_jit, small_gan
 
-from dcgan_jax import Discriminator, Generator, Losses, init_state, preset, r1_penalty, train_step
+from dcgan_jax import (
+    Discriminator,
+    Generator,
+    Losses,
+    TrainConfig,
+    init_state,
+    preset,
+    r1_penalty,
+    train,
+    train_step,
+)
 from dcgan_jax.losses import CROSS_ENTROPY
+
+quick_step = quick_jit(train_step)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +64,7 @@ def test_unknown_preset_is_refused():
 def test_default_optimizers_are_the_tutorials(small_state, small_images, key):
     tutorial = preset("tutorial")
     state = small_gan(jax.random.key(1), generator_tx=tutorial.generator, discriminator_tx=tutorial.discriminator)
-    assert_same_bits(train_step(small_state, small_images, key), train_step(state, small_images, key))
+    assert_same_bits(quick_step(small_state, small_images, key), quick_step(state, small_images, key))
 
 
 def test_keras3_preset_has_epsilon_in_the_root():
@@ -93,14 +106,14 @@ def test_recommended_states_are_equal_and_pickle(small_images, key):
     one, other = (small_gan(jax.random.key(1), preset="recommended") for _ in range(2))
     copy = pickle.loads(pickle.dumps(one))
     assert jax.tree.structure(one) == jax.tree.structure(other) == jax.tree.structure(copy)
-    assert_same_bits(train_step(one, small_images, key), train_step(copy, small_images, key))
+    assert_same_bits(quick_step(one, small_images, key), quick_step(copy, small_images, key))
 
 
 def test_r1_is_charged_in_each_fourth_step(small_images, key):
     state = small_gan(jax.random.key(1), preset="recommended")
     penalties = []
     for _ in range(6):
-        state, metrics = train_step(state, small_images, key)
+        state, metrics = quick_step(state, small_images, key)
         penalties.append(float(metrics["d_penalty"]))
     assert [penalty > 0 for penalty in penalties] == [True, False, False, False, True, False]
 
@@ -132,17 +145,22 @@ def test_interval_out_of_range_is_refused(every):
         small_gan(jax.random.key(0), losses=losses)
 
 
-def test_penalty_is_logged_as_it_was_last(tmp_path):
+def test_penalty_is_logged_as_it_was_last(small_flags, tmp_path):
     """It is taken in steps 1 and 5; an interruption changes no row."""
-    rows = {}
-    flags = ["--preset", "recommended", "--batch-size", 2, "--log-every", 2, "--checkpoint-every", 1]
+    rows, dataset = {}, str(small_flags[small_flags.index("--dataset") + 1])
     for name, stops in (("whole", [6]), ("parts", [3, 6])):
         run_dir = tmp_path / name
+        config = TrainConfig(batch_size=2, dataset=dataset, log_every=2, checkpoint_every=1, workdir=str(run_dir))
         for stop in stops:
-            resume = ["--resume", "--steps", stop] if stop != stops[0] else [*flags, "--steps", stop]
-            assert run_cli("train", *resume, "--workdir", run_dir) == 0
+            outcome = train(dataclasses.replace(config, steps=stop), init=recommended, resume=stop != stops[0])
+            assert outcome.state.step == stop
         rows[name] = (run_dir / "metrics.jsonl").read_text().splitlines()
     assert rows["whole"] == rows["parts"]
     penalties = {row["step"]: row["d_penalty"] for row in map(json.loads, rows["whole"])}
     assert penalties[1] == penalties[2] == penalties[4] > 0
     assert penalties[6] not in (0, penalties[1])
+
+
+def recommended(key, shape, classes):
+    """The first state of a run."""
+    return small_gan(key, preset="recommended")

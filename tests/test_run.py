@@ -7,27 +7,36 @@ import shutil
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from helpers import all_files, assert_same_bits
+from programs.small_recipe import init
 
-from dcgan_jax import TrainConfig, load_dataset, load_run, train
+from dcgan_jax import TrainConfig, load_run, train
 from dcgan_jax.errors import UserError
 from dcgan_jax.prng import seed_key, split_key
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
+from dcgan_jax.training.recipe import as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import lock_run_dir, read_config
 from dcgan_jax.training.run_files import sample_digits
-from dcgan_jax.training.setup import create_state, initializer
+from dcgan_jax.training.setup import create_state, initializer, with_recipe
 
 
 @pytest.fixture(scope="module")
-def created(tmp_path_factory):
+def dataset(small_flags):
+    """The path of small images."""
+    return str(small_flags[small_flags.index("--dataset") + 1])
+
+
+@pytest.fixture(scope="module")
+def created(dataset, tmp_path_factory):
     """A run of seed 5 with checkpoints of steps 0, 5 and 9, and its first state and keys."""
     run_dir = tmp_path_factory.mktemp("runs") / "run"
-    config = TrainConfig(batch_size=2, seed=5, workdir=str(run_dir))
-    state, keys = create_state(config)
-    assert create_run(config, state, keys) == run_dir
+    config = TrainConfig(batch_size=2, seed=5, dataset=dataset, workdir=str(run_dir))
+    state, keys = create_state(config, RunRecord((8, 8, 1)), init=init)
+    assert create_run(config, state, keys, init=init) == run_dir
     for step in (5, 9):
         later = state.replace(step=state.step + step)
         saved, record = dataclasses.asdict(config), dataclasses.asdict(read_config(run_dir)[1])
@@ -40,9 +49,9 @@ def run_dir(created, tmp_path):
     return shutil.copytree(created[0], tmp_path / "run")
 
 
-def test_first_state_is_that_of_init_state(created):
-    """The options that it is compiled with change no bit."""
-    _, state, _ = created
+def test_first_state_is_that_of_init_state():
+    """Of the tutorial's size; the options that it is compiled with change no bit."""
+    state, _ = create_state(TrainConfig(seed=5))
     key = split_key(seed_key(5), 6)[0]
     assert_same_bits(state, initializer(TrainConfig(seed=5))(key))
 
@@ -52,15 +61,16 @@ def damage(run_dir, step):
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_load_run_reads_the_latest_checkpoint(kind, created):
+def test_load_run_reads_the_latest_checkpoint(kind, dataset, created):
     """By a string or a path; nothing is written, and another process may hold the lock."""
     run_dir, state, keys = created
     before = all_files(run_dir)
     with lock_run_dir(run_dir, resume=True):
-        run = load_run(kind(run_dir))
-    digest = hashlib.sha256(b"((60000, 28, 28, 1), ())" + load_dataset().tobytes()).hexdigest()
-    assert run.config == TrainConfig(batch_size=2, seed=5, workdir=str(run_dir))
-    assert run.record == RunRecord((28, 28, 1), data_digest=digest, quick_compile=True)
+        run = load_run(kind(run_dir), init=init)
+    digest = hashlib.sha256(b"((200, 8, 8, 1), ())" + np.load(dataset).tobytes()).hexdigest()
+    assert run.config == TrainConfig(batch_size=2, seed=5, dataset=dataset, workdir=str(run_dir))
+    found = RunRecord((8, 8, 1), data_digest=digest, quick_compile=True)
+    assert run.record == with_recipe(found, as_recipe(init))
     assert (run.run_dir, run.checkpoint.path) == (Path(run_dir), Path(run_dir) / "checkpoints" / "9")
     assert_same_bits(run.state, state.replace(step=state.step + 9))
     assert_same_bits(jax.tree.map(jax.random.key_data, run.keys), jax.tree.map(jax.random.key_data, keys))
@@ -70,13 +80,13 @@ def test_load_run_reads_the_latest_checkpoint(kind, created):
 
 def test_load_run_reads_a_given_step(created):
     for step in (0, 5):
-        assert load_run(created[0], step).state.step == step
+        assert load_run(created[0], step, init=init).state.step == step
 
 
 def test_load_run_passes_over_damage(run_dir, capsys):
     damage(run_dir, 9)
     before = all_files(run_dir)
-    assert load_run(run_dir).state.step == 5
+    assert load_run(run_dir, init=init).state.step == 5
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert f"{run_dir / 'checkpoints' / '9'} is damaged: SHA256SUMS is missing; falling back to step 5" in err
@@ -99,7 +109,7 @@ def test_load_run_refuses_what_is_missing(run_dir, tmp_path):
     ):
         before = all_files(tmp_path)
         with pytest.raises(UserError, match=message) as error:
-            load_run(folder, step)
+            load_run(folder, step, init=init)
         assert "\n" not in str(error.value)
         assert all_files(tmp_path) == before
 
@@ -107,35 +117,35 @@ def test_load_run_refuses_what_is_missing(run_dir, tmp_path):
 def test_load_run_refuses_damage_and_bad_config(run_dir):
     damage(run_dir, 5)
     with pytest.raises(UserError, match=r"checkpoints/5 is damaged: SHA256SUMS is missing$"):
-        load_run(run_dir, 5)
+        load_run(run_dir, 5, init=init)
     damage(run_dir, 9)
     damage(run_dir, 0)
     with pytest.raises(UserError, match=r"no checkpoint in .* is valid: .*/9 is damaged.* \(as are 2 others\)"):
-        load_run(run_dir)
+        load_run(run_dir, init=init)
     config = json.loads((run_dir / "config.json").read_text())
     (run_dir / "config.json").write_text(json.dumps({**config, "config": {**config["config"], "steps": "many"}}))
     with pytest.raises(UserError, match=r"config.json: `steps` must be an integer, got 'many'"):
-        load_run(run_dir)
+        load_run(run_dir, init=init)
 
 
 def test_load_run_refuses_another_config(run_dir):
     config = json.loads((run_dir / "config.json").read_text())
     (run_dir / "config.json").write_text(json.dumps({**config, "config": {**config["config"], "preset": "keras3"}}))
     with pytest.raises(UserError, match=r"checkpoints/9 has preset tutorial, not keras3"):
-        load_run(run_dir)
+        load_run(run_dir, init=init)
 
 
-def test_create_run_that_fails_leaves_no_run(created, tmp_path, monkeypatch):
+def test_create_run_that_fails_leaves_no_run(dataset, created, tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
     _, state, keys = created
-    config = TrainConfig(batch_size=2, workdir=str(tmp_path / "run"))
+    config = TrainConfig(batch_size=2, dataset=dataset, workdir=str(tmp_path / "run"))
     with monkeypatch.context() as patch, pytest.raises(UserError, match=r"cannot write the checkpoint .*/0 "):
         patch.setattr("os.fsync", full)
-        create_run(config, state, keys)
+        create_run(config, state, keys, init=init)
     assert set(all_files(tmp_path)) <= {"run/lock"}
-    assert create_run(config, state, keys) == tmp_path / "run"
+    assert create_run(config, state, keys, init=init) == tmp_path / "run"
     assert checkpoint_steps(tmp_path / "run" / "checkpoints") == [0]
 
 
@@ -150,7 +160,8 @@ def test_names_of_samples_sort(names, steps, digits, tmp_path):
     assert sample_digits(tmp_path, steps) == digits
 
 
-def test_resumed_run_keeps_its_names_of_samples(run_dir):
+def test_resumed_run_keeps_its_names_of_samples(dataset, run_dir):
     (run_dir / "samples" / "000000.png").rename(run_dir / "samples" / "0.png")
-    train(TrainConfig(batch_size=2, seed=5, steps=10, sample_every=10, workdir=str(run_dir)), resume=True)
+    config = TrainConfig(batch_size=2, seed=5, dataset=dataset, steps=10, sample_every=10, workdir=str(run_dir))
+    train(config, init=init, resume=True)
     assert {path.name for path in (run_dir / "samples").iterdir()} == {"0.png", "10.png"}

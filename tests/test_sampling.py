@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_same_bits
+from helpers import assert_same_bits, quick_jit
 
 from dcgan_jax import generate, init_state, interpolate, sample
 from dcgan_jax.images import as_bytes
@@ -17,7 +17,7 @@ from dcgan_jax.state import uniform_noise
 
 @pytest.fixture(scope="module")
 def conditional():
-    return init_state(jax.random.key(2), classes=3)
+    return quick_jit(lambda key: init_state(key, classes=3))(jax.random.key(2))
 
 
 def draw(state, seeds):

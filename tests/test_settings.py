@@ -20,6 +20,7 @@ from helpers import (
     quick_jit,
     small_gan,
 )
+from programs.small_recipe import init
 
 from dcgan_jax import TrainConfig, evaluate_images, init_state, preset, sample, train_step
 from dcgan_jax.dtypes import jax_defaults
@@ -201,9 +202,8 @@ def test_settings_change_no_score(key):
         assert drawn() == samples
 
 
-def test_settings_change_no_export(finished, tmp_path):
+def test_settings_change_no_export(state, tmp_path):
     """Weights and programs for other programs have the same bytes."""
-    state = load_run(finished[0]).state
 
     def exported(name):
         folder = tmp_path / name
@@ -239,9 +239,9 @@ def test_environment_names_compiler_settings(monkeypatch):
     assert differences(fewer, before) == []
 
 
-def test_resume_names_changed_settings(finished, tmp_path, monkeypatch, capsys):
-    run_dir = shutil.copytree(finished[0], tmp_path / "run")
-    run = load_run(run_dir)._replace(mesh=data_mesh(None))
+def test_resume_names_changed_settings(small_run, tmp_path, monkeypatch, capsys):
+    run_dir = shutil.copytree(small_run, tmp_path / "run")
+    run = load_run(run_dir, init=init)._replace(mesh=data_mesh(None))
     resume_run(run)
     assert capsys.readouterr().out == ""
     monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_fast_math=true")

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import jax
 import pytest
-from helpers import FLAGS, ROOT, latest_valid_step, metric_rows, run_cli, screen, terminal
+from helpers import ROOT, latest_valid_step, metric_rows, run_cli, screen, terminal
+from programs.small_recipe import init
 
 from dcgan_jax import TrainConfig, train
 from dcgan_jax.cli.errors import run_command
@@ -116,12 +117,13 @@ def test_result_that_is_lost_is_an_error(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_run_completes_without_streams(tmp_path):
+def test_run_completes_without_streams(small_flags, tmp_path):
     """Standard output's reader has left, standard error is closed; in another thread than the main one."""
     outcomes = []
-    config = TrainConfig(steps=2, batch_size=2, log_every=1, workdir=str(tmp_path / "run"))
+    dataset = str(small_flags[small_flags.index("--dataset") + 1])
+    config = TrainConfig(steps=2, batch_size=2, dataset=dataset, log_every=1, workdir=str(tmp_path / "run"))
     with streams(broken_pipe(), closed()):
-        thread = threading.Thread(target=lambda: outcomes.append(train(config)))
+        thread = threading.Thread(target=lambda: outcomes.append(train(config, init=init)))
         thread.start()
         thread.join()
     assert outcomes[0].state.step == 2
@@ -208,11 +210,12 @@ def test_printed_lines_appear_above_the_bar():
     assert lines[4:] == ["done", ""]
 
 
-def test_lines_of_a_run_have_rows_of_their_own(tmp_path):
+def test_lines_of_a_run_have_rows_of_their_own(small_flags, tmp_path):
     with terminal(80) as (stream, shown), streams(stream, stream):
-        assert run_cli("train", "--steps", 1, "--batch-size", 2, "--workdir", tmp_path / "run") == 0
+        assert run_cli("train", *small_flags, "--steps", 1, "--workdir", tmp_path / "run") == 0
+    dataset = small_flags[small_flags.index("--dataset") + 1]
     training, device, bar, done, end = screen(shown)
-    assert training == f"training 1 steps of 2 images of mnist in {tmp_path / 'run'}"
+    assert training == f"training 1 steps of 2 images of {dataset} in {tmp_path / 'run'}"
     assert device == "on cpu; the first step compiles, which takes a while"
     assert bar.startswith("1/1 |")
     assert re.fullmatch(f"done: 1 steps, .*; the last samples are {tmp_path / 'run' / 'fakes.png'}", done)
@@ -318,10 +321,10 @@ def test_callers_own_signal_is_not_acknowledged():
 
 
 @pytest.mark.usefixtures("default_signals")
-def test_closed_terminal_saves_the_run(train_process, tmp_path):
+def test_closed_terminal_saves_the_run(train_process, small_flags, tmp_path):
     """Its processes get SIGHUP, and whatever they write afterwards fails."""
     master, slave = pty.openpty()
-    process = train_process("--steps", 10_000, *FLAGS, cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave)
+    process = train_process("--steps", 100_000, *small_flags, cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     shown = b""
     while b"\n3: " not in shown:
@@ -332,7 +335,7 @@ def test_closed_terminal_saves_the_run(train_process, tmp_path):
     step, problems = latest_valid_step(tmp_path / "runs" / "0001" / "checkpoints")
     assert problems == []
     assert step is not None
-    assert 3 <= step < 10_000
+    assert 3 <= step < 100_000
 
 
 @pytest.mark.usefixtures("default_signals")
