@@ -20,6 +20,7 @@ from dcgan_jax.training.distributed import (
     check_devices,
     init_distributed,
     is_primary,
+    run_on_each,
     run_on_primary,
 )
 from dcgan_jax.training.loop import train
@@ -98,7 +99,7 @@ def _train(
     check_devices()
     config = run_on_primary(lambda: _config(given, resume, profile))
     config = TrainConfig.from_values(broadcast_json(config and dataclasses.asdict(config)))
-    init = None if recipe is None else read_recipe(recipe)
+    init = run_on_each(lambda: None if recipe is None else read_recipe(recipe))
     if dry_run:
         if is_primary():
             _dry_run(config, resume, init)

@@ -118,6 +118,27 @@ def run_on_primary(work: Callable[[], T]) -> T | None:
     return result
 
 
+def run_on_each(work: Callable[[], T]) -> T:
+    """Call ``work`` on every process of a job, and return its result if it raises on none.
+
+    Raises:
+      UserError: whatever ``work`` raises of it here; or if it raises on another process.
+    """
+    if jax.process_count() == 1:
+        return work()
+    result, error = None, None
+    try:
+        result = work()
+    except UserError as raised:
+        error = raised
+    failed = bool(multihost_utils.process_allgather(np.bool_(error is not None)).any())
+    if error:
+        raise error
+    if failed:
+        raise UserError("another process of this job failed: what it printed says why")
+    return result  # pyright: ignore[reportReturnType]
+
+
 def broadcast_json(value: Any) -> Any:
     """The primary's value, anything that JSON can hold, on all processes; the others pass None."""
     if jax.process_count() == 1:
