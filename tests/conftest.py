@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from xla_options import WITHOUT_FUSIONS, as_flags
+
 os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is first imported
 
 # Every program is compiled once a session, whichever process needs it first: this one, pytest-xdist's workers, which
@@ -29,7 +31,7 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**20))
 # so that the commands under test compile as a user's do. ``XLA_FLAGS`` from outside is left as it is.
 _QUICK = "XLA_FLAGS" not in os.environ
 if _QUICK:
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] = as_flags({"xla_backend_optimization_level": 1, **WITHOUT_FUSIONS})
 
 import jax  # noqa: E402
 

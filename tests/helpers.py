@@ -24,6 +24,7 @@ import jax
 import numpy as np
 from PIL import Image
 from programs.small_recipe import SmallDiscriminator, SmallGenerator
+from xla_options import WITHOUT_FUSIONS, as_flags
 
 from dcgan_jax import TrainConfig, cli, init_state, save_grid
 from dcgan_jax.evaluation import patches
@@ -37,9 +38,9 @@ PROGRAMS = Path(__file__).parent / "programs"
 RECIPE = PROGRAMS / "small_recipe.py"
 # Without LLVM's optimisations and without MLIR's fusions XLA compiles in a fifth of the time: for what does not depend
 # on them.
-QUICK_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-FUSIONS = "--xla_cpu_use_fusion_emitters=false"  # of the processes whose runs have the same bits as this process's
-QUICK_COMPILATION = " ".join(f"--{name}={str(value).lower()}" for name, value in QUICK_OPTIONS.items())
+QUICK_OPTIONS = {"xla_backend_optimization_level": 0, **WITHOUT_FUSIONS}
+FUSIONS = as_flags(WITHOUT_FUSIONS)  # of the processes whose runs have the same bits as this process's
+QUICK_COMPILATION = as_flags(QUICK_OPTIONS)
 # The flags of the short runs that most tests use, apart from --steps.
 FLAGS = ["--batch-size", "2", "--log-every", "3", "--sample-every", "5", "--checkpoint-every", "4", "--seed", "3"]
 

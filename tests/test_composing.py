@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import SmallDiscriminator, SmallGenerator, assert_close, assert_same_bits, quick_jit, small_gan
+from xla_options import WITH_FUSIONS
 
 from dcgan_jax import (
     Losses,
@@ -200,7 +201,7 @@ def norms(update):
 
 def test_own_metrics_of_both_updates(small_images, key):
     state, plain = small_gan(key, metrics=norms), small_gan(key)
-    step = jax.jit(train_step, compiler_options={"xla_cpu_use_fusion_emitters": True})  # as users compile it
+    step = jax.jit(train_step, compiler_options=WITH_FUSIONS)  # as users compile it
     after, metrics = step(state, small_images, key)
     expected, plain_metrics = step(plain, small_images, key)
     assert_same_bits(after.generator.params, expected.generator.params)  # to look changes nothing

@@ -1,0 +1,14 @@
+"""XLA's options by which tests compile quickly, of the jaxlib that is installed."""
+
+import importlib.metadata
+
+# Compiling fusions by way of MLIR takes as long as all else. Newer jaxlibs have no other way, and XLA ends a process
+# that is given an option it does not know.
+_CAN_DO_WITHOUT = importlib.metadata.version("jaxlib").startswith("0.10.")
+WITH_FUSIONS = {"xla_cpu_use_fusion_emitters": True} if _CAN_DO_WITHOUT else {}  # as users compile
+WITHOUT_FUSIONS = {"xla_cpu_use_fusion_emitters": False} if _CAN_DO_WITHOUT else {}
+
+
+def as_flags(options):
+    """Options as the environment variable ``XLA_FLAGS`` has them."""
+    return " ".join(f"--{name}={str(value).lower()}" for name, value in options.items())
