@@ -1,13 +1,16 @@
-"""Classifiers of other data than MNIST's digits, and the scores of runs and files by them or by pixels alone."""
+"""Classifiers of other data than MNIST's digits, and the scores of runs and files by them or by pixels alone.
+
+The runs are of the small recipe's networks: what is scored are images.
+"""
 
 import json
 
-import jax
 import numpy as np
 import pytest
-from helpers import all_files, compare_fewer_patches, metric_rows, one_error_line, run_cli
+from helpers import RECIPE, all_files, compare_fewer_patches, metric_rows, one_error_line, run_cli
+from programs.small_recipe import init
 
-from dcgan_jax import TrainConfig, evaluate, init_state, load_labels
+from dcgan_jax import TrainConfig, load_labels
 from dcgan_jax.data import DatasetError, load_data
 from dcgan_jax.evaluation import classifier as package
 from dcgan_jax.evaluation.class_scoring import evaluate_classes
@@ -63,7 +66,8 @@ def classifier(trained):
 def untrained_run(run_dir, source, **options):
     """A run before its first step."""
     config = TrainConfig(dataset=str(source), workdir=str(run_dir), batch_size=2, **options)
-    create_run(config, *create_state(*prepare_run(config, run_dir, False)[:2]))
+    prepared = prepare_run(config, run_dir, False, init)
+    create_run(config, *create_state(*prepared[:2], init=init), init=init)
     return run_dir
 
 
@@ -158,7 +162,7 @@ def test_augmentation_of_pictures_repeats_their_edges(key):
 def test_run_is_scored_by_a_classifier(run_dir, trained, classifier, capsys):
     """By class and by name, beside real images, and nothing is written."""
     before = all_files(run_dir)
-    flags = ["--samples", 150, "--classifier", trained]
+    flags = ["--samples", 150, "--classifier", trained, "--recipe", RECIPE]
     assert run_cli("evaluate", run_dir, *flags, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     scores, floor = result["scores"], result["floor"]
@@ -187,23 +191,24 @@ def test_run_is_scored_by_a_classifier(run_dir, trained, classifier, capsys):
 def test_run_is_scored_while_it_trains(source, trained, classifier, tmp_path, capsys):
     """By a classifier of its images, as `evaluate` scores it afterwards; it can stop at a FID."""
     run_dir = tmp_path / "run"
-    flags = ["--dataset", source, "--conditional", "--batch-size", 2, "--workdir", run_dir]
+    again = ["train", "--resume", "--workdir", run_dir, "--recipe", RECIPE]
+    flags = ["--recipe", RECIPE, "--dataset", source, "--conditional", "--batch-size", 2, "--workdir", run_dir]
     flags += ["--eval-every", 2, "--eval-samples", 150, "--classifier", trained]
     assert run_cli("train", *flags, "--steps", 6, "--stop-at-fid", 1e9) == 0
     assert "reached --stop-at-fid 1e+09 with FID" in capsys.readouterr().out
     (row,) = [row for row in metric_rows(run_dir) if "evaluation" in row]
     assert row["step"] == 2
-    assert run_cli("evaluate", run_dir, "--samples", 150, "--classifier", trained, "--json") == 0
+    assert run_cli("evaluate", run_dir, "--recipe", RECIPE, "--samples", 150, "--classifier", trained, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert {name: result[name] for name in row["evaluation"]} == row["evaluation"]
-    assert run_cli("train", "--resume", "--workdir", run_dir) == 2
+    assert run_cli(*again) == 2
     assert "already has FID" in one_error_line(capsys)
-    assert run_cli("train", "--resume", "--workdir", run_dir, "--steps", 4, "--stop-at-fid", "none") == 0
+    assert run_cli(*again, "--steps", 4, "--stop-at-fid", "none") == 0
     kept = figures(read_history(run_dir))[Comparability(classifier.digest(), 150)]
     assert [step for _, step in kept] == [2, 4]
     best = dict(facts(read_source(run_dir)))["Best FID"]
     assert best.endswith(f"of 150 images in the features {classifier.digest()[:12]}")
-    assert run_cli("train", "--resume", "--workdir", run_dir, "--steps", 6, "--classifier", "none") == 0
+    assert run_cli(*again, "--steps", 6, "--classifier", "none") == 0
     assert [step for _, step in figures(read_history(run_dir))[Comparability(PIXELS, 150)]] == [6]
 
 
@@ -211,7 +216,8 @@ def test_pixels_are_compared_while_a_run_trains(tmp_path, capsys):
     """As many as there are real ones; curves, the report and the best checkpoint follow their distance."""
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 16, 24, 3), np.uint8))
     run_dir = tmp_path / "run"
-    flags = ["--dataset", tmp_path / "a.npy", "--batch-size", 4, "--eval-every", 1, "--keep-checkpoints", 1]
+    flags = ["--recipe", RECIPE, "--dataset", tmp_path / "a.npy", "--batch-size", 4, "--eval-every", 1]
+    flags += ["--keep-checkpoints", 1]
     assert run_cli("train", *flags, "--steps", 3, "--workdir", run_dir) == 0
     out, err = capsys.readouterr()
     assert err.count("no FID") == 1
@@ -228,7 +234,7 @@ def test_pixels_are_compared_while_a_run_trains(tmp_path, capsys):
     assert run_cli("plot", run_dir, "--out", tmp_path / "a.svg") == 0
     assert "Sliced Wasserstein distance (lower is better)" in (tmp_path / "a.svg").read_text()
     capsys.readouterr()
-    assert run_cli("train", "--resume", "--workdir", run_dir, "--steps", 4, "--stop-at-fid", 9) == 2
+    assert run_cli("train", "--resume", "--recipe", RECIPE, "--workdir", run_dir, "--steps", 4, "--stop-at-fid", 9) == 2
     assert "have no FID without a classifier: add --classifier FILE" in one_error_line(capsys)
 
 
@@ -255,7 +261,8 @@ def test_real_images_score_as_the_floor(source, classifier):
 
 
 def test_run_without_classifier_has_pixel_scores(run_dir, capsys):
-    assert run_cli("evaluate", run_dir, "--samples", 50, "--json") == 0
+    flags = ["--recipe", RECIPE, "--samples", 50]
+    assert run_cli("evaluate", run_dir, *flags, "--json") == 0
     out, err = capsys.readouterr()
     result = json.loads(out)
     assert err.count("\n") == 1
@@ -263,25 +270,26 @@ def test_run_without_classifier_has_pixel_scores(run_dir, capsys):
     assert result["features"] is None
     assert set(result["scores"]) == {"swd", "swd_mean", "nearest", "diversity"}
     assert result["scores"]["swd_mean"] > 5 * result["floor"]["swd_mean"]
-    assert run_cli("evaluate", run_dir, "--samples", 50) == 0
+    assert run_cli("evaluate", run_dir, *flags) == 0
     assert "as many real ones; pixels alone\n" in capsys.readouterr().out
 
 
 def test_runs_of_any_size_and_colour_are_compared(tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 16, 24, 3), np.uint8))
     run_dir = untrained_run(tmp_path / "run", tmp_path / "a.npy")
-    assert run_cli("evaluate", run_dir, "--json") == 0
+    command = ["evaluate", run_dir, "--recipe", RECIPE]
+    assert run_cli(*command, "--json") == 0
     out, err = capsys.readouterr()
     assert "features of images of 16x24x3" in err
     result = json.loads(out)
     assert result["samples"] == 20  # as many as the half that the floor is of
     assert list(result["scores"]["swd"]) == ["16x24"]
-    assert run_cli("evaluate", run_dir, "--samples", 21) == 2
+    assert run_cli(*command, "--samples", 21) == 2
     assert "--samples must be 2 to 20, of which there are real images too, got 21" in capsys.readouterr().err
     (tmp_path / "a.npy").rename(tmp_path / "moved.npy")
-    assert run_cli("evaluate", run_dir) == 2
+    assert run_cli(*command) == 2
     assert "there is no file or folder" in one_error_line(capsys)
-    assert run_cli("evaluate", run_dir, "--dataset", tmp_path / "moved.npy") == 0
+    assert run_cli(*command, "--dataset", tmp_path / "moved.npy") == 0
 
 
 def test_files_are_compared_with_any_data(source, trained, classifier, mnist, tmp_path, capsys):
@@ -319,11 +327,12 @@ def test_classifier_of_other_data_is_refused(run_dir, source, classifier, tmp_pa
         ([run_dir, "--dataset", "mnist"], "the images of mnist are no longer those that the run in"),
         ([tmp_path / "a.npy", "--dataset", source, "--classifier", tmp_path / "other.npz"], "is for images of 28x28x1"),
     ):
-        assert run_cli("evaluate", *argv) == 2
+        recipe = ["--recipe", RECIPE] if argv[0] == run_dir else []
+        assert run_cli("evaluate", *argv, *recipe) == 2
         assert message in one_error_line(capsys)
         if argv[0] == run_dir and "--classifier" in argv:
             flags = ["--dataset", source, "--conditional", "--batch-size", 2, "--eval-every", 1, *argv[1:]]
-            assert run_cli("train", *flags, "--workdir", tmp_path / "none") == 2
+            assert run_cli("train", *recipe, *flags, "--workdir", tmp_path / "none") == 2
             assert message in one_error_line(capsys)
             assert not (tmp_path / "none").exists()
 
@@ -351,15 +360,6 @@ def test_training_of_a_classifier_is_checked_first(source, mnist, tmp_path, caps
         assert run_cli("train-classifier", *argv) == 2
         assert message in one_error_line(capsys)
     assert all_files(tmp_path) == before
-
-
-def test_conditional_digits_are_read_as_asked(key):
-    """MNIST's own classifier reads them; the floor is its accuracy on the test images."""
-    evaluation = evaluate(init_state(jax.random.key(1), classes=10), key, 129)
-    assert 0 <= evaluation.scores.as_asked <= 1
-    assert evaluation.floor.as_asked > 0.993
-    assert evaluation.to_json()["features"] == package.SHA256
-    assert evaluate(init_state(jax.random.key(1), classes=3), key, 129).scores.as_asked is None
 
 
 def test_files_are_scored_in_their_own_size(tmp_path, capsys):

@@ -1,4 +1,8 @@
-"""The commands that draw pictures of a run: seeds, ways between them, animations and curves."""
+"""The commands that draw pictures of a run: seeds, ways between them, animations and curves.
+
+The run on MNIST is of the small recipe's networks. That on pictures is of the tutorial's layers with an eighth of their
+widths: the way from class to class needs the package's generator. tests/test_pretrained.py draws with the tutorial's.
+"""
 
 import importlib.util
 import json
@@ -7,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import all_files, one_error_line, run_cli, run_program
+from helpers import FLAGS, RECIPE, all_files, one_error_line, run_cli, run_program
 from PIL import Image
 
 from dcgan_jax import TrainConfig
@@ -16,6 +20,7 @@ from dcgan_jax.training.run import create_run
 from dcgan_jax.training.setup import create_state, prepare_run
 
 RANDOM = np.random.default_rng(0)
+OWN = ["--recipe", RECIPE]
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +34,20 @@ def coloured(tmp_path_factory):
             Image.fromarray(pixels).save(folder / "pictures" / name / f"{i}.png")
     run_dir = folder / "내 run"
     flags = {"dataset": str(folder / "pictures"), "conditional": True, "batch_size": 4, "workdir": str(run_dir)}
-    config, record, *_ = prepare_run(TrainConfig(**flags), run_dir, resume=False)
+    config, record, *_ = prepare_run(TrainConfig(**flags, width=8), run_dir, resume=False)
     state, keys = create_state(config, record)
     # As trained for a while: the images are neither grey nor all the same.
     params = dict(state.generator.params)
     params["conv_4"] = {**params["conv_4"], "kernel": 300 * params["conv_4"]["kernel"]}
     return create_run(config, state.replace(generator=state.generator.replace(params=params)), keys)
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """A run of eleven steps on MNIST."""
+    run_dir = tmp_path_factory.mktemp("digits") / "run"
+    assert run_cli("train", *OWN, *FLAGS, "--steps", 11, "--workdir", run_dir) == 0
+    return run_dir
 
 
 @pytest.fixture
@@ -43,7 +56,8 @@ def draw(coloured, tmp_path):
 
     def drawn(*flags, run_dir=coloured):
         out = tmp_path / "drawn.npy"
-        assert run_cli("sample", run_dir, "--out", out, *flags) == 0
+        recipe = [] if run_dir == coloured else OWN
+        assert run_cli("sample", *recipe, run_dir, "--out", out, *flags) == 0
         images = np.load(out)
         out.unlink()
         return images
@@ -56,9 +70,9 @@ def read(path):
         return np.asarray(picture)
 
 
-def test_seed_draws_its_image_of_a_grid_again(finished, draw):
+def test_seed_draws_its_image_of_a_grid_again(digits_run, draw):
     """To the byte, in any order; the default is the seeds from 0 on."""
-    run_dir, _ = finished
+    run_dir = digits_run
     whole = draw(run_dir=run_dir)
     assert len(whole) == 16
     np.testing.assert_array_equal(draw("--seeds", "7", run_dir=run_dir), whole[[7]])
@@ -91,35 +105,35 @@ def test_directory_holds_a_picture_of_each_seed(classes, coloured, draw, tmp_pat
     np.testing.assert_array_equal([read(out / name) for name in names], draw(*flags))
 
 
-def test_directory_is_read_by_evaluate(finished, tmp_path, capsys):
+def test_directory_is_read_by_evaluate(digits_run, tmp_path, capsys):
     """As the same images in an .npy."""
     scores = []
     for out in ("folder", "images.npy"):
-        assert run_cli("sample", finished[0], "--samples", 129, "--out", tmp_path / out) == 0
+        assert run_cli("sample", *OWN, digits_run, "--samples", 129, "--out", tmp_path / out) == 0
         capsys.readouterr()
         assert run_cli("evaluate", tmp_path / out, "--json") == 0
         scores.append(json.loads(capsys.readouterr().out)["scores"])
     assert scores[0] == scores[1]
 
 
-def test_directory_may_be_empty(finished, tmp_path, monkeypatch, capsys):
+def test_directory_may_be_empty(digits_run, tmp_path, monkeypatch, capsys):
     """Not if it holds anything, nor if it is the current one, which would be replaced."""
     out = tmp_path / "v1.5"
     out.mkdir()
     monkeypatch.chdir(out)
-    assert run_cli("sample", finished[0], "--samples", 2, "--out", ".") == 2
+    assert run_cli("sample", *OWN, digits_run, "--samples", 2, "--out", ".") == 2
     assert "would be replaced: name a new one in it" in one_error_line(capsys)
     monkeypatch.chdir(tmp_path)
-    assert run_cli("sample", finished[0], "--samples", 2, "--out", "v1.5") == 0
+    assert run_cli("sample", *OWN, digits_run, "--samples", 2, "--out", "v1.5") == 0
     before = all_files(tmp_path)
     assert set(before) == {"v1.5/000000.png", "v1.5/000001.png"}
     capsys.readouterr()
-    assert run_cli("sample", finished[0], "--out", "v1.5") == 2
+    assert run_cli("sample", *OWN, digits_run, "--out", "v1.5") == 2
     assert "v1.5" in one_error_line(capsys)
     assert all_files(tmp_path) == before
 
 
-def test_interrupted_directory_is_not_there(finished, tmp_path, monkeypatch, capsys):
+def test_interrupted_directory_is_not_there(digits_run, tmp_path, monkeypatch, capsys):
     """And what a killed command left is named before anything is drawn."""
 
     def interrupt(*_):
@@ -127,7 +141,7 @@ def test_interrupted_directory_is_not_there(finished, tmp_path, monkeypatch, cap
 
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", interrupt)
-        assert run_cli("sample", finished[0], "--out", tmp_path / "new") == 130
+        assert run_cli("sample", *OWN, digits_run, "--out", tmp_path / "new") == 130
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "new.partial").mkdir()
     capsys.readouterr()
@@ -145,9 +159,9 @@ def test_grid_has_labels_unless_they_are_not_wanted(coloured, draw, tmp_path):
     np.testing.assert_array_equal(bare[8:][:32:4, 8:][:, :48:4], draw("--classes", "0", "--seeds", "0")[0])
 
 
-def test_grid_that_nothing_opens_is_refused(finished, tmp_path, capsys):
+def test_grid_that_nothing_opens_is_refused(digits_run, tmp_path, capsys):
     """Before anything is drawn."""
-    assert run_cli("sample", finished[0], "--samples", 20_000, "--out", tmp_path / "a.png") == 2
+    assert run_cli("sample", *OWN, digits_run, "--samples", 20_000, "--out", tmp_path / "a.png") == 2
     assert "a grid of 20,000 images of 28x28 has 288 million pixels" in one_error_line(capsys)
     assert list(tmp_path.iterdir()) == []
 
@@ -180,19 +194,20 @@ def test_interpolation_is_an_animation(suffix, coloured, tmp_path, capsys):
         assert min(animation.size) >= 256
 
 
-def test_interpolation_needs_a_class_for_each_seed(coloured, finished, tmp_path, capsys):
-    for run_dir, classes, message in (
-        (coloured, "0,1", "--classes must be one class, or one for each of the 3 seeds, got 2"),
-        (coloured, "birds", "there is no class 'birds': choose from cats, dogs, 새"),
-        (finished[0], "1", "draws no classes"),
+def test_interpolation_needs_a_class_for_each_seed(coloured, digits_run, tmp_path, capsys):
+    out = ["--seeds", "0-2", "--out", tmp_path / "a.png"]
+    for run, classes, message in (
+        ([coloured], "0,1", "--classes must be one class, or one for each of the 3 seeds, got 2"),
+        ([coloured], "birds", "there is no class 'birds': choose from cats, dogs, 새"),
+        ([digits_run, *OWN], "1", "draws no classes"),
     ):
-        assert run_cli("interpolate", run_dir, "--seeds", "0-2", "--classes", classes, "--out", tmp_path / "a.png") == 2
+        assert run_cli("interpolate", *run, *out, "--classes", classes) == 2
         assert message in one_error_line(capsys)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_animation_shows_the_samples_by_step(finished, tmp_path, capsys):
-    run_dir, _ = finished
+def test_animation_shows_the_samples_by_step(digits_run, tmp_path, capsys):
+    run_dir = digits_run
     before = all_files(run_dir)
     assert run_cli("animate", run_dir, "--fps", 10, "--no-labels", "--out", tmp_path / "a.gif") == 0
     assert f"6 pictures of {run_dir}, steps 0 to 10, in {tmp_path / 'a.gif'}" in capsys.readouterr().out
@@ -208,10 +223,10 @@ def test_animation_shows_the_samples_by_step(finished, tmp_path, capsys):
 
 
 @pytest.fixture
-def sampled(finished, tmp_path):
+def sampled(digits_run, tmp_path):
     """The files of a run that need no networks."""
     run_dir = tmp_path / "run"
-    shutil.copytree(finished[0], run_dir, ignore=shutil.ignore_patterns("checkpoints"))
+    shutil.copytree(digits_run, run_dir, ignore=shutil.ignore_patterns("checkpoints"))
     return run_dir
 
 
@@ -283,15 +298,15 @@ def test_torch_fidelity_reads_the_directory(coloured, draw, tmp_path):
     np.testing.assert_array_equal(np.load(seen), draw("--seeds", "0-15"))
 
 
-def test_default_out_is_a_new_file_each_time(finished, tmp_path, monkeypatch, capsys):
+def test_default_out_is_a_new_file_each_time(digits_run, tmp_path, monkeypatch, capsys):
     """A picture that is there stays, whatever drew it."""
     monkeypatch.chdir(tmp_path)
     commands = [
-        (["sample", finished[0]], "samples.png", "samples-2.png"),
-        (["interpolate", finished[0]], "interpolation.png", "interpolation-2.png"),
-        (["animate", finished[0]], "samples.gif", "samples-2.gif"),
-        (["plot", finished[0]], "curves.png", "curves-2.png"),
-        (["export", finished[0], "--format", "safetensors"], "gan.safetensors", "gan-2.safetensors"),
+        (["sample", *OWN, digits_run], "samples.png", "samples-2.png"),
+        (["interpolate", *OWN, digits_run], "interpolation.png", "interpolation-2.png"),
+        (["animate", digits_run], "samples.gif", "samples-2.gif"),
+        (["plot", digits_run], "curves.png", "curves-2.png"),
+        (["export", *OWN, digits_run, "--format", "safetensors"], "gan.safetensors", "gan-2.safetensors"),
     ]
     for command, first, second in commands:
         (tmp_path / first).write_text("mine")

@@ -1,4 +1,7 @@
-"""Evaluations in a run, and the commands that evaluate a run and sample from it."""
+"""Evaluations in a run, and the commands that evaluate a run and sample from it.
+
+The runs are of the small recipe's networks, which draw images of 28x28: what is scored are images.
+"""
 
 import contextlib
 import dataclasses
@@ -9,7 +12,7 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import all_files, assert_same_bits, metric_rows, one_error_line, run_cli
+from helpers import FLAGS, RECIPE, all_files, assert_same_bits, metric_rows, one_error_line, run_cli
 from PIL import Image
 
 from dcgan_jax import TrainConfig, evaluate_images, load_run, train
@@ -21,24 +24,45 @@ from dcgan_jax.images import image_grid
 from dcgan_jax.training import scorer
 from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.history import figures, read_history
+from dcgan_jax.training.recipe import read_recipe
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import truncate_metrics
 from dcgan_jax.training.setup import create_state
 
-PROGRAM = {"batch_size": 2, "ema": 0.9}  # one compiled program for all runs here
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    """The small recipe with a moving average of the generator, as a file."""
+    path, end = tmp_path_factory.mktemp("recipe") / "averaged.py", "classes=classes,\n    )\n"
+    assert RECIPE.read_text().endswith(end)
+    path.write_text(RECIPE.read_text().replace(end, "classes=classes,\n        ema=0.9,\n    )\n"))
+    return path
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory):
+def init(averaged):
+    return read_recipe(averaged)
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory):
+    """A run of eleven steps without an average."""
+    run_dir = tmp_path_factory.mktemp("plain") / "run"
+    assert run_cli("train", "--recipe", RECIPE, *FLAGS, "--steps", 11, "--workdir", run_dir) == 0
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def evaluated(averaged, tmp_path_factory):
     """Two runs of ten steps with a moving average and evaluations, one of them resumed after seven steps."""
     folder = tmp_path_factory.mktemp("evaluated")
     whole, halves = folder / "whole", folder / "halves"
     flags = ["--sample-every", 5, "--checkpoint-every", 3, "--keep-checkpoints", 1, "--log-every", 3]
-    flags += ["--eval-every", 4, "--eval-samples", 129, "--batch-size", PROGRAM["batch_size"], "--ema", PROGRAM["ema"]]
+    flags += ["--eval-every", 4, "--eval-samples", 129, "--batch-size", 2, "--recipe", averaged]
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert run_cli("train", "--steps", 10, "--workdir", whole, *flags) == 0
         assert run_cli("train", "--steps", 7, "--workdir", halves, *flags) == 0
-        assert run_cli("train", "--steps", 10, "--workdir", halves, "--resume") == 0
+        assert run_cli("train", "--steps", 10, "--workdir", halves, "--resume", "--recipe", averaged) == 0
     message = "samples and evaluations use the moving average of the generator"
     assert out.getvalue().count(message) == 3
     return whole, halves
@@ -54,27 +78,27 @@ def test_run_keeps_its_best_and_newest_checkpoints(evaluated):
     assert [row["step"] for row in metric_rows(run_dir) if "d_loss" in row] == [1, 3, 6, 9]
 
 
-def test_resumed_run_has_the_same_evaluations(evaluated):
+def test_resumed_run_has_the_same_evaluations(evaluated, init):
     """And the same checkpoints, moving average and samples."""
     whole, halves = evaluated
     assert metric_rows(whole) == metric_rows(halves)
     assert checkpoint_steps(whole / "checkpoints") == checkpoint_steps(halves / "checkpoints")
-    assert_same_bits(load_run(whole).state, load_run(halves).state)
+    assert_same_bits(load_run(whole, init=init).state, load_run(halves, init=init).state)
     for name in ("000005.png", "000010.png"):
         assert (whole / "samples" / name).read_bytes() == (halves / "samples" / name).read_bytes()
 
 
-def test_commands_use_the_average_if_there_is_one(evaluated, tmp_path, capsys):
-    run_dir, _ = evaluated
+def test_commands_use_the_average_if_there_is_one(evaluated, averaged, tmp_path, capsys):
+    run_dir, recipe = evaluated[0], ["--recipe", averaged]
     step = checkpoint_steps(run_dir / "checkpoints")[-1]
     (row,) = [row for row in metric_rows(run_dir) if row["step"] == step and "evaluation" in row]
-    assert run_cli("evaluate", run_dir, "--checkpoint", step, "--samples", 129, "--json") == 0
+    assert run_cli("evaluate", run_dir, *recipe, "--checkpoint", step, "--samples", 129, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result["weights"] == "average 0.9"
     assert result["scores"] == row["evaluation"]["scores"]  # the same noise as in training
-    assert run_cli("sample", run_dir, "--out", tmp_path / "a.npy") == 0
+    assert run_cli("sample", run_dir, *recipe, "--out", tmp_path / "a.npy") == 0
     assert "average of the weights (decay 0.9)" in capsys.readouterr().out
-    assert run_cli("sample", run_dir, "--weights", "last", "--out", tmp_path / "b.npy") == 0
+    assert run_cli("sample", run_dir, *recipe, "--weights", "last", "--out", tmp_path / "b.npy") == 0
     assert "last weights" in capsys.readouterr().out
     assert (np.load(tmp_path / "a.npy") != np.load(tmp_path / "b.npy")).any()
 
@@ -89,55 +113,59 @@ def scored(monkeypatch, fids):
     monkeypatch.setattr(scorer, "evaluate", evaluate)
 
 
-def test_best_checkpoint_is_kept_after_each_stop(tmp_path, monkeypatch):
+def test_best_checkpoint_is_kept_after_each_stop(init, tmp_path, monkeypatch):
     """Evaluations at steps 3, 6 and 9 score 1, 3 and 2; the run stops at some of them, between them and at the end.
 
     If it is resumed without evaluations, there are no more of them, and the best one's checkpoint stays.
     """
     scored(monkeypatch, {3: 1.0, 6: 3.0, 9: 2.0})
-    config = TrainConfig(workdir=str(tmp_path / "run"), checkpoint_every=2, keep_checkpoints=1, eval_every=3, **PROGRAM)
+    config = TrainConfig(
+        workdir=str(tmp_path / "run"), checkpoint_every=2, keep_checkpoints=1, eval_every=3, batch_size=2
+    )
     for stop in (3, 4, 7, 9, 10):
-        train(dataclasses.replace(config, steps=stop), resume=stop > 3)
+        train(dataclasses.replace(config, steps=stop), init=init, resume=stop > 3)
         assert checkpoint_steps(tmp_path / "run" / "checkpoints") == sorted({stop, 3}, reverse=True)
-    train(dataclasses.replace(config, steps=12, eval_every=None), resume=True)
+    train(dataclasses.replace(config, steps=12, eval_every=None), init=init, resume=True)
     assert checkpoint_steps(tmp_path / "run" / "checkpoints") == [12, 3]
     assert [row["step"] for row in metric_rows(tmp_path / "run") if "evaluation" in row] == [3, 6, 9]
 
 
-def test_best_checkpoint_of_another_kind_is_kept(tmp_path, monkeypatch):
+def test_best_checkpoint_of_another_kind_is_kept(init, tmp_path, monkeypatch):
     """Of evaluations of another number of images, whose FID is not comparable."""
     scored(monkeypatch, {2: 1.0, 4: 3.0, 6: 2.0, 8: 4.0})
-    config = TrainConfig(workdir=str(tmp_path / "run"), checkpoint_every=2, keep_checkpoints=1, eval_every=2, **PROGRAM)
-    train(dataclasses.replace(config, steps=4))
-    train(dataclasses.replace(config, steps=8, eval_samples=config.eval_samples + 1), resume=True)
+    config = TrainConfig(
+        workdir=str(tmp_path / "run"), checkpoint_every=2, keep_checkpoints=1, eval_every=2, batch_size=2
+    )
+    train(dataclasses.replace(config, steps=4), init=init)
+    train(dataclasses.replace(config, steps=8, eval_samples=config.eval_samples + 1), init=init, resume=True)
     assert checkpoint_steps(tmp_path / "run" / "checkpoints") == [8, 6, 2]
 
 
-def test_run_stops_at_a_fid(tmp_path, monkeypatch, capsys):
+def test_run_stops_at_a_fid(averaged, tmp_path, monkeypatch, capsys):
     scored(monkeypatch, {2: 30.0, 4: 10.0, 6: 8.0})
     run_dir = tmp_path / "run"
-    flags = ["--steps", 9, "--eval-every", 2, "--batch-size", 2, "--ema", 0.9, "--workdir", run_dir]
-    assert run_cli("train", *flags, "--stop-at-fid", 10) == 0
+    flags = ["--recipe", averaged, "--workdir", run_dir]
+    assert run_cli("train", *flags, "--steps", 9, "--eval-every", 2, "--batch-size", 2, "--stop-at-fid", 10) == 0
     assert (
         f"reached --stop-at-fid 10 with FID 10.00: stopped and saved at step 4 in {run_dir}\n"
         in capsys.readouterr().out
     )
     assert checkpoint_steps(run_dir / "checkpoints")[0] == 4
-    assert run_cli("train", "--workdir", run_dir, "--resume", "--eval-every", "none") == 2
+    assert run_cli("train", *flags, "--resume", "--eval-every", "none") == 2
     assert "--stop-at-fid needs evaluations: add --eval-every N" in capsys.readouterr().err
-    assert run_cli("train", "--workdir", run_dir, "--resume") == 2
+    assert run_cli("train", *flags, "--resume") == 2
     assert "already has FID 10.00: ask for less than --stop-at-fid 10, or for none" in capsys.readouterr().err
-    assert run_cli("train", "--workdir", run_dir, "--resume", "--stop-at-fid", 9.5) == 0
+    assert run_cli("train", *flags, "--resume", "--stop-at-fid", 9.5) == 0
     assert "FID 8.00" in capsys.readouterr().out
     assert checkpoint_steps(run_dir / "checkpoints")[0] == 6
     assert not (run_dir / "fakes.png").exists()
 
 
-def test_trend_of_the_evaluations_is_printed(tmp_path, monkeypatch, capsys):
+def test_trend_of_the_evaluations_is_printed(init, tmp_path, monkeypatch, capsys):
     scored(monkeypatch, {1: 30.0, 2: 20.0, 3: 25.0, 4: 21.0, 5: 19.0})
-    config = TrainConfig(workdir=str(tmp_path / "run"), eval_every=1, **PROGRAM)
-    train(dataclasses.replace(config, steps=3))
-    train(dataclasses.replace(config, steps=5), resume=True)
+    config = TrainConfig(workdir=str(tmp_path / "run"), eval_every=1, batch_size=2)
+    train(dataclasses.replace(config, steps=3), init=init)
+    train(dataclasses.replace(config, steps=5), init=init, resume=True)
     ends = [line.split(")")[-1] for line in capsys.readouterr().out.splitlines() if "FID" in line]
     assert ends == [
         "",
@@ -166,23 +194,23 @@ def test_rows_edited_by_hand_are_passed_over(evaluated, tmp_path):
     assert [step for _, step in figures(read_history(run_dir))[Comparability(SHA256, 129)]] == [4, 8]
 
 
-def test_config_other_than_its_checkpoints(evaluated, tmp_path, capsys):
+def test_config_other_than_its_checkpoints(evaluated, averaged, tmp_path, capsys):
     """A config.json that was edited is reported."""
     run_dir = shutil.copytree(evaluated[0], tmp_path / "run")
     text = (run_dir / "config.json").read_text()
-    (run_dir / "config.json").write_text(text.replace('"ema": 0.9', '"ema": 0.5'))
-    assert run_cli("evaluate", run_dir, "--samples", 129) == 2
-    assert "has ema 0.9, not 0.5" in one_error_line(capsys)
+    (run_dir / "config.json").write_text(text.replace('"seed": 0', '"seed": 1'))
+    assert run_cli("evaluate", run_dir, "--recipe", averaged, "--samples", 129) == 2
+    assert "has seed 0, not 1" in one_error_line(capsys)
 
 
-def test_failed_evaluation_does_not_end_a_run(tmp_path, capsys):
+def test_failed_evaluation_does_not_end_a_run(init, tmp_path, capsys):
     """The generator starts with a bias so large that every pixel is white, and has no gradient."""
-    config = TrainConfig(workdir=str(tmp_path / "run"), steps=2, eval_every=1, eval_samples=129, **PROGRAM)
-    state, keys = create_state(config)
+    config = TrainConfig(workdir=str(tmp_path / "run"), steps=2, eval_every=1, eval_samples=129, batch_size=2)
+    state, keys = create_state(config, init=init)
     params = dict(state.generator.params)
-    params["conv_4"] = {**params["conv_4"], "bias": jnp.full(1, 100.0)}
-    create_run(config, state.replace(generator=state.generator.replace(params=params)), keys)
-    assert train(config, resume=True).state.step == 2
+    params["Dense_1"] = {**params["Dense_1"], "bias": jnp.full(784, 100.0)}
+    create_run(config, state.replace(generator=state.generator.replace(params=params)), keys, init=init)
+    assert train(config, init=init, resume=True).state.step == 2
     assert "warning: the evaluation at step 1 failed: all images are the same" in capsys.readouterr().out
     assert [row["evaluation"] for row in metric_rows(tmp_path / "run") if "evaluation" in row] == [None, None]
 
@@ -204,23 +232,30 @@ def test_evaluation_flags_are_checked(flags, message, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_evaluate_prints_a_table_or_json(finished, capsys):
+def test_evaluate_prints_a_table_or_json(plain_run, capsys):
     """And changes nothing in the run directory."""
-    run_dir, _ = finished
+    run_dir, flags = plain_run, ["--recipe", RECIPE, "--samples", 129]
     before = all_files(run_dir)
-    assert run_cli("evaluate", run_dir, "--samples", 129) == 0
+    assert run_cli("evaluate", run_dir, *flags) == 0
     out = capsys.readouterr().out
     assert (
         out.splitlines()[0]
         == f"{run_dir} at step 11, last weights: 129 images; floor: as many real ones; features e979495a3cf3"
     )
     assert "FID (lower is better)" in out
-    assert run_cli("evaluate", run_dir, "--samples", 129, "--checkpoint", 8, "--json") == 0
+    assert run_cli("evaluate", run_dir, *flags, "--checkpoint", 8, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["run"], result["step"], result["weights"], result["samples"]) == (str(run_dir), 8, "last", 129)
     assert set(result["scores"]) == set(result["floor"])
     assert result["scores"]["fid"] > result["floor"]["fid"]
     assert all_files(run_dir) == before
+
+
+def test_imported_run_is_evaluated(plain_run, tmp_path):
+    recipe, out = ["--recipe", RECIPE], tmp_path / "gan.safetensors"
+    assert run_cli("export", plain_run, *recipe, "--format", "safetensors", "--out", out) == 0
+    assert run_cli("import", out, *recipe, "--workdir", tmp_path / "run", "--batch-size", 2, "--steps", 3) == 0
+    assert run_cli("evaluate", tmp_path / "run", *recipe, "--samples", 129, "--json") == 0
 
 
 def test_evaluate_scores_images_of_any_program(mnist, tmp_path, capsys):
@@ -342,8 +377,8 @@ def test_images_that_cannot_be_scored_are_named(mnist, tmp_path, capsys):
         assert message in one_error_line(capsys)
 
 
-def test_evaluate_reports_errors_in_one_line(finished, tmp_path, capsys):
-    run_dir, _ = finished
+def test_evaluate_reports_errors_in_one_line(plain_run, tmp_path, capsys):
+    run_dir = plain_run
     (tmp_path / "text.npy").write_text("no array")
     (tmp_path / "empty").mkdir()
     np.save(tmp_path / "objects.npy", np.array([{}, None]))
@@ -361,19 +396,20 @@ def test_evaluate_reports_errors_in_one_line(finished, tmp_path, capsys):
         ([tmp_path / "text.npy", "--samples", 200], "--samples is for runs"),
         (["caf\udce9.npy"], "file names must be printable text, got 'caf\\udce9.npy'"),
     ]:
-        assert run_cli("evaluate", *argv) == 2
+        recipe = ["--recipe", RECIPE] if argv[0] == run_dir else []
+        assert run_cli("evaluate", *argv, *recipe) == 2
         assert message in one_error_line(capsys)
 
 
-def test_sample_writes_a_png_or_an_npy(finished, tmp_path, capsys):
-    run_dir, _ = finished
-    assert run_cli("sample", run_dir, "--samples", 5, "--out", tmp_path / "five.npy") == 0
+def test_sample_writes_a_png_or_an_npy(plain_run, tmp_path, capsys):
+    command = ["sample", plain_run, "--recipe", RECIPE]
+    assert run_cli(*command, "--samples", 5, "--out", tmp_path / "five.npy") == 0
     assert "5 images" in capsys.readouterr().out
     images = np.load(tmp_path / "five.npy")
     assert (images.shape, images.dtype) == ((5, 28, 28, 1), np.uint8)
-    assert run_cli("sample", run_dir, "--samples", 5, "--seed", 1, "--out", tmp_path / "other.npy") == 0
+    assert run_cli(*command, "--samples", 5, "--seed", 1, "--out", tmp_path / "other.npy") == 0
     assert (np.load(tmp_path / "other.npy") != images).any()
-    assert run_cli("sample", run_dir, "--out", tmp_path / "grid.png") == 0
+    assert run_cli(*command, "--out", tmp_path / "grid.png") == 0
     assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
     for flags in (
         ["--out", tmp_path / "five.npy"],
@@ -384,7 +420,7 @@ def test_sample_writes_a_png_or_an_npy(finished, tmp_path, capsys):
         ["--out", tmp_path],
     ):
         capsys.readouterr()
-        assert run_cli("sample", run_dir, *flags) == 2
+        assert run_cli(*command, *flags) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert (np.load(tmp_path / "five.npy") == images).all()
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import runpy
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import ROOT, assert_close, assert_same_bits, run_cli
+from helpers import ROOT, assert_close, assert_same_bits, quick_jit, run_cli
 
-from dcgan_jax import generate, init_state, load_run, train_step
+from dcgan_jax import Discriminator, Generator, TrainConfig, generate, init_state, load_run, train_step
 from dcgan_jax.training.recipe import read_recipe
+from dcgan_jax.training.run import create_run
+from dcgan_jax.training.setup import create_state
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
@@ -28,9 +31,24 @@ def example(name):
 
 @pytest.fixture
 def small(monkeypatch):
-    """An example whose `init_state` makes small networks."""
+    """An example whose `init_state` makes small networks; ``quick`` where it compiles a step that no other does."""
     own = example("own_modules")
     modules = {"generator": own.MyGenerator(), "discriminator": own.MyDiscriminator(), "latent_size": 8}
+
+    def load(name, quick=False):
+        module = example(name)
+        monkeypatch.setattr(module, "init_state", functools.partial(init_state, **modules))
+        if quick:
+            monkeypatch.setattr(module, "train_step", quick_jit(train_step))
+        return module
+
+    return load
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """An example whose `init_state` makes the tutorial's layers with an eighth of their widths."""
+    modules = {"generator": Generator(width=8), "discriminator": Discriminator(width=8)}
 
     def load(name):
         module = example(name)
@@ -38,6 +56,13 @@ def small(monkeypatch):
         return module
 
     return load
+
+
+@pytest.fixture(scope="module")
+def narrow_run(tmp_path_factory):
+    """The directory of an untrained run of such networks."""
+    config = TrainConfig(batch_size=2, width=8, workdir=str(tmp_path_factory.mktemp("narrow") / "run"))
+    return create_run(config, *create_state(config))
 
 
 def test_scan_equals_single_steps(small):
@@ -77,15 +102,16 @@ def test_own_run_leaves_all_that_a_run_does(tmp_path, monkeypatch):
     """Checkpoints, samples, scores beside their floor and a report; killed and resumed it has the same bits."""
     monkeypatch.chdir(tmp_path)
     recipe = ROOT / "examples" / "own_run.py"
-    for steps in (3, 6):
-        flags = ["--steps", steps] if steps == 3 else ["--steps", steps, "--resume"]
-        subprocess.run([sys.executable, recipe, *map(str, flags)], check=True, capture_output=True)
+    for flags in (["--steps", "3"], ["--steps", "6", "--resume"]):
+        monkeypatch.setattr(sys, "argv", ["own_run.py", *flags])
+        runpy.run_path(str(recipe), run_name="__main__")
     flags = ["--batch-size", 64, "--eval-every", 500, "--steps", 6]
     assert run_cli("train", "--recipe", recipe, "--workdir", "whole", *flags) == 0
-    ours, theirs = (load_run(tmp_path / name, 6, init=read_recipe(recipe)) for name in ("runs/own", "whole"))
+    init = read_recipe(recipe)
+    ours, theirs = (load_run(tmp_path / name, 6, init=init) for name in ("runs/own", "whole"))
     assert_same_bits(ours.state, theirs.state)
     assert run_cli("sample", "runs/own", "--recipe", recipe, "--out", "digits.png") == 0
-    assert run_cli("evaluate", "runs/own", "--recipe", recipe, "--samples", 200, "--json") == 0
+    assert run_cli("evaluate", "runs/own", "--recipe", recipe, "--samples", 129, "--json") == 0
     assert {"report.html", "recipe.py", "samples", "checkpoints", "metrics.jsonl"} <= {
         path.name for path in (tmp_path / "runs" / "own").iterdir()
     }
@@ -104,7 +130,7 @@ def test_r3gan_compares_pairs(monkeypatch, capsys):
 
 
 def test_augment_compares_seen_with_unseen(small, capsys):
-    module = small("augment")
+    module = small("augment", quick=True)
     for name in ("none", "fixed", "adaptive"):
         assert module.main(steps=2, batch_size=4, augment=name).step == 2
     lines = capsys.readouterr().out.splitlines()
@@ -114,7 +140,7 @@ def test_augment_compares_seen_with_unseen(small, capsys):
 
 @pytest.mark.parametrize("penalty", ["r1", "wgan-gp"])
 def test_gradient_penalty(penalty, small, monkeypatch, capsys):
-    module = small("gradient_penalty")
+    module = small("gradient_penalty", quick=True)
     monkeypatch.setattr(module, "Discriminator", lambda dropout_rate: example("own_modules").MyDiscriminator())
     assert module.main(steps=2, batch_size=4, penalty=penalty).step == 2
     first, second = [float(line.split("penalty ")[1]) for line in capsys.readouterr().out.splitlines()]
@@ -123,7 +149,7 @@ def test_gradient_penalty(penalty, small, monkeypatch, capsys):
 
 
 def test_own_metrics_and_noise(small, capsys):
-    module = small("own_metrics")
+    module = small("own_metrics", quick=True)
     state = module.main(steps=1, batch_size=4)
     names = [entry.split()[-2] for entry in capsys.readouterr().out.split(", ")]
     own = ["d_change", "d_gap", "d_grad_norm", "g_change", "g_grad_norm"]
@@ -132,7 +158,7 @@ def test_own_metrics_and_noise(small, capsys):
 
 
 def test_gradient_accumulation_of_four(small):
-    module = small("gradient_accumulation")
+    module = small("gradient_accumulation", quick=True)
     before, after = module.main(steps=0, batch_size=4), module.main(steps=1, batch_size=4)
     assert after.step == 4
     assert after.generator.opt_state.gradient_step == 1
@@ -152,8 +178,9 @@ def test_iterator_prefetches_in_order(small):
     assert module.main(steps=2, batch_size=4).step == 2
 
 
-def test_frozen_layers_keep_their_bits():
-    module = example("freeze")
+def test_frozen_layers_keep_their_bits(narrow, monkeypatch):
+    module = narrow("freeze")
+    monkeypatch.setattr(module, "train_step", quick_jit(train_step))
     first, last = module.main(steps=1, batch_size=2)
     for name in ("conv_1", "conv_2"):
         assert_same_bits(first.discriminator.params[name], last.discriminator.params[name])
@@ -161,15 +188,15 @@ def test_frozen_layers_keep_their_bits():
         assert (first.discriminator.params[name]["kernel"] != last.discriminator.params[name]["kernel"]).any()
 
 
-def test_latent_reduces_the_error(finished, tmp_path):
+def test_latent_reduces_the_error(narrow_run, tmp_path):
     module = example("latent")
-    errors = module.main(finished[0], images=2, steps=5, out=tmp_path / "pairs.png")
+    errors = module.main(narrow_run, images=2, steps=5, out=tmp_path / "pairs.png")
     assert errors[-1] < errors[0]
     assert (tmp_path / "pairs.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_nnx_generator_is_the_states(key):
-    module = example("nnx_generator")
+def test_nnx_generator_is_the_states(narrow, key):
+    module = narrow("nnx_generator")
     model, state = module.main(steps=1, batch_size=4)
     z = state.noise(key, (3, state.latent_size))
     untrained = module.to_nnx(state)
@@ -183,9 +210,9 @@ def test_population_equals_single_gans(monkeypatch):
     module = example("population")
     means = SimpleNamespace(evaluate=lambda images: SimpleNamespace(scores=SimpleNamespace(fid=float(images.mean()))))
     monkeypatch.setattr(module, "evaluate_images", means.evaluate)  # the evaluation itself is tested elsewhere
-    population, fids = module.main(steps=3, batch_size=8, samples=150)
+    population, fids = module.main(steps=3, batch_size=8, samples=16)
     assert len(fids) == len(set(fids)) == 8
-    rates = population.generator.opt_state.hyperparams["learning_rate"]
+    rates = population.generator.opt_state.learning_rate
     assert rates.shape == (8,)
     # The third member is the GAN that trains alone.
     keys, data = jax.random.split(jax.random.key(0), 8), module.load_dataset()
@@ -203,17 +230,19 @@ def test_every_example_is_short_tested_and_named():
     source, readme = (ROOT / "tests" / "test_examples.py").read_text(), (ROOT / "README.md").read_text()
     for name in EXAMPLES:
         assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) <= 120, name
-        assert f'example("{name}")' in source or f'small("{name}")' in source, name
+        loads = (f'example("{name}")', f'small("{name}"', f'narrow("{name}")', f'"{name}.py"')
+        assert any(load in source for load in loads), name
         assert f"examples/{name}.py" in readme, name
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example_runs_as_a_command(name, finished, tmp_path):
+def test_example_runs_as_a_command(name, narrow_run, tmp_path):
     flags = {
         "population": ["--steps", 20, "--samples", 150],
-        "latent": [finished[0], "--images", 2, "--steps", 3],
+        "latent": [narrow_run, "--images", 2, "--steps", 3],
         "own_modules": ["--steps", 20],
+        "own_run": ["--steps", 2],
     }
     given = flags.get(name, ["--steps", 2, "--batch-size", 4])
     command = [sys.executable, ROOT / "examples" / f"{name}.py", *map(str, given)]

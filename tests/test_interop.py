@@ -1,4 +1,8 @@
-"""Exported networks are loaded by the programs they are for, and generate the same images."""
+"""Exported networks are loaded by the programs they are for, and generate the same images.
+
+What Keras, StableHLO and ONNX are given are the tutorial's networks, of one run; what holds of any network is shown on
+small ones.
+"""
 
 import dataclasses
 import json
@@ -15,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
-from helpers import all_files, assert_same_bits, one_error_line, run_cli, run_program
+from helpers import RECIPE, all_files, assert_same_bits, one_error_line, run_cli, run_program
+from programs.small_recipe import init
 from safetensors.numpy import load_file, save_file
 
 from dcgan_jax import (
@@ -50,10 +55,67 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 TOLERANCE = 1e-5  # sums in another order
 
 
+def moved(state, seed):
+    """The state with parameters and batch statistics as after training: none is 0 or 1 any more."""
+    rng = np.random.default_rng(seed)
+
+    def move(leaf):
+        kernel = leaf.ndim > 1
+        noise = rng.uniform(0.5, 1.5, leaf.shape) if kernel else rng.uniform(0, 0.3, leaf.shape)
+        return (leaf * noise if kernel else leaf + noise).astype(leaf.dtype)
+
+    networks = {name: getattr(state, name) for name in ("generator", "discriminator")}
+    for name, network in networks.items():
+        params, stats = jax.tree.map(move, (network.params, network.batch_stats))
+        networks[name] = network.replace(params=params, batch_stats=stats)
+    return state.replace(**networks)
+
+
 @pytest.fixture(scope="module")
-def trained(finished):
-    """The state of a run of eleven steps."""
-    return load_run(finished[0]).state
+def tutorial_run(tmp_path_factory):
+    """The directory of a run of the tutorial's size with checkpoints 8 and 11, whose weights are `moved`."""
+    run_dir = tmp_path_factory.mktemp("tutorial") / "run"
+    config = TrainConfig(batch_size=2, seed=3, workdir=str(run_dir))
+    state, keys = create_state(config)
+    first, last = (moved(state, step).replace(step=jnp.int32(step)) for step in (8, 11))
+    create_run(config, first, keys)
+    written = json.loads((run_dir / "config.json").read_text())
+    runs.save_checkpoint(run_dir / "checkpoints", last, keys["run"], written["config"], record=written["record"])
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def trained(tutorial_run):
+    """The state of its last checkpoint."""
+    return load_run(tutorial_run).state
+
+
+@pytest.fixture(scope="module")
+def exported(tutorial_run):
+    """The safetensors of `trained`."""
+    out = tutorial_run.parent / "gan.safetensors"
+    assert run_cli("export", tutorial_run, "--format", "safetensors", "--out", out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def other():
+    """Another state of the tutorial's networks, for weights to be read into."""
+    return init_state(jax.random.key(5))
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """A state of an eighth of the tutorial's widths, moved."""
+    return moved(init_state(jax.random.key(3), generator=Generator(width=8), discriminator=Discriminator(width=8)), 0)
+
+
+@pytest.fixture(scope="module")
+def keras_models():
+    """The tutorial's generator and discriminator, which the test builds of Keras's layers; each test sets weights."""
+    from test_keras import keras_discriminator, keras_generator
+
+    return keras_generator(), keras_discriminator()
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +133,12 @@ def z():
     return np.random.default_rng(0).uniform(-1, 1, (3, 100)).astype(np.float32)
 
 
-def test_stablehlo_needs_jax_alone(finished, trained, z, tmp_path, capsys):
+def test_stablehlo_needs_jax_alone(tutorial_run, trained, z, tmp_path, capsys):
     """For any batch size and three platforms; it is loaded where neither this package nor Flax can be imported."""
     for network in ("generator", "discriminator"):
         out = tmp_path / f"{network}.stablehlo"
-        assert run_cli("export", finished[0], "--format", "stablehlo", "--network", network, "--out", out) == 0
-    assert f"generator of {finished[0]} at step 11, last weights, in" in capsys.readouterr().out
+        assert run_cli("export", tutorial_run, "--format", "stablehlo", "--network", network, "--out", out) == 0
+    assert f"generator of {tutorial_run} at step 11, last weights, in" in capsys.readouterr().out
     np.save(tmp_path / "z.npy", z)
     run_program("load_stablehlo.py", tmp_path)
     out = np.load(tmp_path / "out.npz")
@@ -84,9 +146,9 @@ def test_stablehlo_needs_jax_alone(finished, trained, z, tmp_path, capsys):
     np.testing.assert_allclose(out["logits"], trained.discriminator.infer(out["images"]), atol=TOLERANCE)
 
 
-def test_safetensors_round_trip_has_the_same_bits(finished, trained, tmp_path, capsys):
+def test_safetensors_round_trip_has_the_same_bits(tutorial_run, trained, tmp_path, capsys):
     out = tmp_path / "gan.safetensors"
-    assert run_cli("export", finished[0], "--format", "safetensors", "--out", out, "--checkpoint", 8) == 0
+    assert run_cli("export", tutorial_run, "--format", "safetensors", "--out", out, "--checkpoint", 8) == 0
     with safetensors.safe_open(out, "numpy") as file:
         about = json.loads(file.metadata()["dcgan-jax"])
     assert (about["step"], about["weights"], about["settings"]["batch_size"]) == (8, "last", 2)
@@ -94,7 +156,7 @@ def test_safetensors_round_trip_has_the_same_bits(finished, trained, tmp_path, c
 
     assert run_cli("import", out, "--workdir", tmp_path / "run", "--batch-size", 2, "--steps", 3) == 0
     assert f"starts with the generator and the discriminator of {out}: train with" in capsys.readouterr().out
-    ours, theirs = load_run(tmp_path / "run"), load_run(finished[0], 8)
+    ours, theirs = load_run(tmp_path / "run"), load_run(tutorial_run, 8)
     for half, other in (
         (ours.state.generator, theirs.state.generator),
         (ours.state.discriminator, theirs.state.discriminator),
@@ -102,16 +164,13 @@ def test_safetensors_round_trip_has_the_same_bits(finished, trained, tmp_path, c
         assert_same_bits(half.params, other.params)
         assert_same_bits(half.batch_stats, other.batch_stats)
     assert ours.state.step == 0
-    assert run_cli("evaluate", tmp_path / "run", "--samples", 129, "--json") == 0
 
 
-def test_keras_loads_exported_weights(trained, z, tmp_path):
+def test_keras_loads_exported_weights(trained, keras_models, z, tmp_path):
     """Into models that the test builds itself from the tutorial's layers."""
-    from test_keras import keras_discriminator, keras_generator
-
     export_keras(tmp_path / "g.weights.h5", trained, "generator")
     export_keras(tmp_path / "d.weights.h5", trained, "discriminator")
-    generator, discriminator = keras_generator(), keras_discriminator()
+    generator, discriminator = keras_models
     generator.load_weights(tmp_path / "g.weights.h5")
     discriminator.load_weights(tmp_path / "d.weights.h5")
     images = generate(trained, z)
@@ -120,10 +179,10 @@ def test_keras_loads_exported_weights(trained, z, tmp_path):
     np.testing.assert_allclose(discriminator.predict(images, verbose=0), probabilities, atol=TOLERANCE)
 
 
-def test_keras_weights_start_a_run(z, tmp_path, capsys):
-    from test_keras import keras_discriminator, keras_generator, randomised
+def test_keras_weights_start_a_run(keras_models, z, tmp_path, capsys):
+    from test_keras import randomised
 
-    generator, discriminator = keras_generator(), keras_discriminator()
+    generator, discriminator = keras_models
     for model, name in ((generator, "g"), (discriminator, "d")):
         randomised(model, 0)
         model.save_weights(tmp_path / f"{name}.weights.h5")
@@ -168,19 +227,19 @@ def write_keras(path, layout, weights):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_adversarial_models_of_keras_are_read(layout, trained, keras_weights, tmp_path):
+def test_adversarial_models_of_keras_are_read(other, layout, trained, keras_weights, tmp_path):
     """Both networks from one file, whatever their names in it are."""
     gan = {"sequential_7": keras_weights["discriminator"], "a": keras_weights["generator"]}
     write_keras(tmp_path / "gan.h5", layout, gan)
-    state = import_weights(tmp_path / "gan.h5", init_state(jax.random.key(5)))
+    state = import_weights(tmp_path / "gan.h5", other)
     for ours, theirs in ((state.generator, trained.generator), (state.discriminator, trained.discriminator)):
         assert_same_bits((ours.params, ours.batch_stats), (theirs.params, theirs.batch_stats))
 
 
-def test_models_that_keras_3_saves_are_read(trained, keras_weights, tmp_path):
-    from test_keras import keras, keras_discriminator, keras_generator
+def test_models_that_keras_3_saves_are_read(trained, other, keras_models, keras_weights, tmp_path):
+    from test_keras import keras
 
-    generator, discriminator = keras_generator(), keras_discriminator()
+    generator, discriminator = keras_models
     generator.set_weights(keras_weights["generator"])
     discriminator.set_weights(keras_weights["discriminator"])
     discriminator.trainable = False
@@ -188,7 +247,6 @@ def test_models_that_keras_3_saves_are_read(trained, keras_weights, tmp_path):
     gan.compile(keras.optimizers.RMSprop(), "binary_crossentropy")
     gan.optimizer.build(gan.trainable_variables)
     judge = keras.Sequential([keras.Input((28, 28, 1)), discriminator])
-    other = init_state(jax.random.key(5))
     for model, name, networks in (
         (gan, "gan.keras", ["discriminator", "generator"]),
         (gan, "gan.h5", ["discriminator", "generator"]),
@@ -204,20 +262,20 @@ def test_models_that_keras_3_saves_are_read(trained, keras_weights, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", ">f4"])
-def test_weights_of_other_types_become_float32(dtype, keras_weights, tmp_path):
+def test_weights_of_other_types_become_float32(other, dtype, keras_weights, tmp_path):
     weights = [array.astype(jnp.bfloat16 if dtype == "bfloat16" else dtype) for array in keras_weights["discriminator"]]
     write_keras(tmp_path / "d.h5", "keras 3", {"d": weights})
-    state = import_weights(tmp_path / "d.h5", init_state(jax.random.key(5)))
+    state = import_weights(tmp_path / "d.h5", other)
     expected = discriminator_from_keras([array.astype(np.float32) for array in weights])
     assert_same_bits(state.discriminator.params, expected["params"])
 
 
-def test_discriminators_have_no_average(finished, tmp_path, capsys):
+def test_discriminators_have_no_average(tutorial_run, tmp_path, capsys):
     """``--ema`` averages the generator: what is said of an exported discriminator is true of it."""
     flags = ["--format", "keras", "--network", "discriminator", "--out", tmp_path / "d.weights.h5"]
-    assert run_cli("export", finished[0], *flags, "--weights", "average") == 2
+    assert run_cli("export", tutorial_run, *flags, "--weights", "average") == 2
     assert "the discriminator has no moving average" in one_error_line(capsys)
-    config = dataclasses.replace(load_run(finished[0]).config, ema=0.9, workdir=str(tmp_path / "run"))
+    config = dataclasses.replace(load_run(tutorial_run).config, ema=0.9, width=8, workdir=str(tmp_path / "run"))
     create_run(config, *create_state(config))
     assert run_cli("export", tmp_path / "run", *flags) == 0
     assert "at step 0, last weights" in capsys.readouterr().out
@@ -234,7 +292,7 @@ def test_discriminator_alone_starts_a_run(trained, keras_weights, tmp_path, caps
     assert_same_bits(state.generator.params, fresh.generator.params)
 
 
-def test_settings_of_keras_decide_nothing(trained, keras_weights, tmp_path):
+def test_settings_of_keras_decide_nothing(other, trained, keras_weights, tmp_path):
     """What ``keras.json`` can say: the same bytes are written, the same bits are read, and the settings stay."""
     from test_keras import keras
 
@@ -247,7 +305,7 @@ def test_settings_of_keras_decide_nothing(trained, keras_weights, tmp_path):
         config.set_epsilon(1e-2)
         config.set_dtype_policy("mixed_float16")
         export_keras(tmp_path / "after.weights.h5", trained)
-        state = import_weights(tmp_path / "after.weights.h5", init_state(jax.random.key(5)))
+        state = import_weights(tmp_path / "after.weights.h5", other)
         assert (config.floatx(), config.image_data_format(), config.epsilon()) == ("float16", "channels_first", 1e-2)
         assert config.dtype_policy().name == "mixed_float16"
     finally:
@@ -452,25 +510,25 @@ OPTIONAL = ("flatbuffers", "h5py", "jax2onnx", "keras", "onnx")
         (["import", "in.keras"], "h5py"),
     ],
 )
-def test_missing_packages_are_named(command, missing, finished, tmp_path, capsys, monkeypatch):
+def test_missing_packages_are_named(command, missing, tutorial_run, tmp_path, capsys, monkeypatch):
     """Where nothing but what the package itself needs is installed."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     (tmp_path / "in.keras").write_bytes(b"PK\x03\x04")
     for name in OPTIONAL:
         monkeypatch.setitem(sys.modules, name, None)
-    argv = [command[0], finished[0], *command[1:]] if command[0] == "export" else [*command, "--workdir", "run"]
+    argv = [command[0], tutorial_run, *command[1:]] if command[0] == "export" else [*command, "--workdir", "run"]
     before = all_files(tmp_path)
     assert run_cli(*argv) == 2
     assert one_error_line(capsys) == f"error: this needs the package {missing}: pip install 'dcgan-jax[export]'\n"
     assert all_files(tmp_path) == before
 
 
-def test_keras_itself_is_not_needed(trained, tmp_path, monkeypatch):
+def test_keras_itself_is_not_needed(other, trained, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras", None)
     for network in ("generator", "discriminator"):
         export_keras(tmp_path / f"{network}.weights.h5", trained, network)
-        state = import_weights(tmp_path / f"{network}.weights.h5", init_state(jax.random.key(5)))
+        state = import_weights(tmp_path / f"{network}.weights.h5", other)
         assert_same_bits(vars_of(getattr(state, network)), vars_of(getattr(trained, network)))
 
 
@@ -510,13 +568,13 @@ def test_onnx_runs_in_onnxruntime(trained, z, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_onnx_says_where_it_is_from(finished, tmp_path):
+def test_onnx_says_where_it_is_from(tutorial_run, tmp_path):
     import onnx
 
-    assert run_cli("export", finished[0], "--format", "onnx", "--out", tmp_path / "g.onnx", "--checkpoint", 8) == 0
+    assert run_cli("export", tutorial_run, "--format", "onnx", "--out", tmp_path / "g.onnx", "--checkpoint", 8) == 0
     model = onnx.load(tmp_path / "g.onnx")
     about = {prop.key: prop.value for prop in model.metadata_props}
-    assert (about["run"], about["step"], about["weights"]) == (str(finished[0]), "8", "last")
+    assert (about["run"], about["step"], about["weights"]) == (str(tutorial_run), "8", "last")
     assert json.loads(about["settings"])["seed"] == 3
     assert (model.producer_name, model.graph.name) == ("dcgan-jax", "generator")
     assert model.producer_version[:1].isdigit()
@@ -524,14 +582,14 @@ def test_onnx_says_where_it_is_from(finished, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_onnx_of_bfloat16_is_float32(trained, z, tmp_path):
+def test_onnx_of_bfloat16_is_float32(narrow, z, tmp_path):
     import onnxruntime
 
-    half = trained.generator.replace(module=Generator(dtype=jnp.bfloat16))
-    export_onnx(tmp_path / "g.onnx", trained.replace(generator=half), "generator")
+    half = narrow.generator.replace(module=Generator(width=8, dtype=jnp.bfloat16))
+    export_onnx(tmp_path / "g.onnx", narrow.replace(generator=half), "generator")
     session = onnxruntime.InferenceSession(tmp_path / "g.onnx", providers=["CPUExecutionProvider"])
     (images,) = session.run(None, {"noise": z})
-    np.testing.assert_allclose(images, generate(trained, z), atol=TOLERANCE)
+    np.testing.assert_allclose(images, generate(narrow, z), atol=TOLERANCE)
 
 
 @pytest.mark.slow
@@ -544,23 +602,24 @@ def test_bfloat16_logits_are_exported_as_float32(trained, digits, tmp_path):
     np.testing.assert_allclose(program.call(images), logits.astype(np.float32), rtol=2**-7)  # two roundings
 
 
-def test_onnx_command_prints_one_line(finished, tmp_path):
-    flags = ["--format", "onnx", "--out", tmp_path / "g.onnx"]
-    command = [sys.executable, "-m", "dcgan_jax", "export", finished[0], *flags]
+def test_onnx_command_prints_one_line(small_run, tmp_path):
+    flags = ["--recipe", RECIPE, "--format", "onnx", "--out", tmp_path / "g.onnx"]
+    command = [sys.executable, "-m", "dcgan_jax", "export", small_run, *flags]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
-def test_plain_convolutions_give_the_same_images(trained, z):
-    plain = trained.generator.replace(module=Generator(plain=True)).infer(z)
-    np.testing.assert_allclose(plain, trained.generator.infer(z), atol=TOLERANCE)
+def test_plain_convolutions_give_the_same_images(narrow, z):
+    plain = narrow.generator.replace(module=Generator(width=8, plain=True)).infer(z)
+    np.testing.assert_allclose(plain, narrow.generator.infer(z), atol=TOLERANCE)
 
 
 @pytest.fixture(scope="module")
 def by_class():
     """Networks of three classes, whose discriminator tells them apart."""
-    state = init_state(jax.random.key(3), classes=3)
+    modules = {"generator": Generator(width=8, classes=3), "discriminator": Discriminator(width=8, classes=3)}
+    state = init_state(jax.random.key(3), classes=3, **modules)
     params = state.discriminator.params
     vectors = jax.tree.map(lambda x: jax.random.normal(jax.random.key(4), x.shape) / 20, params["class_vectors"])
     return state.replace(discriminator=state.discriminator.replace(params={**params, "class_vectors": vectors}))
@@ -605,37 +664,35 @@ def test_own_modules_export_but_not_to_keras(small_state, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["small.stablehlo"]
 
 
-def test_import_restarts_the_average(trained, finished, tmp_path):
-    out = tmp_path / "gan.safetensors"
-    assert run_cli("export", finished[0], "--format", "safetensors", "--out", out) == 0
-    state = import_weights(out, init_state(jax.random.key(5), ema=0.9))
+def test_import_restarts_the_average(trained, exported):
+    state = import_weights(exported, init_state(jax.random.key(5), ema=0.9))
     assert state.ema.count == 0
     assert_same_bits(state.ema.params, trained.generator.params)
 
 
-def test_import_of_one_file_is_init_from(finished, tmp_path):
+def test_import_of_one_file_is_init_from(small_run, small_flags, tmp_path):
     """The same bits, and recorded, so that the run can be repeated."""
-    out, flags = tmp_path / "gan.safetensors", ["--steps", 2, "--batch-size", 2]
-    assert run_cli("export", finished[0], "--format", "safetensors", "--out", out) == 0
-    assert run_cli("import", out, "--workdir", tmp_path / "imported", *flags) == 0
-    assert run_cli("train", "--resume", "--workdir", tmp_path / "imported") == 0
-    assert run_cli("train", "--init-from", out, "--workdir", tmp_path / "trained", *flags) == 0
-    imported, trained = (load_run(tmp_path / name) for name in ("imported", "trained"))
+    out, recipe = tmp_path / "gan.safetensors", ["--recipe", RECIPE]
+    assert run_cli("export", small_run, *recipe, "--format", "safetensors", "--out", out) == 0
+    assert run_cli("import", out, "--workdir", tmp_path / "imported", *small_flags, "--steps", 2) == 0
+    assert run_cli("train", "--resume", "--workdir", tmp_path / "imported", *recipe) == 0
+    assert run_cli("train", "--init-from", out, "--workdir", tmp_path / "trained", *small_flags, "--steps", 2) == 0
+    imported, trained = (load_run(tmp_path / name, init=init) for name in ("imported", "trained"))
     assert_same_bits(imported.state, trained.state)
     assert imported.config.init_from == trained.config.init_from == str(out)
 
 
-def test_weights_by_class_are_imported(finished, tmp_path, capsys):
+def test_weights_by_class_are_imported(small_run, tmp_path, capsys):
     """Into a run by class, whose classes are those of its images; other weights are refused before it is there."""
-    random = np.random.default_rng(0)
-    np.savez(tmp_path / "a.npz", images=random.integers(0, 256, (32, 28, 28, 1), np.uint8), labels=np.arange(32) % 3)
-    flags = ["--dataset", tmp_path / "a.npz", "--conditional", "--batch-size", 2, "--steps", 1]
+    random, recipe = np.random.default_rng(0), ["--recipe", RECIPE]
+    np.savez(tmp_path / "a.npz", images=random.integers(0, 256, (32, 8, 8, 1), np.uint8), labels=np.arange(32) % 3)
+    flags = [*recipe, "--dataset", tmp_path / "a.npz", "--conditional", "--batch-size", 2, "--steps", 1]
     files = {name: tmp_path / f"{name}.safetensors" for name in ("by class", "without")}
     assert run_cli("train", *flags, "--workdir", tmp_path / "trained") == 0
-    for name, run in (("by class", tmp_path / "trained"), ("without", finished[0])):
-        assert run_cli("export", run, "--format", "safetensors", "--out", files[name]) == 0
+    for name, run in (("by class", tmp_path / "trained"), ("without", small_run)):
+        assert run_cli("export", run, *recipe, "--format", "safetensors", "--out", files[name]) == 0
     assert run_cli("import", files["by class"], *flags, "--workdir", tmp_path / "imported") == 0
-    imported, trained = (load_run(tmp_path / name) for name in ("imported", "trained"))
+    imported, trained = (load_run(tmp_path / name, init=init) for name in ("imported", "trained"))
     assert imported.record.classes == ("0", "1", "2")
     assert_same_bits(imported.state.generator.params, trained.state.generator.params)
     capsys.readouterr()
@@ -666,10 +723,8 @@ def spoiled(array, value):
         ("batch_stats/norm_0/var", lambda x: spoiled(x, -1e-3), "has variances below 0"),
     ],
 )
-def test_invalid_weights_are_refused(name, spoil, message, finished, tmp_path, capsys):
-    good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
-    assert run_cli("export", finished[0], "--format", "safetensors", "--out", good) == 0
-    tensors = load_file(good)
+def test_invalid_weights_are_refused(name, spoil, message, exported, tmp_path, capsys):
+    bad, tensors = tmp_path / "bad.safetensors", load_file(exported)
     tensors[f"generator/{name}"] = spoil(tensors[f"generator/{name}"])
     save_file(tensors, bad)
     capsys.readouterr()
@@ -690,23 +745,19 @@ def test_scalars_survive_safetensors(tmp_path):
     assert_same_bits(back.discriminator.batch_stats, state.discriminator.batch_stats)
 
 
-def test_failed_import_leaves_no_run(finished, tmp_path, capsys, monkeypatch):
-    out = tmp_path / "gan.safetensors"
-    assert run_cli("export", finished[0], "--format", "safetensors", "--out", out) == 0
-    capsys.readouterr()
-
+def test_failed_import_leaves_no_run(exported, tmp_path, capsys, monkeypatch):
     def full(*_, **__):
         raise CheckpointError("no space left on the disk")
 
     monkeypatch.setattr(runs, "save_checkpoint", full)
-    assert run_cli("import", out, "--workdir", tmp_path / "run", "--batch-size", 2) == 2
+    assert run_cli("import", exported, "--workdir", tmp_path / "run", "--batch-size", 2) == 2
     assert "no space left" in one_error_line(capsys)
     monkeypatch.undo()
-    assert run_cli("import", out, "--workdir", tmp_path / "run", "--batch-size", 2) == 0
+    assert run_cli("import", exported, "--workdir", tmp_path / "run", "--batch-size", 2) == 0
 
 
-def test_bad_export_or_import_is_one_line(finished, keras_weights, tmp_path, capsys):
-    folder, _ = finished
+def test_bad_export_or_import_is_one_line(tutorial_run, keras_weights, tmp_path, capsys):
+    folder = tutorial_run
     (tmp_path / "there.onnx").touch()
     (tmp_path / "text.safetensors").write_text("no tensors")
     (tmp_path / "text.weights.h5").write_text("no tensors")

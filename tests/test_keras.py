@@ -69,6 +69,16 @@ def keras_discriminator(dropout_rate=0.4):
     return keras.Sequential([*layers, L.Flatten(), L.Dense(1), L.Activation("sigmoid")])
 
 
+@pytest.fixture(scope="module")
+def generator():
+    return keras_generator()
+
+
+@pytest.fixture(scope="module")
+def discriminator():
+    return keras_discriminator()
+
+
 def randomised(model, seed):
     """The model's weights without zero biases and unit statistics, so that each of them matters."""
     rng = np.random.default_rng(seed)
@@ -79,30 +89,28 @@ def randomised(model, seed):
     return model.get_weights()
 
 
-def test_generator_equals_keras():
-    model = keras_generator()
-    variables = generator_from_keras(randomised(model, 0))
+def test_generator_equals_keras(generator):
+    variables = generator_from_keras(randomised(generator, 0))
     z = uniform_noise(jax.random.key(0), (3, 100))
-    ours = Generator().apply(variables, z)
-    theirs = model(z, training=False)
+    ours = jax.jit(Generator().apply)(variables, z)
+    theirs = generator(z, training=False)
     assert np.std(theirs) > 0.01
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
-    assert model.count_params() == sum(x.size for x in jax.tree.leaves(variables)) == 2_394_241
+    assert generator.count_params() == sum(x.size for x in jax.tree.leaves(variables)) == 2_394_241
 
 
-def test_discriminator_equals_keras(digits):
-    model = keras_discriminator()
-    variables = discriminator_from_keras(randomised(model, 1))
+def test_discriminator_equals_keras(discriminator, digits):
+    variables = discriminator_from_keras(randomised(discriminator, 1))
     images = digits / 255
-    ours = jax.nn.sigmoid(Discriminator().apply(variables, images))
-    theirs = model(images, training=False)
+    ours = jax.nn.sigmoid(jax.jit(Discriminator().apply)(variables, images))
+    theirs = discriminator(images, training=False)
     assert np.std(theirs) > 1e-4
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
-    assert model.count_params() == sum(x.size for x in jax.tree.leaves(variables)) == 4_311_553
+    assert discriminator.count_params() == sum(x.size for x in jax.tree.leaves(variables)) == 4_311_553
 
 
-def test_other_weights_are_refused():
-    weights = keras_generator().get_weights()
+def test_other_weights_are_refused(generator):
+    weights = generator.get_weights()
     with pytest.raises(ValueError, match="26 arrays are expected.*got 25"):
         generator_from_keras(weights[:-1])
     weights[6] = weights[6].transpose(0, 1, 3, 2)  # a convolution's kernel, not a transposed one's

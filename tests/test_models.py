@@ -49,7 +49,7 @@ def test_images_are_between_0_and_1(state, key):
 
 
 def test_discriminator_returns_logits(state, key):
-    logits = jax.jit(state.discriminator.infer)(sample(state, key, 4))
+    logits = quick_jit(state.discriminator.infer)(sample(state, key, 4))
     assert logits.shape == (4, 1)
     assert jnp.isfinite(logits).all()
 
@@ -73,9 +73,9 @@ def test_noise_is_uniform_between_minus_1_and_1(key):
 def test_training_mode_updates_the_statistics(key):
     """Two dropout keys give two images, and the moving statistics take a tenth of the batch's."""
     z, generator = uniform_noise(key, (4, 100)), Generator(image_shape=(4, 4, 1))
-    variables = jax.jit(generator.init)(key, z)
+    variables = quick_jit(generator.init)(key, z)
 
-    @jax.jit
+    @quick_jit
     def apply(dropout_key):
         return generator.apply(variables, z, train=True, rngs={"dropout": dropout_key}, mutable=["batch_stats"])
 
@@ -169,12 +169,12 @@ BFLOAT16 = 15 * 2**-9
 def test_bfloat16_agrees_to_its_precision(state, digits, key):
     variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
     z = uniform_noise(key, (8, 100))
-    images = jax.jit(Generator(dtype=jnp.bfloat16).apply)(variables, z)
+    images = quick_jit(Generator(dtype=jnp.bfloat16).apply)(variables, z)
     assert images.dtype == jnp.float32
     assert 0 < np.abs(images - generate(state, z)).max() < BFLOAT16  # other sums, and close to these
     x = digits.astype(jnp.float32) / 255
-    logits = jax.jit(Discriminator(dtype=jnp.bfloat16).apply)({"params": state.discriminator.params}, x)
-    exact = jax.jit(state.discriminator.infer)(x)
+    logits = quick_jit(Discriminator(dtype=jnp.bfloat16).apply)({"params": state.discriminator.params}, x)
+    exact = quick_jit(state.discriminator.infer)(x)
     assert 0 < np.abs(logits - exact).max() < BFLOAT16 * np.abs(exact).max()
 
 

@@ -1,15 +1,20 @@
-"""Runs on a person's own pictures: from one command to samples, and what happens when the pictures change."""
+"""Runs on a person's own pictures: from one command to samples, and what happens when the pictures change.
+
+The first test trains the tutorial's layers, the others the small recipe's: what they show are pictures.
+"""
 
 import json
 
 import numpy as np
 import pytest
-from helpers import all_files, assert_same_bits, compare_fewer_patches, finish, one_error_line, run_cli
+from helpers import RECIPE, all_files, assert_same_bits, compare_fewer_patches, finish, one_error_line, run_cli
 from PIL import Image
+from programs.small_recipe import init
 
 from dcgan_jax import load_run
 
 RANDOM = np.random.default_rng(0)
+OWN = ["--recipe", RECIPE]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +43,7 @@ def config_of(run_dir):
 def test_folder_trains_and_samples(pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_dir = tmp_path / "run"
-    flags = ["--batch-size", 4, "--workdir", run_dir]
+    flags = ["--width", 8, "--batch-size", 4, "--workdir", run_dir]
     assert run_cli("train", "--dataset", "내 사진", "--steps", 3, *flags) == 0
     out = capsys.readouterr().out
     assert "20 of 20 pictures cropped around their centre and resized to 16x12" in out
@@ -53,45 +58,46 @@ def test_folder_trains_and_samples(pictures, tmp_path, capsys, monkeypatch):
 def test_interrupted_run_resumes_to_the_same_bits(pictures, tmp_path):
     """Mirrored at random, and without naming the pictures again."""
     flags = ["--batch-size", 4, "--dataset", pictures, "--channels", 1, "--mirror"]
-    assert run_cli("train", *flags, "--steps", 4, "--workdir", tmp_path / "whole") == 0
-    assert run_cli("train", *flags, "--steps", 2, "--workdir", tmp_path / "parts") == 0
-    assert run_cli("train", "--resume", "--steps", 4, "--workdir", tmp_path / "parts") == 0
-    assert_same_bits(load_run(tmp_path / "whole").state, load_run(tmp_path / "parts").state)
+    assert run_cli("train", *OWN, *flags, "--steps", 4, "--workdir", tmp_path / "whole") == 0
+    assert run_cli("train", *OWN, *flags, "--steps", 2, "--workdir", tmp_path / "parts") == 0
+    assert run_cli("train", *OWN, "--resume", "--steps", 4, "--workdir", tmp_path / "parts") == 0
+    whole, parts = (load_run(tmp_path / name, init=init).state for name in ("whole", "parts"))
+    assert_same_bits(whole, parts)
 
 
 def test_moved_pictures_are_found_again(pictures, tmp_path, capsys):
     """The run knows its images by their digest, wherever they are; other ones are refused."""
     run_dir, moved = tmp_path / "run", tmp_path / "moved"
-    assert run_cli("train", "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
+    assert run_cli("train", *OWN, "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
     pictures.rename(moved)
     capsys.readouterr()
-    assert run_cli("train", "--resume", "--steps", 2, "--workdir", run_dir) == 2
+    assert run_cli("train", *OWN, "--resume", "--steps", 2, "--workdir", run_dir) == 2
     assert "if the run's images are elsewhere now, --dataset says where" in capsys.readouterr().err
-    assert run_cli("train", "--resume", "--steps", 2, "--dataset", moved, "--workdir", run_dir) == 0
-    assert load_run(run_dir).config.dataset == str(moved)
-    assert run_cli("train", "--resume", "--steps", 3, "--dataset", moved / "dogs", "--workdir", run_dir) == 2
+    assert run_cli("train", *OWN, "--resume", "--steps", 2, "--dataset", moved, "--workdir", run_dir) == 0
+    assert load_run(run_dir, init=init).config.dataset == str(moved)
+    assert run_cli("train", *OWN, "--resume", "--steps", 3, "--dataset", moved / "dogs", "--workdir", run_dir) == 2
     assert "are no longer those that the run in" in capsys.readouterr().err
 
 
 def test_changed_pictures_are_refused(pictures, tmp_path, capsys):
     run_dir = tmp_path / "run"
-    assert run_cli("train", "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
+    assert run_cli("train", *OWN, "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
     before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
     capsys.readouterr()
     changed = pictures / "dogs" / "사진 3.png"
     content = changed.read_bytes()
     Image.fromarray(np.zeros((18, 14, 3), np.uint8)).save(changed)
-    assert run_cli("train", "--resume", "--steps", 2, "--workdir", run_dir) == 2
+    assert run_cli("train", *OWN, "--resume", "--steps", 2, "--workdir", run_dir) == 2
     _, err = capsys.readouterr()
     assert f"the images of {pictures} are no longer those that the run in {run_dir} began with (SHA-256 " in err
     assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
     changed.write_bytes(content)
-    assert run_cli("train", "--resume", "--steps", 2, "--workdir", run_dir) == 0
+    assert run_cli("train", *OWN, "--resume", "--steps", 2, "--workdir", run_dir) == 0
 
 
 def test_resume_with_other_images_is_refused(pictures, tmp_path, capsys):
     run_dir = tmp_path / "run"
-    assert run_cli("train", "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
+    assert run_cli("train", *OWN, "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
     for flags, message in (
         (["--image-size", 8], "has image_size 16x12, not 8x8"),
         (["--channels", 1], "has channels 3, not 1"),
@@ -99,15 +105,15 @@ def test_resume_with_other_images_is_refused(pictures, tmp_path, capsys):
         (["--dataset", "mnist"], "not mnist"),
     ):
         capsys.readouterr()
-        assert run_cli("train", "--resume", "--steps", 2, "--workdir", run_dir, *flags) == 2
+        assert run_cli("train", *OWN, "--resume", "--steps", 2, "--workdir", run_dir, *flags) == 2
         assert message in capsys.readouterr().err
 
 
 def test_array_trains(tmp_path):
-    np.save(tmp_path / "a.npy", RANDOM.random((9, 3, 8, 8)).astype(np.float32))
-    run_dir = tmp_path / "run"
-    assert run_cli("train", "--dataset", tmp_path / "a.npy", "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
-    assert config_of(run_dir)["image_shape"] == [8, 8, 3]
+    np.save(tmp_path / "a.npy", RANDOM.random((20, 3, 16, 12)).astype(np.float32))
+    run_dir, flags = tmp_path / "run", ["--dataset", tmp_path / "a.npy", "--batch-size", 4, "--steps", 1]
+    assert run_cli("train", *OWN, *flags, "--workdir", run_dir) == 0
+    assert config_of(run_dir)["image_shape"] == [16, 12, 3]
 
 
 @pytest.mark.slow
@@ -122,10 +128,10 @@ def test_mnist_in_another_size_has_pixel_scores(tmp_path, monkeypatch, capsys):
     assert "SWD of patches at 8x8" in capsys.readouterr().out
 
 
-def test_run_of_an_earlier_revision_is_refused(tmp_path, capsys):
+def test_run_of_an_earlier_revision_is_refused(pictures, tmp_path, capsys):
     """Its config.json has no format, and its checkpoints an earlier one; which revision resumes it is said."""
     run_dir = tmp_path / "run"
-    assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", run_dir) == 0
+    assert run_cli("train", *OWN, "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
     whole = json.loads((run_dir / "config.json").read_text())
     (run_dir / "config.json").write_text(json.dumps({**whole["config"], "classes": None}))
     capsys.readouterr()
@@ -173,13 +179,13 @@ def test_conditional_run_draws_by_class(pictures, tmp_path, capsys):
 def test_conditional_needs_classes(pictures, tmp_path, capsys):
     np.save(tmp_path / "a.npy", RANDOM.random((9, 8, 8)))
     flags = ["--batch-size", 4, "--steps", 1, "--workdir", tmp_path / "run"]
-    assert run_cli("train", "--dataset", tmp_path / "a.npy", "--conditional", *flags) == 2
+    assert run_cli("train", *OWN, "--dataset", tmp_path / "a.npy", "--conditional", *flags) == 2
     assert "--conditional needs images of at least two classes" in one_error_line(capsys)
-    assert run_cli("train", "--dataset", pictures, *flags) == 0
+    assert run_cli("train", *OWN, "--dataset", pictures, *flags) == 0
     capsys.readouterr()
-    assert run_cli("sample", tmp_path / "run", "--grid", "--out", tmp_path / "b.png") == 2
+    assert run_cli("sample", *OWN, tmp_path / "run", "--grid", "--out", tmp_path / "b.png") == 2
     assert "draws no classes: it was trained without --conditional" in one_error_line(capsys)
-    assert run_cli("train", "--resume", "--conditional", "--steps", 2, "--workdir", tmp_path / "run") == 2
+    assert run_cli("train", *OWN, "--resume", "--conditional", "--steps", 2, "--workdir", tmp_path / "run") == 2
     assert "has conditional False, not True" in one_error_line(capsys)
 
 

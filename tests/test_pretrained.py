@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 import safetensors
-from helpers import abstract_state, all_files, assert_same_bits, one_error_line, restore_checkpoint, run_cli
+from helpers import RECIPE, abstract_state, all_files, assert_same_bits, one_error_line, restore_checkpoint, run_cli
+from programs.small_recipe import init
 
-from dcgan_jax import TrainConfig, init_state, load_pretrained, load_run, sample
+from dcgan_jax import TrainConfig, load_pretrained, load_run, sample
 from dcgan_jax.evaluation.classifier import classify
 from dcgan_jax.evaluation.metrics import class_shares, confident_share
 from dcgan_jax.interop import WeightsError
@@ -74,7 +75,7 @@ def test_commands_draw_from_pretrained_weights(tmp_path, capsys, monkeypatch):
     assert run_cli("sample", "mnist", "--samples", 3, "--out", "a.npy") == 0
     assert "3 images of the pretrained weights mnist" in capsys.readouterr().out
     assert np.load("a.npy").shape == (3, 28, 28, 1)
-    assert run_cli("evaluate", "mnist", "--samples", 200, "--json") == 0
+    assert run_cli("evaluate", "mnist", "--samples", 129, "--json") == 0
     evaluation = json.loads(capsys.readouterr().out)
     assert (evaluation["run"], evaluation["weights"]) == ("mnist", "pretrained")
     assert evaluation["step"] >= 1000
@@ -105,7 +106,10 @@ def test_what_pretrained_weights_lack_is_one_line(argv, message, tmp_path, capsy
 
 
 def test_run_starts_from_pretrained_weights(tmp_path, capsys):
-    """The generator is the pretrained one, to the bit; its discriminator is what it is without them."""
+    """The generator is the pretrained one, to the bit; its discriminator is what it is without them.
+
+    Of the tutorial's size, as the weights are.
+    """
     for name, flags in (("tuned", ["--init-from", "mnist"]), ("new", [])):
         assert run_cli("train", *START, *flags, "--workdir", tmp_path / name) == 0
         note = "note: the weights of mnist were trained by the preset recommended, and this run trains by tutorial"
@@ -113,21 +117,22 @@ def test_run_starts_from_pretrained_weights(tmp_path, capsys):
     tuned, new = (first_checkpoint(tmp_path / name) for name in ("tuned", "new"))
     assert_same_bits(weights(tuned.generator), weights(load_pretrained().generator))
     assert_same_bits(tuned.discriminator, new.discriminator)
-    assert json.loads((tmp_path / "tuned" / "config.json").read_text())["init_from"] == "mnist"
+    assert json.loads((tmp_path / "tuned" / "config.json").read_text())["config"]["init_from"] == "mnist"
 
 
-def test_run_starts_from_a_run_or_a_file(finished, tmp_path):
+def test_run_starts_from_a_run_or_a_file(small_run, small_flags, tmp_path):
     """With both networks, another seed, and new optimizers; whatever the preset."""
-    assert run_cli("export", finished[0], "--format", "safetensors", "--out", tmp_path / "gan.safetensors") == 0
-    of = load_run(finished[0]).state
-    for source in (finished[0], tmp_path / "gan.safetensors"):
+    out, start = tmp_path / "gan.safetensors", ["train", *small_flags, "--steps", 1, "--seed", 9]
+    assert run_cli("export", small_run, "--recipe", RECIPE, "--format", "safetensors", "--out", out) == 0
+    of = load_run(small_run, init=init).state
+    for source in (small_run, out):
         run_dir = tmp_path / f"from-{source.name}"
-        assert run_cli("train", *START, "--init-from", source, "--seed", 9, "--workdir", run_dir) == 0
-        state = first_checkpoint(run_dir)
+        assert run_cli(*start, "--init-from", source, "--workdir", run_dir) == 0
+        state = load_run(run_dir, 0, init=init).state
         assert_same_bits(weights(state.generator), weights(of.generator))
         assert_same_bits(weights(state.discriminator), weights(of.discriminator))
         assert state.step == 0
-        assert_same_bits(state.generator.opt_state, init_state(jax.random.key(0)).generator.opt_state)
+        assert_same_bits(state.generator.opt_state, init(jax.random.key(0), (8, 8, 1), None).generator.opt_state)
 
 
 def test_source_is_the_same_by_each_of_its_paths(tmp_path, monkeypatch):
@@ -143,20 +148,18 @@ def test_source_is_the_same_by_each_of_its_paths(tmp_path, monkeypatch):
             check_same(config, RunRecord(), "the run", other, RunRecord())
 
 
-def test_resumed_run_needs_its_source_no_more(finished, tmp_path, monkeypatch):
-    source = tmp_path / "gan.safetensors"
+def test_resumed_run_needs_its_source_no_more(small_run, small_flags, tmp_path, monkeypatch):
+    source, recipe = tmp_path / "gan.safetensors", ["--recipe", RECIPE]
     (tmp_path / "inside").mkdir()
     monkeypatch.chdir(tmp_path / "inside")
-    flags = ["--batch-size", 2, "--checkpoint-every", 2]
-    assert run_cli("export", finished[0], "--format", "safetensors", "--out", source) == 0
+    flags = [*small_flags, "--checkpoint-every", 2, "--init-from", "../gan.safetensors"]
+    assert run_cli("export", small_run, *recipe, "--format", "safetensors", "--out", source) == 0
     for name, steps in (("whole", 4), ("parts", 2)):
-        run_dir = tmp_path / name
-        assert (
-            run_cli("train", *flags, "--steps", steps, "--init-from", "../gan.safetensors", "--workdir", run_dir) == 0
-        )
+        assert run_cli("train", *flags, "--steps", steps, "--workdir", tmp_path / name) == 0
     source.unlink()
-    assert run_cli("train", "--resume", "--steps", 4, "--workdir", tmp_path / "parts") == 0
-    assert_same_bits(load_run(tmp_path / "parts").state, load_run(tmp_path / "whole").state)
+    assert run_cli("train", *recipe, "--resume", "--steps", 4, "--workdir", tmp_path / "parts") == 0
+    whole, parts = (load_run(tmp_path / name, init=init).state for name in ("whole", "parts"))
+    assert_same_bits(parts, whole)
 
 
 @pytest.mark.parametrize(
@@ -184,9 +187,7 @@ def test_weights_that_do_not_fit_are_one_line(flags, message, tmp_path, capsys, 
     assert not (tmp_path / "runs").exists()
 
 
-def test_resumed_run_keeps_where_it_started(tmp_path, capsys):
-    run_dir = tmp_path / "run"
-    assert run_cli("train", *START, "--workdir", run_dir) == 0
-    capsys.readouterr()
-    assert run_cli("train", "--resume", "--steps", 2, "--init-from", "mnist", "--workdir", run_dir) == 2
+def test_resumed_run_keeps_where_it_started(small_run, capsys):
+    resume = ["train", "--recipe", RECIPE, "--resume", "--steps", 12, "--workdir", small_run]
+    assert run_cli(*resume, "--init-from", "mnist") == 2
     assert "has init_from None, not mnist: omit that flag, or start a new run" in one_error_line(capsys)

@@ -1,9 +1,11 @@
 """The digit classifier, and the scores of images by its features."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_same_bits
+from programs.small_recipe import init
 
 from dcgan_jax import EvaluationError, evaluate, evaluate_images, load_dataset, load_labels, sample
 from dcgan_jax.evaluation import classifier, strided_classifier
@@ -17,6 +19,12 @@ from dcgan_jax.sampling import sample_in_batches
 def real(mnist):
     """600 training images chosen at random, as they are in the order of their writers."""
     return mnist[np.random.default_rng(1).choice(len(mnist), 600, replace=False)]
+
+
+@pytest.fixture(scope="module")
+def small_digits():
+    """An untrained state of the small recipe's networks, which draw images of 28x28."""
+    return init(jax.random.key(1), (28, 28, 1), None)
 
 
 def noise(n):
@@ -135,16 +143,25 @@ def test_unusable_images_are_reported(images, message):
         evaluate_images(images)
 
 
-def test_batches_of_samples_are_the_same_samples(state, key):
-    images = sample_in_batches(state, key, 3)
+def test_batches_of_samples_are_the_same_samples(small_digits, key):
+    images = sample_in_batches(small_digits, key, 3)
     assert images.shape == (3, 28, 28, 1)
-    np.testing.assert_allclose(images, sample(state, key, 3), atol=1e-5)  # sums in another order
+    np.testing.assert_allclose(images, sample(small_digits, key, 3), atol=1e-5)  # sums in another order
+
+
+def test_conditional_digits_are_read_as_asked(key):
+    """MNIST's own classifier reads them; the floor is its accuracy on the test images."""
+    evaluation = evaluate(init(jax.random.key(1), (28, 28, 1), 10), key, 129)
+    assert 0 <= evaluation.scores.as_asked <= 1
+    assert evaluation.floor.as_asked > 0.993
+    assert evaluation.to_json()["features"] == classifier.SHA256
+    assert evaluate(init(jax.random.key(1), (28, 28, 1), 3), key, 129).scores.as_asked is None
 
 
 @pytest.mark.parametrize("samples", [-1, 0, 128, 60_001])
-def test_number_of_samples_is_checked(samples, state, key):
+def test_number_of_samples_is_checked(samples, small_digits, key):
     with pytest.raises(EvaluationError, match=f"samples must be 129 to 60,000, got {samples}"):
-        evaluate(state, key, samples)
+        evaluate(small_digits, key, samples)
 
 
 def test_other_shapes_are_refused_before_sampling(small_state, key):

@@ -75,7 +75,7 @@ def _load_npy(path: Path) -> np.ndarray:
 
 
 def _of_objects(error: Exception) -> bool:
-    return any(text in str(error) for text in ("Object arrays", "Python objects", "allow_pickle"))
+    return any(text in str(error) for text in ("Object arrays", "Python objects"))
 
 
 def _not_an_array(path: Path, error: Exception) -> str:
