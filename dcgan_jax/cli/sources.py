@@ -48,9 +48,8 @@ def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
         run = load_run(run_dir, args.checkpoint, init=recipe)
     state, weights = run.state, "last"
     if args.weights == "average" and state.ema is None:
-        raise ConfigError(
-            f"the run in {run_dir} keeps no average: its preset has none, and it was trained without --ema"
-        )
+        why = f"{run.recipe.name} has none" if run.recipe else "its preset has none, and it was trained without --ema"
+        raise ConfigError(f"the run in {run_dir} keeps no average: {why}")
     if state.ema is not None and args.weights != "last":
         state, weights = averaged(state), weights_name(state)
     metadata = {"run": str(run_dir), "step": int(state.step), "weights": weights}
