@@ -297,7 +297,7 @@ def test_resume_takes_more_steps_only(finished, capsys):
         ("sample full --weights best", "invalid choice: 'best'"),
         ("evaluate", "the following arguments are required: RUN"),
         ("evaluate absent", "there is no run in absent"),
-        ("evaluate absent.npy", "cannot read absent.npy"),
+        ("evaluate absent.npy", "there is no file or folder absent.npy"),
         ("evaluate absent.npy --checkpoint 5", "--checkpoint is for runs"),
         ("evaluate full --checkpoint last", "invalid int value: 'last'"),
         ("evaluate absent.npy --classifier absent.npz", "cannot read the classifier absent.npz"),

@@ -122,6 +122,10 @@ def test_run_is_evaluated(own_run, recipe, tmp_path, monkeypatch, capsys):
 def test_animation_and_report_need_no_recipe(own_run, tmp_path):
     """They show what the run has written, and load no network."""
     assert run_cli("animate", own_run, "--out", tmp_path / "a.gif") == 0
+    marker, named = tmp_path / "executed", tmp_path / "named.py"
+    named.write_text(f"open({str(marker)!r}, 'w')")
+    assert run_cli("animate", own_run, "--recipe", named, "--out", tmp_path / "b.gif") == 0
+    assert not marker.exists()  # one that is named as for other commands is taken, and not needed
     assert run_cli("report", own_run, "--out", tmp_path / "a.html") == 0
 
 

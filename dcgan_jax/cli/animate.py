@@ -25,6 +25,11 @@ def animate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> 
     """Write a run's samples as an animation; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Show how a run's samples of the same noise changed from step to step.")
     parser.add_argument("source", metavar="RUN", help="a run directory, of a run that may be running")
+    parser.add_argument(
+        "--recipe",
+        metavar="FILE.py",
+        help="as of other commands on a run of your own networks; samples are pictures already, and it is not executed",
+    )
     add_fps_flag(parser, 4)
     parser.add_argument("--no-labels", action="store_true", help="no steps above the pictures")
     parser.add_argument(
