@@ -61,6 +61,15 @@ def test_short_wins_are_not_reported(detector):
     assert detector.healthy_until == 3000
 
 
+@pytest.mark.parametrize(
+    "critic", [{"d_accuracy": 1.0, "g_accuracy": 0.0}, {"d_accuracy": 0.5, "g_accuracy": 1.0}], ids=["apart", "shifted"]
+)
+def test_critics_are_not_judged_by_logits(detector, critic):
+    """A Wasserstein loss is below 0 in a healthy run, and its logits have no threshold."""
+    assert reports(detector, {**critic, "d_loss": -3.0}, range(1, 1500)) == {}
+    assert detector.healthy_until == 1499
+
+
 @pytest.mark.parametrize("kind", ["one image", "one digit"])
 def test_same_samples_are_reported_once(detector, kind, reals, mnist):
     same = reals[:1].repeat(16, axis=0) if kind == "one image" else mnist[load_labels() == 1][:16] / 255

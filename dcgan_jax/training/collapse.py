@@ -40,6 +40,9 @@ class CollapseThresholds:
 class CollapseDetector:
     """Observes each step's losses and each grid of samples of a run, from its start or from where it resumes.
 
+    A discriminator's loss below 0 is that of a critic, as Wasserstein's: it has no minimum that would be a victory, and
+    logits without a threshold, so that neither it nor the accuracies are judged.
+
     Attributes:
       healthy_until: the last step before the first sign of what may become a collapse, or is one.
       settled_until: the last step that no later detection can reach back to.
@@ -105,7 +108,8 @@ class CollapseDetector:
     def _observe_fooled(self, step: int, metrics: dict[str, float]) -> str | None:
         """Probabilities are above 0, so a discriminator that returns them is taken to call every image real."""
         limits = self._thresholds
-        self._fooled = self._fooled + 1 if metrics["d_accuracy"] == 0.5 and metrics["g_accuracy"] == 1 else 0
+        real = metrics["d_accuracy"] == 0.5 and metrics["g_accuracy"] == 1 and metrics["d_loss"] >= 0
+        self._fooled = self._fooled + 1 if real else 0
         if self._fooled < limits.fooled:
             return None
         self.healthy_until = min(self.healthy_until, step - limits.fooled)
@@ -125,7 +129,9 @@ class CollapseDetector:
         self._blocks.append([total / limits.block for total in self._sums[1:]])
         self._sums = [0, 0.0, 0.0]
         accuracy, loss = np.mean(self._blocks, axis=0)
-        if len(self._blocks) < limits.window // limits.block or (accuracy < limits.accuracy and loss > limits.loss):
+        if len(self._blocks) < limits.window // limits.block or loss < 0:
+            return None
+        if accuracy < limits.accuracy and loss > limits.loss:
             return None
         self.healthy_until = min(self.healthy_until, step - limits.window)
         return self._report(
