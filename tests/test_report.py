@@ -78,6 +78,26 @@ def test_runs_in_any_state_have_a_report(tmp_path):
     assert dict(data["half"]["runs"][0]["facts"])["Data"] == "mnist, 28x28 grey"
 
 
+@pytest.mark.parametrize(
+    ("loss", "of_losses", "of_accuracies"),
+    [
+        (None, "ln 2", "of real and generated images"),
+        ("hinge", "a loss of 2", "of real and generated images"),
+        ("relativistic", "of pairs", "Of pairs"),
+        ("wasserstein", "no minimum", "of real and generated images"),
+    ],
+)
+def test_charts_explain_the_losses_of_the_run(loss, of_losses, of_accuracies, tmp_path):
+    data = report(write_run(tmp_path / "run", TrainConfig(loss=loss)))
+    assert of_losses in data["charts"][0]["about"]
+    assert of_accuracies in data["charts"][1]["about"]
+
+
+def test_nothing_is_said_of_a_recipes_losses(tmp_path):
+    run_dir = write_run(tmp_path / "run", record=RunRecord(recipe="own.py:init", recipe_digest="0" * 64))
+    assert [chart["about"] for chart in report(run_dir)["charts"]] == ["", ""]
+
+
 def test_several_runs_share_charts(tmp_path):
     one, two = (write_run(tmp_path / name, evaluations=[evaluation_row(500, 8.0)]) for name in "ab")
     data = report(one, two, one, "--out", tmp_path / "both.html")

@@ -15,15 +15,25 @@ _NAMES = {
     "d_accuracy": "Discriminator accuracy",
     "g_accuracy": "Generator accuracy",
     "d_penalty": "Penalty of the discriminator",
+    "d_augment": "Probability of the augmentation",
 }
 _SHARED = (("Losses", ("d_loss", "g_loss")), ("Accuracies", ("d_accuracy", "g_accuracy")))
-_ABOUT = {
-    "Losses": "In nats. A discriminator that tells nothing apart has a loss of ln 2 = 0.693.",
-    "Accuracies": (
-        "The discriminator's: the share of real and generated images that it tells apart. The generator's: the share "
-        "of its images that the discriminator takes for real."
-    ),
+# What a discriminator's loss is that tells nothing apart, by the name of the loss.
+_AT_CHANCE = {
+    "cross-entropy": "In nats. A discriminator that tells nothing apart has a loss of ln 2 = 0.693.",
+    "relativistic": "In nats, of pairs. A discriminator that tells nothing apart has a loss of ln 2 = 0.693.",
+    "hinge": "A discriminator that tells nothing apart has a loss of 2.",
+    "least-squares": "A discriminator that tells nothing apart has a loss of 1.",
+    "wasserstein": "The discriminator's is minus the distance that it estimates; it has no minimum.",
 }
+_OF_IMAGES = (
+    "The discriminator's: the share of real and generated images that it tells apart. The generator's: the share of "
+    "its images that the discriminator takes for real."
+)
+_OF_PAIRS = (
+    "Of pairs of a real and a generated image. The discriminator's: the share in which the real one looks more real to "
+    "it. The generator's: the share of the others."
+)
 _MEAN_ROWS = 50  # a mean is over a fiftieth of the rows: it shows the trend, and still has fifty independent values
 _MIN_ROWS = 40  # with fewer rows there is no mean
 _SECOND = ("second_fid", "FID by a second classifier")
@@ -61,8 +71,18 @@ def _metric_charts(sources: Sequence[Source], points: int) -> list[dict[str, Any
                 label, colour = (_title(group[i]), i) if len(sources) == 1 else (labels[run], run)
                 lines.append({"label": label, "colour": colour, **line})
         if lines:
-            result.append({"title": title, "about": _ABOUT.get(title, ""), "lines": lines})
+            result.append({"title": title, "about": _about(title, sources[0]), "lines": lines})
     return result
+
+
+def _about(title: str, source: Source) -> str:
+    """What the curves of one run mean that are drawn together; of a recipe's losses nothing is known."""
+    loss = None if source.record.recipe else source.config.loss or "cross-entropy"
+    if title == "Losses":
+        return _AT_CHANCE.get(loss or "", "")
+    if title == "Accuracies" and loss:
+        return _OF_PAIRS if loss == "relativistic" else _OF_IMAGES
+    return ""
 
 
 def about_mean(sources: Sequence[Source]) -> str:
