@@ -20,8 +20,8 @@ PLOTS = {  # and how to write them: without dates, so that the same rows make th
     ".pdf": {"metadata": {"CreationDate": None}},
 }
 _METRICS = {
-    "d_loss": "loss of the discriminator (nats)",
-    "g_loss": "loss of the generator (nats)",
+    "d_loss": "loss of the discriminator",
+    "g_loss": "loss of the generator",
     "d_accuracy": "accuracy of the discriminator",
     "g_accuracy": "share of fakes that pass as real",
 }

@@ -93,9 +93,16 @@ def test_charts_explain_the_losses_of_the_run(loss, of_losses, of_accuracies, tm
     assert of_accuracies in data["charts"][1]["about"]
 
 
-def test_nothing_is_said_of_a_recipes_losses(tmp_path):
-    run_dir = write_run(tmp_path / "run", record=RunRecord(recipe="own.py:init", recipe_digest="0" * 64))
-    assert [chart["about"] for chart in report(run_dir)["charts"]] == ["", ""]
+def test_run_of_a_recipe_is_described_by_it(tmp_path):
+    """Its file has to be named again by each command; of its losses nothing is known."""
+    run_dir = write_run(tmp_path / "run", record=RunRecord(recipe="own file.py:init", recipe_digest="0" * 64))
+    data = report(run_dir)
+    assert [chart["about"] for chart in data["charts"]] == ["", ""]
+    assert all(each["command"].endswith(" --recipe 'own file.py'") for each in data["runs"][0]["commands"])
+    assert dict(data["runs"][0]["facts"])["Recipe"] == "own file.py:init, 256 images a step"
+    other = write_run(tmp_path / "other", record=RunRecord(recipe="__main__:<lambda>", recipe_digest="0" * 64))
+    commands = report(other)["runs"][0]["commands"]
+    assert all(each["command"].endswith(" --recipe FILE.py") for each in commands)
 
 
 def test_several_runs_share_charts(tmp_path):

@@ -61,15 +61,15 @@ def tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
 def commands(source: Source) -> list[dict[str, str]]:
     """The commands of a run, each with what it does."""
     program, run_dir = "python -m dcgan_jax", shlex.quote(source.name)
-    steps = source.config.steps
+    steps, recipe = source.config.steps, _recipe_flag(source.record)
     more = f" --steps {2 * steps}" if source.step >= steps else ""
     return [
         {
             "label": "Train on, to twice the steps" if more else "Resume",
-            "command": f"{program} train --workdir {run_dir} --resume{more}",
+            "command": f"{program} train --workdir {run_dir} --resume{more}{recipe}",
         },
-        {"label": "Repeat from the start", "command": " ".join([program, "train", *_flags(source.config)])},
-        {"label": "Draw images", "command": f"{program} sample {run_dir}"},
+        {"label": "Repeat from the start", "command": " ".join([program, "train", *_flags(source.config)]) + recipe},
+        {"label": "Draw images", "command": f"{program} sample {run_dir}{recipe}"},
     ]
 
 
@@ -83,10 +83,11 @@ def describe_data(config: TrainConfig, record: RunRecord) -> str:
 def facts(source: Source) -> list[tuple[str, str]]:
     """The few figures at the top of a report."""
     config = source.config
+    kind, name = ("Recipe", source.record.recipe) if source.record.recipe else ("Preset", config.preset)
     result = [
         ("Step", f"{source.step:,} of {config.steps:,}"),
         ("Data", describe_data(config, source.record)),
-        ("Preset", f"{config.preset}, {config.batch_size} images a step"),
+        (kind, f"{name}, {config.batch_size} images a step"),
     ]
     for group, rows in comparable_evaluations(source.history).items():
         best, step = min((row["evaluation"]["scores"][group.figure], row["step"]) for row in rows)
@@ -192,6 +193,14 @@ def _table(title: str, about: str, names: Sequence[str], runs: Sequence[dict[str
     labels = dict.fromkeys(label for run in runs for label in run)
     rows = [[label, *(run.get(label, _MISSING) for run in runs)] for label in labels]
     return {"title": title, "about": about, "columns": ["Name", *names], "rows": rows}
+
+
+def _recipe_flag(record: RunRecord) -> str:
+    """The flag that names a run's recipe, of which only the name is recorded; never its copy in the run directory."""
+    if not record.recipe:
+        return ""
+    file = record.recipe.partition(":")[0]
+    return f" --recipe {shlex.quote(file if file.endswith('.py') else 'FILE.py')}"
 
 
 def _flags(config: TrainConfig) -> list[str]:
