@@ -94,7 +94,7 @@ def least_squares_generator_loss(fake_logits: jax.Array) -> jax.Array:
 
 
 def wasserstein_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
-    """The critic's loss, ``mean(fake) - mean(real)`` of logits [B, 1]: of any sign, and without a penalty of no bound.
+    """The critic's loss: ``mean(fake) - mean(real)`` of logits [B, 1]. Without a penalty it has no bound.
 
     Minus this estimates the distance (Arjovsky et al., arXiv:1701.07875). These logits have no threshold, so that
     accuracies say little.

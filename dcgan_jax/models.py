@@ -137,8 +137,8 @@ class Discriminator(nn.Module):
       width: channels of the first map; those of the others are in proportion. The tutorial's 64.
       classes: judge whether an image looks real and of its class, one of ``labels`` [B]: the logit is larger by the
         product of a learned vector of the class and the mean of the last map over its pixels (the projection of Miyato
-        and Koyama, arXiv:1802.05637, but that they take the sum: its logit moves 16 times as far in a step of Muon,
-        and the discriminator learned less); None takes no labels.
+        and Koyama, arXiv:1802.05637, with a mean in place of their sum, whose logit a step of Muon moves 16 times as
+        far: the discriminator learned less); None takes no labels.
     """
 
     dropout_rate: float = 0.4

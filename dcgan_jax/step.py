@@ -46,7 +46,7 @@ def train_step(
 
     Returns:
       The new state, one step on, and the scalars ``d_loss``, ``d_accuracy``, ``g_loss`` and
-      ``g_accuracy``, on the device; with a penalty ``d_penalty``, which ``d_loss`` is without; with an adaptive
+      ``g_accuracy``, on the device; with a penalty ``d_penalty``, which is not part of ``d_loss``; with an adaptive
       augmentation its probability ``d_augment``; and the caller's own metrics. Those of the discriminator are of its
       last update.
 

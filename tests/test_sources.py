@@ -12,7 +12,11 @@ from dcgan_jax.data import DatasetError, absolute_source, load_data
 from dcgan_jax.data.common import LoadOptions, path_of
 from dcgan_jax.data.sources import SOURCES, describe_sources, load_source
 
-ARCHIVES, PICTURES, ARRAYS, PREPARED = (source.kind for source in SOURCES)
+KINDS = [source.kind for source in SOURCES]
+ARCHIVES = next(kind for kind in KINDS if "fashion_mnist" in kind)
+PICTURES = next(kind for kind in KINDS if "folder or zip" in kind)
+ARRAYS = next(kind for kind in KINDS if ".npy" in kind)
+PREPARED = next(kind for kind in KINDS if "TensorFlow" in kind)
 
 
 @pytest.fixture

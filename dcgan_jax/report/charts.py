@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dcgan_jax.losses import named_losses
 from dcgan_jax.report.source import Source, short_names
 from dcgan_jax.training.history import comparable_evaluations
 
@@ -81,7 +82,7 @@ def _about(title: str, source: Source) -> str:
     if title == "Losses":
         return _AT_CHANCE.get(loss or "", "")
     if title == "Accuracies" and loss:
-        return _OF_PAIRS if loss == "relativistic" else _OF_IMAGES
+        return _OF_PAIRS if named_losses(loss).pairwise else _OF_IMAGES
     return ""
 
 

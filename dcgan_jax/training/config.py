@@ -236,6 +236,6 @@ class TrainConfig:
         """The config of a dictionary, as `dataclasses.asdict` makes one.
 
         Raises:
-          ConfigError: if it is none, or has missing, unknown or unusable fields.
+          ConfigError: if it is none, or has unknown or unusable fields.
         """
         return from_values(cls, values, "config")

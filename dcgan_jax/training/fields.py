@@ -70,14 +70,16 @@ def field(
 
 
 def from_values(cls: type[Any], values: object, what: str) -> Any:
-    """An instance of a dataclass from a dictionary that has exactly its fields.
+    """An instance of a dataclass from a dictionary of its fields.
+
+    A field that is not there has its default, which is what runs did before there was such a field.
 
     Raises:
-      ConfigError: if a field is missing, unknown or unusable; ``what`` is said of them.
+      ConfigError: if there is none of them, or one is unknown or unusable; ``what`` is said of them.
     """
     names = {field.name for field in dataclasses.fields(cls)}
     given = values if isinstance(values, dict) else {}
-    if set(given) != names:
+    if not given or not set(given) <= names:
         raise ConfigError(
             f"the {what} does not have the expected fields "
             f"(missing: {sorted(names - set(given))}, unknown: {sorted(set(given) - names)})"

@@ -72,7 +72,7 @@ class RunRecord:
         """The record of a dictionary, as `dataclasses.asdict` makes one.
 
         Raises:
-          ConfigError: if it is none, or has missing, unknown or unusable fields.
+          ConfigError: if it is none, or has unknown or unusable fields.
         """
         return from_values(cls, values, "record")
 
@@ -87,7 +87,7 @@ def from_json(text: str) -> tuple[TrainConfig, RunRecord]:
     """Read what `to_json` wrote.
 
     Raises:
-      ConfigError: if it is not JSON, of another format, or has missing, unknown or unusable fields.
+      ConfigError: if it is not JSON, of another format, or has unknown or unusable fields.
     """
     try:
         values = json.loads(text)

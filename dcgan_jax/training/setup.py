@@ -218,7 +218,7 @@ def load_images(config: TrainConfig, record: RunRecord | None = None) -> Dataset
 def _prepare_resume(
     config: TrainConfig, run_dir: Path, recipe: Recipe | None
 ) -> tuple[TrainConfig, RunRecord, Verified | None]:
-    """The config, which agrees with the run's own and with that of its latest checkpoint; its record, and this one."""
+    """The checked config, the run's record, and its latest valid checkpoint or None."""
     saved, record = read_config(run_dir)
     check_recipe(record, recipe, f"the run in {run_dir}")
     check_same(config, record, f"the run in {run_dir}", saved, record)
