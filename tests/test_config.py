@@ -119,6 +119,11 @@ def found(**values):
     return json.dumps({"format": 2, "config": config, "record": {**record, **values}})
 
 
+def test_augmentations_are_in_one_order():
+    """A run resumes, whatever the order in which they are named."""
+    assert TrainConfig(augment="flip, adaptive,color") == TrainConfig(augment="color,flip,adaptive")
+
+
 def test_a_field_that_a_run_lacks_has_its_default():
     """A later version adds fields; what its default does is what the run did."""
     config = {"steps": 7, "preset": "article"}

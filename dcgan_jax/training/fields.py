@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dcgan_jax.augment import named_augmentation
+from dcgan_jax.augment import AUGMENTATIONS, named_augmentation
 from dcgan_jax.data import DatasetError, absolute_source, parse_size
 from dcgan_jax.errors import UserError
 from dcgan_jax.paths import PathError, local_path
@@ -160,9 +160,10 @@ def size(value: str, name: str) -> str:
 
 
 def augmentations(value: str, name: str) -> str:
-    """The names of augmentations, with commas between them."""
+    """The names of augmentations, with commas between them, in the order in which they are applied."""
     try:
         named_augmentation(value)
     except ValueError as error:
         raise ConfigError(f"{name}: {error}") from error
-    return ",".join(each.strip() for each in value.split(","))
+    given = {each.strip() for each in value.split(",")}
+    return ",".join(each for each in AUGMENTATIONS if each in given)
