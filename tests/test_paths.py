@@ -56,7 +56,7 @@ def test_urls_are_refused(url):
         ("sample {}/run --out a.png", "there is no run in {}/run"),
         ("sample run --out {}/nodir/a.png", "the directory {}/nodir of --out does not exist"),
         ("evaluate {}/run", "there is no run in {}/run"),
-        ("evaluate {}/a.npy", "cannot read {}/a.npy"),
+        ("evaluate {}/a.npy", "there is no file or folder {}/a.npy"),
         ("export {}/run --format safetensors", "there is no run in {}/run"),
         ("export run --format safetensors --out {}/nodir/a.safetensors", "{}/nodir of --out does not exist"),
         ("import {}/a.safetensors", "{}/a.safetensors"),
