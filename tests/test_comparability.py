@@ -22,7 +22,7 @@ def test_figure_and_its_names(features, figure, title, text):
     assert kind.name.lower() == title.lower()
 
 
-def test_evaluation_without_a_name_is_in_the_package_s_features():
+def test_unnamed_features_are_the_packages_own():
     assert Comparability.of({"samples": 5}) == Comparability(SHA256, 5)
     assert Comparability.of({"samples": 5, "features": None}) == Comparability(PIXELS, 5)
 

@@ -308,7 +308,7 @@ def test_png_of_16_bits_is_read(mnist, tmp_path):
     assert (as_digits(load_images(tmp_path), tmp_path) == mnist[:3]).all()
 
 
-def test_pictures_are_read_in_the_order_of_their_names(mnist, tmp_path):
+def test_pictures_are_in_the_order_of_names(mnist, tmp_path):
     for i in (2, 0, 1):
         Image.fromarray(mnist[i, ..., 0]).save(tmp_path / f"{i}.png")
     assert (as_digits(load_images(tmp_path), tmp_path) == mnist[:3]).all()

@@ -50,7 +50,7 @@ def test_pairwise_loss_needs_the_images(small_state, key):
         generator_step(state, key, 6)
 
 
-def test_pairwise_without_real_logits_is_the_plain_step(small_images, key):
+def test_pairwise_that_ignores_reals_is_plain(small_images, key):
     """A generator's loss that ignores the real logits trains as the one that is not given them."""
     ignoring = CROSS_ENTROPY._replace(generator=lambda real, fake: CROSS_ENTROPY.generator(fake), pairwise=True)
     sgd = {"generator_tx": optax.sgd(0.1), "discriminator_tx": optax.sgd(0.1)}
