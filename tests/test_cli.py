@@ -223,6 +223,11 @@ def test_interrupt_of_other_command_is_one_line(finished, tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_average_that_no_preset_kept_is_refused(finished, tmp_path, capsys):
+    assert run_cli("sample", finished[0], "--weights", "average", "--out", tmp_path / "a.png") == 2
+    assert "keeps no average: its preset has none, and it was trained without --ema" in one_error_line(capsys)
+
+
 def test_resume_takes_more_steps_only(finished, capsys):
     run_dir, _ = finished
     before = run_files(run_dir)

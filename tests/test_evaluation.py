@@ -389,7 +389,7 @@ def test_evaluate_reports_errors_in_one_line(plain_run, tmp_path, capsys):
         ([run_dir, "--checkpoint", 7], "has no checkpoint 7 to read: it has"),
         ([run_dir, "--samples", 128], "--samples must be 129 to 60000, got 128"),
         ([run_dir, "--samples", "many"], "invalid int value: 'many'"),
-        ([run_dir, "--weights", "average"], "keeps no average: its preset has none, and it was trained without --ema"),
+        ([run_dir, "--weights", "average"], "keeps no average: small_recipe.py:init has none"),
         ([tmp_path / "none.npy"], "there is no file or folder"),
         ([tmp_path / "text.npy"], "is no file of NumPy's, or is damaged"),
         ([tmp_path / "objects.npy"], "holds Python objects"),
