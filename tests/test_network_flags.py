@@ -15,7 +15,7 @@ from dcgan_jax.presets import PRESETS
 from dcgan_jax.training.setup import initializer
 
 # Narrow networks, which compile quickly; every flag but the learning rates' has another value than its default.
-SMALL = ["--width", 2, "--latent-size", 5, "--dropout", 0.1, "--loss", "hinge", "--r1", 0.5, "--augment", "flip,color"]
+SMALL = ["--width", 2, "--latent-size", 5, "--dropout", 0.1, "--loss", "hinge", "--r1", 0.5, "--augment", "color,flip"]
 
 
 def built(**fields):
@@ -86,7 +86,7 @@ def test_flags_are_recorded(small):
     run = load_run(small)
     config = run.config
     assert (config.width, config.latent_size, config.dropout, config.loss) == (2, 5, 0.1, "hinge")
-    assert (config.r1, config.augment, config.d_steps) == (0.5, "flip,color", 2)
+    assert (config.r1, config.augment, config.d_steps) == (0.5, "color,flip", 2)
     assert (config.generator_learning_rate, config.discriminator_learning_rate) == (None, None)
     assert run.state.generator.opt_state.count == 2
     assert run.state.discriminator.opt_state.count == 4
@@ -100,7 +100,7 @@ def test_flags_are_recorded(small):
         ("--dropout", 0, "has dropout 0.1, not 0.0"),
         ("--loss", "preset", "has loss hinge, not None"),
         ("--r1", 0, "has r1 0.5, not 0.0"),
-        ("--augment", "none", "has augment flip,color, not None"),
+        ("--augment", "none", "has augment color,flip, not None"),
         ("--d-steps", 1, "has d_steps 2, not 1"),
         ("--generator-learning-rate", 0.1, "has generator_learning_rate None, not 0.1"),
         ("--discriminator-learning-rate", 0.1, "has discriminator_learning_rate None, not 0.1"),
