@@ -25,7 +25,7 @@ def r1_penalty(gamma: float) -> Penalty:
     Raises:
       ValueError: unless ``gamma`` is a finite number of at least 0.
     """
-    return _R1(_checked(gamma, "gamma"))
+    return _FlatDiscriminator(_checked(gamma, "gamma"), of_fakes=False)
 
 
 def r2_penalty(gamma: float) -> Penalty:
@@ -37,7 +37,7 @@ def r2_penalty(gamma: float) -> Penalty:
     Raises:
       ValueError: unless ``gamma`` is a finite number of at least 0.
     """
-    return _R2(_checked(gamma, "gamma"))
+    return _FlatDiscriminator(_checked(gamma, "gamma"), of_fakes=True)
 
 
 def gradient_penalty(weight: float = 10.0) -> Penalty:
@@ -64,21 +64,15 @@ def sum_penalties(*penalties: Penalty) -> Penalty:
 
 
 @dataclasses.dataclass(frozen=True)
-class _R1:
+class _FlatDiscriminator:
+    """R1, or of fakes R2."""
+
     gamma: float
+    of_fakes: bool
 
     def __call__(self, discriminator: Judge, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
-        del fake, key
-        return self.gamma / 2 * _squared_slopes(discriminator, real).mean()
-
-
-@dataclasses.dataclass(frozen=True)
-class _R2:
-    gamma: float
-
-    def __call__(self, discriminator: Judge, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
-        del real, key
-        return self.gamma / 2 * _squared_slopes(discriminator, fake).mean()
+        del key
+        return self.gamma / 2 * _squared_slopes(discriminator, fake if self.of_fakes else real).mean()
 
 
 @dataclasses.dataclass(frozen=True)
