@@ -11,7 +11,7 @@ from helpers import RECIPE, all_files, compare_fewer_patches, metric_rows, one_e
 from programs.small_recipe import init
 
 from dcgan_jax import TrainConfig, load_labels
-from dcgan_jax.data import DatasetError, load_data
+from dcgan_jax.data import DatasetError, Reading, load_data
 from dcgan_jax.evaluation import classifier as package
 from dcgan_jax.evaluation.class_scoring import evaluate_classes
 from dcgan_jax.evaluation.classifier import ClassifierError, classify
@@ -80,7 +80,7 @@ def test_classifier_is_trained_and_kept(classifier, source):
     """Its accuracy is that on the test split, and the same seed trains the same one."""
     assert classifier.classes == NAMES
     assert (classifier.data, classifier.epochs, classifier.seed) == (str(source), 3, 0)
-    train, test = load_data(source), load_test_split(source, load_data(source))
+    train, test = load_data(source), load_test_split(source, load_data(source), Reading())
     assert classifier.data_digest == train._replace(labels=None, classes=()).digest()
     right = (classify(test.images, classifier.variables)[0].argmax(-1) == test.labels).mean()
     assert classifier.accuracy == right > 0.6  # one class of three is chance
@@ -123,8 +123,8 @@ def test_a_tenth_is_held_out(mnist, tmp_path):
     """The same tenth each time, and nothing of it is trained on."""
     np.savez(tmp_path / "a.npz", images=mnist[:95], labels=load_labels()[:95])
     data = load_data(tmp_path / "a.npz")
-    assert load_test_split(tmp_path / "a.npz", data) is None
-    real, again = (split_for_testing(tmp_path / "a.npz", data) for _ in range(2))
+    assert load_test_split(tmp_path / "a.npz", data, Reading()) is None
+    real, again = (split_for_testing(tmp_path / "a.npz", data, Reading()) for _ in range(2))
     assert real.tested_on == "a held-out tenth, 9 images"
     assert (len(real.train.images), len(real.test.images)) == (86, 9)
     both = np.concatenate([real.train.images, real.test.images])
@@ -140,10 +140,10 @@ def test_both_splits_number_classes_alike(mnist, tmp_path):
     names = np.array(["c", "a", "b", "c"])
     np.savez(tmp_path / "a.npz", x_train=mnist[:4], y_train=names, x_test=mnist[:2], y_test=names[:1].repeat(2))
     train = load_data(tmp_path / "a.npz")
-    assert load_test_split(tmp_path / "a.npz", train).labels.tolist() == [2, 2]
+    assert load_test_split(tmp_path / "a.npz", train, Reading()).labels.tolist() == [2, 2]
     np.savez(tmp_path / "b.npz", x_train=mnist[:4], y_train=names, x_test=mnist[:2], y_test=np.array(["a", "d"]))
     with pytest.raises(DatasetError, match="has classes in its test split alone: d"):
-        load_test_split(tmp_path / "b.npz", load_data(tmp_path / "b.npz"))
+        load_test_split(tmp_path / "b.npz", load_data(tmp_path / "b.npz"), Reading())
 
 
 def test_augmentation_of_pictures_repeats_their_edges(key):
@@ -248,7 +248,7 @@ def test_images_too_small_to_score_are_refused(tmp_path, capsys):
 
 
 def test_real_images_score_as_the_floor(source, classifier):
-    real = split_for_testing(source, load_data(source))
+    real = split_for_testing(source, load_data(source), Reading())
     labels = real.train.labels[:200]
     scores, floor = evaluate_classes(real.train.images[:200], real, classifier, labels)[1:3]
     assert floor.fid / 2 < scores.fid < 2 * floor.fid

@@ -43,7 +43,9 @@ def _flag(match: re.Match[str]) -> str:
     flag = _FLAGS[name]
     if value == "False":
         return flag.replace("--", "--no-", 1)
-    return flag if value in (None, "True") else f"{flag} " + value.strip("'")
+    if value in (None, "True"):
+        return flag
+    return f"{flag}{'=' if value.startswith('-') else ' '}" + value.strip("'")  # argparse takes -1,1 for a flag
 
 
 class _InFlags:

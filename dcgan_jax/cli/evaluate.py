@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from dcgan_jax.cli.errors import run_inference_command
-from dcgan_jax.cli.flags import add_huge_pages_flag, add_run, add_run_flags
+from dcgan_jax.cli.flags import add_huge_pages_flag, add_reading_flags, add_run, add_run_flags, given_reading
 from dcgan_jax.cli.outputs import check_printable
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line, print_result
-from dcgan_jax.data import Dataset, DatasetError, absolute_source, load_data
+from dcgan_jax.data import Dataset, DatasetError, Reading, absolute_source, load_data
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
 from dcgan_jax.evaluation.image_files import as_digits, load_images
 from dcgan_jax.evaluation.image_scorer import explain_pixels, scorer_of_images
@@ -24,7 +24,7 @@ from dcgan_jax.evaluation.results import Evaluation, format_table
 from dcgan_jax.evaluation.scoring import evaluate_images
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED
-from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.evaluate_run import evaluate_run
 
 
@@ -50,7 +50,7 @@ def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) ->
         help="real images to compare those of files with (default: mnist, or what the classifier was trained on); of a "
         "run, where its images are now",
     )
-    parser.add_argument("--data-dir", help="directory of downloaded data sets (default: the run's)")
+    add_reading_flags(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _evaluate(args), args.no_compilation_cache)
@@ -59,6 +59,7 @@ def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) ->
 def _evaluate(args: argparse.Namespace) -> None:
     check_printable(args.source)
     source = local_path(args.source, "RUN")
+    reading = given_reading(args)
     path = None if args.classifier is None else local_path(args.classifier, "--classifier")
     classifier = None if path is None else read_classifier(path)
     if args.source not in PRETRAINED and _holds_images(source):
@@ -66,12 +67,12 @@ def _evaluate(args: argparse.Namespace) -> None:
             if getattr(args, flag) is not None:
                 raise ConfigError(f"--{flag} is for runs: {source} holds images")
         dataset = absolute_source(args.dataset or (classifier.data if classifier else "mnist"))
-        evaluation, count = _evaluate_files(source, dataset, args.data_dir, classifier)
+        evaluation, count = _evaluate_files(source, dataset, TrainConfig(**reading).reading(), classifier)
         metadata, title = {"images": str(source), "dataset": dataset}, f"{source}: {count}"
     else:
         loaded = load_source(source, args)
-        given = {name: getattr(args, name) for name in ("dataset", "data_dir") if getattr(args, name) is not None}
-        config = dataclasses.replace(loaded.run.config, **given)
+        given = {} if args.dataset is None else {"dataset": args.dataset}
+        config = dataclasses.replace(loaded.run.config, **given, **reading)
         evaluation = evaluate_run(loaded.run._replace(config=config), args.samples, classifier)
         metadata = {**loaded.metadata, "dataset": config.dataset}
         title = f"{loaded.title}: {evaluation.samples:,} images"
@@ -83,7 +84,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _evaluate_files(
-    source: Path, dataset: str, data_dir: str | None, classifier: Classifier | None
+    source: Path, dataset: str, reading: Reading, classifier: Classifier | None
 ) -> tuple[Evaluation[Any], str]:
     """Score the images in files against a data set's, and say how many there were; what was done to them is printed."""
     images = _load_images(source)
@@ -93,11 +94,11 @@ def _evaluate_files(
         return evaluation, f"{evaluation.samples:,} images"
     _print_notes(source, images)
     height, width, channels = images.images.shape[1:]
-    real = load_data(dataset, labels=False, data_dir=data_dir, image_size=(height, width))
+    real = load_data(dataset, labels=False, image_size=(height, width), **reading._asdict())
     if real.images.shape[3] < channels:
         raise ConfigError(f"the images in {source} are coloured, those of {dataset} are grey")
     fakes = np.broadcast_to(images.images, (*images.images.shape[:3], real.images.shape[3]))  # grey ones in colours
-    score, most = scorer_of_images(real, dataset, data_dir, classifier)
+    score, most = scorer_of_images(real, dataset, reading, classifier)
     if classifier is None:
         print_line(explain_pixels(dataset, real.images.shape[1:]), error=True)
     chosen = np.sort(choose(len(fakes), min(most, MAX_SAMPLES)))

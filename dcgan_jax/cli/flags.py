@@ -10,11 +10,15 @@ from dcgan_jax.cli.errors import as_flags
 from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.training.config import ConfigError, TrainConfig
 
+_READING = ("data_dir", "range", "layout", "frames")
 
-def add_config_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
-    """Add a flag for each field of `TrainConfig` but those ``without``."""
+
+def add_config_flags(
+    parser: argparse.ArgumentParser, only: tuple[str, ...] = (), without: tuple[str, ...] = ()
+) -> None:
+    """Add a flag for each field of `TrainConfig`, or for ``only`` those, but none for those ``without``."""
     for field in dataclasses.fields(TrainConfig):
-        if field.name in without:
+        if field.name in without or (only and field.name not in only):
             continue
         text = as_flags(field.metadata["help"])
         if field.metadata["choices"] and field.metadata["kind"] is str:
@@ -34,6 +38,22 @@ def add_config_flags(parser: argparse.ArgumentParser, without: tuple[str, ...] =
             help=text,
             default=argparse.SUPPRESS,
         )
+
+
+def add_reading_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `TrainConfig` that say where images are looked for and how their files are read."""
+    add_config_flags(parser, only=_READING)
+
+
+def given_reading(args: argparse.Namespace) -> dict[str, Any]:
+    """Those fields of `TrainConfig` that the flags of `add_reading_flags` give.
+
+    Raises:
+      ConfigError: if one has no value of it.
+    """
+    given = {name: value for name, value in vars(args).items() if name in _READING}
+    TrainConfig(**given)
+    return given
 
 
 def _metavar(name: str, kind: type) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_jax.cli.errors import run_inference_command
-from dcgan_jax.cli.flags import add_cache_flag, add_huge_pages_flag
+from dcgan_jax.cli.flags import add_cache_flag, add_huge_pages_flag, add_reading_flags, given_reading
 from dcgan_jax.cli.outputs import check_printable, new_file
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.console import print_line
@@ -17,7 +17,7 @@ from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, classify
 from dcgan_jax.evaluation.classifier_file import Classifier, write_classifier
 from dcgan_jax.evaluation.real_images import RealImages, split_for_testing
 from dcgan_jax.evaluation.train_classifier import BATCH_SIZE, EPOCHS, augment_digits, augment_pictures, train
-from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.config import ConfigError, TrainConfig
 
 
 def train_classifier_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -26,7 +26,7 @@ def train_classifier_main(argv: Sequence[str] | None = None, prog: str | None = 
     parser.add_argument("--dataset", required=True, help="the images, as of train; they must have classes")
     parser.add_argument("--image-size", help="28, for images of another size: as the run has it")
     parser.add_argument("--channels", type=int, metavar="N", help="1, for images in colours: as the run has it")
-    parser.add_argument("--data-dir", help="directory of downloaded data sets (default: ~/tensorflow_datasets)")
+    add_reading_flags(parser)
     parser.add_argument(
         "--epochs", type=int, default=EPOCHS, metavar="N", help=f"passes over the images (default: {EPOCHS})"
     )
@@ -75,7 +75,8 @@ def _load(args: argparse.Namespace) -> RealImages:
         size = None if args.image_size is None else parse_size(args.image_size)
     except ValueError as error:
         raise ConfigError(f"--image-size {error}") from error
-    dataset = load_data(args.dataset, data_dir=args.data_dir, image_size=size, channels=args.channels)
+    reading = TrainConfig(**given_reading(args)).reading()
+    dataset = load_data(args.dataset, image_size=size, channels=args.channels, **reading._asdict())
     shape = dataset.images.shape[1:]
     if shape != IMAGE_SHAPE:
         raise ConfigError(
@@ -86,7 +87,7 @@ def _load(args: argparse.Namespace) -> RealImages:
         raise ConfigError(f"a classifier needs images of at least two classes, those of {args.dataset} have none")
     for note in dataset.notes:
         print_line(f"{args.dataset}: {note}")
-    real = split_for_testing(args.dataset, dataset, args.data_dir)
+    real = split_for_testing(args.dataset, dataset, reading)
     if len(real.train.images) < BATCH_SIZE:
         raise ConfigError(
             f"at least {BATCH_SIZE} images are needed for training, {args.dataset} has {len(real.train.images)}"

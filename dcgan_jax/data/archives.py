@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dcgan_jax.data.arrays import to_dataset
 from dcgan_jax.data.common import IMAGES, LABELS, Dataset, LoadOptions, with_labels
 from dcgan_jax.data.idx import parse_idx
 from dcgan_jax.data.mnist import read_archive
@@ -35,10 +36,12 @@ def load_archives(source: str | Path, options: LoadOptions) -> Dataset:
       DatasetError: if an archive cannot be downloaded or is damaged.
     """
     name = str(source)
-    images = _archive(name, IMAGES[options.split], options.data_dir, 3)[..., None]
+    images = _archive(name, IMAGES[options.split], options.reading.data_dir, 3)
+    dataset = to_dataset(images[..., None], name, options.in_order("NHWC"))
     if not options.labels:
-        return Dataset(images)
-    return with_labels(images, archive_labels(name, options.split, options.data_dir), _CLASSES[name])
+        return dataset
+    labels = archive_labels(name, options.split, options.reading.data_dir)
+    return with_labels(dataset.images, labels, _CLASSES[name], dataset.notes)
 
 
 def archive_labels(name: str, split: str, data_dir: str | Path | None) -> np.ndarray:

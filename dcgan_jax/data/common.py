@@ -10,6 +10,7 @@ from dcgan_jax.errors import UserError
 from dcgan_jax.paths import PathError, local_path
 
 SPLITS = ("train", "test")
+FRAMES = ("first", "all")  # of files that hold several pictures
 # The names of the archives, which Fashion-MNIST and KMNIST have taken over from MNIST.
 IMAGES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
 LABELS = {"train": "train-labels-idx1-ubyte.gz", "test": "t10k-labels-idx1-ubyte.gz"}
@@ -27,17 +28,42 @@ class UnknownNameError(DatasetError):
     """There is no data set of a name."""
 
 
+class Reading(NamedTuple):
+    """Where a data set is looked for and how its files are read: the arguments of `dcgan_jax.data.load_data` for it.
+
+    Attributes:
+      data_dir: the directory of TensorFlow Datasets.
+      range: the values that are black and white; None to tell them from the values.
+      layout: the order of an array's axes, such as ``HWCN``; None to tell it from the shape.
+      frames: of files of several pictures, ``first`` or ``all``.
+    """
+
+    data_dir: str | Path | None = None
+    range: tuple[float, float] | None = None
+    layout: str | None = None
+    frames: str = "first"
+
+
 class LoadOptions(NamedTuple):
-    """What is wanted of a data set: `split` to `channels` of `dcgan_jax.data.load_data`.
+    """What is wanted of a data set: the arguments of `dcgan_jax.data.load_data`.
 
     A source need not obey ``labels``, ``image_size`` and ``channels``: they save it work, and `load_data` sees to them.
     """
 
     split: str = "train"
     labels: bool = True
-    data_dir: str | Path | None = None
     image_size: tuple[int, int] | Literal["own"] | None = None
     channels: int | None = None
+    reading: Reading = Reading()
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the images are scored as they are, and so may be nearly black or all alike."""
+        return self.image_size == "own"
+
+    def in_order(self, layout: str) -> "LoadOptions":
+        """These, with an order of axes if none is asked for."""
+        return self._replace(reading=self.reading._replace(layout=self.reading.layout or layout))
 
 
 class Dataset(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from dcgan_jax.data.archives import archive_labels, has_archives
-from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, LoadOptions, path_of
+from dcgan_jax.data.common import FRAMES, SPLITS, Dataset, DatasetError, LoadOptions, Reading, path_of
 from dcgan_jax.data.fitting import Size, check_memory, fit_array, size_for
 from dcgan_jax.data.sources import load_source
 
@@ -19,6 +19,9 @@ def load_data(
     data_dir: str | Path | None = None,
     image_size: Size | Literal["own"] | None = None,
     channels: int | None = None,
+    range: tuple[float, float] | None = None,
+    layout: str | None = None,
+    frames: str = "first",
 ) -> Dataset:
     """Images from whatever a person has, with their classes where there are any.
 
@@ -33,6 +36,13 @@ def load_data(
         those that they have, if all have the same. Each image is cropped around its centre to this shape, and resized
         with antialiasing.
       channels: 1 or 3; as many as the images have if None.
+      range: the values that are black and white, for arrays and pictures; those between are in proportion, those outside
+        cut off. If None it is told from all values, and what could be meant otherwise is said or refused: see
+        `dcgan_jax.data.value_range.known_range`.
+      layout: the order of an array's axes, letters of ``NHWC`` or ``NHW``, such as ``HWCN``; of rows or columns of
+        pixels, N is at one end. If None, it is told by the shape and the values, or refused likewise: see
+        `dcgan_jax.data.layouts.to_nhwc`.
+      frames: of files of several pictures, pages or frames, the ``first`` or ``all``.
 
     Raises:
       NoSplitError: if it has no such split.
@@ -42,9 +52,23 @@ def load_data(
         raise DatasetError(f"unknown split {split!r} of {source}: choose from {', '.join(SPLITS)}")
     if channels not in (None, 1, 3):
         raise DatasetError(f"channels must be 1 or 3, got {channels}")
-    options = LoadOptions(split, labels, data_dir, image_size, channels)
+    if frames not in FRAMES:
+        raise DatasetError(f"unknown frames {frames!r}: choose from {', '.join(FRAMES)}")
+    options = LoadOptions(split, labels, image_size, channels, Reading(data_dir, range, layout, frames))
     dataset = _fitted(load_source(source, options), str(source), image_size, channels)
+    if not options.drawn:
+        _check_visible(dataset, source)
     return dataset if labels else dataset._replace(labels=None, classes=())
+
+
+def _check_visible(dataset: Dataset, source: str | Path) -> None:
+    """Raises: DatasetError if all pixels of all images are alike."""
+    low, high = int(dataset.images.min()), int(dataset.images.max())
+    if low == high:
+        colour = {0: "black", 255: "white"}.get(low, f"{low} of 255")
+        raise DatasetError(
+            f"{source}: all pixels of its {len(dataset.images):,} images are {colour}: there is nothing to learn"
+        )
 
 
 def absolute_source(source: str) -> str:

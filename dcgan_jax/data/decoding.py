@@ -1,70 +1,314 @@
-"""One picture: what its file is, and its pixels."""
+"""One file of pictures: which it holds, and their pixels."""
 
 import hashlib
 import io
-from typing import NamedTuple
+import struct
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from dcgan_jax.data.fitting import Size, fit, from_16_bits
+from dcgan_jax.data.colour_profiles import Profile, to_srgb
+from dcgan_jax.data.fitting import Size, fit
+from dcgan_jax.data.value_range import ValueRange
 
+_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "TGA", "ICO")
+_UNSIGNED = ("TGA", "ICO", "DIB")  # formats that begin with no signature
+_ANIMATED = (
+    "GIF",
+    "WEBP",
+    "PNG",
+    "AVIF",
+    "TIFF",
+)  # whose other frames are pictures, and not views or sizes of the first
 _EXIF_ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_KIND = 256, 257, 258, 262, 254
+_WHITE_IS_ZERO = 0
+_NO_PICTURE = 1 | 4  # bits of a TIFF's kind of page: a smaller copy of another, a mask of another
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks of a PNG of which Pillow refuses large ones
+_OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+Kind = Literal["bits", "bytes", "integers", "floats"]
+T = TypeVar("T")
+
+
+class Frame(NamedTuple):
+    """A picture of a file.
+
+    Attributes:
+      number: its place in the file, from 0.
+      size: height and width as shown.
+      turn: the orientation of EXIF that is still to be applied.
+      mode: Pillow's.
+      kind: what its values are: ``bits``, ``bytes``, or ``integers`` or ``floats`` of more than 8 bits.
+      inverted: whether 0 is white where Pillow leaves it so.
+    """
+
+    number: int
+    size: Size
+    turn: int
+    mode: str
+    kind: Kind
+    inverted: bool = False
 
 
 class Header(NamedTuple):
-    """What a file is: its picture's height and width as shown, EXIF orientation and mode, and its content's SHA-256."""
+    """The pictures of a file that are taken, how many more it has, and the SHA-256 of its content."""
 
-    size: Size
-    orientation: int
-    mode: str
+    frames: tuple[Frame, ...]
+    others: int
     digest: bytes
 
-    def deep(self) -> str:
-        """``integers`` or ``floats`` if its pixels have more than 8 bits, or nothing."""
-        return {"I": "integers", "F": "floats"}.get(self.mode[0], "")
 
+class Decoded(NamedTuple):
+    """What a picture turned out to be.
 
-def read_header(content: bytes) -> Header:
-    """The header of a picture, whose pixels are not decoded. Raises: what Pillow raises if it is none."""
-    with Image.open(io.BytesIO(content)) as image:
-        width, height = image.size
-        mode, orientation = image.mode, image.getexif().get(_EXIF_ORIENTATION, 1)
-    size = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-    return Header(size, orientation, mode, hashlib.sha256(content).digest())
-
-
-def highest_value(content: bytes) -> float:
-    """The highest value of a picture of more than 8 bits. Raises: ValueError if a value is none of 16 bits."""
-    with Image.open(io.BytesIO(content)) as image:
-        pixels = np.asarray(image)
-    low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= 0 and high <= 65535):  # NaN, too
-        raise ValueError(f"pixels from {low:g} to {high:g}")
-    return high
-
-
-def decode(content: bytes, size: Size, header: Header, white: float) -> tuple[np.ndarray, bool]:
-    """A picture as uint8 [H, W, 3], and whether it has transparent pixels, which become white.
-
-    ``white`` is its highest value if it has more than 8 bits.
+    Attributes:
+      grey: without colours.
+      transparent: with transparent pixels.
+      profile: what became of its colour profile.
+      brightest: the highest value, 0 to 255.
+      cut: with values outside the range that was given.
     """
-    with Image.open(io.BytesIO(content)) as image:
-        # JPEG can be decoded at a half, a quarter or an eighth, which is all that a large one needs.
-        image.draft(None, (2 * max(size), 2 * max(size)))
-        picture = image if header.orientation == 1 else ImageOps.exif_transpose(image)
-        if header.deep():
-            picture = Image.fromarray(_to_eight_bits(np.asarray(picture), white))
-        transparent = False
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            transparent = bool(np.asarray(picture.getchannel("A")).min() < 255)
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        return np.asarray(fit(picture if picture.mode == "RGB" else picture.convert("RGB"), size)), transparent
+
+    grey: bool
+    transparent: bool
+    profile: Profile
+    brightest: int
+    cut: bool
 
 
-def _to_eight_bits(pixels: np.ndarray, white: float) -> np.ndarray:
-    """Grey pixels from 0 to ``white`` as uint8."""
-    if np.issubdtype(pixels.dtype, np.integer):
-        return from_16_bits(pixels) if white == 65535 else pixels.astype(np.uint8)
-    return np.rint(pixels.astype(np.float64) * (255 / white)).astype(np.uint8)
+def read_header(content: bytes, frames: str = "first", signed: bool = False) -> Header:
+    """The header of a file, whose pixels are not decoded.
+
+    Args:
+      content: the file's.
+      frames: ``first`` or ``all``; a TIFF's smaller copies and masks are no pictures of their own.
+      signed: whether only formats count that begin with a signature, for a file whose name says nothing.
+
+    Raises: what Pillow raises if it is no picture.
+    """
+
+    def read(content: bytes) -> tuple[list[Frame], int]:
+        with _open(content, signed) as image:
+            indices = _indices(image)
+            taken = indices if frames == "all" else indices[:1]
+            return [_frame(image, index) for index in taken], len(indices) - len(taken)
+
+    found, others = _without_texts(read, content)
+    return Header(tuple(found), others, hashlib.sha256(content).digest())
+
+
+def extremes(content: bytes, frames: Sequence[Frame]) -> tuple[float, float]:
+    """The lowest and the highest value of these pictures, transparency apart. Raises: ValueError if one is no number."""
+
+    def find(content: bytes) -> list[np.ndarray]:
+        with _open(content) as image:
+            return [_colours(_values(image, content, frame)) for frame in frames]
+
+    values = _without_texts(find, content)
+    low, high = (float(pick([pick(each) for each in values])) for pick in (np.min, np.max))
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"pixels from {low:g} to {high:g}")
+    return low, high
+
+
+def decode(
+    content: bytes, size: Size, frames: Sequence[Frame], ranges: dict[Kind, ValueRange]
+) -> list[tuple[np.ndarray, Decoded]]:
+    """These pictures of a file in a size, as uint8 [H, W, 3], and what they turned out to be.
+
+    Transparent pixels become white.
+
+    Args:
+      content: the file's.
+      size: the size; pictures are cropped around their centre.
+      frames: the pictures.
+      ranges: the black and the white of pictures by their kind; those of bytes may be missing.
+    """
+
+    def read(content: bytes) -> list[tuple[np.ndarray, Decoded]]:
+        with _open(content) as image:
+            # JPEG can be decoded at a half, a quarter or an eighth, which is all that a large one needs.
+            image.draft(None, (2 * max(size), 2 * max(size)))
+            return [_decode_frame(image, content, size, frame, ranges.get(frame.kind)) for frame in frames]
+
+    return _without_texts(read, content)
+
+
+def _decode_frame(
+    image: Image.Image, content: bytes, size: Size, frame: Frame, value_range: ValueRange | None
+) -> tuple[np.ndarray, Decoded]:
+    profile, cut = image.info.get("icc_profile"), False
+    if frame.kind in ("integers", "floats"):
+        assert value_range is not None
+        values = _values(image, content, frame)
+        cut = _is_outside(_colours(values), value_range)
+        picture = _to_picture(values, value_range, frame.inverted)
+    else:
+        image.seek(frame.number)
+        picture = image
+        if value_range is not None and frame.kind == "bytes":
+            picture = image.convert("RGBA") if image.has_transparency_data else _grey_or_rgb(image)
+            values = np.asarray(picture)
+            cut = _is_outside(_colours(values), value_range)
+            picture = _to_picture(values, value_range)
+    picture, converted = to_srgb(picture, profile)
+    transparent = False
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        transparent = bool(np.asarray(picture.getchannel("A")).min() < 255)
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    picture = picture if picture.mode == "RGB" else picture.convert("RGB")
+    picture = picture.transpose(_TURNS[frame.turn]) if frame.turn in _TURNS else picture
+    pixels = np.asarray(fit(picture, size))
+    grey = bool((pixels == pixels[..., :1]).all())
+    return pixels, Decoded(grey, transparent, converted, int(pixels.max()), cut)
+
+
+def _open(content: bytes, signed: bool = False) -> Image.Image:
+    Image.init()
+    formats = [each for each in _FORMATS if each in Image.OPEN and not (signed and each in _UNSIGNED)]
+    return Image.open(io.BytesIO(content), formats=formats)
+
+
+def _without_texts(work: Callable[[bytes], T], content: bytes) -> T:
+    """``work`` of a file's content; if Pillow refuses it for a PNG's large text or colour profile, without them."""
+    try:
+        return work(content)
+    except ValueError:
+        if not content.startswith(_PNG):
+            raise
+        return work(_PNG + b"".join(chunk for kind, chunk in _chunks(content) if kind not in _TEXTS))
+
+
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks of a PNG, with their kinds."""
+    start = len(_PNG)
+    while start + 8 <= len(png):
+        length, kind = struct.unpack_from(">I4s", png, start)
+        yield kind, png[start : start + length + 12]
+        start += length + 12
+
+
+def _indices(image: Image.Image) -> list[int]:
+    """The numbers of a file's pictures; there is always a first."""
+    if image.format not in _ANIMATED:
+        return [0]
+    try:
+        count = getattr(image, "n_frames", 1)
+        if image.format != "TIFF":
+            return list(range(count))
+        pictures = [index for index in range(count) if not _tag(image, index, _TIFF_KIND, 0) & _NO_PICTURE]
+    except Exception:  # whatever a later page that is damaged makes Pillow raise
+        pictures = [0]
+    return pictures or [0]
+
+
+def _tag(image: Image.Image, index: int, tag: int, default: int) -> int:
+    image.seek(index)
+    value = image.tag_v2.get(tag, default)  # pyright: ignore[reportAttributeAccessIssue]
+    return value if isinstance(value, int) else default
+
+
+def _frame(image: Image.Image, index: int) -> Frame:
+    if image.format != "TIFF":
+        width, height = image.size
+        turn = image.getexif().get(_EXIF_ORIENTATION, 1)
+        size = (width, height) if turn in (5, 6, 7, 8) else (height, width)
+        return Frame(index, size, turn, image.mode, _kind(image))
+    # Pillow turns these itself when they are loaded, and whether their size is the turned one before that depends on
+    # its version: that of the tags never is.
+    height, width = _tag(image, index, _TIFF_HEIGHT, 1), _tag(image, index, _TIFF_WIDTH, 1)
+    size = (width, height) if _tag(image, index, _EXIF_ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
+    kind = _kind(image)
+    inverted = image.mode[0] in "IF" and _tag(image, index, _TIFF_PHOTOMETRIC, 1) == _WHITE_IS_ZERO
+    return Frame(index, size, 1, image.mode, kind, inverted)
+
+
+def _kind(image: Image.Image) -> Kind:
+    if image.mode[0] in "IF":
+        return "integers" if image.mode[0] == "I" else "floats"
+    if _rawmodes(image):
+        return "integers"
+    return "bits" if image.mode == "1" else "bytes"
+
+
+def _rawmodes(image: Image.Image) -> list[str]:
+    """Of a picture in colours of 16 bits, of which Pillow keeps 8: how its file has them, or nothing of others.
+
+    Raises:
+      ValueError: if its planes are apart, which Pillow reads as if they were of 8 bits.
+    """
+    if image.format not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA"):
+        return []
+    rawmodes = [tile.args if isinstance(tile.args, str) else tile.args[0] for tile in _tiles(image)]
+    deep = [mode for mode in rawmodes if mode[-4:-1] == ";16" and "a" not in mode]
+    if image.format == "TIFF" and max(image.tag_v2.get(_TIFF_BITS, (8,))) == 16 and not deep:  # pyright: ignore
+        raise ValueError("colours of 16 bits in planes, or multiplied by the transparency")
+    return deep
+
+
+def _tiles(image: Image.Image) -> list[Any]:
+    """Where a file's pixels are, and in which form."""
+    return image.tile  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _values(image: Image.Image, content: bytes, frame: Frame) -> np.ndarray:
+    """The values of a picture as its file has them: [H, W], or [H, W, C] of 2 to 4 channels, the even ones with alpha."""
+    image.seek(frame.number)
+    rawmodes = _rawmodes(image) if frame.kind == "integers" else []
+    if not rawmodes:
+        return np.asarray(image if frame.kind != "bytes" else _grey_or_rgb(image))
+    with _open(content) as again:
+        again.seek(frame.number)
+        again.tile = [_of_other_bytes(tile) for tile in _tiles(again)]  # pyright: ignore[reportAttributeAccessIssue]
+        low = np.asarray(again).astype(np.uint16)
+    if rawmodes[0] == "LA;16B":  # its four bytes, read as four channels
+        return low[..., ::2] * np.uint16(256) + low[..., 1::2]
+    return np.asarray(image).astype(np.uint16) * np.uint16(256) + low
+
+
+def _of_other_bytes(tile: Any) -> Any:
+    """A part of a file's pixels with the bytes that Pillow leaves out."""
+    arguments = tile.args
+    raw = arguments if isinstance(arguments, str) else arguments[0]
+    raw = "RGBA" if raw == "LA;16B" else raw[:-1] + _OTHER_BYTE[raw[-1]]
+    changed = raw if isinstance(arguments, str) else (raw, *arguments[1:])
+    return tile._replace(args=changed)
+
+
+def _grey_or_rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode in ("1", "LA") else "RGB")
+
+
+def _colours(values: np.ndarray) -> np.ndarray:
+    """Values without those of transparency."""
+    return values[..., :-1] if values.ndim == 3 and values.shape[-1] in (2, 4) else values
+
+
+def _is_outside(values: np.ndarray, value_range: ValueRange) -> bool:
+    return bool(values.min() < value_range.black or values.max() > value_range.white)
+
+
+def _to_picture(values: np.ndarray, value_range: ValueRange, inverted: bool = False) -> Image.Image:
+    """A picture of 8 bits of values; those of transparency are of the depth of their type."""
+    pixels = value_range.to_bytes(_colours(values))
+    pixels = 255 - pixels if inverted else pixels
+    if pixels.shape != values.shape:
+        alpha = values[..., -1:] >> 8 if values.dtype == np.uint16 else values[..., -1:]
+        pixels = np.concatenate((pixels, alpha.astype(np.uint8)), -1)
+    if pixels.shape[-1] == 1 and pixels.ndim == 3:
+        pixels = pixels[..., 0]
+    return Image.fromarray(pixels)

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from dcgan_jax.console import print_line
 from dcgan_jax.data.cache import load_cached, save_cached
-from dcgan_jax.data.common import Dataset, LoadOptions, check_split, path_of, starts_with
+from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_split, path_of, starts_with
 from dcgan_jax.data.fitting import check_memory, size_for
-from dcgan_jax.data.pictures import NAMED, Listing, check_broken, list_pictures, name_some, read_pictures
+from dcgan_jax.data.folders import classes_of
+from dcgan_jax.data.picture_files import name_kinds, remedy_of
+from dcgan_jax.data.pictures import Listing, check_broken, list_pictures, name_some, read_pictures
 from dcgan_jax.errors import first_line
 
-_CACHE_FORMAT = 3  # changes whenever the same pictures give other arrays
+_CACHE_FORMAT = 4  # changes whenever the same pictures give other arrays
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter is of an empty one
 
 
@@ -28,15 +32,19 @@ def load_pictures(source: str | Path, options: LoadOptions) -> Dataset:
       NoSplitError: if another split than ``train`` is asked for.
       DatasetError: as `list_pictures` and `read_pictures`, or if the pictures do not fit into memory.
     """
-    path = Path(path_of(source) or source)
+    path, reading = Path(path_of(source) or source), options.reading
     check_split(path, options.split)
-    with list_pictures(path) as listing:
-        size = size_for(options.image_size, [header.size for header in listing.headers.values()])
-        check_memory(len(listing.pictures), size, options.channels or 3, path)
-        key = f"{listing.digest()[:32]}-{size}-{options.channels}-{_CACHE_FORMAT}".replace(" ", "")
+    if reading.layout is not None:
+        raise DatasetError(f"`layout` is for arrays: {path} holds pictures, whose files say it")
+    with list_pictures(path, reading.frames) as listing:
+        sizes = listing.sizes()
+        size = size_for(options.image_size, sizes)
+        check_memory(len(sizes), size, options.channels or 3, path)
+        about = (size, options.channels, reading.range, reading.frames, options.drawn, _CACHE_FORMAT)
+        key = f"{listing.digest()[:32]}-{'-'.join(map(str, about))}".replace(" ", "")
         cached = load_cached(key)
-        dataset, broken = cached or read_pictures(path, listing, size, options.channels)
-    noted = _with_notes(path, listing, dataset, broken)
+        dataset, broken = cached or read_pictures(path, listing, size, options.channels, reading, options.drawn)
+        noted = _with_notes(path, listing, _with_classes(dataset, listing, broken), broken)
     if cached is None:
         try:
             save_cached(key, dataset, broken)
@@ -46,27 +54,38 @@ def load_pictures(source: str | Path, options: LoadOptions) -> Dataset:
     return noted
 
 
+def _with_classes(dataset: Dataset, listing: Listing, broken: dict[str, str]) -> Dataset:
+    """What `read_pictures` returned, with the classes of its pictures; those of a file are of one class."""
+    names = [name for name in listing.headers if name not in broken]
+    classes = classes_of(names, listing.lists)
+    frames = [len(listing.headers[name].frames) for name in names]
+    labels = None if classes.labels is None else np.repeat(classes.labels, frames)
+    return dataset._replace(labels=labels, classes=classes.names, notes=(*dataset.notes, *classes.notes))
+
+
 def _with_notes(path: Path, listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Dataset:
-    """What `read_pictures` returned, with a note of everything that was done to the pictures of the listing.
+    """A data set of the listing, with a note of everything that was done to its pictures.
 
     Raises:
       DatasetError: if more than a tenth of them are broken.
     """
     broken, size = listing.broken | broken, dataset.images.shape[1:3]
-    check_broken(path, broken, len(dataset.images) + len(broken))
-    cropped, left_out, rest = [], [], []
-    if others := sum(header.size != size for header in listing.headers.values()):
-        of = f"{others:,} of {len(listing.headers):,} pictures"
+    check_broken(path, broken, len(listing.headers) + len(listing.broken))
+    cropped, left_out = [], []
+    sizes = listing.sizes()
+    if others := sum(each != size for each in sizes):
+        of = f"{others:,} of {len(sizes):,} pictures"
         cropped.append(f"{of} cropped around their centre and resized to {size[0]}x{size[1]}")
     if broken:
-        left_out.append(f"left out {len(broken):,} pictures that cannot be read: {name_some(broken)}")
+        files = "picture" if len(broken) == 1 else "pictures"
+        left_out.append(f"left out {len(broken):,} {files} that cannot be read: {name_some(broken)}")
+    if frames := sum(header.others for header in listing.headers.values()):
+        files = sum(header.others > 0 for header in listing.headers.values())
+        left_out.append(f"left out {frames:,} more pages or frames of {files:,} files: `frames=all` takes them")
     if listing.others:
-        rest.append(f"left out {listing.others:,} files of other kinds")
-    if dataset.classes:
-        more = ", ..." if len(dataset.classes) > NAMED else ""
-        rest.append(
-            f"{len(dataset.classes):,} classes, one for each folder: {', '.join(dataset.classes[:NAMED])}{more}"
-        )
+        count, remedy = sum(listing.others.values()), remedy_of(listing.others)
+        files = "file of another kind" if count == 1 else "files of other kinds"
+        left_out.append(f"left out {count:,} {files}, {name_kinds(listing.others)}{remedy}")
     return dataset._replace(
-        notes=(*cropped, *dataset.notes, *left_out, *rest), altered=(*cropped, *dataset.altered, *left_out)
+        notes=(*cropped, *dataset.notes, *left_out), altered=(*cropped, *dataset.altered, *left_out[: bool(broken)])
     )

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dcgan_jax.console import print_line
+from dcgan_jax.data.arrays import to_dataset
 from dcgan_jax.data.common import (
     Dataset,
     DatasetError,
@@ -149,12 +150,12 @@ def load_prepared(source: str | Path, options: LoadOptions) -> Dataset:
       UnknownNameError: if TFDS does not know it.
       DatasetError: if it cannot be prepared, is no set of images of one size, or cannot be read.
     """
-    name, root = str(source), _data_root(options.data_dir)
+    name, root = str(source), _data_root(options.reading.data_dir)
     folder = root / name
     try:
         builder = _find(name, root) or _prepare(name, root)
         folder = builder.data_dir
-        return _read(name, options.split, builder)
+        return _read(name, options, builder)
     except DatasetError:
         raise
     except Exception as error:  # whatever TFDS and its readers raise
@@ -188,8 +189,8 @@ def _find(name: str, root: Path) -> Any:
     return _find(f"{name}/{configs[0]}", root)
 
 
-def _read(name: str, split: str, builder: Any) -> Dataset:
-    features, splits = builder.info.features, builder.info.splits
+def _read(name: str, options: LoadOptions, builder: Any) -> Dataset:
+    features, splits, split = builder.info.features, builder.info.splits, options.split
     if split not in splits:
         raise NoSplitError(f"{name} has no split {split}: it has {', '.join(splits)}")
     _check_features(name, features)
@@ -205,7 +206,8 @@ def _read(name: str, split: str, builder: Any) -> Dataset:
     for i, example in zip(range(count), progress, strict=True):
         images[i], labels[i] = example["image"], example["label"] if names else -1
     known = bool(np.all(labels >= 0))  # -1 is TFDS's for a label that is not published
-    return with_labels(images, labels, names) if known else Dataset(images)
+    dataset = to_dataset(images, name, options.in_order("NHWC"))
+    return with_labels(dataset.images, labels, names, dataset.notes) if known else dataset
 
 
 def _check_features(name: str, features: Any) -> None:

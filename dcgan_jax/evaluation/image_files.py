@@ -6,7 +6,7 @@ import numpy as np
 
 from dcgan_jax.data import Dataset, load_data
 from dcgan_jax.data.decoding import read_header
-from dcgan_jax.data.pictures import SUFFIXES
+from dcgan_jax.data.picture_files import SUFFIXES
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE
 from dcgan_jax.evaluation.images import EvaluationError
 
@@ -50,7 +50,7 @@ def as_digits(images: Dataset, source: object) -> np.ndarray:
 
 def _refuse_picture(path: Path) -> None:
     try:
-        size = read_header(path.read_bytes()).size
+        size = read_header(path.read_bytes()).frames[0].size
     except Exception:  # whatever Pillow raises of a damaged one
         size = (1, 1)
     _refuse_grid(*size, f"{path} is a grid of images")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax.data import Dataset
+from dcgan_jax.data import Dataset, Reading
 from dcgan_jax.evaluation.class_scoring import evaluate_classes
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE
 from dcgan_jax.evaluation.classifier_file import Classifier
@@ -19,14 +19,14 @@ ImageScorer = Callable[[np.ndarray, np.ndarray | None], Evaluation[Any]]
 
 
 def scorer_of_images(
-    data: Dataset, source: str, data_dir: str | None, classifier: Classifier | None
+    data: Dataset, source: str, reading: Reading, classifier: Classifier | None
 ) -> tuple[ImageScorer, int]:
     """What scores images, and the classes that were asked for or None, against a data set's; and how many at most.
 
     Args:
       data: the images of ``source`` for training, with labels if images of classes are to be scored.
       source: as of `load_data`.
-      data_dir: as of `load_data`.
+      reading: where it is looked for and how it is read.
       classifier: of these images. Without one, pixels are scored.
 
     Raises:
@@ -40,13 +40,13 @@ def scorer_of_images(
                 f"images are scored by patches of {SIDE}x{SIDE} pixels, too large for those of {source}, which are "
                 f"{height}x{width}: train on larger ones (`image_size`), or leave the scores out"
             )
-        test = load_test_split(source, data._replace(labels=None, classes=()), data_dir)
+        test = load_test_split(source, data._replace(labels=None, classes=()), reading)
         held_out = None if test is None else test.images
         return lambda images, _: compare_images(images, data.images, held_out), floor_size(data.images, held_out)
     if data.images.shape[1:] != IMAGE_SHAPE:
         shape = "x".join(map(str, data.images.shape[1:]))
         raise EvaluationError(f"`classifier` is for images of 28x28x1, those of {source} are {shape}: leave it out")
-    real = split_for_testing(source, data, data_dir)
+    real = split_for_testing(source, data, reading)
     if real.digest != classifier.data_digest:
         raise EvaluationError(
             f"the classifier knows the images of {classifier.data} (SHA-256 {classifier.data_digest[:12]}...), not "

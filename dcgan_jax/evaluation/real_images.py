@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dcgan_jax.data import Dataset, DatasetError, NoSplitError, load_data
+from dcgan_jax.data import Dataset, DatasetError, NoSplitError, Reading, load_data
 
 HELD_OUT = 10  # one in so many images is held out where a data set has no test split
 
@@ -26,13 +26,13 @@ class RealImages(NamedTuple):
     digest: str
 
 
-def load_test_split(source: str | Path, like: Dataset, data_dir: str | Path | None = None) -> Dataset | None:
+def load_test_split(source: str | Path, like: Dataset, reading: Reading) -> Dataset | None:
     """A data set's test split, fitted to the images that it has for training; None if it has none.
 
     Args:
       source: as of `load_data`.
       like: the training split. If it has labels, the test split must have them, in the same classes.
-      data_dir: as of `load_data`.
+      reading: where it is looked for and how it is read.
 
     Raises:
       DatasetError: as `load_data`, or if the test split has classes that are not in the training split.
@@ -40,7 +40,7 @@ def load_test_split(source: str | Path, like: Dataset, data_dir: str | Path | No
     height, width, channels = like.images.shape[1:]
     options = {"labels": like.labels is not None, "image_size": (height, width), "channels": channels}
     try:
-        test = load_data(source, "test", data_dir=data_dir, **options)
+        test = load_data(source, "test", **options, **reading._asdict())
     except NoSplitError:
         return None
     if like.labels is None:
@@ -54,19 +54,19 @@ def load_test_split(source: str | Path, like: Dataset, data_dir: str | Path | No
     return test._replace(labels=numbers[test.labels], classes=like.classes)
 
 
-def split_for_testing(source: str | Path, dataset: Dataset, data_dir: str | Path | None = None) -> RealImages:
+def split_for_testing(source: str | Path, dataset: Dataset, reading: Reading) -> RealImages:
     """A data set's training images, and its test split or, where it has none, a fixed tenth of them.
 
     Args:
       source: as of `load_data`.
       dataset: all that it has for training.
-      data_dir: as of `load_data`.
+      reading: where it is looked for and how it is read.
 
     Raises:
       DatasetError: as `load_test_split`.
     """
     digest = dataset._replace(labels=None, classes=()).digest()
-    test = load_test_split(source, dataset, data_dir)
+    test = load_test_split(source, dataset, reading)
     if test is not None:
         return RealImages(dataset, test, f"{len(test.images):,} images of the test split", digest)
     order = np.random.default_rng(0).permutation(len(dataset.images))

@@ -3,7 +3,7 @@
 import dataclasses
 
 from dcgan_jax.augment import AUGMENTATIONS
-from dcgan_jax.data import describe_sources, parse_size
+from dcgan_jax.data import FRAMES, Reading, describe_sources, parse_range, parse_size
 from dcgan_jax.losses import LOSSES
 from dcgan_jax.models import DTYPES
 from dcgan_jax.presets import PRESETS
@@ -15,9 +15,11 @@ from dcgan_jax.training.fields import (
     checked,
     field,
     from_values,
+    layout,
     path,
     size,
     source,
+    value_range,
     weights,
 )
 
@@ -58,6 +60,25 @@ class TrainConfig:
     )
     mirror: bool = field(
         False, "mirror each real image at random: for pictures whose left and right mean nothing", fixed=True
+    )
+    range: str | None = field(
+        None,
+        "values that are black and white, LOW,HIGH, for images whose range is not told by their values (default: by "
+        "them, and said where another could be meant)",
+        none="data",
+        convert=value_range,
+        fixed=True,
+    )
+    layout: str | None = field(
+        None,
+        "order of an array's axes, such as NCHW or HWN (default: told by the shape and the values, and said where "
+        "another could be meant)",
+        none="data",
+        convert=layout,
+        fixed=True,
+    )
+    frames: str = field(
+        "first", "pages or frames that are taken of files that hold several", choices=FRAMES, fixed=True
     )
     data_dir: str | None = field(
         None, "directory of downloaded data sets (default: ~/tensorflow_datasets)", convert=absolute_path
@@ -220,6 +241,11 @@ class TrainConfig:
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the images that are asked for; MNIST's where nothing is said."""
         return (*parse_size(self.image_size or "28"), self.channels or 1)
+
+    def reading(self) -> Reading:
+        """Where the run's images are looked for, and how their files are read."""
+        given = None if self.range is None else parse_range(self.range)
+        return Reading(self.data_dir, given, self.layout, self.frames)
 
     def check_recipe(self, recipe: str) -> None:
         """Raises: ConfigError if a field that describes the tutorial's networks is given together with a recipe."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dcgan_jax.augment import AUGMENTATIONS, named_augmentation
-from dcgan_jax.data import DatasetError, absolute_source, parse_size
+from dcgan_jax.data import DatasetError, absolute_source, parse_layout, parse_range, parse_size
 from dcgan_jax.errors import UserError
 from dcgan_jax.paths import PathError, local_path
 from dcgan_jax.pretrained import PRETRAINED
@@ -148,6 +148,23 @@ def source(value: str, name: str) -> str:
         return absolute_source(value)
     except DatasetError as error:
         raise ConfigError(f"{name}: {error}") from error
+
+
+def value_range(value: str, name: str) -> str:
+    """A range of values as LOW,HIGH, the shortest way to write its numbers."""
+    try:
+        low, high = parse_range(value)
+    except ValueError as error:
+        raise ConfigError(f"{name} {error}") from error
+    return f"{low!r},{high!r}".replace(".0,", ",").removesuffix(".0")
+
+
+def layout(value: str, name: str) -> str:
+    """The order of an array's axes in capitals."""
+    try:
+        return parse_layout(value)
+    except ValueError as error:
+        raise ConfigError(f"{name} {error}") from error
 
 
 def size(value: str, name: str) -> str:

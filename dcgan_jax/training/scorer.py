@@ -86,7 +86,7 @@ def scorer_of_run(
             f"the run draws the classes {', '.join(data.classes)}; the classifier of {classifier.data} knows "
             f"{', '.join(classifier.classes)}: train one on the run's images (dcgan-jax train-classifier)"
         )
-    score, real = scorer_of_images(data, config.dataset, config.data_dir, classifier)
+    score, real = scorer_of_images(data, config.dataset, config.reading(), classifier)
     few, most = 2 if classifier is None else MIN_SAMPLES, min(real, MAX_SAMPLES)
     count = DEFAULT_SAMPLES if samples is None else samples
     if samples is None or at_most:

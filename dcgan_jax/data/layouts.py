@@ -1,0 +1,182 @@
+"""Which axis of an array is which: N images of height H, width W and C channels, in any order that can be told."""
+
+import math
+
+import numpy as np
+
+from dcgan_jax.data.common import DatasetError
+
+# Orders that programs save, likely ones first. Rows or columns of pixels are told by the place of N.
+_ORDERS = {
+    2: ("NHW", "NCHW", "NHWC", "HWN", "CHWN", "HWCN"),
+    3: ("NHW", "HWN"),
+    4: ("NHWC", "NCHW", "HWCN", "CHWN", "CNHW", "HWNC"),
+}
+_ORDINALS = ("first", "second", "third", "last")
+_LEAST_SIDE = 4
+_LEAST_ROW = 16  # numbers; shorter rows are labels
+_CLEARLY = 0.6  # roughness in one order by that in another: wrong orders have about 1, right ones 0.1 to 0.5
+_SAMPLE = 64  # images that are looked at
+
+
+def parse_layout(text: str) -> str:
+    """The order of the axes that a person gives, such as ``HWCN`` or ``NWH``, in capitals.
+
+    Raises:
+      ValueError: if it has other letters than N, H, W and perhaps C, each once.
+    """
+    layout = text.upper()
+    if sorted(layout) not in (sorted("NHW"), sorted("NHWC")):
+        raise ValueError(f"must have the letters N, H, W and perhaps C, each once, such as NCHW or HWN, got {text!r}")
+    return layout
+
+
+def to_nhwc(
+    array: np.ndarray, what: object, layout: str | None = None, labels: int | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """An array as images [N, H, W, C], C 1 or 3, and a note where the order of its axes could be another.
+
+    Args:
+      array: of 3 or 4 axes, or rows or columns of the pixels of square images.
+      what: whose it is, for messages.
+      layout: its order, as of `parse_layout`, with N at one end if it is of rows or columns. If None it is told by the
+        shape and, where that leaves several, by the values: neighbours in an image differ less than others.
+      labels: how many labels there are for the images, if there are any.
+
+    Raises:
+      DatasetError: if it holds no images, or likely in an order in which few programs save them.
+    """
+    if layout is not None:
+        return _in_order(array, what, layout), ()
+    _check_images(array, what)
+    possible = [each for each in _ORDERS.get(array.ndim, ()) if _sizes(array.shape, each)]
+    if not possible:
+        raise DatasetError(f"{what} {_why_none(array.shape)}")
+    usual = possible[0]
+    likely, doubtful = _likely(array, possible, labels)
+    if (likely[0] == "N") != (usual[0] == "N"):
+        order = tuple(likely.index(letter) for letter in "NHWC" if letter in likely)
+        remedy = f"save array.transpose{order}" if array.ndim > 2 else "save array.T"
+        counted = f"{_describe(array, likely)} by its {_ORDINALS[likely.index('N') - len(likely)]} axis"
+        raise DatasetError(
+            f"{what} holds an array of shape {list(array.shape)}, likely {counted}: {remedy}, or add `layout={likely}`, "
+            f"or `layout={usual}` if it is {_describe(array, usual)}"
+        )
+    if not doubtful and likely in ("NHW", "NHWC") and array.ndim > 2:
+        return _in_order(array, what, likely), ()
+    others = [each for each in possible if each != likely]
+    otherwise = f"; `layout={others[0]}` says otherwise" if others else ""
+    axes = "axes" if array.ndim > 2 else "rows" if likely[0] == "N" else "columns"
+    return _in_order(array, what, likely), (f"{axes} taken as {likely}: {_describe(array, likely)}{otherwise}",)
+
+
+def _check_images(array: np.ndarray, what: object) -> None:
+    """Raises: DatasetError if an array holds labels or a single image, whatever the order."""
+    shape = list(array.shape)
+    if array.ndim == 1 or (array.ndim == 2 and array.shape[1] < _LEAST_ROW):
+        raise DatasetError(f"{what} holds an array of shape {shape}: labels, perhaps, and no images [N, H, W, C]")
+    if array.ndim == 2 and is_one_hot(array[:1000]):  # no images have a single white pixel each
+        raise DatasetError(f"{what} holds rows of zeros and a single 1: one-hot labels, perhaps, and no images")
+    if _may_be_one_image(array.shape):
+        raise DatasetError(
+            f"{what} holds an array of shape {shape}, which may be one image: save it as [N, H, W, C], one image as "
+            "[1, H, W, C], and grey ones as [N, H, W, 1]"
+        )
+
+
+def is_one_hot(rows: np.ndarray) -> bool:
+    """Whether rows [N, K] are of a single 1 and zeros."""
+    return bool(((rows == 1).sum(-1) == 1).all() and ((rows == 0).sum(-1) == rows.shape[1] - 1).all())
+
+
+def _may_be_one_image(shape: tuple[int, ...]) -> bool:
+    """Whether an array's shape, [N, H W] or [N, H, W] elsewhere, may as well be [H, W], [H, W, C] or [C, H, W]."""
+    if len(shape) != 3:
+        return len(shape) == 2 and shape[0] == shape[1]
+    channels_last = shape[-1] in (1, 3, 4) and min(shape[:-1]) > shape[-1]
+    channels_first = shape[0] in (3, 4) and min(shape[1:]) > shape[0]  # [1, H, W] is the same image either way
+    return channels_last or channels_first
+
+
+def _sizes(shape: tuple[int, ...], layout: str) -> dict[str, int] | None:
+    """N, H, W and C in an order, or None if no images are of this shape in it."""
+    if len(shape) == 2:
+        n, pixels = shape if layout[0] == "N" else shape[::-1]
+        channels = 3 if "C" in layout else 1
+        side = math.isqrt(pixels // channels)
+        sizes = {"N": n, "H": side, "W": side, "C": channels}
+        possible = side * side * channels == pixels and layout.strip("N") != layout
+    else:
+        sizes = {"C": 1, **dict(zip(layout, shape, strict=False))}
+        possible = len(layout) == len(shape)
+    possible = possible and sizes["C"] in (1, 3) and min(sizes["H"], sizes["W"]) >= _LEAST_SIDE and sizes["N"] > 0
+    return sizes if possible else None
+
+
+def _why_none(shape: tuple[int, ...]) -> str:
+    """What keeps a shape from being that of images in any order."""
+    if len(shape) == 2:
+        return f"holds rows of {shape[1]:,} numbers, no square images: save them as [N, H, W, C]"
+    if len(shape) not in (3, 4):
+        return f"holds an array of shape {list(shape)}: images must be [N, H, W, C] or [N, H, W]"
+    if len(shape) == 3 or {1, 3} & set(shape):
+        return f"holds an array of shape {list(shape)}: at least one image of at least 4x4 is needed"
+    if 4 in (shape[-1], shape[1]):
+        return f"holds an array of shape {list(shape)}, of 4 channels: leave out the transparency"
+    return (
+        f"holds an array of shape {list(shape)}, of which no axis is of 1 or 3 channels: save images as [N, H, W, C], "
+        "and volumes as their slices"
+    )
+
+
+def _describe(array: np.ndarray, layout: str) -> str:
+    sizes = _sizes(array.shape, layout)
+    assert sizes is not None
+    return f"{sizes['N']:,} images of {sizes['H']}x{sizes['W']}x{sizes['C']}"
+
+
+def _likely(array: np.ndarray, possible: list[str], labels: int | None) -> tuple[str, bool]:
+    """The order that an array is likely in, of the possible ones, and whether the shape leaves a doubt."""
+    sizes = {layout: _sizes(array.shape, layout) or {} for layout in possible}
+    counted = [layout for layout in possible if sizes[layout]["N"] == labels]
+    usual, *others = counted or possible
+    if array.ndim > 2:
+        aspects = {
+            each: max(sizes[each]["H"], sizes[each]["W"]) / min(sizes[each]["H"], sizes[each]["W"]) for each in sizes
+        }
+        better = [each for each in others if aspects[each] == 1 < aspects[usual] or 2 * aspects[each] <= aspects[usual]]
+        if better:
+            return min(better, key=lambda each: aspects[each]), True
+        others = [each for each in others if aspects[each] <= aspects[usual]]
+    if not others:
+        return usual, False
+    roughness = {each: _roughness(array, each) for each in (usual, *others)}
+    smoothest = min(others, key=lambda each: roughness[each])
+    return (smoothest if roughness[smoothest] < _CLEARLY * roughness[usual] else usual), True
+
+
+def _roughness(array: np.ndarray, layout: str) -> float:
+    """How much neighbours differ, across or along, whichever is more, by how much all pixels do."""
+    position = layout.index("N") if array.ndim > 2 else (0 if layout[0] == "N" else 1)
+    n = array.shape[position]
+    chosen = np.random.default_rng(0).choice(n, min(n, _SAMPLE), replace=False)  # equal steps would meet edges alone
+    some = np.take(array, np.sort(chosen), position)
+    images = _in_order(some, "", layout).astype(np.float32)
+    spread = float(np.abs(images - images.mean()).mean())
+    steps = max(float(np.abs(np.diff(images, axis=axis)).mean()) for axis in (1, 2))
+    return steps / spread if spread else math.inf
+
+
+def _in_order(array: np.ndarray, what: object, layout: str) -> np.ndarray:
+    """The array [N, H, W, C] that ``array`` is in this order. Raises: DatasetError if there are no such images."""
+    sizes = _sizes(array.shape, layout)
+    if sizes is None:
+        raise DatasetError(
+            f"{what} holds an array of shape {list(array.shape)}, which is not `layout={layout}` of images of at least "
+            "4x4 with 1 or 3 channels"
+        )
+    if array.ndim == 2:
+        array = array.reshape([sizes["N"] if letter == "N" else sizes[letter] for letter in layout])
+    if "C" not in layout:
+        array, layout = array[..., None], layout + "C"
+    return array.transpose([layout.index(letter) for letter in "NHWC"])
