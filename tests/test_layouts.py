@@ -44,7 +44,9 @@ def test_order_that_can_be_told_is_read(layout, channels, n):
 def test_likely_wrong_order_is_refused_with_what_helps(layout, n, height, width):
     images = discs(n, height, width, 3 if "C" in layout else 1)
     array = ordered(images, layout)
-    with pytest.raises(DatasetError, match=rf"likely {n:,} images of {height}x{width}x\d by its \w+ axis: save") as error:
+    with pytest.raises(
+        DatasetError, match=rf"likely {n:,} images of {height}x{width}x\d by its \w+ axis: save"
+    ) as error:
         to_nhwc(array, "a")
     axes = str(error.value).split("transpose(")[1].split(")")[0]
     helped = array.transpose([int(axis) for axis in axes.split(",")])
@@ -150,7 +152,17 @@ def test_what_is_no_order_is_refused(text):
 
 def test_order_is_a_flag(small_flags, tmp_path, capsys):
     np.save(tmp_path / "a.npy", discs(60, 8, 8, 1)[..., 0].transpose(1, 2, 0))
-    flags = [*small_flags, "--dataset", tmp_path / "a.npy", "--batch-size", 4, "--steps", 1, "--workdir", tmp_path / "run"]
+    flags = [
+        *small_flags,
+        "--dataset",
+        tmp_path / "a.npy",
+        "--batch-size",
+        4,
+        "--steps",
+        1,
+        "--workdir",
+        tmp_path / "run",
+    ]
     assert run_cli("train", *flags) == 2
     assert "or add --layout HWN, or --layout NHW if it is 8 images of 8x60x1" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -92,7 +92,9 @@ def test_white_is_the_same_in_all_pictures(dtype, white, folder):
     assert dataset.images.max((1, 2, 3)).tolist() == [255, 0 if white == 255 and dtype != np.float32 else 1]
     kind = "floating point" if dtype == np.float32 else "more than 8 bits"
     (note,) = dataset.notes
-    said = "0 to 255 taken as black to white|[0, 255] taken as black to white" if white == 255 else "16 bits, 65,535 white"
+    said = (
+        "0 to 255 taken as black to white|[0, 255] taken as black to white" if white == 255 else "16 bits, 65,535 white"
+    )
     assert note.startswith(f"2 of 2 pictures are of {kind}: ")
     assert any(each in note for each in said.split("|"))
 
@@ -103,7 +105,9 @@ def test_floats_of_no_known_range_are_refused(folder):
         load_data(folder)
     for i, low in enumerate((-90, *10 * [0])):
         save(folder / f"{i}.tiff", np.linspace(low, 200, 64, dtype=np.float32).reshape(8, 8))
-    with pytest.raises(DatasetError, match=r"from -90 to 200, .*`range=-90,200`.*\(lowest in 0.tiff, highest in 0.tiff\)"):
+    with pytest.raises(
+        DatasetError, match=r"from -90 to 200, .*`range=-90,200`.*\(lowest in 0.tiff, highest in 0.tiff\)"
+    ):
         load_data(folder)
 
 
@@ -390,12 +394,12 @@ def test_notes_are_of_the_files_of_now(folder):
         save(folder / f"{i:02}.jpg", GREY)
     (folder / "05.jpg").write_bytes((folder / "05.jpg").read_bytes()[:-20])  # its header is good
     alone = load_data(folder).notes
-    assert "left out 1 pictures that cannot be read: 05.jpg (" in alone[0]
+    assert "left out 1 picture that cannot be read: 05.jpg (" in alone[0]
     (folder / "broken.png").write_bytes(b"no picture")
     (folder / "read me.txt").write_text("text")
     both, others = load_data(folder).notes
     assert "left out 2 pictures that cannot be read: broken.png (no picture), 05.jpg (" in both
-    assert others == "left out 1 files of other kinds"
+    assert others == "left out 1 file of another kind, 1 .txt"
     (folder / "another.png").write_bytes(b"")
     with pytest.raises(DatasetError, match="3 of the 22 pictures in .* more than one in ten"):
         load_data(folder)

@@ -73,12 +73,18 @@ def test_signed_floats_are_black_to_white(load):
 @pytest.mark.parametrize(
     ("images", "remedy"),
     [
-        ((RAMP * 16).astype(np.uint8), "from 0 to 16, nearly black where 255 is white: add `range=0,16` to make 16 white"),
+        (
+            (RAMP * 16).astype(np.uint8),
+            "from 0 to 16, nearly black where 255 is white: add `range=0,16` to make 16 white",
+        ),
         ((RAMP * 20).astype(np.uint8), "from 0 to 20, .*`range=0,20`"),
         ((RAMP * 40).astype(np.float32), "from 0 to 40, .*`range=0,40`"),
         ((RAMP * 0.2).astype(np.float32), "from 0 to 0.2, nearly black where 1 is white: add `range=0,0.2`"),
         ((RAMP * 0.4 - 1).astype(np.float32), "from -1 to -0.6, nearly black where 1 is white"),
-        ((RAMP * 4095 - 1024).astype(np.int32), "from -1024 to 3071, .*add `range=-1024,3071` to make the lowest black"),
+        (
+            (RAMP * 4095 - 1024).astype(np.int32),
+            "from -1024 to 3071, .*add `range=-1024,3071` to make the lowest black",
+        ),
         ((RAMP * 1.3).astype(np.float32), "from 0 to 1.3, .*clip them to .0, 1., as `range=0,1` does"),
         ((RAMP * 300 - 20).astype(np.float32), "from -20 to 280, .*clip them to .0, 255., as `range=0,255` does"),
         (np.zeros((24, 8, 8), np.uint8), "all pixels .*: there is nothing to learn"),
@@ -136,7 +142,17 @@ def test_drawn_images_may_be_dark():
 
 def test_range_is_a_flag_and_stays_with_the_run(small_flags, tmp_path, capsys):
     np.save(tmp_path / "a.npy", (RAMP * 40).astype(np.int16))
-    flags = [*small_flags, "--dataset", tmp_path / "a.npy", "--batch-size", 4, "--steps", 1, "--workdir", tmp_path / "run"]
+    flags = [
+        *small_flags,
+        "--dataset",
+        tmp_path / "a.npy",
+        "--batch-size",
+        4,
+        "--steps",
+        1,
+        "--workdir",
+        tmp_path / "run",
+    ]
     assert run_cli("train", *flags) == 2
     assert "nearly black where 255 is white: add --range 0,40 to make 40 white" in capsys.readouterr().err
     assert run_cli("train", *flags, "--range", "0,40") == 0

@@ -36,8 +36,8 @@ def load_data(
         those that they have, if all have the same. Each image is cropped around its centre to this shape, and resized
         with antialiasing.
       channels: 1 or 3; as many as the images have if None.
-      range: the values that are black and white, for arrays and pictures; those between are in proportion, those outside
-        cut off. If None it is told from all values, and what could be meant otherwise is said or refused: see
+      range: the values that are black and white; those between are in proportion, those outside cut off. If None it is
+        told from all values, and what could be meant otherwise is said or refused: see
         `dcgan_jax.data.value_range.known_range`.
       layout: the order of an array's axes, letters of ``NHWC`` or ``NHW``, such as ``HWCN``; of rows or columns of
         pixels, N is at one end. If None, it is told by the shape and the values, or refused likewise: see

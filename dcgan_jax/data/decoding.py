@@ -111,7 +111,11 @@ def read_header(content: bytes, frames: str = "first", signed: bool = False) -> 
 
 
 def extremes(content: bytes, frames: Sequence[Frame]) -> tuple[float, float]:
-    """The lowest and the highest value of these pictures, transparency apart. Raises: ValueError if one is no number."""
+    """The lowest and the highest value of these pictures, transparency apart.
+
+    Raises:
+      ValueError: if one is no finite number.
+    """
 
     def find(content: bytes) -> list[np.ndarray]:
         with _open(content) as image:
@@ -158,6 +162,7 @@ def _decode_frame(
         picture = _to_picture(values, value_range, frame.inverted)
     else:
         image.seek(frame.number)
+        image.load()  # a TIFF may have another size before
         picture = image
         if value_range is not None and frame.kind == "bytes":
             picture = image.convert("RGBA") if image.has_transparency_data else _grey_or_rgb(image)
@@ -223,16 +228,17 @@ def _tag(image: Image.Image, index: int, tag: int, default: int) -> int:
 
 
 def _frame(image: Image.Image, index: int) -> Frame:
+    kind = _kind(image)  # before the orientation, for which a PNG is decoded
     if image.format != "TIFF":
         width, height = image.size
         turn = image.getexif().get(_EXIF_ORIENTATION, 1)
         size = (width, height) if turn in (5, 6, 7, 8) else (height, width)
-        return Frame(index, size, turn, image.mode, _kind(image))
+        return Frame(index, size, turn, image.mode, kind)
     # Pillow turns these itself when they are loaded, and whether their size is the turned one before that depends on
     # its version: that of the tags never is.
     height, width = _tag(image, index, _TIFF_HEIGHT, 1), _tag(image, index, _TIFF_WIDTH, 1)
     size = (width, height) if _tag(image, index, _EXIF_ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
-    kind = _kind(image)
+    kind = _kind(image)  # of this page
     inverted = image.mode[0] in "IF" and _tag(image, index, _TIFF_PHOTOMETRIC, 1) == _WHITE_IS_ZERO
     return Frame(index, size, 1, image.mode, kind, inverted)
 
@@ -253,7 +259,7 @@ def _rawmodes(image: Image.Image) -> list[str]:
     """
     if image.format not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA"):
         return []
-    rawmodes = [tile.args if isinstance(tile.args, str) else tile.args[0] for tile in _tiles(image)]
+    rawmodes = [tile[3] if isinstance(tile[3], str) else tile[3][0] for tile in _tiles(image)]
     deep = [mode for mode in rawmodes if mode[-4:-1] == ";16" and "a" not in mode]
     if image.format == "TIFF" and max(image.tag_v2.get(_TIFF_BITS, (8,))) == 16 and not deep:  # pyright: ignore
         raise ValueError("colours of 16 bits in planes, or multiplied by the transparency")
@@ -266,7 +272,7 @@ def _tiles(image: Image.Image) -> list[Any]:
 
 
 def _values(image: Image.Image, content: bytes, frame: Frame) -> np.ndarray:
-    """The values of a picture as its file has them: [H, W], or [H, W, C] of 2 to 4 channels, the even ones with alpha."""
+    """The values of a picture as its file has them: [H, W], or [H, W, C], the last of 2 or 4 channels transparency."""
     image.seek(frame.number)
     rawmodes = _rawmodes(image) if frame.kind == "integers" else []
     if not rawmodes:
@@ -282,11 +288,11 @@ def _values(image: Image.Image, content: bytes, frame: Frame) -> np.ndarray:
 
 def _of_other_bytes(tile: Any) -> Any:
     """A part of a file's pixels with the bytes that Pillow leaves out."""
-    arguments = tile.args
+    arguments = tile[3]
     raw = arguments if isinstance(arguments, str) else arguments[0]
     raw = "RGBA" if raw == "LA;16B" else raw[:-1] + _OTHER_BYTE[raw[-1]]
     changed = raw if isinstance(arguments, str) else (raw, *arguments[1:])
-    return tile._replace(args=changed)
+    return tile._replace(args=changed) if hasattr(tile, "_replace") else (*tile[:3], changed)  # before Pillow 11
 
 
 def _grey_or_rgb(image: Image.Image) -> Image.Image:

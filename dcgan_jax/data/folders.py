@@ -1,4 +1,4 @@
-"""What the folders and the lists of labels beside pictures say: classes, parts of one set, or sets that are no classes."""
+"""What folders, and lists of labels beside pictures, say: classes, parts of one set, or sets that are no classes."""
 
 import csv
 import io
@@ -171,7 +171,7 @@ def _read_list(file: File) -> tuple[dict[str, Any] | None, str]:
     name = file.name.split("/")[-1]
     folder = file.name.removesuffix(name)
     try:
-        rows = list(_LISTS[name](file.read().decode("utf-8-sig")))
+        rows = [(picture, label) for picture, label in _LISTS[name](file.read().decode("utf-8-sig"))]
     except Exception as error:  # whatever the parsers, or the file system, raise
         return None, f"lists no labels ({first_line(error)})"
     labels = {

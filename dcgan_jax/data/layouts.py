@@ -59,8 +59,8 @@ def to_nhwc(
         remedy = f"save array.transpose{order}" if array.ndim > 2 else "save array.T"
         counted = f"{_describe(array, likely)} by its {_ORDINALS[likely.index('N') - len(likely)]} axis"
         raise DatasetError(
-            f"{what} holds an array of shape {list(array.shape)}, likely {counted}: {remedy}, or add `layout={likely}`, "
-            f"or `layout={usual}` if it is {_describe(array, usual)}"
+            f"{what} holds an array of shape {list(array.shape)}, likely {counted}: {remedy}, or add "
+            f"`layout={likely}`, or `layout={usual}` if it is {_describe(array, usual)}"
         )
     if not doubtful and likely in ("NHW", "NHWC") and array.ndim > 2:
         return _in_order(array, what, likely), ()

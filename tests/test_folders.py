@@ -1,0 +1,193 @@
+"""Folders and lists beside pictures: classes, parts of one set, or neither."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcgan_jax.data import DatasetError, load_data
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: folder)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    return tmp_path / "pictures"
+
+
+@pytest.fixture(params=["folder", "zip"])
+def load(request, folder, tmp_path):
+    """`load_data` of the folder, or of a zip of it."""
+
+    def load():
+        if request.param == "folder":
+            return load_data(folder)
+        return load_data(shutil.make_archive(str(tmp_path / "z"), "zip", folder))
+
+    return load
+
+
+def draw(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RANDOM.integers(0, 256, (8, 8), np.uint8)).save(folder / name)
+
+
+def stylegan(folder, labels, chunk=4, n=12):
+    """Pictures in chunks, with StyleGAN's list of labels beside them."""
+    names = [f"{i // chunk:05d}/img{i:08d}.png" for i in range(n)]
+    draw(folder, *names)
+    listed = None if labels is None else [[name, labels(i)] for i, name in enumerate(names)]
+    (folder / "dataset.json").write_text(json.dumps({"labels": listed}))
+    return names
+
+
+def test_labels_of_stylegan_are_classes(folder, load):
+    stylegan(folder, lambda i: (10, 2)[i % 2])
+    dataset = load()
+    assert dataset.classes == ("2", "10")
+    assert dataset.labels.tolist() == [1, 0] * 6
+    assert dataset.notes == ("2 classes, as dataset.json says: 2, 10",)
+
+
+def test_no_labels_of_stylegan_are_no_classes(folder, load):
+    stylegan(folder, None)
+    dataset = load()
+    assert dataset.labels is None
+    assert dataset.notes == ("dataset.json lists no labels, each a number or a word",)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("below", ["", "data/"])
+def test_labels_of_hugging_face_are_classes(form, below, folder, load):
+    draw(folder, *(f"{below}{name}.png" for name in "abcd"))
+    rows = [
+        (f"{name}.png", label, "a text, with a comma") for name, label in zip("dcba", ["owl", "cat"] * 2, strict=True)
+    ]
+    if form == "csv":
+        lines = ["file_name,label,text", *(f'{name},{label},"{text}"' for name, label, text in rows)]
+    else:
+        lines = [json.dumps({"file_name": name, "label": label, "text": text}) for name, label, text in rows]
+    (folder / below / f"metadata.{form}").write_text("\n".join(lines))
+    dataset = load()
+    assert dataset.classes == ("cat", "owl")
+    assert dataset.labels.tolist() == [0, 1, 0, 1]
+    assert dataset.notes == (f"2 classes, as {below}metadata.{form} says: cat, owl",)
+
+
+def test_texts_of_hugging_face_are_no_classes(folder, load):
+    draw(folder, "a.png", "b.png")
+    (folder / "metadata.csv").write_text("file_name,text\na.png,one\nb.png,two\n")
+    dataset = load()
+    assert dataset.labels is None
+    assert dataset.notes == ("metadata.csv lists no labels, each a number or a word",)
+
+
+def test_list_of_some_is_not_used(folder, load):
+    names = stylegan(folder, lambda i: i % 2)
+    (folder / "dataset.json").write_text(json.dumps({"labels": [[name, 1] for name in names[:5]]}))
+    dataset = load()
+    assert dataset.labels is None
+    assert dataset.notes == ("dataset.json: labels of 5 of 12 pictures: none is used",)
+
+
+@pytest.mark.parametrize("content", ["[]", "no JSON", '{"images": []}', '{"labels": 5}', '{"labels": [1]}'])
+def test_list_of_another_form_is_said(content, folder, load):
+    """The folders are classes as without it."""
+    draw(folder, "cat/a.png", "dog/b.png")
+    (folder / "dataset.json").write_text(content)
+    dataset = load()
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.notes[-1].startswith("dataset.json lists no labels")
+
+
+def test_changed_labels_are_read_again(folder):
+    """They are not in the cache of the pictures."""
+    stylegan(folder, lambda i: i % 2)
+    assert load_data(folder).labels.tolist() == [0, 1] * 6
+    stylegan_again = json.loads((folder / "dataset.json").read_text())
+    stylegan_again["labels"] = [[name, 1 - label] for name, label in stylegan_again["labels"]]
+    (folder / "dataset.json").write_text(json.dumps(stylegan_again))
+    assert load_data(folder).labels.tolist() == [1, 0] * 6
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{i // 4:05d}/img{i:08d}.png" for i in range(12)],
+        [f"{i // 4 * 1000:05d}/{i // 4 * 1000 + i % 4:05d}.png" for i in range(12)],
+    ],
+    ids=["StyleGAN's", "FFHQ's"],
+)
+def test_numbered_parts_are_one_set(names, folder, load):
+    draw(folder, *names)
+    dataset = load()
+    assert dataset.labels is None
+    (note,) = dataset.notes
+    assert note.startswith("the 3 folders 00000, 0")
+    assert note.endswith("number one set of pictures, and are no classes")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{c:05d}/{i:05d}_00000.ppm" for c in range(3) for i in range(4)],  # traffic signs: each class counts from 0
+        [f"{c}/{i}.png" for c in range(3) for i in range(c * 4, c * 4 + 4)],  # digits, sorted
+        [f"{c:05d}/{name}.png" for c in range(3) for name in "abcd"],
+    ],
+)
+def test_numbered_classes_are_classes(names, folder, load):
+    draw(folder, *names)
+    assert len(load().classes) == 3
+
+
+@pytest.mark.parametrize(
+    ("folders", "one"),
+    [
+        (["test", "train", "unlabeled", "val"], "train"),
+        (["extra", "test", "train"], "train"),
+        (["trainA", "trainB"], "trainA"),
+        (["testA", "testB", "trainA", "trainB"], "trainA"),
+        (["train2017", "val2017"], "train2017"),
+        (["DIV2K_train_HR", "DIV2K_valid_HR"], "DIV2K_train_HR"),
+        (["test_images", "train_images"], "train_images"),
+        (["images", "masks"], "images"),
+        (["Annotations", "JPEGImages", "SegmentationClass"], "JPEGImages"),
+        (["gt", "input"], "input"),
+        (["bottle/ground_truth", "bottle/test/good", "bottle/train/good"], "bottle/train"),
+        (["cats/test", "cats/train", "dogs/test", "dogs/train"], "cats/train"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("beside", [[], ["preview.png"]], ids=["alone", "beside a picture"])
+def test_folders_that_are_no_classes_are_asked_about(folders, one, beside, folder, load):
+    draw(folder, *(f"{name}/{i}.png" for name in folders for i in range(2)), *beside)
+    with pytest.raises(DatasetError, match=f"the folders .* are .*, not classes: .*give .*, such as .*{one}$"):
+        load()
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["bullet_train", "steam_train"],
+        ["airplane", "train", "truck"],
+        ["test_tube", "flask"],
+        ["mask", "no_mask"],
+        ["A", "B"],
+        ["edges", "corners"],
+        ["valley", "trainer"],
+    ],
+    ids=str,
+)
+def test_classes_with_such_names_are_classes(folders, folder, load):
+    draw(folder, *(f"{name}/{i}.png" for name in folders for i in range(2)))
+    assert load().classes == tuple(sorted(folders))
