@@ -316,6 +316,27 @@ def encoded(mode, suffix, size):
     return content.getvalue()
 
 
+def deep(pixels, **options):
+    """A TIFF of these values, of one page or of each of several."""
+    content, (first, *others) = io.BytesIO(), [Image.fromarray(page) for page in pixels]
+    first.save(content, "tiff", **({"save_all": True, "append_images": others} if others else {}), **options)
+    return content.getvalue()
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return {"exif": exif}
+
+
+RAMP = np.linspace(0, 1, 3 * 9 * 8).reshape(3, 9, 8)
+DEEP = [
+    *(deep((RAMP[:1] * high).astype(np.uint16)) for high in (1, 40, 255, 1400, 4095, 65535)),
+    *(deep((RAMP[:1] * high + low).astype(np.float32)) for low, high in ((0, 1), (-1, 2), (0, 40), (0, 300), (-9, 9))),
+    *(deep((RAMP * 255).astype(np.uint8), **turned(orientation)) for orientation in (1, 3, 6, 8)),
+    deep((RAMP * 70000).astype(np.int32)),
+    deep((RAMP > 0.9).astype(np.uint8)),
+]
 PICTURES = [
     encoded(mode, suffix, size)
     for suffix, modes in (
@@ -327,7 +348,7 @@ PICTURES = [
     )
     for mode in modes.split()
     for size in ((9, 5), (40, 60))
-]
+] + DEEP
 CONTENTS = st.one_of(
     st.sampled_from(PICTURES),
     st.tuples(st.sampled_from(PICTURES), st.integers(0, 3000)).map(lambda each: each[0][: each[1]]),
@@ -337,10 +358,29 @@ CONTENTS = st.one_of(
     st.binary(max_size=40),
 )
 NAMES = st.tuples(
-    st.sampled_from(["", "a/", "b c/", "한글/", "a/deep/", ".hidden/", "x.png/"]),
+    st.sampled_from(
+        ["", "a/", "b c/", "한글/", "a/deep/", ".hidden/", "x.png/", "train/", "testA/", "images/", "00001/"]
+    ),
     st.integers(0, 99).map(str),
-    st.sampled_from([".png", ".jpg", ".JPEG", ".webp", ".bmp", ".tif", ".txt", "", ".gif"]),
+    st.sampled_from([".png", ".jpg", ".JPEG", ".webp", ".bmp", ".tif", ".txt", "", ".gif", ".heic", ".jfif", ".tga"]),
 ).map("".join)
+LISTS = st.dictionaries(
+    st.sampled_from(["dataset.json", "metadata.csv", "metadata.jsonl", "a/metadata.csv"]),
+    st.one_of(
+        st.dictionaries(NAMES, st.integers(0, 3) | st.sampled_from(["owl", "", None])).flatmap(
+            lambda labels: st.sampled_from(
+                [
+                    json.dumps({"labels": [*labels.items()]}),
+                    json.dumps({"labels": labels}),
+                    "\n".join(["file_name,label", *(f"{name},{label}" for name, label in labels.items())]),
+                    "\n".join(json.dumps({"file_name": name, "label": label}) for name, label in labels.items()),
+                ]
+            )
+        ),
+        st.text(max_size=20),
+    ).map(lambda text: text.encode(errors="replace")),
+    max_size=2,
+)
 
 
 @pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
@@ -350,17 +390,17 @@ def test_folders_of_pictures(zipped, fuzz, tmp_path, monkeypatch):
     numbers = itertools.count()
 
     @fuzz(400)
-    def try_one(files, size, channels):
+    def try_one(files, lists, size, channels, frames, values):
         folder = tmp_path / str(next(numbers))
         folder.mkdir()
-        for name, content in files.items():
+        for name, content in {**files, **lists}.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
         path = Path(shutil.make_archive(str(folder), "zip", folder)) if zipped else folder
         results = []
         for _ in range(2):
             try:
-                dataset = load_data(path, image_size=size, channels=channels)
+                dataset = load_data(path, image_size=size, channels=channels, frames=frames, range=values)
             except DatasetError as error:
                 assert "\n" not in str(error)
                 results.append(str(error))
@@ -369,7 +409,8 @@ def test_folders_of_pictures(zipped, fuzz, tmp_path, monkeypatch):
             assert dataset.images.dtype == np.uint8
             assert size in (None, (height, width))
             assert channels in (None, depth)
-            assert 0 < n <= len(files)
+            assert 0 < n <= len(files) * (1 if frames == "first" else 3)
+            assert dataset.images.min() < dataset.images.max()
             assert all("\n" not in note for note in dataset.notes)
             assert dataset.labels is None or (len(dataset.labels) == n and dataset.labels.max() < len(dataset.classes))
             results.append((dataset.digest(), dataset.notes))
@@ -380,15 +421,19 @@ def test_folders_of_pictures(zipped, fuzz, tmp_path, monkeypatch):
         files=st.dictionaries(NAMES, CONTENTS, max_size=12),
         size=st.sampled_from([None, (8, 8), (12, 4)]),
         channels=st.sampled_from([None, 1, 3]),
+        lists=st.just({}) | LISTS,
+        frames=st.sampled_from(["first", "all"]),
+        values=st.sampled_from([None, None, (0, 40), (-1, 1), (0, 65535)]),
     )
 
 
 ARRAYS = st.tuples(
     st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 8, 16, 28, 64]), max_size=5).filter(lambda shape: np.prod(shape) < 1e5),
     st.sampled_from(["u1", "i1", "u2", "i4", "i8", "f2", "f4", "f8", "?", "c8", "U3", "M8[s]", "V4"]),
-    st.sampled_from([(0, 1), (-1, 1), (0, 255), (0, 65535), (-7, 3), (0, 1e30)]),
+    st.sampled_from([(0, 1), (-1, 1), (0, 255), (0, 65535), (-7, 3), (0, 1e30), (0, 16), (0, 1400), (0, 0.1)]),
     st.booleans(),
 )
+LAYOUTS = st.none() | st.permutations("NHWC").map("".join) | st.permutations("NHW").map("".join)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
@@ -397,26 +442,27 @@ def test_arrays(suffix, fuzz, tmp_path):
     path = tmp_path / f"a{suffix}"
 
     @fuzz(400)
-    def try_one(array, cut, labels, flips):
+    def try_one(array, cut, labels, flips, layout, values):
         shape, dtype, (low, high), spoiled = array
-        values = np.random.default_rng(0).uniform(low, high, shape)
-        if spoiled and values.size:
-            values.flat[0] = np.nan
+        pixels = np.random.default_rng(0).uniform(low, high, shape)
+        if spoiled and pixels.size:
+            pixels.flat[0] = np.nan
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            values = values.astype("f8" if dtype in ("M8[s]", "V4", "U3") else dtype)
-        values = values.astype(dtype) if dtype == "U3" else values
-        np.save(path, values) if suffix == ".npy" else np.savez(path, images=values, labels=np.arange(labels))
+            pixels = pixels.astype("f8" if dtype in ("M8[s]", "V4", "U3") else dtype)
+        pixels = pixels.astype(dtype) if dtype == "U3" else pixels
+        np.save(path, pixels) if suffix == ".npy" else np.savez(path, images=pixels, labels=np.arange(labels))
         content = bytearray(path.read_bytes()[:cut])
         for position, mask in flips:
             content[position % len(content)] ^= mask
         path.write_bytes(content)
         try:
-            dataset = load_data(path)
+            dataset = load_data(path, layout=layout, range=values)
         except DatasetError as error:
             assert "\n" not in str(error)
             assert str(path) in str(error)
             return
+        assert dataset.images.min() < dataset.images.max() > (60 if values is None else 0)
         assert dataset.images.dtype == np.uint8
         assert dataset.images.ndim == 4
         assert dataset.images.shape[-1] in (1, 3)
@@ -426,4 +472,6 @@ def test_arrays(suffix, fuzz, tmp_path):
         cut=st.sampled_from([None, None, None, 10, 100, 130, -1]),
         labels=st.sampled_from([0, 1, 2, 8]),
         flips=st.lists(st.tuples(st.integers(0, 200), st.integers(1, 255)), max_size=3) | st.just([]),
+        layout=LAYOUTS,
+        values=st.sampled_from([None, None, (0, 16), (-7, 3)]),
     )
