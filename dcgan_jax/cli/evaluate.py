@@ -88,7 +88,7 @@ def _evaluate_files(
 ) -> tuple[Evaluation[Any], str]:
     """Score the images in files against a data set's, and say how many there were; what was done to them is printed."""
     images = _load_images(source)
-    if dataset == "mnist" and classifier is None:
+    if dataset == "mnist" and classifier is None and reading == Reading(reading.data_dir):
         evaluation = evaluate_images(as_digits(images, source))
         _print_notes(source, images)
         return evaluation, f"{evaluation.samples:,} images"

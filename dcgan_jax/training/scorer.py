@@ -34,7 +34,8 @@ class RunScorer(NamedTuple):
 
 def is_of_digits(config: TrainConfig) -> bool:
     """Whether the run's images are MNIST's as they are, which the classifiers of the evaluation know."""
-    return config.dataset == "mnist" and config.image_shape() == IMAGE_SHAPE
+    as_they_are = config.range is None and config.layout is None
+    return config.dataset == "mnist" and config.image_shape() == IMAGE_SHAPE and as_they_are
 
 
 def has_fid(config: TrainConfig) -> bool:
