@@ -277,12 +277,12 @@ def test_what_is_left_out_is_said_by_kind(folder):
     for suffix, count in (("HEIC", 3), ("txt", 40)):
         for i in range(count):
             (folder / f"{i}.{suffix}").write_bytes(b"x")
-    said = "left out 43 files of other kinds, 40 .txt, 3 .heic: save images as PNG or JPEG"
+    said = "left out 43 files of other kinds, 40 .txt, 3 .heic: save or unpack images as PNG or JPEG"
     assert load_data(folder).notes == (said,)
     for i in range(3, 7):
         (folder / f"{i}.heic").write_bytes(b"x")
     with pytest.raises(
-        DatasetError, match="holds 7 .heic, which cannot be read as pictures, and 5 can: save them as PNG"
+        DatasetError, match="holds 7 .heic, which cannot be read as pictures, and 5 can: save or unpack them as PNG"
     ):
         load_data(folder)
 

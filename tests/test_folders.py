@@ -191,3 +191,16 @@ def test_folders_that_are_no_classes_are_asked_about(folders, one, beside, folde
 def test_classes_with_such_names_are_classes(folders, folder, load):
     draw(folder, *(f"{name}/{i}.png" for name in folders for i in range(2)))
     assert load().classes == tuple(sorted(folders))
+
+
+@pytest.mark.parametrize("form", ["{}_mask", "{}-seg", "{}_mask_1", "{} GT"])
+def test_masks_beside_their_pictures_are_refused(form, folder, load):
+    names = ["benign (1)", "b", "c d"]
+    draw(folder, *(f"x/{name}.png" for name in names), *(f"x/{form.format(name)}.png" for name in names))
+    with pytest.raises(DatasetError, match="3 of the 6 pictures in .* belong to others by their names, such as .* to "):
+        load()
+
+
+def test_pictures_named_mask_are_pictures(folder, load):
+    draw(folder, *(f"{i}_mask.png" for i in range(4)), "mask.png", "label.png", *(f"gt_{i}.png" for i in range(3)))
+    assert len(load().images) == 9

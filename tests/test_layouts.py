@@ -39,7 +39,7 @@ def test_order_that_can_be_told_is_read(layout, channels, n):
     assert all(note.startswith(f"axes taken as {layout}: {n:,} images of 32x32x{channels}") for note in notes)
 
 
-@pytest.mark.parametrize("layout", ["HWN", "HWNC"])
+@pytest.mark.parametrize("layout", ["HWN", "HWNC", "NHCW"])
 @pytest.mark.parametrize(("n", "height", "width"), [(1000, 28, 28), (30, 28, 28), (100, 48, 64), (1000, 30, 40)])
 def test_likely_wrong_order_is_refused_with_what_helps(layout, n, height, width):
     images = discs(n, height, width, 3 if "C" in layout else 1)

@@ -226,7 +226,7 @@ def test_broken_pictures_are_named_and_counted(folder):
     assert len(dataset.images) == 19
     (note,) = dataset.notes
     assert note.startswith("left out 2 pictures that cannot be read: ")
-    assert "06.jpg (no picture)" in note
+    assert "06.jpg (no picture, or in a form that is not read)" in note
     assert "05.png (" in note
 
 
@@ -398,7 +398,10 @@ def test_notes_are_of_the_files_of_now(folder):
     (folder / "broken.png").write_bytes(b"no picture")
     (folder / "read me.txt").write_text("text")
     both, others = load_data(folder).notes
-    assert "left out 2 pictures that cannot be read: broken.png (no picture), 05.jpg (" in both
+    assert (
+        "left out 2 pictures that cannot be read: broken.png (no picture, or in a form that is not read), 05.jpg ("
+        in both
+    )
     assert others == "left out 1 file of another kind, 1 .txt"
     (folder / "another.png").write_bytes(b"")
     with pytest.raises(DatasetError, match="3 of the 22 pictures in .* more than one in ten"):

@@ -34,8 +34,23 @@ _SPLIT = re.compile(rf"(.*[_\-. ])?({'|'.join(_SPLITS)})(?:[_\-. ]?(?:[a-z]|\d+|
 _PICTURES = {"image", "images", "img", "imgs", "jpegimages", "photos", "pictures", "inputs", "input", "frames", "rgb"}
 _MAPS = {
     *("mask", "masks", "label", "labels", "annotation", "annotations", "segmentation", "segmentations", "gt", "target"),
-    *("targets", "groundtruth", "ground_truth", "trimaps", "segmentationclass", "segmentationobject", "depth", "edges"),
+    *(
+        "output",
+        "outputs",
+        "targets",
+        "groundtruth",
+        "ground_truth",
+        "trimaps",
+        "segmentationclass",
+        "segmentationobject",
+        "depth",
+        "edges",
+    ),
 }
+_MAP = re.compile(
+    r"(.+?)[_\- .]*(?:mask|masks|seg|segmentation|label|labels|gt|groundtruth|depth)(?:[_\- ]?\d+)?", re.I
+)
+_LEAST_MAPS = 0.1  # share of the pictures; fewer are no habit
 _NAMED = 3  # classes that are named
 _LEAST_DIGITS = 4  # of the names of parts that a program numbers
 
@@ -49,7 +64,12 @@ class Classes(NamedTuple):
 
 
 def check_folders(path: Path, names: Sequence[str]) -> None:
-    """Raises: DatasetError if folders beside each other are splits, or pictures and their masks, at any depth."""
+    """Whether folders at any depth can be classes, and pictures beside each other be of one kind.
+
+    Raises:
+      DatasetError: if folders beside each other are splits, or pictures and their masks; or pictures are, by name.
+    """
+    _check_maps(path, names)
     inside: dict[str, dict[str, None]] = {}
     for name in names:
         parts = name.split("/")[:-1]
@@ -66,6 +86,20 @@ def check_folders(path: Path, names: Sequence[str]) -> None:
                 else f"unpack it, and give one, such as {one}"
             )
             raise DatasetError(f"the folders {named} in {where} are {what}, not classes: {give}")
+
+
+def _check_maps(path: Path, names: Sequence[str]) -> None:
+    """Raises: DatasetError if pictures lie beside their masks, as a_mask.png beside a.png."""
+    stems = {str(PurePosixPath(name).with_suffix("")).lower(): name for name in names}
+    maps = {
+        name: stems[found[1]] for stem, name in stems.items() if (found := _MAP.fullmatch(stem)) and found[1] in stems
+    }
+    if len(maps) > 1 and len(maps) >= _LEAST_MAPS * len(names):
+        one, of = (printable(name) for name in next(iter(maps.items())))
+        raise DatasetError(
+            f"{len(maps):,} of the {len(names):,} pictures in {path} belong to others by their names, such as {one} to "
+            f"{of}: move them out of the folder"
+        )
 
 
 def _not_classes(folders: Sequence[str]) -> tuple[str, str]:

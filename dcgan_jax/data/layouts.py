@@ -10,7 +10,7 @@ from dcgan_jax.data.common import DatasetError
 _ORDERS = {
     2: ("NHW", "NCHW", "NHWC", "HWN", "CHWN", "HWCN"),
     3: ("NHW", "HWN"),
-    4: ("NHWC", "NCHW", "HWCN", "CHWN", "CNHW", "HWNC"),
+    4: ("NHWC", "NCHW", "HWCN", "CHWN", "CNHW", "HWNC", "NHCW"),
 }
 _ORDINALS = ("first", "second", "third", "last")
 _LEAST_SIDE = 4
@@ -54,7 +54,7 @@ def to_nhwc(
         raise DatasetError(f"{what} {_why_none(array.shape)}")
     usual = possible[0]
     likely, doubtful = _likely(array, possible, labels)
-    if (likely[0] == "N") != (usual[0] == "N"):
+    if (likely[0] == "N") != (usual[0] == "N") or likely == "NHCW":
         order = tuple(likely.index(letter) for letter in "NHWC" if letter in likely)
         remedy = f"save array.transpose{order}" if array.ndim > 2 else "save array.T"
         counted = f"{_describe(array, likely)} by its {_ORDINALS[likely.index('N') - len(likely)]} axis"

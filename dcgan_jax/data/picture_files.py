@@ -23,6 +23,7 @@ _NOT_READ = {
     *(".heic", ".heif", ".hif", ".jxl", ".jxr", ".psd", ".xcf", ".svg", ".eps", ".pdf", ".exr", ".hdr", ".dds", ".raw"),
     *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".dcm", ".nii", ".nrrd", ".mha", ".fits", ".fit"),
     *(".npy", ".npz", ".mat", ".h5", ".hdf5", ".parquet", ".tfrecord", ".lmdb", ".mdb"),
+    *(".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"),
     *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"),
 }
 _NAMED = 5  # kinds of files that are named
@@ -79,20 +80,20 @@ def check_kinds(path: Path, kinds: dict[str, int], pictures: int) -> None:
     if count > pictures:
         others = f", and {pictures:,} can" if pictures else f": {', '.join(SUFFIXES)} are read"
         raise DatasetError(
-            f"{path} holds {name_kinds(not_read)}, which cannot be read as pictures{others}: save them as PNG or JPEG, "
-            "or move them to another folder"
+            f"{path} holds {name_kinds(not_read)}, which cannot be read as pictures{others}: save or unpack them as "
+            "PNG or JPEG, or move them to another folder"
         )
 
 
 def remedy_of(kinds: dict[str, int]) -> str:
     """What to do about files that are left out, if they may be images: the end of a line."""
-    return ": save images as PNG or JPEG" if any(suffix in _NOT_READ for suffix in kinds) else ""
+    return ": save or unpack images as PNG or JPEG" if any(suffix in _NOT_READ for suffix in kinds) else ""
 
 
 def reason(error: Exception) -> str:
     """What is wrong with a file, within brackets."""
     if isinstance(error, UnidentifiedImageError):
-        return "no picture"
+        return "no picture, or in a form that is not read"
     return getattr(error, "strerror", None) or first_line(error)
 
 
@@ -144,8 +145,8 @@ def _check_file_size(size: int) -> None:
 
 
 def _is_visible(file: File) -> bool:
-    """Whether it is no hidden file, nor what macOS adds to archives."""
-    return not any(part.startswith(".") or part == "__MACOSX" for part in file.name.split("/"))
+    """Whether it is no hidden file, nor in a folder that macOS adds to archives or a network drive to folders."""
+    return not any(part.startswith(".") or part in ("__MACOSX", "@eaDir") for part in file.name.split("/"))
 
 
 def _place(file: File) -> list[bytes]:
