@@ -165,6 +165,18 @@ def test_job_survives_sigterm_and_sigkill(job, train_process, tmp_path):
     )
 
 
+def test_job_saves_at_a_batch_systems_signal(job, small_flags, tmp_path):
+    """SLURM sends it to each process, and may do so again."""
+    run_dir = tmp_path / "run"
+    processes = job(2, "--steps", 100_000, *small_flags, run_dir=run_dir)
+    wait_for(lambda: (run_dir / "checkpoints" / "4").exists())
+    for process in (*processes, *processes):
+        process.send_signal(signal.SIGUSR1)
+    assert [process.wait(timeout=600) for process in processes] == [0, 0]
+    saved = checkpoint_steps(run_dir / "checkpoints")[0]
+    assert f"stopped and saved at step {saved}" in (tmp_path / "run-0.txt").read_text()
+
+
 def test_failed_primary_ends_the_others(job, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").touch()

@@ -36,8 +36,9 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     """Train with these arguments (the process's if None).
 
     Returns:
-      The exit code: 0 done, or saved after SIGTERM or SIGHUP; 2 bad input or a failure, reported in one line; 3 a
-      loss or parameter that is not finite; 4 stopped by --stop-on-collapse; 130 saved after Ctrl-C.
+      The exit code: 0 done, or saved after SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU; 2 bad input or a failure,
+      reported in one line; 3 a loss or parameter that is not finite; 4 stopped by --stop-on-collapse; 130 saved after
+      Ctrl-C.
     """
     given = vars(_parser(prog).parse_args(argv))
     del given["no_huge_pages"]  # obeyed before
