@@ -180,7 +180,11 @@ def test_conditional_needs_classes(pictures, tmp_path, capsys):
     np.save(tmp_path / "a.npy", RANDOM.random((9, 8, 8)))
     flags = ["--batch-size", 4, "--steps", 1, "--workdir", tmp_path / "run"]
     assert run_cli("train", *OWN, "--dataset", tmp_path / "a.npy", "--conditional", *flags) == 2
-    assert "--conditional needs images of at least two classes" in one_error_line(capsys)
+    assert "--conditional needs images of at least two classes, and those of" in (err := one_error_line(capsys))
+    assert "have none: put" in err
+    np.savez(tmp_path / "one.npz", images=np.load(tmp_path / "a.npy"), labels=["cats"] * 9)
+    assert run_cli("train", *OWN, "--dataset", tmp_path / "one.npz", "--conditional", *flags) == 2
+    assert f"those of {tmp_path / 'one.npz'} have one, cats: put" in one_error_line(capsys)
     assert run_cli("train", *OWN, "--dataset", pictures, *flags) == 0
     capsys.readouterr()
     assert run_cli("sample", *OWN, tmp_path / "run", "--grid", "--out", tmp_path / "b.png") == 2

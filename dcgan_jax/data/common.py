@@ -76,6 +76,11 @@ def with_labels(
     return Dataset(images, numbers.astype(np.int32), classes, notes)
 
 
+def say_classes(classes: tuple[str, ...]) -> str:
+    """How many classes images have, if they are too few, to end a sentence on them."""
+    return f"have one, {classes[0]}" if classes else "have none"
+
+
 def path_of(source: str | Path) -> Path | None:
     """The path that a source is, or None for a name: one that does not exist, and does not look like a path.
 

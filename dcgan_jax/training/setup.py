@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from dcgan_jax.augment import named_augmentation
 from dcgan_jax.console import print_line
-from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size
+from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size, say_classes
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.image_scorer import explain_pixels
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
@@ -165,8 +165,8 @@ def _load_images(config: TrainConfig, saved: RunRecord | None, run_dir: Path) ->
         print_line(f"{config.dataset}: {note}")
     if config.conditional and len(data.classes) < 2:
         raise ConfigError(
-            f"`conditional` needs images of at least two classes, and those of {config.dataset} have none: put the "
-            "pictures of each class in a folder of its own, or leave the flag out"
+            f"`conditional` needs images of at least two classes, and those of {config.dataset} "
+            f"{say_classes(data.classes)}: put the pictures of each class in a folder of its own, or leave the flag out"
         )
     if saved:
         check_unchanged(config, saved, data, run_dir, "restore them, or start a new run")
