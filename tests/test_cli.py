@@ -232,8 +232,8 @@ def test_resume_takes_more_steps_only(finished, capsys):
     run_dir, _ = finished
     before = run_files(run_dir)
     for flags, message in (
-        (["--batch-size", "4"], "has batch_size 2, not 4"),
-        (["--preset", "article", "--seed", "1"], "has seed 3, not 1, preset tutorial, not article"),
+        (["--batch-size", "4"], "has --batch-size 2, not 4"),
+        (["--preset", "article", "--seed", "1"], "has --seed 3, not 1, --preset tutorial, not article"),
         (["--steps", "11"], "already has 11 steps"),
         ([], "already has 11 steps"),
     ):

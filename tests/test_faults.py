@@ -272,7 +272,7 @@ def test_edited_config_is_refused(broken, capsys):
         return json.dumps({**whole, "config": {**whole["config"], **changed}})
 
     for edited, message in (
-        (with_value(batch_size=4), "checkpoints/11 has batch_size 2, not 4"),
+        (with_value(batch_size=4), "has --batch-size 2, not 4 as config.json says: write back there"),
         (with_value(batch_size="4"), "config.json: --batch-size must be an integer, got '4'"),
         (with_value(steps=-4), "config.json: --steps must be between 1"),
         (with_value(dtype="float8"), "config.json: --dtype must be one of"),

@@ -99,10 +99,13 @@ def test_resume_with_other_images_is_refused(pictures, tmp_path, capsys):
     run_dir = tmp_path / "run"
     assert run_cli("train", *OWN, "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
     for flags, message in (
-        (["--image-size", 8], "has image_size 16x12, not 8x8"),
-        (["--channels", 1], "has channels 3, not 1"),
-        (["--mirror"], "has mirror False, not True"),
-        (["--dataset", "mnist"], "not mnist"),
+        (["--image-size", 8], "has --image-size 16x12, not 8x8"),
+        (["--channels", 1], "has --channels 3, not 1"),
+        (["--mirror"], "has --mirror False, not True"),
+        (
+            ["--dataset", "mnist"],
+            "takes over the weights of both networks if the images are of one shape, and begins anew",
+        ),
     ):
         capsys.readouterr()
         assert run_cli("train", *OWN, "--resume", "--steps", 2, "--workdir", run_dir, *flags) == 2
@@ -190,7 +193,7 @@ def test_conditional_needs_classes(pictures, tmp_path, capsys):
     assert run_cli("sample", *OWN, tmp_path / "run", "--grid", "--out", tmp_path / "b.png") == 2
     assert "draws no classes: it was trained without --conditional" in one_error_line(capsys)
     assert run_cli("train", *OWN, "--resume", "--conditional", "--steps", 2, "--workdir", tmp_path / "run") == 2
-    assert "has conditional False, not True" in one_error_line(capsys)
+    assert "has --conditional False, not True" in one_error_line(capsys)
 
 
 @pytest.mark.slow
