@@ -38,6 +38,8 @@ _CONTENT_SHA256 = {
     ("fashion_mnist", "t10k-images-idx3-ubyte.gz"): "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     ("fashion_mnist", "t10k-labels-idx1-ubyte.gz"): "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+# By TFDS's own descriptions the only set of which this is so: it has the images as EMNIST's authors store them.
+_TRANSPOSED = "emnist"
 _CONNECT_SECONDS = 3.0  # TFDS itself retries for minutes
 
 
@@ -205,7 +207,17 @@ def _read(name: str, split: str, builder: Any) -> Dataset:
     for i, example in zip(range(count), progress, strict=True):
         images[i], labels[i] = example["image"], example["label"] if names else -1
     known = bool(np.all(labels >= 0))  # -1 is TFDS's for a label that is not published
-    return with_labels(images, labels, names) if known else Dataset(images)
+    notes = _notes_on(name)
+    return with_labels(images, labels, names, notes) if known else Dataset(images, notes=notes)
+
+
+def _notes_on(name: str) -> tuple[str, ...]:
+    if name.split("/")[0] != _TRANSPOSED:
+        return ()
+    return (
+        "its images are stored transposed, with rows and columns exchanged, and samples look so too: docs/data.md says "
+        "how to turn them",
+    )
 
 
 def _check_features(name: str, features: Any) -> None:
