@@ -284,11 +284,12 @@ def test_other_images_on_another_process_are_refused(tmp_path, small_state):
 
 
 def test_batch_must_be_split_evenly(tmp_path):
-    """Eight devices cannot share a batch of two, and two of them can."""
+    """Eight devices cannot share a batch of two, and two of them can; no batch of three images suits eight."""
     *lines, codes = run_program("uneven_batch.py", tmp_path / "run", **EIGHT).splitlines()
     message = "error: --batch-size must be a multiple of 8, the devices that share it, got 2"
     assert sum(line.startswith(message) for line in lines) == 2
-    assert json.loads(codes) == [2, 0, 2]
+    assert json.loads(codes) == [2, 0, 2, 2]
+    assert lines[-1].endswith("run.npy, got 8: choose a smaller one, and at most 3 --devices")
 
 
 def test_explicit_axes_and_shard_map():

@@ -24,7 +24,7 @@ from programs.small_recipe import init
 
 from dcgan_jax import TrainConfig, train
 from dcgan_jax.cli.errors import run_command
-from dcgan_jax.console import print_line, print_result, terminal_columns
+from dcgan_jax.console import counted, print_line, print_result, terminal_columns
 from dcgan_jax.training.progress import Reporter
 from dcgan_jax.training.signals import stop_signals
 
@@ -215,12 +215,17 @@ def test_lines_of_a_run_have_rows_of_their_own(small_flags, tmp_path):
         assert run_cli("train", *small_flags, "--steps", 1, "--workdir", tmp_path / "run") == 0
     dataset = small_flags[small_flags.index("--dataset") + 1]
     training, networks, device, bar, done, end = screen(shown)
-    assert training == f"training 1 steps of 2 images of {dataset} in {tmp_path / 'run'}"
+    assert training == f"training 1 step of 2 images of {dataset} in {tmp_path / 'run'}"
     assert networks == "the networks, losses and optimizers are those of small_recipe.py:init"
     assert device == "on cpu; the first step compiles, which takes a while"
     assert bar.startswith("1/1 |")
-    assert re.fullmatch(f"done: 1 steps, .*; the last samples are {tmp_path / 'run' / 'fakes.png'}", done)
+    assert re.fullmatch(f"done: 1 step, .*; the last samples are {tmp_path / 'run' / 'fakes.png'}", done)
     assert end == ""
+
+
+def test_one_is_singular():
+    """In English 0 is plural."""
+    assert [counted(n, "image") for n in (0, 1, 2, 1200)] == ["0 images", "1 image", "2 images", "1,200 images"]
 
 
 def test_terminal_that_closes_does_not_end_a_run():

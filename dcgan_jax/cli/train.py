@@ -11,7 +11,7 @@ from typing import Any
 from dcgan_jax.cli.errors import run_command
 from dcgan_jax.cli.flags import add_cache_flag, add_config_flags, add_huge_pages_flag, add_recipe_flag
 from dcgan_jax.cli.parser import Parser
-from dcgan_jax.console import print_line, print_result
+from dcgan_jax.console import counted, print_line, print_result
 from dcgan_jax.errors import first_line
 from dcgan_jax.report import read_source, write_report
 from dcgan_jax.training.config import ConfigError, TrainConfig
@@ -146,4 +146,4 @@ def _dry_run(config: TrainConfig, resume: bool, init: Recipe | None) -> None:
     print_result(model_summary(state if resume else with_weights(state, config, init)))
     print_result(to_json(dataclasses.replace(config, workdir=str(run_dir)), record).rstrip("\n"))
     what = "would resume" if resume else "would train"
-    print_line(f"{what} in {run_dir}, on {len(data.images):,} images; nothing was written")
+    print_line(f"{what} in {run_dir}, on {counted(len(data.images), 'image')}; nothing was written")

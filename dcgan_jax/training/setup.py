@@ -99,9 +99,11 @@ def prepare_run(config: TrainConfig, run_dir: Path, resume: bool, init: Init | N
         )
     data = _load_images(config, saved, run_dir)
     if config.batch_size > len(data.images):
+        # It must be a multiple of the devices: with more of them than images no batch fits.
+        fewer = f", and at most {len(data.images)} `devices`" if len(data.images) < mesh.size else ""
         raise ConfigError(
             f"`batch_size` must be at most {len(data.images)}, the images of {config.dataset}, got "
-            f"{config.batch_size}: choose a smaller one"
+            f"{config.batch_size}: choose a smaller one{fewer}"
         )
     record = with_log_id(with_recipe(saved or create_record(config, data), recipe), config.log)
     done = None if checkpoint is None else checkpoint.step
