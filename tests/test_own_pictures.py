@@ -4,6 +4,7 @@ The first test trains the tutorial's layers, the others the small recipe's: what
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -194,6 +195,9 @@ def test_conditional_needs_classes(pictures, tmp_path, capsys):
     assert "draws no classes: it was trained without --conditional" in one_error_line(capsys)
     assert run_cli("train", *OWN, "--resume", "--conditional", "--steps", 2, "--workdir", tmp_path / "run") == 2
     assert "has --conditional False, not True" in one_error_line(capsys)
+    shutil.rmtree(pictures / "dogs")
+    assert run_cli("train", *OWN, "--dataset", pictures, "--conditional", *flags, "--workdir", tmp_path / "b") == 2
+    assert f"those of {pictures} have one, 고양이 cats: put" in capsys.readouterr().err
 
 
 @pytest.mark.slow

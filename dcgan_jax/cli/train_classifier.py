@@ -86,7 +86,7 @@ def _load(args: argparse.Namespace) -> RealImages:
     if dataset.labels is None or len(dataset.classes) < 2:
         raise ConfigError(
             f"a classifier needs images of at least two classes, those of {args.dataset} "
-            f"{say_classes(dataset.classes)}: put the pictures of each class in a folder of its own"
+            f"{say_classes(dataset.classes, args.dataset)}: put the pictures of each class in a folder of its own"
         )
     real = split_for_testing(args.dataset, dataset, args.data_dir)
     check_classifiable(real, args.dataset)

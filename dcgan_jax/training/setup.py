@@ -166,9 +166,10 @@ def _load_images(config: TrainConfig, saved: RunRecord | None, run_dir: Path) ->
     for note in data.notes:
         print_line(f"{config.dataset}: {note}")
     if config.conditional and len(data.classes) < 2:
+        classes = say_classes(data.classes, config.dataset)
         raise ConfigError(
-            f"`conditional` needs images of at least two classes, and those of {config.dataset} "
-            f"{say_classes(data.classes)}: put the pictures of each class in a folder of its own, or leave the flag out"
+            f"`conditional` needs images of at least two classes, and those of {config.dataset} {classes}: put the "
+            "pictures of each class in a folder of its own, or leave the flag out"
         )
     if saved:
         check_unchanged(config, saved, data, run_dir, "restore them, or start a new run")
