@@ -13,6 +13,11 @@ class OutputError(UserError):
     """What a command was asked for cannot be written to standard output."""
 
 
+def counted(number: int, name: str) -> str:
+    """``1 image``, ``1,200 images``, and so for each name whose plural has an s."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
+
+
 def print_line(line: str, *, error: bool = False) -> None:
     """Print a line at once, on standard output or on standard error. It never raises.
 

@@ -4,6 +4,7 @@ The runs are of the small recipe's networks: what is scored are images.
 """
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -247,6 +248,23 @@ def test_images_too_small_to_score_are_refused(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_images_too_few_to_score_are_refused(tmp_path, capsys):
+    """And with as many as are needed the run scores them."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
+    flags = ["--recipe", RECIPE, "--batch-size", 1, "--eval-every", 1, "--steps", 1, "--workdir", tmp_path / "run"]
+    for count in (2, 3):
+        np.save(tmp_path / "a.npy", images[:count])
+        assert run_cli("train", *flags, "--dataset", tmp_path / "a.npy") == 2
+        assert f"at least 4 images are needed to score by, {tmp_path / 'a.npy'} has {count}" in one_error_line(capsys)
+        assert not (tmp_path / "run").exists()
+    np.save(tmp_path / "a.npy", images)
+    assert run_cli("train", *flags, "--dataset", tmp_path / "a.npy") == 0
+    assert [row["evaluation"]["samples"] for row in metric_rows(tmp_path / "run") if "evaluation" in row] == [2]
+    capsys.readouterr()
+    assert run_cli("evaluate", tmp_path / "run", "--recipe", RECIPE, "--samples", 3) == 2
+    assert "--samples must be 2, of which there are real images too, got 3" in one_error_line(capsys)
+
+
 def test_real_images_score_as_the_floor(source, classifier):
     real = split_for_testing(source, load_data(source), Reading())
     labels = real.train.labels[:200]
@@ -339,14 +357,23 @@ def test_classifier_of_other_data_is_refused(run_dir, source, classifier, tmp_pa
 
 def test_training_of_a_classifier_is_checked_first(source, mnist, tmp_path, capsys):
     np.save(tmp_path / "unlabelled.npy", mnist[:200])
-    np.savez(tmp_path / "few.npz", images=mnist[:100], labels=load_labels()[:100])
+    np.savez(tmp_path / "one.npz", images=mnist[:200], labels=np.array(["cats"] * 200))
+    np.savez(tmp_path / "few.npz", images=mnist[:1289], labels=load_labels()[:1289])
+    labels = load_labels()[:1300].astype("U4")
+    labels[np.random.default_rng(0).permutation(1300)[0]] = "rare"  # its one image is held out
+    np.savez(tmp_path / "rare.npz", images=mnist[:1300], labels=labels)
     np.savez(tmp_path / "large.npz", images=np.zeros((9, 32, 32), np.uint8) + np.eye(32, dtype=np.uint8) * 255)
     (tmp_path / "there.npz").write_text("mine")
     out = ["--out", tmp_path / "new.npz"]
     before = all_files(tmp_path)
     for argv, message in (
         (["--dataset", tmp_path / "unlabelled.npy", *out], "needs images of at least two classes, those of"),
-        (["--dataset", tmp_path / "few.npz", *out], "at least 128 images are needed for training"),
+        (["--dataset", tmp_path / "one.npz", *out], "at least two classes, those of .*one.npz have one, cats: put"),
+        (
+            ["--dataset", tmp_path / "few.npz", *out],
+            "as many to test on, .* has 1,161 and a held-out tenth, 128 images",
+        ),
+        (["--dataset", tmp_path / "rare.npz", *out], "rare.npz has no image of the class rare to train"),
         (["--dataset", tmp_path / "large.npz", *out], "are 32x32x1: for a run with --image-size 28 --channels 1, give"),
         (["--dataset", source, "--epochs", 0, *out], "--epochs must be between 1 and 1000, got 0"),
         (["--dataset", source, "--seed", -1, *out], "--seed must be between 0 and"),
@@ -358,7 +385,7 @@ def test_training_of_a_classifier_is_checked_first(source, mnist, tmp_path, caps
         (out, "the following arguments are required: --dataset"),
     ):
         assert run_cli("train-classifier", *argv) == 2
-        assert message in one_error_line(capsys)
+        assert re.search(message, one_error_line(capsys))
     assert all_files(tmp_path) == before
 
 

@@ -232,8 +232,8 @@ def test_resume_takes_more_steps_only(finished, capsys):
     run_dir, _ = finished
     before = run_files(run_dir)
     for flags, message in (
-        (["--batch-size", "4"], "has batch_size 2, not 4"),
-        (["--preset", "article", "--seed", "1"], "has seed 3, not 1, preset tutorial, not article"),
+        (["--batch-size", "4"], "has --batch-size 2, not 4"),
+        (["--preset", "article", "--seed", "1"], "has --seed 3, not 1, --preset tutorial, not article"),
         (["--steps", "11"], "already has 11 steps"),
         ([], "already has 11 steps"),
     ):
@@ -291,6 +291,7 @@ def test_resume_takes_more_steps_only(finished, capsys):
         ("interpolate full --seeds 1,2 --out a.jpg", "--out must end in .png or .gif or .webp or .mp4, got a.jpg"),
         ("interpolate full --seeds 1", "--seeds must be at least two"),
         ("interpolate full --seeds 1,2 --frames 1", "--frames must be between 2 and 5000 for 2 seeds, got 1"),
+        ("interpolate full --seeds 0-2501", "--seeds must be 2501 seeds at most, got 2502"),
         ("interpolate full --seeds 1-9 --frames 700", "--frames must be between 2 and 625 for 9 seeds, got 700"),
         ("interpolate absent --seeds 1,2", "there is no run in absent"),
         ("animate full", "there is no run in full"),

@@ -28,7 +28,7 @@ from helpers import (
 from dcgan_jax import TrainConfig, load_run
 from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.config import ConfigError
-from dcgan_jax.training.distributed import data_mesh
+from dcgan_jax.training.distributed import DevicesError, data_mesh, init_distributed
 from dcgan_jax.training.loop import _place
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import Run
@@ -165,6 +165,18 @@ def test_job_survives_sigterm_and_sigkill(job, train_process, tmp_path):
     )
 
 
+def test_job_saves_at_a_batch_systems_signal(job, small_flags, tmp_path):
+    """SLURM sends it to each process, and may do so again."""
+    run_dir = tmp_path / "run"
+    processes = job(2, "--steps", 100_000, *small_flags, run_dir=run_dir)
+    wait_for(lambda: (run_dir / "checkpoints" / "4").exists())
+    for process in (*processes, *processes):
+        process.send_signal(signal.SIGUSR1)
+    assert [process.wait(timeout=600) for process in processes] == [0, 0]
+    saved = checkpoint_steps(run_dir / "checkpoints")[0]
+    assert f"stopped and saved at step {saved}" in (tmp_path / "run-0.txt").read_text()
+
+
 def test_failed_primary_ends_the_others(job, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").touch()
@@ -187,19 +199,68 @@ def test_unavailable_devices_are_refused(flags, message, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+# The variables of a SLURM job, and those of a process that srun has started in it.
+SALLOC = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2", "SLURM_JOB_NODELIST": "node[1-2]"}
+TASK = {"SLURM_STEP_NODELIST": "node[1-2]", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+JOB = {"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"}
+WITHOUT_SRUN = "this is a SLURM job, and srun has not started this process: start it with srun"
+
+
 @pytest.mark.parametrize(
-    ("flags", "environment", "message"),
+    ("flags", "environment", "start", "end"),
     [
-        (["--distributed"], {}, "--distributed finds no job to join (coordinator_address should be defined"),
-        (["--dry-run"], {"JAX_PLATFORMS": "nonsense"}, "JAX finds no device (Unable to initialize backend 'nonsense'"),
+        (
+            ["--distributed"],
+            {},
+            "--distributed finds no job to join (coordinator_address should be defined",
+            ": set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID",
+        ),
+        (["--distributed"], SALLOC, "--distributed finds no job to join (", f": {WITHOUT_SRUN}"),
+        (
+            ["--dry-run"],
+            {"JAX_PLATFORMS": "nonsense"},
+            "JAX finds no device (Unable to initialize backend 'nonsense'",
+            "",
+        ),
     ],
 )
-def test_no_job_and_no_device_are_one_line(flags, environment, message, train_process, tmp_path):
+def test_no_job_and_no_device_are_one_line(flags, environment, start, end, train_process, tmp_path):
     process = train_process(*flags, "--workdir", tmp_path / "run", cwd=tmp_path, environment=environment)
     code, out, err = finish(process)
     assert (code, out) == (2, "")
-    assert err.startswith(f"error: {message}")
+    assert err.startswith(f"error: {start}")
+    assert err.endswith(f"{end}\n")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({**SALLOC, "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}, WITHOUT_SRUN),  # the shell of sbatch
+        (
+            {**SALLOC, **TASK, "SLURM_STEP_NUM_TASKS": "1"},  # the shell of salloc, where it is a step
+            "would wait for the 2 tasks of this SLURM job, and this process is the only one: start all of them with",
+        ),
+        ({**SALLOC, **TASK, "SLURM_STEP_NUM_TASKS": "2"}, "look whether srun has started all of its tasks"),
+        ({**SALLOC, **TASK, **JOB, "SLURM_STEP_NUM_TASKS": "1"}, "whether they reach 10.0.0.1:1234"),
+        ({**SALLOC, **JOB, "JAX_PROCESS_ID": ""}, ": set JAX_PROCESS_ID$"),
+        (JOB, "start a process for each JAX_PROCESS_ID, and look whether they reach 10.0.0.1:1234"),
+        ({**JOB, "JAX_NUM_PROCESSES": "two"}, "`distributed`: JAX_NUM_PROCESSES must be an integer, got 'two'"),
+    ],
+)
+def test_what_starts_a_job_is_said(environment, message, monkeypatch):
+    """Where JAX joins none: it would ask for its own variables whoever started the process."""
+
+    def fail(**_):
+        raise ValueError("no others")
+
+    monkeypatch.setattr("jax.distributed.initialize", fail)
+    for name in (*SALLOC, *TASK, *JOB, "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DevicesError, match=message):
+        init_distributed()
 
 
 @pytest.mark.slow
@@ -223,11 +284,12 @@ def test_other_images_on_another_process_are_refused(tmp_path, small_state):
 
 
 def test_batch_must_be_split_evenly(tmp_path):
-    """Eight devices cannot share a batch of two, and two of them can."""
+    """Eight devices cannot share a batch of two, and two of them can; no batch of three images suits eight."""
     *lines, codes = run_program("uneven_batch.py", tmp_path / "run", **EIGHT).splitlines()
     message = "error: --batch-size must be a multiple of 8, the devices that share it, got 2"
     assert sum(line.startswith(message) for line in lines) == 2
-    assert json.loads(codes) == [2, 0, 2]
+    assert json.loads(codes) == [2, 0, 2, 2]
+    assert lines[-1].endswith("run.npy, got 8: choose a smaller one, and at most 3 --devices")
 
 
 def test_explicit_axes_and_shard_map():

@@ -200,7 +200,7 @@ def test_config_other_than_its_checkpoints(evaluated, averaged, tmp_path, capsys
     text = (run_dir / "config.json").read_text()
     (run_dir / "config.json").write_text(text.replace('"seed": 0', '"seed": 1'))
     assert run_cli("evaluate", run_dir, "--recipe", averaged, "--samples", 129) == 2
-    assert "has seed 0, not 1" in one_error_line(capsys)
+    assert "has --seed 0, not 1" in one_error_line(capsys)
 
 
 def test_failed_evaluation_does_not_end_a_run(init, tmp_path, capsys):

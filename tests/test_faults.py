@@ -205,6 +205,19 @@ def test_sigterm_saves_and_exits_with_code_0(small_process, tmp_path):
     assert latest_valid_step(tmp_path / "runs" / "0001" / "checkpoints") == (step, [])
 
 
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2", "SIGXCPU"])
+def test_batch_systems_signals_save_and_stop(name, small_process, tmp_path):
+    """Each may come more than once before the run has ended."""
+    process = small_process("--steps", 100_000)
+    wait_for_line(process, "1:")
+    for _ in range(3):
+        process.send_signal(signal.Signals[name])
+    code, out, err = finish(process)
+    assert (code, err) == (0, f"{name}: stopping after this step, then saving\n")
+    step = int(re.search(r"stopped and saved at step (\d+)", out)[1])
+    assert latest_valid_step(tmp_path / "runs" / "0001" / "checkpoints") == (step, [])
+
+
 @pytest.mark.parametrize("inherited", [signal.default_int_handler, signal.SIG_IGN], ids=["default", "ignored"])
 def test_second_signal_ends_at_once(inherited, interrupt_at, small_flags, tmp_path, capsys):
     """Both come while samples are written: the first is noted, the second is Python's own.
@@ -259,7 +272,7 @@ def test_edited_config_is_refused(broken, capsys):
         return json.dumps({**whole, "config": {**whole["config"], **changed}})
 
     for edited, message in (
-        (with_value(batch_size=4), "checkpoints/11 has batch_size 2, not 4"),
+        (with_value(batch_size=4), "has --batch-size 2, not 4 as config.json says: write back there"),
         (with_value(batch_size="4"), "config.json: --batch-size must be an integer, got '4'"),
         (with_value(steps=-4), "config.json: --steps must be between 1"),
         (with_value(dtype="float8"), "config.json: --dtype must be one of"),

@@ -1,5 +1,7 @@
 """The order of an array's axes: told, said where it could be another, or refused with what helps."""
 
+import struct
+
 import numpy as np
 import pytest
 from helpers import run_cli
@@ -141,6 +143,17 @@ def test_exchanged_sides_can_be_given(tmp_path):
     np.save(tmp_path / "a.npy", images.transpose(0, 2, 1, 3)[..., 0])
     np.testing.assert_array_equal(load_data(tmp_path / "a.npy", layout="NWH").images, images)
     np.testing.assert_array_equal(load_data(layout="NWHC").images[:9], load_data().images[:9].transpose(0, 2, 1, 3))
+
+
+def test_emnist_files_are_said_to_be_turned(tmp_path):
+    path = tmp_path / "emnist-letters-train-images-idx3-ubyte"
+    images = discs(9, 28, 28, 1)[..., 0]
+    path.write_bytes(struct.pack(">4I", 0x803, *images.shape) + images.tobytes())
+    (note,) = load_data(path).notes
+    assert note.endswith("samples look so too: `layout=NWH` turns them")
+    turned = load_data(path, layout="NWH")
+    assert turned.notes == ()
+    np.testing.assert_array_equal(turned.images[..., 0], images.transpose(0, 2, 1))
 
 
 @pytest.mark.parametrize("text", ["", "HW", "NHWX", "NNHW", "NHWCC", "N,H,W"])

@@ -95,21 +95,25 @@ def test_flags_are_recorded(small):
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
-        ("--width", 4, "has width 2, not 4"),
-        ("--latent-size", 6, "has latent_size 5, not 6"),
-        ("--dropout", 0, "has dropout 0.1, not 0.0"),
-        ("--loss", "preset", "has loss hinge, not None"),
-        ("--r1", 0, "has r1 0.5, not 0.0"),
-        ("--augment", "none", "has augment color,flip, not None"),
-        ("--d-steps", 1, "has d_steps 2, not 1"),
-        ("--generator-learning-rate", 0.1, "has generator_learning_rate None, not 0.1"),
-        ("--discriminator-learning-rate", 0.1, "has discriminator_learning_rate None, not 0.1"),
+        ("--width", 4, "has --width 2, not 4"),
+        ("--latent-size", 6, "has --latent-size 5, not 6"),
+        ("--dropout", 0, "has --dropout 0.1, not 0.0"),
+        ("--loss", "preset", "has --loss hinge, not preset"),
+        ("--r1", 0, "has --r1 0.5, not 0.0"),
+        ("--augment", "none", "has --augment color,flip, not none"),
+        ("--d-steps", 1, "has --d-steps 2, not 1"),
+        ("--generator-learning-rate", 0.1, "has --generator-learning-rate preset, not 0.1"),
+        ("--discriminator-learning-rate", 0.1, "has --discriminator-learning-rate preset, not 0.1"),
     ],
 )
 def test_other_value_is_refused_on_resume(flag, value, message, small, capsys):
     before = all_files(small)
     assert run_cli("train", "--workdir", small, "--resume", "--steps", 3, flag, value) == 2
-    assert message in one_error_line(capsys)
+    err = one_error_line(capsys)
+    assert message in err
+    fits = flag not in ("--width", "--latent-size")
+    assert (" or start a new one with --init-from RUN, which takes over the weights of both networks" in err) == fits
+    assert ("start a new run, from the beginning: the networks are of other shapes" in err) != fits
     assert all_files(small) == before
 
 

@@ -4,6 +4,7 @@ The first test trains the tutorial's layers, the others the small recipe's: what
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -99,10 +100,13 @@ def test_resume_with_other_images_is_refused(pictures, tmp_path, capsys):
     run_dir = tmp_path / "run"
     assert run_cli("train", *OWN, "--dataset", pictures, "--batch-size", 4, "--steps", 1, "--workdir", run_dir) == 0
     for flags, message in (
-        (["--image-size", 8], "has image_size 16x12, not 8x8"),
-        (["--channels", 1], "has channels 3, not 1"),
-        (["--mirror"], "has mirror False, not True"),
-        (["--dataset", "mnist"], "not mnist"),
+        (["--image-size", 8], "has --image-size 16x12, not 8x8"),
+        (["--channels", 1], "has --channels 3, not 1"),
+        (["--mirror"], "has --mirror False, not True"),
+        (
+            ["--dataset", "mnist"],
+            "takes over the weights of both networks if the images are of one shape, and begins anew",
+        ),
     ):
         capsys.readouterr()
         assert run_cli("train", *OWN, "--resume", "--steps", 2, "--workdir", run_dir, *flags) == 2
@@ -180,13 +184,20 @@ def test_conditional_needs_classes(pictures, tmp_path, capsys):
     np.save(tmp_path / "a.npy", RANDOM.random((9, 8, 8)))
     flags = ["--batch-size", 4, "--steps", 1, "--workdir", tmp_path / "run"]
     assert run_cli("train", *OWN, "--dataset", tmp_path / "a.npy", "--conditional", *flags) == 2
-    assert "--conditional needs images of at least two classes" in one_error_line(capsys)
+    assert "--conditional needs images of at least two classes, and those of" in (err := one_error_line(capsys))
+    assert "have none: put" in err
+    np.savez(tmp_path / "one.npz", images=np.load(tmp_path / "a.npy"), labels=["cats"] * 9)
+    assert run_cli("train", *OWN, "--dataset", tmp_path / "one.npz", "--conditional", *flags) == 2
+    assert f"those of {tmp_path / 'one.npz'} have one, cats: put" in one_error_line(capsys)
     assert run_cli("train", *OWN, "--dataset", pictures, *flags) == 0
     capsys.readouterr()
     assert run_cli("sample", *OWN, tmp_path / "run", "--grid", "--out", tmp_path / "b.png") == 2
     assert "draws no classes: it was trained without --conditional" in one_error_line(capsys)
     assert run_cli("train", *OWN, "--resume", "--conditional", "--steps", 2, "--workdir", tmp_path / "run") == 2
-    assert "has conditional False, not True" in one_error_line(capsys)
+    assert "has --conditional False, not True" in one_error_line(capsys)
+    shutil.rmtree(pictures / "dogs")
+    assert run_cli("train", *OWN, "--dataset", pictures, "--conditional", *flags, "--workdir", tmp_path / "b") == 2
+    assert f"those of {pictures} have one, 고양이 cats: put" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -144,7 +144,7 @@ def test_source_is_the_same_by_each_of_its_paths(tmp_path, monkeypatch):
         for each in same:
             check_same(config, RunRecord(), "the run", each, RunRecord())
         other = TrainConfig(init_from="v.safetensors")
-        with pytest.raises(ConfigError, match="the run has init_from .*v.safetensors, not"):
+        with pytest.raises(ConfigError, match="the run has `init_from` .*v.safetensors, not"):
             check_same(config, RunRecord(), "the run", other, RunRecord())
 
 
@@ -190,4 +190,4 @@ def test_weights_that_do_not_fit_are_one_line(flags, message, tmp_path, capsys, 
 def test_resumed_run_keeps_where_it_started(small_run, capsys):
     resume = ["train", "--recipe", RECIPE, "--resume", "--steps", 12, "--workdir", small_run]
     assert run_cli(*resume, "--init-from", "mnist") == 2
-    assert "has init_from None, not mnist: omit that flag, or start a new run" in one_error_line(capsys)
+    assert "has --init-from none, not mnist: keep the run's, or start a new run: weights" in one_error_line(capsys)

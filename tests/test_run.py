@@ -131,7 +131,7 @@ def test_load_run_refuses_damage_and_bad_config(run_dir):
 def test_load_run_refuses_another_config(run_dir):
     config = json.loads((run_dir / "config.json").read_text())
     (run_dir / "config.json").write_text(json.dumps({**config, "config": {**config["config"], "preset": "keras3"}}))
-    with pytest.raises(UserError, match=r"checkpoints/9 has preset tutorial, not keras3"):
+    with pytest.raises(UserError, match=r"checkpoints/9 has `preset` tutorial, not keras3"):
         load_run(run_dir, init=init)
 
 

@@ -24,7 +24,7 @@ from programs.small_recipe import init
 
 from dcgan_jax import TrainConfig, train
 from dcgan_jax.cli.errors import run_command
-from dcgan_jax.console import print_line, print_result, terminal_columns
+from dcgan_jax.console import counted, print_line, print_result, terminal_columns
 from dcgan_jax.training.progress import Reporter
 from dcgan_jax.training.signals import stop_signals
 
@@ -215,12 +215,17 @@ def test_lines_of_a_run_have_rows_of_their_own(small_flags, tmp_path):
         assert run_cli("train", *small_flags, "--steps", 1, "--workdir", tmp_path / "run") == 0
     dataset = small_flags[small_flags.index("--dataset") + 1]
     training, networks, device, bar, done, end = screen(shown)
-    assert training == f"training 1 steps of 2 images of {dataset} in {tmp_path / 'run'}"
+    assert training == f"training 1 step of 2 images of {dataset} in {tmp_path / 'run'}"
     assert networks == "the networks, losses and optimizers are those of small_recipe.py:init"
     assert device == "on cpu; the first step compiles, which takes a while"
     assert bar.startswith("1/1 |")
-    assert re.fullmatch(f"done: 1 steps, .*; the last samples are {tmp_path / 'run' / 'fakes.png'}", done)
+    assert re.fullmatch(f"done: 1 step, .*; the last samples are {tmp_path / 'run' / 'fakes.png'}", done)
     assert end == ""
+
+
+def test_one_is_singular():
+    """In English 0 is plural."""
+    assert [counted(n, "image") for n in (0, 1, 2, 1200)] == ["0 images", "1 image", "2 images", "1,200 images"]
 
 
 def test_terminal_that_closes_does_not_end_a_run():
@@ -239,10 +244,14 @@ def test_terminal_that_closes_does_not_end_a_run():
         reporter.close()
 
 
+# What a closed terminal and batch systems send, more than once.
+NEVER_URGENT = [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU]
+
+
 @pytest.fixture
 def default_signals():
-    """SIGINT and SIGHUP as in a terminal: a process that was started in the background, or by nohup, ignores them."""
-    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    """Signals as in a terminal: a process that was started in the background, or by nohup, ignores some of them."""
+    defaults = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(NEVER_URGENT, signal.SIG_DFL)}
     before = {each: signal.signal(each, handler) for each, handler in defaults.items()}
     yield
     for each, handler in before.items():
@@ -250,17 +259,33 @@ def default_signals():
 
 
 @pytest.mark.usefixtures("default_signals")
-def test_hangup_is_a_request_and_never_urgent():
-    """A shell and the kernel each send one as a terminal closes; then Ctrl-C still only requests a stop."""
+@pytest.mark.parametrize("number", NEVER_URGENT)
+def test_some_signals_are_never_urgent(number):
+    """As a terminal closes, the shell and the kernel each send one; then Ctrl-C still only requests a stop."""
     with stop_signals() as stop:
         assert stop(1) is None
         for _ in range(3):
-            signal.raise_signal(signal.SIGHUP)
-        assert stop(2) == signal.SIGHUP
+            signal.raise_signal(number)
+        assert stop(2) == number
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU])
+def test_callers_own_handler_is_kept(number):
+    """A program that submits jobs has a handler of its own, which starts the job again."""
+    handled, acknowledged = [], []
+    before = signal.signal(number, lambda *_: handled.append(number))
+    try:
+        with stop_signals(acknowledged.append) as stop:
+            signal.raise_signal(number)
+            assert stop(1) is None
+    finally:
+        signal.signal(number, before)
+    assert (handled, acknowledged) == ([number], [])
 
 
 def test_hangup_stays_ignored_under_nohup():
@@ -275,7 +300,7 @@ def test_hangup_stays_ignored_under_nohup():
 
 
 @pytest.mark.usefixtures("default_signals")
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGINT, *NEVER_URGENT])
 def test_job_of_processes_gets_sigterm(number, monkeypatch):
     """JAX watches for it, so that all processes stop after the same step."""
     monkeypatch.setattr("jax.process_count", lambda: 2)
@@ -284,6 +309,8 @@ def test_job_of_processes_gets_sigterm(number, monkeypatch):
     try:
         with stop_signals():
             signal.raise_signal(number)
+            if number != signal.SIGINT:
+                signal.raise_signal(number)
         assert received == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)

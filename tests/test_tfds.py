@@ -76,6 +76,20 @@ def check_toys(data_dir, images):
     assert found == sorted(zip([0, 1, 0, 0, 1, 1], map(bytes, images), strict=True))
 
 
+@pytest.mark.parametrize(("name", "transposed"), [("emnist/letters", True), ("mnist_corrupted/letters", False)])
+def test_transposed_images_are_noted(name, transposed, toys, tmp_path):
+    """EMNIST's authors store them so, and TFDS does not turn them."""
+    builder, images = toys
+    prepare(builder, tmp_path)
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / "toys").rename(tmp_path / name)
+    dataset = load_data(name, data_dir=tmp_path)
+    assert len(dataset.images) == len(images)
+    assert (dataset.altered, bool(dataset.notes)) == ((), transposed)
+    if transposed:
+        assert dataset.notes[0].endswith("samples look so too: `layout=NWHC` turns them")
+
+
 def test_prepared_data_set_of_tfds_is_read(toys, tmp_path):
     """Any image classification set in array_record, with the names of its classes, without TensorFlow."""
     builder, images = toys

@@ -13,7 +13,7 @@ from dcgan_jax.cli.errors import run_command
 from dcgan_jax.cli.outputs import check_printable, new_file
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import recorded_run
-from dcgan_jax.console import print_line
+from dcgan_jax.console import counted, print_line
 from dcgan_jax.errors import first_line
 from dcgan_jax.images import read_grid, with_title
 from dcgan_jax.training.config import ConfigError
@@ -55,7 +55,8 @@ def _animate(args: argparse.Namespace) -> None:
         raise ConfigError(f"there are no samples in {run_dir / 'samples'} yet: nothing was written")
     frames = [pixels if args.no_labels else with_title(pixels, f"step {step:,}") for step, pixels in grids.items()]
     save_animation(out, frames, args.fps)
-    print_line(f"{len(frames):,} pictures of {run_dir}, steps {min(grids):,} to {max(grids):,}, in {out}")
+    steps = f"steps {min(grids):,} to {max(grids):,}" if len(grids) > 1 else f"step {min(grids):,}"
+    print_line(f"{counted(len(frames), 'picture')} of {run_dir}, {steps}, in {out}")
 
 
 def _read_samples(folder: Path) -> tuple[dict[int, np.ndarray], list[str]]:

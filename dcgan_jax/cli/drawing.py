@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dcgan_jax.animation import MAX_FPS
+from dcgan_jax.console import counted
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
 from dcgan_jax.images import grid_pixels
 from dcgan_jax.training.config import ConfigError
@@ -41,7 +42,7 @@ def check_seeds(first: int, n: int) -> list[int]:
       ConfigError: if one of them is out of range.
     """
     if not 0 <= first <= _LAST_SEED - n + 1:
-        raise ConfigError(f"--seed must be between 0 and {_LAST_SEED - n + 1} for {n} samples, got {first}")
+        raise ConfigError(f"--seed must be between 0 and {_LAST_SEED - n + 1} for {counted(n, 'sample')}, got {first}")
     return list(range(first, first + n))
 
 

@@ -30,6 +30,7 @@ from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError
 
 _MAX_IMAGES = 5000
+_MAX_SEEDS = _MAX_IMAGES // 2 + 1  # two images are the fewest from one seed to the next
 _SIDE = 256  # screen pixels that an animation has at least
 
 
@@ -103,6 +104,8 @@ def _check_frames(seeds: list[int], frames: int) -> None:
     """Raises: ConfigError if there are too few seeds, or too few or too many images."""
     if len(seeds) < 2:
         raise ConfigError(f"--seeds must be at least two, from which to which to go, got {seeds[0]}")
+    if len(seeds) > _MAX_SEEDS:
+        raise ConfigError(f"--seeds must be {_MAX_SEEDS} seeds at most, got {len(seeds)}")
     limit = _MAX_IMAGES // (len(seeds) - 1)
     if not 2 <= frames <= limit:
         raise ConfigError(f"--frames must be between 2 and {limit} for {len(seeds)} seeds, got {frames}")

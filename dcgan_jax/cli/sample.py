@@ -17,7 +17,7 @@ from dcgan_jax.cli.flags import add_run, add_run_flags
 from dcgan_jax.cli.outputs import check_folder, check_new_file, check_printable, new_path
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import load_source
-from dcgan_jax.console import print_line
+from dcgan_jax.console import counted, print_line
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
 from dcgan_jax.files import PARTIAL, replace_file
 from dcgan_jax.images import as_bytes, image_grid, labelled_grid, save_each, save_png
@@ -85,7 +85,7 @@ def _sample(args: argparse.Namespace) -> None:
     else:
         above = [*map(str, seeds)] + [""] * (n - len(seeds))
         save_png(out, labelled_grid(images, columns, above, [class_label(row, classes or ()) for row in rows or ()]))
-    print_line(f"{n:,} images of {loaded.title}, in {out}")
+    print_line(f"{counted(n, 'image')} of {loaded.title}, in {out}")
 
 
 def _check_out(out: Path) -> None:

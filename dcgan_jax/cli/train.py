@@ -11,7 +11,7 @@ from typing import Any
 from dcgan_jax.cli.errors import run_command
 from dcgan_jax.cli.flags import add_cache_flag, add_config_flags, add_huge_pages_flag, add_recipe_flag
 from dcgan_jax.cli.parser import Parser
-from dcgan_jax.console import print_line, print_result
+from dcgan_jax.console import counted, print_line, print_result
 from dcgan_jax.errors import first_line
 from dcgan_jax.report import read_source, write_report
 from dcgan_jax.training.config import ConfigError, TrainConfig
@@ -36,8 +36,9 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     """Train with these arguments (the process's if None).
 
     Returns:
-      The exit code: 0 done, or saved after SIGTERM or SIGHUP; 2 bad input or a failure, reported in one line; 3 a
-      loss or parameter that is not finite; 4 stopped by --stop-on-collapse; 130 saved after Ctrl-C.
+      The exit code: 0 done, or saved after SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU; 2 bad input or a failure,
+      reported in one line; 3 a loss or parameter that is not finite; 4 stopped by --stop-on-collapse; 130 saved after
+      Ctrl-C.
     """
     given = vars(_parser(prog).parse_args(argv))
     del given["no_huge_pages"]  # obeyed before
@@ -145,4 +146,4 @@ def _dry_run(config: TrainConfig, resume: bool, init: Recipe | None) -> None:
     print_result(model_summary(state if resume else with_weights(state, config, init)))
     print_result(to_json(dataclasses.replace(config, workdir=str(run_dir)), record).rstrip("\n"))
     what = "would resume" if resume else "would train"
-    print_line(f"{what} in {run_dir}, on {len(data.images):,} images; nothing was written")
+    print_line(f"{what} in {run_dir}, on {counted(len(data.images), 'image')}; nothing was written")

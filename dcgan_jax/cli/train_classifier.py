@@ -11,12 +11,13 @@ from dcgan_jax.cli.flags import add_cache_flag, add_huge_pages_flag, add_reading
 from dcgan_jax.cli.outputs import check_printable, new_file
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.console import print_line
-from dcgan_jax.data import absolute_source, load_data, parse_size
+from dcgan_jax.data import absolute_source, load_data, parse_size, say_classes
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, classify
 from dcgan_jax.evaluation.classifier_file import Classifier, write_classifier
+from dcgan_jax.evaluation.image_scorer import check_classifiable
 from dcgan_jax.evaluation.real_images import RealImages, split_for_testing
-from dcgan_jax.evaluation.train_classifier import BATCH_SIZE, EPOCHS, augment_digits, augment_pictures, train
+from dcgan_jax.evaluation.train_classifier import EPOCHS, augment_digits, augment_pictures, train
 from dcgan_jax.training.config import ConfigError, TrainConfig
 
 
@@ -84,12 +85,12 @@ def _load(args: argparse.Namespace) -> RealImages:
             "with --image-size 28 --channels 1, give both flags here too"
         )
     if dataset.labels is None or len(dataset.classes) < 2:
-        raise ConfigError(f"a classifier needs images of at least two classes, those of {args.dataset} have none")
+        raise ConfigError(
+            f"a classifier needs images of at least two classes, those of {args.dataset} "
+            f"{say_classes(dataset.classes, args.dataset)}: put the pictures of each class in a folder of its own"
+        )
+    real = split_for_testing(args.dataset, dataset, reading)
+    check_classifiable(real, args.dataset)
     for note in dataset.notes:
         print_line(f"{args.dataset}: {note}")
-    real = split_for_testing(args.dataset, dataset, reading)
-    if len(real.train.images) < BATCH_SIZE:
-        raise ConfigError(
-            f"at least {BATCH_SIZE} images are needed for training, {args.dataset} has {len(real.train.images)}"
-        )
     return real

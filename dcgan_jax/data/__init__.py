@@ -1,7 +1,7 @@
 """Data sets as NumPy arrays."""
 
 from dcgan_jax.data.archives import DATASETS
-from dcgan_jax.data.common import FRAMES, SPLITS, Dataset, DatasetError, NoSplitError, Reading
+from dcgan_jax.data.common import FRAMES, SPLITS, Dataset, DatasetError, NoSplitError, Reading, say_classes
 from dcgan_jax.data.datasets import absolute_source, load_data, load_dataset, load_labels
 from dcgan_jax.data.fitting import parse_size
 from dcgan_jax.data.layouts import parse_layout
@@ -24,4 +24,5 @@ __all__ = [
     "parse_layout",
     "parse_range",
     "parse_size",
+    "say_classes",
 ]

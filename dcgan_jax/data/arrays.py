@@ -3,7 +3,7 @@
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -189,12 +189,22 @@ def to_dataset(
         if not (np.issubdtype(each.dtype, np.number) or each.dtype == np.bool_) or np.iscomplexobj(each):
             raise DatasetError(f"{path}: images must be numbers, got {each.dtype}")
     images, notes = to_nhwc(array, path, options.reading.layout, None if labels is None else len(labels))
+    notes += _note_on_emnist(path, options.reading.layout)
     check_memory(len(images), images.shape[1:3], images.shape[3], path)
     value_range = _value_range((array, *others), path, options)
     notes += (value_range.note,) if value_range.note else ()
     if images.dtype == np.uint8 and value_range[:2] == (0, 255) and not isinstance(array, np.memmap):
         return Dataset(np.ascontiguousarray(images), notes=notes)
     return Dataset(in_pieces(value_range.to_bytes, images, images.shape[1:]), notes=notes)
+
+
+def _note_on_emnist(path: object, layout: str | None) -> tuple[str, ...]:
+    """EMNIST's authors store its images so, and TensorFlow Datasets does not turn them."""
+    usual = {"NHW": "NWH", "NHWC": "NWHC"}.get(layout or "")
+    if usual is None or not PurePath(str(path)).name.startswith("emnist") and not str(path).startswith("emnist/"):
+        return ()
+    stored = "EMNIST stores its images with rows and columns exchanged, and samples look so too"
+    return (f"{stored}: `layout={usual}` turns them",)
 
 
 def _value_range(arrays: Sequence[np.ndarray], path: object, options: LoadOptions) -> ValueRange:

@@ -102,6 +102,24 @@ def with_labels(
     return Dataset(images, numbers.astype(np.int32), classes, notes)
 
 
+def say_classes(classes: tuple[str, ...], source: str | Path) -> str:
+    """How many classes the images of a source have, if they are too few, to end a sentence on them."""
+    names = classes or _only_folder(source)
+    return f"have one, {names[0]}" if names else "have none"
+
+
+def _only_folder(source: str | Path) -> tuple[str, ...]:
+    """The name of the one folder in a folder that holds nothing else: its pictures have no classes, and look as one."""
+    path = path_of(source)
+    try:
+        there = [] if path is None else [each for each in path.iterdir() if not each.name.startswith(".")]
+    except OSError:
+        return ()
+    if len(there) != 1 or not there[0].is_dir():
+        return ()
+    return ("".join(character if character.isprintable() else "?" for character in there[0].name),)
+
+
 def path_of(source: str | Path) -> Path | None:
     """The path that a source is, or None for a name: one that does not exist, and does not look like a path.
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from dcgan_jax.console import counted
 from dcgan_jax.data.archives import archive_labels, has_archives
 from dcgan_jax.data.common import FRAMES, SPLITS, Dataset, DatasetError, LoadOptions, Reading, path_of
 from dcgan_jax.data.fitting import Size, check_memory, fit_array, size_for
@@ -116,9 +117,13 @@ def _fitted(dataset: Dataset, name: str, image_size: Size | Literal["own"] | Non
     notes, altered = list(dataset.notes), list(dataset.altered)
     if (height, width) != size:
         to = f"{size[0]}x{size[1]}"
-        altered.append(f"{n:,} images of {height}x{width} cropped around their centre and resized to {to}")
+        altered.append(f"{counted(n, 'image')} of {height}x{width} cropped around their centre and resized to {to}")
         notes.append(altered[-1])
     if before != after:
-        notes.append(f"{n:,} images in colours made grey" if after == 1 else f"{n:,} grey images given equal colours")
+        notes.append(
+            f"{counted(n, 'image')} in colours made grey"
+            if after == 1
+            else f"{counted(n, 'grey image')} given equal colours"
+        )
     images = fit_array(dataset.images, size, after)
     return dataset._replace(images=images, notes=tuple(notes), altered=tuple(altered))

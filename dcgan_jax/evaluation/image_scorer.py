@@ -9,10 +9,10 @@ from dcgan_jax.data import Dataset, Reading
 from dcgan_jax.evaluation.class_scoring import evaluate_classes
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE
 from dcgan_jax.evaluation.classifier_file import Classifier
-from dcgan_jax.evaluation.images import EvaluationError
+from dcgan_jax.evaluation.images import MIN_SAMPLES, EvaluationError
 from dcgan_jax.evaluation.patches import SIDE
-from dcgan_jax.evaluation.pixel_scoring import compare_images, floor_size
-from dcgan_jax.evaluation.real_images import load_test_split, split_for_testing
+from dcgan_jax.evaluation.pixel_scoring import MIN_REAL, compare_images, floor_size
+from dcgan_jax.evaluation.real_images import RealImages, load_test_split, split_for_testing
 from dcgan_jax.evaluation.results import Evaluation
 
 ImageScorer = Callable[[np.ndarray, np.ndarray | None], Evaluation[Any]]
@@ -30,7 +30,7 @@ def scorer_of_images(
       classifier: of these images. Without one, pixels are scored.
 
     Raises:
-      EvaluationError: if the classifier is of other images, or pixels are to be scored of too few.
+      EvaluationError: if the classifier is of other images, or there are too few of them, or too small ones.
       DatasetError: as `load_test_split`.
     """
     if classifier is None:
@@ -42,6 +42,9 @@ def scorer_of_images(
             )
         test = load_test_split(source, data._replace(labels=None, classes=()), reading)
         held_out = None if test is None else test.images
+        _check_count(len(data.images), MIN_REAL, "images", source)
+        if held_out is not None:
+            _check_count(len(held_out), 2, "test images", source)
         return lambda images, _: compare_images(images, data.images, held_out), floor_size(data.images, held_out)
     if data.images.shape[1:] != IMAGE_SHAPE:
         shape = "x".join(map(str, data.images.shape[1:]))
@@ -52,7 +55,34 @@ def scorer_of_images(
             f"the classifier knows the images of {classifier.data} (SHA-256 {classifier.data_digest[:12]}...), not "
             f"those of {source} ({real.digest[:12]}...): train one on them (dcgan-jax train-classifier)"
         )
+    check_classifiable(real, source)
     return lambda images, labels: evaluate_classes(images, real, classifier, labels), len(real.train.images)
+
+
+def check_classifiable(real: RealImages, source: str) -> None:
+    """Raises: EvaluationError if a classifier of a data set could not score: it lacks images, or those of a class."""
+    for part in (real.train, real.test):
+        if len(part.images) < MIN_SAMPLES:
+            raise EvaluationError(
+                f"scores by a classifier need at least {MIN_SAMPLES} images to train on and as many to test on, "
+                f"{source} has {len(real.train.images):,} and {real.tested_on}: add images, or leave the classifier out"
+            )
+    if real.train.labels is not None:
+        there = set(np.unique(real.train.labels).tolist())
+        missing = [name for number, name in enumerate(real.train.classes) if number not in there]
+        if missing:
+            which = f"class {missing[0]}" if len(missing) == 1 else f"{len(missing)} classes {', '.join(missing[:5])}"
+            raise EvaluationError(
+                f"{source} has no image of the {which}{', ...' if len(missing) > 5 else ''} to train a classifier on "
+                f"beside {real.tested_on}: add some, or take them out"
+            )
+
+
+def _check_count(count: int, few: int, what: str, source: str) -> None:
+    if count < few:
+        raise EvaluationError(
+            f"at least {few} {what} are needed to score by, {source} has {count}: add more, or leave the scores out"
+        )
 
 
 def explain_pixels(source: str, shape: tuple[int, ...]) -> str:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.console import counted
 from dcgan_jax.errors import UserError
 from dcgan_jax.evaluation.classifier import FEATURES
 from dcgan_jax.sampling import sample_in_batches
@@ -65,7 +66,7 @@ def _rounded(images: np.ndarray) -> np.ndarray:
         raise EvaluationError(f"images must be uint8 or floating point in [0, 1], got {images.dtype}")
     bad = sum(int((~np.isfinite(some.astype(np.float64))).sum()) for some in in_chunks(images))
     if bad:
-        raise EvaluationError(f"{bad:,} pixels are NaN or infinite")
+        raise EvaluationError(f"{counted(bad, 'pixel')} {'is' if bad == 1 else 'are'} NaN or infinite")
     low, high = float(images.min()), float(images.max())
     if not -0.5 < low * 255 <= high * 255 < 255.5:
         raise EvaluationError(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dcgan_jax.console import counted
 from dcgan_jax.data import Dataset, DatasetError, NoSplitError, Reading, load_data
 
 HELD_OUT = 10  # one in so many images is held out where a data set has no test split
@@ -68,11 +69,11 @@ def split_for_testing(source: str | Path, dataset: Dataset, reading: Reading) ->
     digest = dataset._replace(labels=None, classes=()).digest()
     test = load_test_split(source, dataset, reading)
     if test is not None:
-        return RealImages(dataset, test, f"{len(test.images):,} images of the test split", digest)
+        return RealImages(dataset, test, f"{counted(len(test.images), 'image')} of the test split", digest)
     order = np.random.default_rng(0).permutation(len(dataset.images))
     held_out, kept = np.split(order, [len(order) // HELD_OUT])
     train, test = (_chosen(dataset, np.sort(numbers)) for numbers in (kept, held_out))
-    return RealImages(train, test, f"a held-out tenth, {len(test.images):,} images", digest)
+    return RealImages(train, test, f"a held-out tenth, {counted(len(test.images), 'image')}", digest)
 
 
 def _chosen(dataset: Dataset, numbers: np.ndarray) -> Dataset:

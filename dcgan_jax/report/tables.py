@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from dcgan_jax.console import counted
 from dcgan_jax.evaluation.comparability import Comparability
 from dcgan_jax.report.charts import finite
 from dcgan_jax.report.source import Source, short_names
@@ -87,7 +88,7 @@ def facts(source: Source) -> list[tuple[str, str]]:
     result = [
         ("Step", f"{source.step:,} of {config.steps:,}"),
         ("Data", describe_data(config, source.record)),
-        (kind, f"{name}, {config.batch_size} images a step"),
+        (kind, f"{name}, {counted(config.batch_size, 'image')} a step"),
     ]
     for group, rows in comparable_evaluations(source.history).items():
         best, step = min((row["evaluation"]["scores"][group.figure], row["step"]) for row in rows)

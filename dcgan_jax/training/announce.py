@@ -7,7 +7,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from dcgan_jax.console import print_line
+from dcgan_jax.console import counted, print_line
 from dcgan_jax.evaluation.results import Evaluation, summary
 from dcgan_jax.state import GANState
 from dcgan_jax.training.checkpoint import checkpoint_steps
@@ -22,7 +22,8 @@ def announce_start(config: TrainConfig, run_dir: Path, recipe: str | None, state
     if checkpoint_steps(run_dir / "checkpoints"):
         print_line(f"resuming from step {int(state.step):,} in {run_dir}")
     else:
-        print_line(f"training {config.steps:,} steps of {config.batch_size} images of {config.dataset} in {run_dir}")
+        batches = f"{counted(config.steps, 'step')} of {counted(config.batch_size, 'image')}"
+        print_line(f"training {batches} of {config.dataset} in {run_dir}")
     if recipe:
         print_line(f"the networks, losses and optimizers are those of {recipe}")
     devices = mesh.devices.flat[0].device_kind + (f", {mesh.size} devices" if mesh.size > 1 else "")
@@ -76,9 +77,8 @@ def announce_end(config: TrainConfig, run_dir: Path, monitor: Monitor, first: in
         )
     elif step == config.steps:
         since = f" since step {first:,}" if first else ""
-        print_line(
-            f"done: {step:,} steps, {format_duration(seconds)}{since}; the last samples are {run_dir / 'fakes.png'}"
-        )
+        took = f"{counted(step, 'step')}, {format_duration(seconds)}{since}"
+        print_line(f"done: {took}; the last samples are {run_dir / 'fakes.png'}")
     else:
         print_line(f"stopped and saved at step {step:,}: resume with `workdir={run_dir}` `resume=True`")
 

@@ -19,6 +19,8 @@ from dcgan_jax.errors import UserError, first_line
 
 _AXIS = "data"  # of the mesh: the batch is split along it, all else is replicated
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+# By these JAX knows that SLURM's srun has started a process. What salloc and sbatch start has some of them.
+_SRUN = ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 T = TypeVar("T")
 
@@ -44,12 +46,49 @@ def init_distributed() -> None:
     Raises:
       DevicesError: if none of them describes the job, or the other processes do not join.
     """
+    count, index = (_integer(name) for name in _VARIABLES[1:])
+    if _is_shell_of_salloc():
+        tasks = os.environ["SLURM_NTASKS"]
+        raise DevicesError(
+            f"`distributed` would wait for the {tasks} tasks of this SLURM job, and this process is the only one: "
+            "start all of them with srun"
+        )
     try:
-        count, index = (int(text) if (text := os.environ.get(name)) else None for name in _VARIABLES[1:])
         jax.distributed.initialize(num_processes=count, process_id=index)
     except Exception as error:  # whatever the cluster's own tools raise
-        reason = first_line(error)
-        raise DevicesError(f"`distributed` finds no job to join ({reason}): set {', '.join(_VARIABLES)}") from error
+        raise DevicesError(f"`distributed` finds no job to join ({first_line(error)}): {_remedy()}") from error
+
+
+def _integer(name: str) -> int | None:
+    """An environment variable's value, None if it has none. Raises: DevicesError if it is no integer."""
+    text = os.environ.get(name)
+    try:
+        return int(text) if text else None
+    except ValueError as error:
+        raise DevicesError(f"`distributed`: {name} must be an integer, got {text!r}") from error
+
+
+def _is_shell_of_salloc() -> bool:
+    """Whether this is the interactive step of a SLURM job, of one task: it has the number of tasks of the whole job.
+
+    JAX takes it for one of them, and would wait minutes for the others, which nobody starts.
+    """
+    if any(map(os.environ.get, (*_VARIABLES, "OMPI_MCA_orte_hnp_uri"))):  # these describe the job instead
+        return False
+    is_step = "SLURM_JOB_ID" in os.environ and all(name in os.environ for name in _SRUN)
+    return is_step and os.environ.get("SLURM_STEP_NUM_TASKS") == "1" != os.environ["SLURM_NTASKS"]
+
+
+def _remedy() -> str:
+    """What to do where no job was joined."""
+    missing = [name for name in _VARIABLES if not os.environ.get(name)]
+    if not missing:
+        return f"start a process for each JAX_PROCESS_ID, and look whether they reach {os.environ[_VARIABLES[0]]}"
+    if len(missing) == len(_VARIABLES) and "SLURM_JOB_ID" in os.environ:
+        if any(name not in os.environ for name in _SRUN):
+            return "this is a SLURM job, and srun has not started this process: start it with srun"
+        return "look whether srun has started all of its tasks, and whether they reach each other"
+    return f"set {', '.join(missing)}"
 
 
 def check_devices() -> None:

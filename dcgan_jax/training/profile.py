@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from dcgan_jax.console import print_line
+from dcgan_jax.console import counted, print_line
 from dcgan_jax.errors import first_line
 from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError
@@ -53,14 +53,14 @@ def profile_steps(advance: Advance, folder: Path | None, steps: int) -> Iterator
         if not left and tracing and folder:
             jax.block_until_ready(state)
             tracing = False
-            _stop(folder, f"profiled {steps} steps")
+            _stop(folder, f"profiled {counted(steps, 'step')}")
         return state, before, step
 
     try:
         yield profiled
     finally:
         if tracing and folder:
-            _stop(folder, f"profiled {steps - left} steps, all that were left, not {steps}")
+            _stop(folder, f"profiled {counted(steps - left, 'step')}, all that were left, not {steps}")
         elif left == steps and folder:
             why = "the run ended with its first dispatch, which compiles"
             print_line(f"warning: nothing is profiled: {why}", error=True)

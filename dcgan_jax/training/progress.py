@@ -143,7 +143,8 @@ def forecast(config: TrainConfig, steps_left: int, seconds_per_step: float) -> l
     """Lines on the time that is left; on a slow device, also the fields that give first samples within half an hour."""
     left = steps_left * seconds_per_step
     rate = 1 / seconds_per_step
-    lines = [f"{rate:.2f} steps/s: the remaining {steps_left:,} steps take about {format_duration(left)}"]
+    takes = "step takes" if steps_left == 1 else "steps take"
+    lines = [f"{rate:.2f} steps/s: the remaining {steps_left:,} {takes} about {format_duration(left)}"]
     if left > _SLOW_SECONDS:
         # The time of a step is proportional to its batch. A fifth is reserved for the start and for slower moments.
         batch_size = min(64, config.batch_size)

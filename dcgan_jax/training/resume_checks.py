@@ -8,6 +8,9 @@ from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.recipe import Recipe
 from dcgan_jax.training.record import RunRecord
 
+# Fields on which the shapes of the networks' arrays depend: weights of other values do not fit.
+_SHAPING = {"image_size", "channels", "conditional", "latent_size", "width"}
+
 
 def check_recipe(record: RunRecord, recipe: Recipe | None, source: str) -> None:
     """Raises: ConfigError if ``source``, a run, was built by a recipe and there is none now, or the other way round."""
@@ -27,20 +30,52 @@ def check_saved_config(config: TrainConfig, record: RunRecord, checkpoint: Verif
         saved = TrainConfig.from_values(checkpoint.config), RunRecord.from_values(checkpoint.record)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from error
-    check_same(config, record, source, *saved)
+    differing = _differing(config, record, *saved)
+    if differing:  # by no flag: it was compared with the run's config before
+        raise ConfigError(f"{source} has {_values(differing)} as config.json says: write back there what it was")
 
 
 def check_same(
     config: TrainConfig, record: RunRecord, source: str, saved_config: TrainConfig, saved_record: RunRecord
 ) -> None:
-    """Raises: ConfigError if a field that decides what a run computes is not as ``source`` has saved it."""
+    """Raises: ConfigError if a field that decides what a run computes is not as ``source``, a run, has it."""
+    differing = _differing(config, record, saved_config, saved_record)
+    if differing:
+        raise ConfigError(f"{source} has {_values(differing)}: keep the run's, or {_new_run(set(differing))}")
+
+
+def _new_run(differing: set[str]) -> str:
+    """What a new run with other values can have of the one that does not resume with them."""
+    if "init_from" in differing:
+        return "start a new run: weights are taken over before the first step alone"
+    if differing & _SHAPING:
+        return "start a new run, from the beginning: the networks are of other shapes, and their weights do not fit"
+    fit = " if the images are of one shape" if "dataset" in differing else ""
+    return (
+        f"start a new one with `init_from=RUN`, which takes over the weights of both networks{fit}, and begins anew "
+        "with the step, the optimizers' states and the moving average"
+    )
+
+
+def _differing(
+    config: TrainConfig, record: RunRecord, saved_config: TrainConfig, saved_record: RunRecord
+) -> dict[str, tuple[Any, Any]]:
+    """The fields that decide what a run computes and differ, with what is saved and what is not."""
     ours, saved = _decisive(config, record), _decisive(saved_config, saved_record)
     if record.data_digest and "mnist" not in (config.dataset, saved_config.dataset):
         del ours["dataset"]  # by their digest they are the same images, or are refused when they are loaded
-    differing = [name for name in ours if ours[name] != saved[name]]
-    if differing:
-        values = ", ".join(f"{name} {saved[name]}, not {ours[name]}" for name in differing)
-        raise ConfigError(f"{source} has {values}: omit that flag, or start a new run")
+    return {name: (saved[name], ours[name]) for name in ours if ours[name] != saved[name]}
+
+
+def _values(differing: dict[str, tuple[Any, Any]]) -> str:
+    words = {field.name: field.metadata["none"] for field in dataclasses.fields(TrainConfig)}
+
+    def word(name: str, value: Any) -> Any:
+        return (words[name] or "none") if value is None else value
+
+    return ", ".join(
+        f"`{name}` {word(name, saved)}, not {word(name, ours)}" for name, (saved, ours) in differing.items()
+    )
 
 
 def _decisive(config: TrainConfig, record: RunRecord) -> dict[str, Any]:

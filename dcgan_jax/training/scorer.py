@@ -74,7 +74,7 @@ def scorer_of_run(
 
     Raises:
       ConfigError: if the classifier has other classes than the run, or ``samples`` is out of range.
-      EvaluationError: if it is not of the run's images, or these are too small to be scored by pixels.
+      EvaluationError: if it is not of the run's images, or these are too few or too small to be scored.
       DatasetError: as `load_test_split`.
     """
     if classifier is None and is_of_digits(config):
@@ -93,7 +93,8 @@ def scorer_of_run(
     if samples is None or at_most:
         count = min(count, most)
     if not few <= count <= most:
-        raise ConfigError(f"`{name}` must be {few} to {most}, of which there are real images too, got {count}")
+        numbers = f"{few} to {most}" if few < most else str(few)
+        raise ConfigError(f"`{name}` must be {numbers}, of which there are real images too, got {count}")
 
     def score_state(state: GANState, key: jax.Array) -> Evaluation[Any]:
         labels = sample_labels(state, key, count)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from dcgan_jax.augment import named_augmentation
 from dcgan_jax.console import print_line
-from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size
+from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size, say_classes
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.image_scorer import explain_pixels
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
@@ -99,9 +99,11 @@ def prepare_run(config: TrainConfig, run_dir: Path, resume: bool, init: Init | N
         )
     data = _load_images(config, saved, run_dir)
     if config.batch_size > len(data.images):
+        # It must be a multiple of the devices: with more of them than images no batch fits.
+        fewer = f", and at most {len(data.images)} `devices`" if len(data.images) < mesh.size else ""
         raise ConfigError(
             f"`batch_size` must be at most {len(data.images)}, the images of {config.dataset}, got "
-            f"{config.batch_size}: choose a smaller one"
+            f"{config.batch_size}: choose a smaller one{fewer}"
         )
     record = with_log_id(with_recipe(saved or create_record(config, data), recipe), config.log)
     done = None if checkpoint is None else checkpoint.step
@@ -164,8 +166,9 @@ def _load_images(config: TrainConfig, saved: RunRecord | None, run_dir: Path) ->
     for note in data.notes:
         print_line(f"{config.dataset}: {note}")
     if config.conditional and len(data.classes) < 2:
+        classes = say_classes(data.classes, config.dataset)
         raise ConfigError(
-            f"`conditional` needs images of at least two classes, and those of {config.dataset} have none: put the "
+            f"`conditional` needs images of at least two classes, and those of {config.dataset} {classes}: put the "
             "pictures of each class in a folder of its own, or leave the flag out"
         )
     if saved:
