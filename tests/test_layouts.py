@@ -57,6 +57,14 @@ def test_likely_wrong_order_is_refused_with_what_helps(layout, n, height, width)
     np.testing.assert_array_equal(to_nhwc(array, "a", layout)[0], images)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_few_images_are_not_suspected(n):
+    images = discs(n, 16, 16, 1)
+    found, notes = to_nhwc(images, "a")
+    np.testing.assert_array_equal(found, images)
+    assert notes == ()
+
+
 @pytest.mark.parametrize(("n", "side"), [(60, 28), (28, 28), (784, 30), (900, 28), (400, 64)])
 def test_usual_order_is_not_suspected(n, side):
     found, notes = to_nhwc(discs(n, side, side, 1)[..., 0], "a")

@@ -140,6 +140,7 @@ def _likely(array: np.ndarray, possible: list[str], labels: int | None) -> tuple
     sizes = {layout: _sizes(array.shape, layout) or {} for layout in possible}
     counted = [layout for layout in possible if sizes[layout]["N"] == labels]
     usual, *others = counted or possible
+    others = [each for each in others if sizes[each]["N"] > 1]  # nobody saves a single image in a rare order
     if array.ndim > 2:
         aspects = {
             each: max(sizes[each]["H"], sizes[each]["W"]) / min(sizes[each]["H"], sizes[each]["W"]) for each in sizes
