@@ -106,3 +106,8 @@ def read_verified(path: Path, sha256: str, error: type[UserError], remedy: str) 
     if found != sha256:
         raise error(f"{path} is damaged or another file (SHA-256 {found[:12]}..., expected {sha256[:12]}...): {remedy}")
     return content
+
+
+def replace_text(path: Path, text: str) -> None:
+    """`replace_file` with a text."""
+    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))

@@ -24,9 +24,10 @@ from dcgan_jax.report.charts import charts
 from dcgan_jax.report.source import read_source
 from dcgan_jax.report.tables import facts
 from dcgan_jax.training.checkpoint import checkpoint_steps
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.history import figures, read_history
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.setup import create_state, prepare_run
+from dcgan_jax.training.setup import prepare_run
 
 NAMES = ("one thing", "two", "영")  # of the digits 1, 2 and 0, in their order as text
 

@@ -11,10 +11,11 @@ from programs.small_recipe import init
 from dcgan_jax import TrainConfig, load_labels, train
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds, mean_distance
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.recipe import as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import write_config
-from dcgan_jax.training.setup import create_state, with_recipe
+from dcgan_jax.training.setup import with_recipe
 
 HEALTHY = {"d_accuracy": 0.7, "d_loss": 0.6}
 WON = {"d_accuracy": 1.0, "d_loss": 0.05}

@@ -16,8 +16,9 @@ from PIL import Image
 
 from dcgan_jax import TrainConfig
 from dcgan_jax.images import save_grid
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.setup import create_state, prepare_run
+from dcgan_jax.training.setup import prepare_run
 
 RANDOM = np.random.default_rng(0)
 OWN = ["--recipe", RECIPE]

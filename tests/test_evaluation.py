@@ -23,11 +23,11 @@ from dcgan_jax.evaluation.results import Evaluation, Scores
 from dcgan_jax.images import image_grid
 from dcgan_jax.training import scorer
 from dcgan_jax.training.checkpoint import checkpoint_steps
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.history import figures, read_history
+from dcgan_jax.training.metrics_file import truncate_metrics
 from dcgan_jax.training.recipe import read_recipe
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.run_dir import truncate_metrics
-from dcgan_jax.training.setup import create_state
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import pytest
 from helpers import ROOT, assert_close, assert_same_bits, quick_jit, run_cli
 
 from dcgan_jax import Discriminator, Generator, TrainConfig, generate, init_state, load_run, train_step
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.recipe import read_recipe
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.setup import create_state
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 

@@ -13,8 +13,8 @@ from dcgan_jax import Generator, TrainConfig, generate, init_state, interpolate
 from dcgan_jax.report.explorer import MAX_BYTES, explorer_page, write_explorer
 from dcgan_jax.report.render import ReportError
 from dcgan_jax.report.weights import principal_directions
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.setup import create_state
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 KEY = jax.random.key(5)

@@ -51,14 +51,8 @@ from dcgan_jax.training.checkpoint import (
     verify_checkpoint,
 )
 from dcgan_jax.training.finite import NotFiniteError, check_finite
-from dcgan_jax.training.run_dir import (
-    MetricsFile,
-    RunDirError,
-    claim_number,
-    lock_run_dir,
-    resolve_run_dir,
-    truncate_metrics,
-)
+from dcgan_jax.training.metrics_file import MetricsFile, truncate_metrics
+from dcgan_jax.training.run_dir import RunDirError, claim_number, lock_run_dir, resolve_run_dir
 
 
 @pytest.fixture

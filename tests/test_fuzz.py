@@ -30,8 +30,8 @@ from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.training.checkpoint import CheckpointError, save_checkpoint
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.history import best_evaluation, figures, read_history
+from dcgan_jax.training.metrics_file import truncate_metrics
 from dcgan_jax.training.record import RunRecord, from_json
-from dcgan_jax.training.run_dir import truncate_metrics
 
 SEED = 20261124
 pytestmark = pytest.mark.slow

@@ -47,8 +47,8 @@ from dcgan_jax.interop import (
 from dcgan_jax.training import run as runs
 from dcgan_jax.training.checkpoint import CheckpointError
 from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.setup import create_state
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 

@@ -12,7 +12,7 @@ from dcgan_jax.augment import named_augmentation
 from dcgan_jax.losses import CROSS_ENTROPY, HINGE, RELATIVISTIC, WASSERSTEIN
 from dcgan_jax.optimizers import InverseSqrt, muon, rmsprop
 from dcgan_jax.presets import PRESETS
-from dcgan_jax.training.setup import initializer
+from dcgan_jax.training.first_state import initializer
 
 # Narrow networks, which compile quickly; every flag but the learning rates' has another value than its default.
 SMALL = ["--width", 2, "--latent-size", 5, "--dropout", 0.1, "--loss", "hinge", "--r1", 0.5, "--augment", "color,flip"]

@@ -16,11 +16,11 @@ from dcgan_jax import TrainConfig, load_run, train
 from dcgan_jax.errors import UserError
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.distributed import data_mesh
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.loop import _broadcast_run
 from dcgan_jax.training.recipe import RecipeError, as_recipe, read_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.setup import create_state
 
 # A whole recipe; the parts in capitals are what tests replace.
 SOURCE = """

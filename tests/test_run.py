@@ -16,12 +16,13 @@ from dcgan_jax import TrainConfig, load_run, train
 from dcgan_jax.errors import UserError
 from dcgan_jax.prng import seed_key, split_key
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
+from dcgan_jax.training.first_state import create_state, initializer
 from dcgan_jax.training.recipe import as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import lock_run_dir, read_config
 from dcgan_jax.training.run_files import sample_digits
-from dcgan_jax.training.setup import create_state, initializer, with_recipe
+from dcgan_jax.training.setup import with_recipe
 
 
 @pytest.fixture(scope="module")

@@ -36,8 +36,8 @@ from dcgan_jax.training.batch_source import DeviceImages
 from dcgan_jax.training.device_loop import run_steps
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
+from dcgan_jax.training.first_state import initializer
 from dcgan_jax.training.run import load_run, resume_run
-from dcgan_jax.training.setup import initializer
 
 
 @contextlib.contextmanager

@@ -12,10 +12,11 @@ from dcgan_jax.console import print_line
 from dcgan_jax.interop import NETWORKS, read_weights, replace_weights
 from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError, TrainConfig
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.recipe import read_recipe
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import resolve_run_dir
-from dcgan_jax.training.setup import create_state, prepare_run
+from dcgan_jax.training.setup import prepare_run
 
 
 def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

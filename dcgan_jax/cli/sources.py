@@ -11,10 +11,10 @@ from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, describe_pretrained, with_pretrained
 from dcgan_jax.state import averaged
 from dcgan_jax.training.config import ConfigError, TrainConfig
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.history import describe_weights, weights_name
 from dcgan_jax.training.recipe import read_recipe
 from dcgan_jax.training.run import Run, load_run
-from dcgan_jax.training.setup import create_state
 
 
 class LoadedRun(NamedTuple):

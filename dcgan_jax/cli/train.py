@@ -23,13 +23,14 @@ from dcgan_jax.training.distributed import (
     run_on_each,
     run_on_primary,
 )
+from dcgan_jax.training.first_state import create_state, model_summary
 from dcgan_jax.training.loop import train
 from dcgan_jax.training.profile import check_profile
 from dcgan_jax.training.recipe import Recipe, read_recipe
 from dcgan_jax.training.record import to_json
 from dcgan_jax.training.run import with_weights
 from dcgan_jax.training.run_dir import read_config, resolve_run_dir
-from dcgan_jax.training.setup import create_state, model_summary, prepare_run
+from dcgan_jax.training.setup import prepare_run
 
 
 def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -18,7 +18,7 @@ from dcgan_jax.errors import first_line
 from dcgan_jax.images import read_grid
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.history import sample_grids
-from dcgan_jax.training.run_dir import MetricsFile, truncate_metrics
+from dcgan_jax.training.metrics_file import MetricsFile, truncate_metrics
 from dcgan_jax.training.tensorboard import TensorBoard, check_tensorboard
 from dcgan_jax.training.trackers import check_tracker, open_tracker
 

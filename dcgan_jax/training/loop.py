@@ -32,12 +32,13 @@ from dcgan_jax.training.distributed import (
     run_on_primary,
 )
 from dcgan_jax.training.finite import NotFiniteError, check_finite
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.primary import open_primary
 from dcgan_jax.training.profile import check_profile, profile_steps
 from dcgan_jax.training.recipe import Init, as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import Run, open_run
-from dcgan_jax.training.setup import check_unchanged, create_state, load_images
+from dcgan_jax.training.setup import check_unchanged, load_images
 from dcgan_jax.training.signals import stop_signals
 from dcgan_jax.training.timing import Advance, record_timing
 

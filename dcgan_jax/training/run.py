@@ -32,20 +32,14 @@ from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.digests import CheckpointError
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
+from dcgan_jax.training.first_state import create_state, initializer
 from dcgan_jax.training.recipe import Init, Recipe, as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.resume_checks import check_recipe, check_saved_config
 from dcgan_jax.training.run_dir import claim_number, lock_run_dir, read_config, resolve_run_dir
 from dcgan_jax.training.run_files import RunFiles, sample_reals
 from dcgan_jax.training.scorer import RunScorer
-from dcgan_jax.training.setup import (
-    create_record,
-    create_state,
-    find_latest,
-    initializer,
-    prepare_run,
-    with_recipe,
-)
+from dcgan_jax.training.setup import create_record, find_latest, prepare_run, with_recipe
 
 
 class Run(NamedTuple):

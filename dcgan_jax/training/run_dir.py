@@ -9,19 +9,16 @@ recipe.py      a copy of what built the first state, to read: it is never execut
 
 import contextlib
 import errno
-import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import portalocker
 
 from dcgan_jax.errors import UserError
-from dcgan_jax.files import PARTIAL, errors_name, flush, replace_file
+from dcgan_jax.files import PARTIAL, flush, replace_file, replace_text
 from dcgan_jax.training.config import ConfigError, TrainConfig
-from dcgan_jax.training.history import read_lines
 from dcgan_jax.training.record import RunRecord, from_json, to_json
 
 _RUNS = Path("runs")
@@ -158,60 +155,6 @@ def write_config(run_dir: Path, config: TrainConfig, record: RunRecord, recipe: 
     if recipe is not None:
         replace_file(run_dir / "recipe.py", lambda partial: partial.write_bytes(recipe))
     flush(run_dir)
-
-
-class MetricsFile:
-    """``metrics.jsonl``, to which rows are appended. Every OSError names it."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._file = path.open("a", encoding="utf-8")
-
-    def write(self, row: dict[str, Any]) -> None:
-        """Append a row, which is in the file after `flush` and on the disk after `sync`."""
-        with errors_name(self._path):
-            self._file.write(json.dumps(row) + "\n")
-
-    def flush(self) -> None:
-        """Put the rows so far into the file.
-
-        Raises:
-          RunDirError: if the file is no longer in its place: nothing that follows would be found.
-        """
-        with errors_name(self._path):
-            self._file.flush()
-            try:
-                there = os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
-            except FileNotFoundError:
-                there = False
-        if not there:
-            raise RunDirError(f"{self._path} was removed, renamed or replaced while the run was writing it")
-
-    def sync(self) -> None:
-        """`flush`, and flush the file to the disk."""
-        self.flush()
-        with errors_name(self._path):
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        with errors_name(self._path):
-            self._file.close()
-
-
-def truncate_metrics(path: Path, step: int) -> None:
-    """Remove the rows of metrics after a step, whose steps are repeated, and a row that is only partly written."""
-    kept = []
-    for line in read_lines(path):
-        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # part of a row, or edited by hand
-            if json.loads(line)["step"] <= step:
-                kept.append(line.decode("utf-8-sig") + "\n")
-    replace_text(path, "".join(kept))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """`replace_file` with a text."""
-    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _is_run_dir(path: Path) -> bool:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.files import replace_text
 from dcgan_jax.images import image_grid, save_grid
 from dcgan_jax.memory import release_free_memory
 from dcgan_jax.sampling import generate, sample, sample_noise
@@ -17,12 +18,12 @@ from dcgan_jax.training.batch_source import draw_rows
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import local_replica
+from dcgan_jax.training.first_state import model_summary
 from dcgan_jax.training.history import sample_grids
 from dcgan_jax.training.loggers import RunLog
 from dcgan_jax.training.recipe import Recipe
 from dcgan_jax.training.record import RunRecord
-from dcgan_jax.training.run_dir import replace_text, write_config
-from dcgan_jax.training.setup import model_summary
+from dcgan_jax.training.run_dir import write_config
 
 GRID = 16  # images in a grid of 4x4, the tutorial's
 

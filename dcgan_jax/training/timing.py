@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 
 from dcgan_jax.console import print_line
 from dcgan_jax.errors import first_line
+from dcgan_jax.files import replace_text
 from dcgan_jax.state import GANState
-from dcgan_jax.training.run_dir import replace_text
 
 # `StepRunner.advance`: the state and the step to stop at -> the new state, and the steps before and after.
 Advance = Callable[[GANState, int], tuple[GANState, int, int]]

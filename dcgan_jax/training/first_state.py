@@ -1,0 +1,100 @@
+"""What a config says of a run's networks: its first state, its keys, and the table of its layers."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax.linen.summary import tabulate
+
+from dcgan_jax.augment import named_augmentation
+from dcgan_jax.losses import Losses, named_losses
+from dcgan_jax.models import Discriminator, Generator
+from dcgan_jax.penalties import r1_penalty
+from dcgan_jax.presets import preset
+from dcgan_jax.prng import seed_key, split_key
+from dcgan_jax.sampling import image_shape
+from dcgan_jax.state import GANState, init_state
+from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.quick_compile import quick_options
+from dcgan_jax.training.recipe import Init, as_recipe
+from dcgan_jax.training.record import RunRecord
+
+_WIDTH, _LATENT_SIZE = 64, 100  # the tutorial's
+
+
+def create_state(
+    config: TrainConfig, record: RunRecord | None = None, *, init: Init | None = None
+) -> tuple[GANState, dict[str, jax.Array]]:
+    """The run's first state, and its keys. Without a record the images are of the config's size, and have no classes.
+
+    ``run`` is for the steps; ``grid``, ``reals`` and ``fakes`` for grids of images; ``evaluation`` for its noise.
+
+    Args:
+      config: the run's.
+      record: what it has found.
+      init: what builds the state; None for what the config says.
+
+    Raises:
+      RecipeError: if ``init`` fails, or returns no state of these images.
+    """
+    names = ("init", "run", "grid", "reals", "fakes", "evaluation")
+    keys: dict[str, jax.Array] = dict(zip(names, split_key(seed_key(config.seed), len(names)), strict=True))
+    if init is not None:
+        return as_recipe(init)(keys.pop("init"), *_images_of(config, record)), keys
+    # One program, and not a small one for each array of zeros.
+    build = jax.jit(initializer(config, record), compiler_options=quick_options())
+    return build(keys.pop("init")), keys
+
+
+def _images_of(config: TrainConfig, record: RunRecord | None) -> tuple[tuple[int, int, int], int | None]:
+    """The shape (H, W, C) of the run's images, and the number of their classes or None."""
+    if record is None:
+        return config.image_shape(), None
+    return record.image_shape, len(record.classes) if record.classes else None
+
+
+def initializer(config: TrainConfig, record: RunRecord | None = None) -> Callable[[jax.Array], GANState]:
+    """The run's `init_state`, a function of a key: the preset, but for what the config says."""
+    chosen = preset(config.preset, config.generator_learning_rate, config.discriminator_learning_rate)
+    shape, classes = _images_of(config, record)
+    options = {
+        "dropout_rate": chosen.dropout_rate if config.dropout is None else config.dropout,
+        "dtype": jnp.dtype(config.dtype),
+        "classes": classes,
+        "width": config.width or _WIDTH,
+    }
+    return functools.partial(
+        init_state,
+        preset=chosen,
+        generator=Generator(shape, **options),
+        discriminator=Discriminator(**options),
+        latent_size=config.latent_size or _LATENT_SIZE,
+        losses=_losses(config, chosen.losses),
+        augment=None if config.augment is None else named_augmentation(config.augment),
+        d_steps=config.d_steps,
+        ema=config.ema,
+        fakes=config.fakes,
+        classes=classes,
+    )
+
+
+def _losses(config: TrainConfig, losses: Losses) -> Losses:
+    """A preset's losses, but for what the config says; a loss without a penalty of its own keeps the preset's."""
+    if config.loss is not None:
+        named = named_losses(config.loss)
+        kept = {} if named.penalty else {"penalty": losses.penalty, "penalty_every": losses.penalty_every}
+        losses = named._replace(**kept)
+    if config.r1 == 0:
+        return losses._replace(penalty=None, penalty_every=1)
+    return losses if config.r1 is None else losses._replace(penalty=r1_penalty(config.r1))
+
+
+def model_summary(state: GANState) -> str:
+    """Tables of both networks' layers: shapes and parameter counts."""
+    tables = []
+    for network, shape in ((state.generator, (state.latent_size,)), (state.discriminator, image_shape(state))):
+        table = tabulate(network.module, jax.random.key(0), console_kwargs={"width": 120, "force_terminal": False})
+        labels = {} if state.classes is None else {"labels": jnp.zeros(1, jnp.int32)}
+        tables.append(table(jnp.zeros((1, *shape), jnp.float32), train=False, **labels))
+    return "".join(tables)
