@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from xla_options import WITHOUT_FUSIONS, as_flags
+from xla_options import LITTLE_OPTIMISED, as_flags
 
 os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is first imported
 
@@ -33,7 +33,7 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**20))
 # so that the commands under test compile as a user's do. ``XLA_FLAGS`` from outside is left as it is.
 _QUICK = "XLA_FLAGS" not in os.environ
 if _QUICK:
-    os.environ["XLA_FLAGS"] = as_flags({"xla_backend_optimization_level": 1, **WITHOUT_FUSIONS})
+    os.environ["XLA_FLAGS"] = as_flags(LITTLE_OPTIMISED)
 
 import jax  # noqa: E402
 
