@@ -1,6 +1,8 @@
 """Fixtures, and the compilation cache that all processes of a test session share."""
 
+import fcntl
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -8,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from xla_options import WITHOUT_FUSIONS, as_flags
+from xla_options import LITTLE_OPTIMISED, as_flags
 
 os.environ["KERAS_BACKEND"] = "jax"  # read when Keras is first imported
 
@@ -31,7 +33,7 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**20))
 # so that the commands under test compile as a user's do. ``XLA_FLAGS`` from outside is left as it is.
 _QUICK = "XLA_FLAGS" not in os.environ
 if _QUICK:
-    os.environ["XLA_FLAGS"] = as_flags({"xla_backend_optimization_level": 1, **WITHOUT_FUSIONS})
+    os.environ["XLA_FLAGS"] = as_flags(LITTLE_OPTIMISED)
 
 import jax  # noqa: E402
 
@@ -45,6 +47,7 @@ import pytest  # noqa: E402
 from helpers import FLAGS, RECIPE, ROOT, finish, quick_jit, run_cli, small_gan  # noqa: E402
 
 from dcgan_jax import init_state, load_dataset  # noqa: E402
+from dcgan_jax.evaluation import scoring  # noqa: E402
 from dcgan_jax.training import run_files  # noqa: E402
 
 
@@ -52,6 +55,31 @@ def pytest_unconfigure():
     """Remove the cache at the end of the session."""
     if _OWNER:
         shutil.rmtree(CACHE_HOME, ignore_errors=True)
+
+
+def once(name, make):
+    """What ``make`` returns: made once a session, by the process that needs it first, and kept as a pickle."""
+    path = CACHE_HOME / name
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        if not path.exists():
+            path.write_bytes(pickle.dumps(make()))
+    return pickle.loads(path.read_bytes())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def real_digits():
+    """What evaluations compute of MNIST's real images, 20 seconds of it, is computed `once`."""
+    features, baseline = scoring.real_features, scoring.real_baseline
+
+    def features_once(train, test, network):
+        computed = once("real-features", lambda: features(train, test, network)[3:])
+        return scoring.RealFeatures(train, test, network, *computed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "real_features", features_once)
+        patch.setattr(scoring, "real_baseline", lambda n, real: once(f"real-{n}", lambda: baseline(n, real)))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -117,9 +145,13 @@ def cache_home():
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory):
+def wheel():
     """A folder with nothing but what the project's wheel installs."""
-    folder = tmp_path_factory.mktemp("wheel")
+    return once("wheel", install_wheel)
+
+
+def install_wheel():
+    folder = Path(tempfile.mkdtemp(dir=CACHE_HOME))
     source = folder / "source"
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "runs"))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
@@ -157,10 +189,15 @@ def train_process(wheel, cache_home):
 @pytest.fixture(scope="session")
 def finished(train_process, tmp_path_factory):
     """A run of eleven steps under ``runs/``: its directory, and what it printed."""
-    cwd = tmp_path_factory.mktemp("elsewhere")
-    code, out, err = finish(train_process("--steps", 11, *FLAGS, cwd=cwd))
-    assert code == 0, err
-    return cwd / "runs" / "0001", out
+
+    def train():
+        cwd = Path(tempfile.mkdtemp(dir=CACHE_HOME))
+        code, out, err = finish(train_process("--steps", 11, *FLAGS, cwd=cwd))
+        assert code == 0, err
+        return cwd / "runs", out
+
+    runs, out = once("finished", train)
+    return shutil.copytree(runs, tmp_path_factory.mktemp("elsewhere") / "runs") / "0001", out
 
 
 @pytest.fixture

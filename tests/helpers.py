@@ -29,6 +29,7 @@ from xla_options import WITHOUT_FUSIONS, as_flags
 from dcgan_jax import TrainConfig, cli, init_state, save_grid
 from dcgan_jax.evaluation import patches
 from dcgan_jax.training import checkpoint as checkpoints
+from dcgan_jax.training import device_loop
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run_dir import write_config
 
@@ -53,6 +54,12 @@ def small_gan(key, **options):
 def quick_jit(function, **options):
     """`jax.jit` with `QUICK_OPTIONS`."""
     return jax.jit(function, compiler_options=QUICK_OPTIONS, **options)
+
+
+def compile_steps_quickly(monkeypatch):
+    """Compile the steps of this process's runs with `QUICK_OPTIONS`: to other bits than those of other processes."""
+    monkeypatch.setattr(device_loop, "quick_options", lambda: QUICK_OPTIONS)
+    monkeypatch.setattr(device_loop, "steps_program", functools.cache(device_loop.steps_program.__wrapped__))
 
 
 def compare_fewer_patches(monkeypatch):

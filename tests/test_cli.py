@@ -24,6 +24,7 @@ from helpers import (
     ROOT,
     all_files,
     assert_same_checkpoints,
+    compile_steps_quickly,
     finish,
     latest_valid_step,
     metric_rows,
@@ -204,6 +205,7 @@ def test_interrupt_in_first_step_saves_it(interrupt_at, small_flags, tmp_path, c
 
 def test_batch_that_does_not_fit_is_refused_first(small_flags, tmp_path, monkeypatch, capsys):
     """Nothing of a run is written, so that the next one may have the directory. The tutorial's size is measured."""
+    compile_steps_quickly(monkeypatch)
     monkeypatch.setattr("dcgan_jax.memory.free_memory", lambda: 2**26)
     assert run_cli("train", "--batch-size", 2, "--steps", 1, "--workdir", tmp_path / "run") == 2
     message = r"error: --batch-size 2: a step takes 0\.[1-9] GiB of memory, and 0\.1 GiB are free: .*\n"

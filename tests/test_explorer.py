@@ -16,6 +16,8 @@ from dcgan_jax.report.weights import principal_directions
 from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.run import create_run
 
+# The directions of a page are a mean over 32 noises, which is most of the time that it takes; here over two.
+SAMPLES = "dcgan_jax.report.weights._SAMPLES", 2
 HOSTILE = "<img src=x onerror=alert(1)>"
 KEY = jax.random.key(5)
 # Of an image, the zeros of doubled maps left out: two convolutions after doubling (3x3 inputs an output), and two more.
@@ -53,7 +55,9 @@ def pages(tmp_path_factory):
     states = {name: with_statistics(init_state(jax.random.key(1), **options)) for name, options in STATES.items()}
     for name, state in states.items():
         classes = None if state.classes is None else ("cat", HOSTILE, "</script>")
-        page = explorer_page(state, f"{name} {HOSTILE}", [("Data", HOSTILE)], classes, max_bytes=20_000_000)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(*SAMPLES)
+            page = explorer_page(state, f"{name} {HOSTILE}", [("Data", HOSTILE)], classes, max_bytes=20_000_000)
         (folder / f"{name}.html").write_bytes(page)
     return folder, states
 
@@ -277,6 +281,7 @@ def test_what_the_page_cannot_draw_is_refused(tmp_path, state):
 def test_command_writes_the_explorer_of_a_run(tmp_path, monkeypatch, capsys):
     """Of its average where it has one; other runs, other files and flags without --explore are refused."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(*SAMPLES)
     config = TrainConfig(batch_size=2, ema=0.9, workdir="run")
     create_run(config, *create_state(config))
     assert run_cli("report", "run", "--explore") == 0

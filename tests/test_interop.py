@@ -6,6 +6,7 @@ small ones.
 
 import dataclasses
 import json
+import os
 import random
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
-from helpers import RECIPE, all_files, assert_same_bits, one_error_line, run_cli, run_program
+from helpers import QUICK_COMPILATION, RECIPE, all_files, assert_same_bits, one_error_line, run_cli, run_program
 from programs.small_recipe import init
 from safetensors.numpy import load_file, save_file
 
@@ -105,6 +106,12 @@ def other():
 
 
 @pytest.fixture(scope="module")
+def other_averaged():
+    """The same with a moving average of the generator."""
+    return init_state(jax.random.key(5), ema=0.9)
+
+
+@pytest.fixture(scope="module")
 def narrow():
     """A state of an eighth of the tutorial's widths, moved."""
     return moved(init_state(jax.random.key(3), generator=Generator(width=8), discriminator=Discriminator(width=8)), 0)
@@ -140,7 +147,7 @@ def test_stablehlo_needs_jax_alone(tutorial_run, trained, z, tmp_path, capsys):
         assert run_cli("export", tutorial_run, "--format", "stablehlo", "--network", network, "--out", out) == 0
     assert f"generator of {tutorial_run} at step 11, last weights, in" in capsys.readouterr().out
     np.save(tmp_path / "z.npy", z)
-    run_program("load_stablehlo.py", tmp_path)
+    run_program("load_stablehlo.py", tmp_path, XLA_FLAGS=QUICK_COMPILATION)
     out = np.load(tmp_path / "out.npz")
     np.testing.assert_allclose(out["images"], generate(trained, z), atol=TOLERANCE)
     np.testing.assert_allclose(out["logits"], trained.discriminator.infer(out["images"]), atol=TOLERANCE)
@@ -346,21 +353,20 @@ def vars_of(network):
     return {"params": network.params, "batch_stats": network.batch_stats}
 
 
-def test_weights_are_moved_explicitly(trained, keras_weights, tmp_path):
+def test_weights_are_moved_explicitly(trained, other_averaged, keras_weights, tmp_path):
     """Between host and device, as ``jax.transfer_guard`` demands it."""
     write_keras(tmp_path / "g.h5", "keras 2", {"g": keras_weights["generator"]})
-    state = init_state(jax.random.key(5), ema=0.9)
     with jax.transfer_guard("disallow"):
-        state = import_weights(tmp_path / "g.h5", state)
+        state = import_weights(tmp_path / "g.h5", other_averaged)
         export_keras(tmp_path / "g.weights.h5", state)
         export_safetensors(tmp_path / "g.safetensors", state, {})
     assert_same_bits(state.ema.params, trained.generator.params)
 
 
-def test_one_network_of_a_file_can_be_chosen(trained, keras_weights, tmp_path):
+def test_one_network_of_a_file_can_be_chosen(trained, other_averaged, keras_weights, tmp_path):
     write_keras(tmp_path / "gan.h5", "keras 2", {"g": keras_weights["generator"], "d": keras_weights["discriminator"]})
     write_keras(tmp_path / "d.h5", "keras 2", {"d": keras_weights["discriminator"]})
-    other = init_state(jax.random.key(5), ema=0.9).replace(step=jnp.int32(7))
+    other = other_averaged.replace(step=jnp.int32(7))
     state = import_weights(tmp_path / "gan.h5", other, "discriminator")
     assert_same_bits(state.discriminator.params, trained.discriminator.params)
     assert_same_bits(state.replace(discriminator=other.discriminator), other)  # the average too
@@ -510,16 +516,16 @@ OPTIONAL = ("flatbuffers", "h5py", "jax2onnx", "keras", "onnx")
         (["import", "in.keras"], "h5py"),
     ],
 )
-def test_missing_packages_are_named(command, missing, tutorial_run, tmp_path, capsys, monkeypatch):
+def test_missing_packages_are_named(command, missing, small_run, small_flags, tmp_path, capsys, monkeypatch):
     """Where nothing but what the package itself needs is installed."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     (tmp_path / "in.keras").write_bytes(b"PK\x03\x04")
     for name in OPTIONAL:
         monkeypatch.setitem(sys.modules, name, None)
-    argv = [command[0], tutorial_run, *command[1:]] if command[0] == "export" else [*command, "--workdir", "run"]
+    run = [small_run, "--recipe", RECIPE] if command[0] == "export" else [*small_flags, "--workdir", "run"]
     before = all_files(tmp_path)
-    assert run_cli(*argv) == 2
+    assert run_cli(*command, *run) == 2
     assert one_error_line(capsys) == f"error: this needs the package {missing}: pip install 'dcgan-jax[export]'\n"
     assert all_files(tmp_path) == before
 
@@ -605,7 +611,8 @@ def test_bfloat16_logits_are_exported_as_float32(trained, digits, tmp_path):
 def test_onnx_command_prints_one_line(small_run, tmp_path):
     flags = ["--recipe", RECIPE, "--format", "onnx", "--out", tmp_path / "g.onnx"]
     command = [sys.executable, "-m", "dcgan_jax", "export", small_run, *flags]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, "XLA_FLAGS": QUICK_COMPILATION}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
@@ -645,7 +652,7 @@ def test_programs_with_classes_take_labels(network, by_class, tmp_path):
 
 def test_keras_has_only_the_tutorials_layers(by_class, tmp_path):
     """Neither an embedding of classes nor the layers of larger images are left out in silence."""
-    large = init_state(jax.random.key(0), generator=Generator((64, 64, 3)))
+    large = jax.eval_shape(lambda: init_state(jax.random.key(0), generator=Generator((64, 64, 3))))
     for state in (by_class, large):
         for network, convert in (("generator", generator_to_keras), ("discriminator", discriminator_to_keras)):
             with pytest.raises(WeightsError, match="for classes or for images above 32 pixels"):
@@ -664,18 +671,17 @@ def test_own_modules_export_but_not_to_keras(small_state, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["small.stablehlo"]
 
 
-def test_import_restarts_the_average(trained, exported):
-    state = import_weights(exported, init_state(jax.random.key(5), ema=0.9))
+def test_import_restarts_the_average(trained, exported, other_averaged):
+    state = import_weights(exported, other_averaged)
     assert state.ema.count == 0
     assert_same_bits(state.ema.params, trained.generator.params)
 
 
-def test_import_of_one_file_is_init_from(small_run, small_flags, tmp_path):
+def test_import_of_one_file_is_init_from(small_exported, small_flags, tmp_path):
     """The same bits, and recorded, so that the run can be repeated."""
-    out, recipe = tmp_path / "gan.safetensors", ["--recipe", RECIPE]
-    assert run_cli("export", small_run, *recipe, "--format", "safetensors", "--out", out) == 0
+    out = small_exported
     assert run_cli("import", out, "--workdir", tmp_path / "imported", *small_flags, "--steps", 2) == 0
-    assert run_cli("train", "--resume", "--workdir", tmp_path / "imported", *recipe) == 0
+    assert run_cli("train", "--resume", "--workdir", tmp_path / "imported", "--recipe", RECIPE) == 0
     assert run_cli("train", "--init-from", out, "--workdir", tmp_path / "trained", *small_flags, "--steps", 2) == 0
     imported, trained = (load_run(tmp_path / name, init=init) for name in ("imported", "trained"))
     assert_same_bits(imported.state, trained.state)
@@ -714,21 +720,29 @@ def spoiled(array, value):
     return np.where(np.arange(array.size) == 3, array.dtype.type(value), array)
 
 
+@pytest.fixture(scope="module")
+def small_exported(small_run, tmp_path_factory):
+    """The safetensors of `small_run`."""
+    out = tmp_path_factory.mktemp("small") / "small.safetensors"
+    assert run_cli("export", small_run, "--recipe", RECIPE, "--format", "safetensors", "--out", out) == 0
+    return out
+
+
 @pytest.mark.parametrize(
     ("name", "spoil", "message"),
     [
-        ("params/conv_2/bias", lambda x: spoiled(x, np.nan), "has numbers that are NaN or infinite"),
-        ("params/conv_2/bias", lambda x: spoiled(x.astype(np.float64), 1e300), "has numbers that are NaN or infinite"),
-        ("params/conv_2/bias", lambda x: x.astype(np.int32), "must be floating point, got int32"),
-        ("batch_stats/norm_0/var", lambda x: spoiled(x, -1e-3), "has variances below 0"),
+        ("params/Dense_1/bias", lambda x: spoiled(x, np.nan), "has numbers that are NaN or infinite"),
+        ("params/Dense_1/bias", lambda x: spoiled(x.astype(np.float64), 1e300), "has numbers that are NaN or infinite"),
+        ("params/Dense_1/bias", lambda x: x.astype(np.int32), "must be floating point, got int32"),
+        ("batch_stats/BatchNorm_0/var", lambda x: spoiled(x, -1e-3), "has variances below 0"),
     ],
 )
-def test_invalid_weights_are_refused(name, spoil, message, exported, tmp_path, capsys):
-    bad, tensors = tmp_path / "bad.safetensors", load_file(exported)
+def test_invalid_weights_are_refused(name, spoil, message, small_exported, small_flags, tmp_path, capsys):
+    bad, tensors = tmp_path / "bad.safetensors", load_file(small_exported)
     tensors[f"generator/{name}"] = spoil(tensors[f"generator/{name}"])
     save_file(tensors, bad)
     capsys.readouterr()
-    assert run_cli("import", bad, "--workdir", tmp_path / "run") == 2
+    assert run_cli("import", bad, *small_flags, "--workdir", tmp_path / "run") == 2
     assert f"generator/{name} {message}" in one_error_line(capsys)
     assert not (tmp_path / "run").exists()
 
@@ -745,18 +759,18 @@ def test_scalars_survive_safetensors(tmp_path):
     assert_same_bits(back.discriminator.batch_stats, state.discriminator.batch_stats)
 
 
-def test_failed_import_leaves_no_run(exported, tmp_path, capsys, monkeypatch):
+def test_failed_import_leaves_no_run(small_exported, small_flags, tmp_path, capsys, monkeypatch):
     def full(*_, **__):
         raise CheckpointError("no space left on the disk")
 
     monkeypatch.setattr(runs, "save_checkpoint", full)
-    assert run_cli("import", exported, "--workdir", tmp_path / "run", "--batch-size", 2) == 2
+    assert run_cli("import", small_exported, *small_flags, "--workdir", tmp_path / "run") == 2
     assert "no space left" in one_error_line(capsys)
     monkeypatch.undo()
-    assert run_cli("import", exported, "--workdir", tmp_path / "run", "--batch-size", 2) == 0
+    assert run_cli("import", small_exported, *small_flags, "--workdir", tmp_path / "run") == 0
 
 
-def test_bad_export_or_import_is_one_line(tutorial_run, keras_weights, tmp_path, capsys):
+def test_bad_export_or_import_is_one_line(tutorial_run, small_flags, keras_weights, tmp_path, capsys):
     folder = tutorial_run
     (tmp_path / "there.onnx").touch()
     (tmp_path / "text.safetensors").write_text("no tensors")
@@ -770,11 +784,11 @@ def test_bad_export_or_import_is_one_line(tutorial_run, keras_weights, tmp_path,
         (["export", folder, "--format", "onnx", "--out", tmp_path / "g.h5"], "--out must end in .onnx"),
         (["export", folder, "--format", "stablehlo", "--checkpoint", 7], "has no checkpoint 7"),
         (["export", tmp_path / "nowhere", "--format", "stablehlo"], "nowhere: it does not exist"),
-        (["import", tmp_path / "none.safetensors"], "cannot read"),
-        (["import", tmp_path / "none.weights.h5"], "cannot read"),
-        (["import", tmp_path / "text.safetensors"], "cannot read"),
-        (["import", tmp_path / "text.weights.h5"], "is neither safetensors nor an HDF5 or .keras file"),
-        (["import", tmp_path / "other.safetensors"], "holds other arrays than these networks"),
+        (["import", tmp_path / "none.safetensors", *small_flags], "cannot read"),
+        (["import", tmp_path / "none.weights.h5", *small_flags], "cannot read"),
+        (["import", tmp_path / "text.safetensors", *small_flags], "cannot read"),
+        (["import", tmp_path / "text.weights.h5", *small_flags], "is neither safetensors nor an HDF5 or .keras file"),
+        (["import", tmp_path / "other.safetensors", *small_flags], "holds other arrays than these networks"),
         (["import", gan, gan], f"both {gan} and {gan} hold the weights of the generator: give one"),
         (["import", tmp_path / "g.weights.h5", gan], "hold the weights of the generator: give one"),
         (["export", folder, "--format", "safetensors", "--out", tmp_path / "no" / "g.safetensors"], "does not exist"),

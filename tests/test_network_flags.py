@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from helpers import all_files, one_error_line, run_cli
+from helpers import all_files, compile_steps_quickly, one_error_line, run_cli
 
 from dcgan_jax import TrainConfig, init_state, load_run, preset, r1_penalty
 from dcgan_jax.augment import named_augmentation
@@ -78,7 +78,9 @@ def small(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")
     np.save(folder / "a.npy", np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8))
     flags = ["--dataset", folder / "a.npy", "--batch-size", 2, "--workdir", folder / "run"]
-    assert run_cli("train", *flags, *SMALL, "--d-steps", 2, "--steps", 2) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        compile_steps_quickly(patch)
+        assert run_cli("train", *flags, *SMALL, "--d-steps", 2, "--steps", 2) == 0
     return folder / "run"
 
 

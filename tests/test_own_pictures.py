@@ -8,7 +8,16 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import RECIPE, all_files, assert_same_bits, compare_fewer_patches, finish, one_error_line, run_cli
+from helpers import (
+    RECIPE,
+    all_files,
+    assert_same_bits,
+    compare_fewer_patches,
+    compile_steps_quickly,
+    finish,
+    one_error_line,
+    run_cli,
+)
 from PIL import Image
 from programs.small_recipe import init
 
@@ -43,6 +52,7 @@ def config_of(run_dir):
 
 def test_folder_trains_and_samples(pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    compile_steps_quickly(monkeypatch)
     run_dir = tmp_path / "run"
     flags = ["--width", 8, "--batch-size", 4, "--workdir", run_dir]
     assert run_cli("train", "--dataset", "내 사진", "--steps", 3, *flags) == 0

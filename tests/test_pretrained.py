@@ -7,7 +7,16 @@ import jax
 import numpy as np
 import pytest
 import safetensors
-from helpers import RECIPE, abstract_state, all_files, assert_same_bits, one_error_line, restore_checkpoint, run_cli
+from helpers import (
+    RECIPE,
+    abstract_state,
+    all_files,
+    assert_same_bits,
+    compile_steps_quickly,
+    one_error_line,
+    restore_checkpoint,
+    run_cli,
+)
 from programs.small_recipe import init
 
 from dcgan_jax import TrainConfig, load_pretrained, load_run, sample
@@ -72,6 +81,7 @@ def test_commands_draw_from_pretrained_weights(tmp_path, capsys, monkeypatch):
     """By their name, even if a folder is called so."""
     (tmp_path / "mnist").mkdir()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dcgan_jax.report.weights._SAMPLES", 2)  # as in test_explorer.py
     assert run_cli("sample", "mnist", "--samples", 3, "--out", "a.npy") == 0
     assert "3 images of the pretrained weights mnist" in capsys.readouterr().out
     assert np.load("a.npy").shape == (3, 28, 28, 1)
@@ -105,11 +115,12 @@ def test_what_pretrained_weights_lack_is_one_line(argv, message, tmp_path, capsy
     assert not any(tmp_path.iterdir())
 
 
-def test_run_starts_from_pretrained_weights(tmp_path, capsys):
+def test_run_starts_from_pretrained_weights(tmp_path, monkeypatch, capsys):
     """The generator is the pretrained one, to the bit; its discriminator is what it is without them.
 
     Of the tutorial's size, as the weights are.
     """
+    compile_steps_quickly(monkeypatch)
     for name, flags in (("tuned", ["--init-from", "mnist"]), ("new", [])):
         assert run_cli("train", *START, *flags, "--workdir", tmp_path / name) == 0
         note = "note: the weights of mnist were trained by the preset recommended, and this run trains by tutorial"
@@ -169,7 +180,7 @@ def test_resumed_run_needs_its_source_no_more(small_run, small_flags, tmp_path, 
         (["--init-from", "empty"], "there is no run in {}/empty"),
         (["--init-from", "text.txt"], "is neither safetensors nor"),
         (["--init-from", "gs://bucket/weights"], "--init-from must be a local path, not a URL"),
-        (["--init-from", "mnist", "--image-size", "32"], "must have shape"),
+        (["--init-from", "mnist", "--image-size", "32", "--dataset", "a.npy"], "must have shape"),
         (["--init-from", "mnist", "--conditional"], "holds other arrays than these networks"),
     ],
 )
@@ -177,6 +188,7 @@ def test_weights_that_do_not_fit_are_one_line(flags, message, tmp_path, capsys, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("no weights")
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (9, 28, 28, 1), np.uint8))
     before = all_files(tmp_path)
     for command in (["train"], ["train", "--dry-run"]):
         assert run_cli(*command, *START, *flags) == 2

@@ -101,7 +101,7 @@ def first_steps(images, key):
 
     def steps(state, images, key):
         stepped, metrics = train_step(state, images, key)
-        resumed, more = run_steps(stepped, DeviceImages(images), key, 1, batch_size=2, capacity=1)
+        resumed, more = run_steps(stepped, DeviceImages(images), key, 1, batch_size=len(images), capacity=1)
         return stepped, metrics, resumed, more, sample(resumed, key, 3)
 
     return host((state, quick_jit(steps)(state, images, key)))
@@ -185,7 +185,7 @@ def test_pinned_keys_draw_what_jax_draws(key):
 
 def test_settings_change_no_score(key):
     """All at once, as a program may have them."""
-    digits = np.random.default_rng(1).integers(0, 256, (200, 28, 28), np.uint8)
+    digits = np.random.default_rng(1).integers(0, 256, (129, 28, 28), np.uint8)
     state = small_gan(key)
 
     def scored():

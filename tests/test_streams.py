@@ -19,7 +19,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from helpers import ROOT, latest_valid_step, metric_rows, run_cli, screen, terminal
+from helpers import QUICK_COMPILATION, ROOT, latest_valid_step, metric_rows, run_cli, screen, terminal
 from programs.small_recipe import init
 
 from dcgan_jax import TrainConfig, train
@@ -352,7 +352,8 @@ def test_callers_own_signal_is_not_acknowledged():
 def test_closed_terminal_saves_the_run(train_process, small_flags, tmp_path):
     """Its processes get SIGHUP, and whatever they write afterwards fails."""
     master, slave = pty.openpty()
-    process = train_process("--steps", 100_000, *small_flags, cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave)
+    options = {"environment": {"XLA_FLAGS": QUICK_COMPILATION}, "stdin": slave, "stdout": slave, "stderr": slave}
+    process = train_process("--steps", 100_000, *small_flags, cwd=tmp_path, **options)
     os.close(slave)
     shown = b""
     while b"\n3: " not in shown:

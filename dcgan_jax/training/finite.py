@@ -3,7 +3,7 @@
 import math
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from dcgan_jax.state import GANState
 
@@ -21,15 +21,10 @@ def check_finite_metrics(step: int, metrics: dict[str, float]) -> None:
 
 def check_finite(state: GANState, step: int) -> None:
     """Raises: NotFiniteError if a parameter, statistic or optimizer state is not finite."""
-    for path, finite in jax.tree_util.tree_leaves_with_path(jax.device_get(_are_finite(state))):
-        if not finite:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state)):
+        if not np.isfinite(leaf).all():
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise NotFiniteError(_message(f"{name} is not finite", step))
-
-
-@jax.jit
-def _are_finite(state: GANState) -> GANState:
-    return jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), state)
 
 
 def _message(what: str, step: int) -> str:
