@@ -73,7 +73,7 @@ def test_labels_are_not_read_where_nobody_asks(tmp_path):
 
 def test_what_was_done_is_said(load):
     (note,) = load(np.float32(BYTES / 127.5 - 1)).notes
-    assert note == "[-1, 1] taken as black to white"
+    assert note == "[-1, 1] taken as black to white; `range=LOW,HIGH` says otherwise"
     assert load(BYTES).notes == ()
     (note,) = load(RANDOM.integers(0, 256, (5, 30, 30), np.uint8)).notes
     assert note == "5 images of 30x30 cropped around their centre and resized to 28x28"
@@ -292,3 +292,47 @@ def test_archive_beyond_memory_is_not_expanded(tmp_path, monkeypatch):
     monkeypatch.setattr("numpy.lib.format.read_array", lambda *_, **__: pytest.fail("an array was read"))
     with pytest.raises(DatasetError, match="the arrays of .*a.npz take 0.0 GiB of memory, and 0.0 GiB are free: save"):
         load_data(tmp_path / "a.npz")
+
+
+def test_arrays_that_are_not_used_are_named(load):
+    images = RANDOM.integers(0, 256, (6, 8, 8), np.uint8)
+    dataset = load(x=images, y=np.arange(6) % 2, extra=np.zeros(6))
+    assert dataset.labels.tolist() == [0, 1] * 3
+    assert any(
+        note.startswith("arrays that are not used: extra (labels are named labels or y_train") for note in dataset.notes
+    )
+
+
+@pytest.mark.parametrize("labels", [np.arange(6) % 2 == 1, np.arange(6.0) % 2, np.array([b"a", b"b"] * 3)], ids=str)
+def test_labels_of_other_types_are_classes(labels, load):
+    dataset = load(images=RANDOM.integers(0, 256, (6, 8, 8), np.uint8), labels=labels)
+    assert dataset.labels.tolist() == [0, 1] * 3
+
+
+def test_suffix_in_capitals_is_read(tmp_path):
+    images = RANDOM.integers(0, 256, (6, 8, 8), np.uint8)
+    for name, save in (("A.NPY", np.save), ("A.NPZ", np.savez)):
+        with (tmp_path / name).open("wb") as file:
+            save(file, images)
+        assert len(load_data(tmp_path / name).images) == 6
+
+
+def test_dark_split_is_refused(tmp_path):
+    images = RANDOM.integers(0, 256, (6, 8, 8), np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=images / 255, x_test=images)
+    with pytest.raises(DatasetError, match="its brightest pixel is 1 of 255, nearly black"):
+        load_data(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.tgz", "an archive that is not read: unpack it"),
+        ("a.tar.gz", "an archive that is not read: unpack it"),
+        ("a.tif", "a single file of pictures: give a folder that holds it .`frames=all` for its pages"),
+    ],
+)
+def test_what_to_do_about_other_files_is_said(name, message, tmp_path):
+    (tmp_path / name).write_bytes(b"II*\x00" if name == "a.tif" else b"\x1f\x8b12345")
+    with pytest.raises(DatasetError, match=message):
+        load_data(tmp_path / name)

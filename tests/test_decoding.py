@@ -276,15 +276,69 @@ def test_what_is_left_out_is_said_by_kind(folder):
         save(folder / f"{i}.jpg", GREY)
     for suffix, count in (("HEIC", 3), ("txt", 40)):
         for i in range(count):
-            (folder / f"{i}.{suffix}").write_bytes(b"x")
+            (folder / f"IMG_{i}.{suffix}").write_bytes(b"x")
     said = "left out 43 files of other kinds, 40 .txt, 3 .heic: save or unpack images as PNG or JPEG"
     assert load_data(folder).notes == (said,)
     for i in range(3, 7):
-        (folder / f"{i}.heic").write_bytes(b"x")
+        (folder / f"IMG_{i}.heic").write_bytes(b"x")
     with pytest.raises(
         DatasetError, match="holds 7 .heic, which cannot be read as pictures, and 5 can: save or unpack them as PNG"
     ):
         load_data(folder)
+
+
+def test_other_forms_of_a_picture_are_no_others(folder):
+    """As a camera's, which writes both."""
+    for i in range(5):
+        save(folder / f"{i}.jpg", GREY)
+        (folder / f"{i}.cr2").write_bytes(b"x")
+    (folder / "clip.mp4").write_bytes(b"x")
+    assert load_data(folder).notes == (
+        "left out 6 files of other kinds, 5 .cr2, 1 .mp4: save or unpack images as PNG or JPEG",
+    )
+
+
+def test_range_is_of_the_deeper_pictures(folder):
+    """Those of 8 bits beside them stay as they are."""
+    save(folder / "a.png", GREY)
+    save(folder / "b.png", GREY.astype(np.uint16) * 16)
+    dataset = load_data(folder, range=(0, 4080))
+    np.testing.assert_array_equal(dataset.images, np.stack([GREY, GREY])[..., None])
+
+
+@pytest.mark.parametrize("highest", [1023, 4095])
+def test_grey_map_says_its_white(highest, folder):
+    """Which is not told from its pixels: here they have half of it."""
+    values = np.rint(GREY / 255 * highest / 2).astype(">u2")
+    (folder / "a.pgm").write_bytes(b"P5\n8 12\n%d\n" % highest + values.tobytes())
+    dataset = load_data(folder)
+    assert np.abs(dataset.images[0, ..., 0] - values / highest * 255).max() <= 0.51
+    assert dataset.notes == ()
+    values //= 8
+    (folder / "a.pgm").write_bytes(b"P5\n8 12\n%d\n" % highest + values.tobytes())
+    with pytest.raises(DatasetError, match="where 65,535 is white, nearly black: add `range=0,"):
+        load_data(folder)
+
+
+def test_bytes_with_a_sign_are_refused(folder):
+    content = tiff(GREY[..., None])
+    (folder / "a.tif").write_bytes(
+        content.replace(struct.pack("<HHIHH", 284, 3, 1, 1, 0), struct.pack("<HHIHH", 339, 3, 1, 2, 0))
+    )
+    with pytest.raises(DatasetError, match="its bytes have a sign: save them without"):
+        load_data(folder)
+
+
+def test_colour_of_16_bits_that_is_transparent_is_white(folder):
+    pixels = np.full((12, 8, 3), 257 * 40, np.uint16)
+    pixels[:6] = 1000, 2000, 3000
+    content = png_of_16_bits(pixels)
+    chunk = b"tRNS" + struct.pack(">3H", 1000, 2000, 3000)
+    chunk = struct.pack(">I", 6) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (folder / "a.png").write_bytes(content.replace(content[33:37] + b"IDAT", chunk + content[33:37] + b"IDAT"))
+    (image,) = load_data(folder, range=(0, 65535)).images
+    assert (image[:6] == 255).all()
+    assert (image[6:] == 40).all()
 
 
 def in_profile(colours, profile):

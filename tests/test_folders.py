@@ -63,7 +63,10 @@ def test_no_labels_of_stylegan_are_no_classes(folder, load):
     stylegan(folder, None)
     dataset = load()
     assert dataset.labels is None
-    assert dataset.notes == ("dataset.json lists no labels, each a number or a word",)
+    assert dataset.notes == (
+        "the 3 folders 00000, 00001, 00002 number one set of pictures, and are no classes",
+        "dataset.json lists no labels, each a number or a word",
+    )
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -163,6 +166,10 @@ def test_numbered_classes_are_classes(names, folder, load):
         (["images", "masks"], "images"),
         (["Annotations", "JPEGImages", "SegmentationClass"], "JPEGImages"),
         (["gt", "input"], "input"),
+        (["Ground Truth", "Original"], "Original"),
+        (["gtFine", "leftImg8bit"], "leftImg8bit"),
+        (["images_resized", "masks_resized"], "images_resized"),
+        (["train", "train_masks"], "train"),
         (["bottle/ground_truth", "bottle/test/good", "bottle/train/good"], "bottle/train"),
         (["cats/test", "cats/train", "dogs/test", "dogs/train"], "cats/train"),
     ],
@@ -184,6 +191,7 @@ def test_folders_that_are_no_classes_are_asked_about(folders, one, beside, folde
         ["mask", "no_mask"],
         ["A", "B"],
         ["edges", "corners"],
+        ["image", "label", "table", "text"],
         ["valley", "trainer"],
     ],
     ids=str,
@@ -193,10 +201,21 @@ def test_classes_with_such_names_are_classes(folders, folder, load):
     assert load().classes == tuple(sorted(folders))
 
 
-@pytest.mark.parametrize("form", ["{}_mask", "{}-seg", "{}_mask_1", "{} GT"])
-def test_masks_beside_their_pictures_are_refused(form, folder, load):
+@pytest.mark.parametrize(
+    "forms",
+    [
+        ("{}", "{}_mask"),
+        ("{}", "{}-seg"),
+        ("{}", "{} GT"),
+        ("{}_sat", "{}_mask"),
+        ("img_{}", "mask_{}"),
+        ("{}_leftImg8bit", "{}_gtFine_labelIds"),
+        ("{}_training", "{}_manual1"),
+    ],
+)
+def test_masks_beside_their_pictures_are_refused(forms, folder, load):
     names = ["benign (1)", "b", "c d"]
-    draw(folder, *(f"x/{name}.png" for name in names), *(f"x/{form.format(name)}.png" for name in names))
+    draw(folder, *(f"x/{form.format(name)}.png" for name in names for form in forms))
     with pytest.raises(DatasetError, match="3 of the 6 pictures in .* belong to others by their names, such as .* to "):
         load()
 
@@ -204,3 +223,20 @@ def test_masks_beside_their_pictures_are_refused(form, folder, load):
 def test_pictures_named_mask_are_pictures(folder, load):
     draw(folder, *(f"{i}_mask.png" for i in range(4)), "mask.png", "label.png", *(f"gt_{i}.png" for i in range(3)))
     assert len(load().images) == 9
+
+
+def test_stray_picture_is_named(folder, load):
+    """The folders are no classes then."""
+    draw(folder, "birds/owl/a.png", "birds/wren/b.png", "birds/logo.png")
+    dataset = load()
+    assert dataset.labels is None
+    assert dataset.notes == ("folders are no classes: 1 picture is in none of them, birds/logo.png",)
+
+
+def test_labels_are_read_as_a_person_reads_them(folder, load):
+    """Without blanks around them, and those that are blank are none."""
+    draw(folder, "a.png", "b.png", "c.png")
+    (folder / "metadata.csv").write_text("file_name,label\na.png, owl\nb.png,owl \nc.png,wren\n")
+    assert load().classes == ("owl", "wren")
+    (folder / "metadata.csv").write_text("file_name,label\na.png, owl\nb.png,\nc.png,wren\n")
+    assert load().notes == ("metadata.csv: labels of 2 of 3 pictures: none is used",)

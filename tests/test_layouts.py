@@ -57,6 +57,29 @@ def test_likely_wrong_order_is_refused_with_what_helps(layout, n, height, width)
     np.testing.assert_array_equal(to_nhwc(array, "a", layout)[0], images)
 
 
+@pytest.mark.parametrize(("n", "height", "width"), [(100, 112, 92), (40, 48, 32), (56, 64, 48)])
+@pytest.mark.parametrize("layout", ["HWN", "HWNC"])
+def test_pixels_tell_where_the_shape_does_not(n, height, width, layout):
+    images = discs(n, height, width, 3 if "C" in layout else 1)
+    np.testing.assert_array_equal(to_nhwc(ordered(images, layout.replace("HWN", "NHW")), "a")[0], images)
+    with pytest.raises(DatasetError, match=f"likely {n} images of {height}x{width}"):
+        to_nhwc(ordered(images, layout), "a")
+
+
+def test_long_images_are_images():
+    """As spectrograms are, whose shape alone is suspect."""
+    images = discs(100, 128, 30, 1)
+    np.testing.assert_array_equal(to_nhwc(images[..., 0], "a")[0], images)
+
+
+@pytest.mark.parametrize("pixels", [785, 112 * 92])
+def test_rows_of_no_square_are_refused(pixels):
+    """Though there are as many as a square has pixels."""
+    rows = RANDOM.integers(0, 256, (400, pixels), np.uint8)
+    with pytest.raises(DatasetError, match=f"rows of {pixels:,} numbers, no square images"):
+        to_nhwc(rows, "a")
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_few_images_are_not_suspected(n):
     images = discs(n, 16, 16, 1)

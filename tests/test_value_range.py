@@ -85,6 +85,7 @@ def test_signed_floats_are_black_to_white(load):
             (RAMP * 4095 - 1024).astype(np.int32),
             "from -1024 to 3071, .*add `range=-1024,3071` to make the lowest black",
         ),
+        ((RAMP - 0.5).astype(np.float32), "from -0.5 to 0.5, .*add `range=-0.5,0.5`"),
         ((RAMP * 1.3).astype(np.float32), "from 0 to 1.3, .*clip them to .0, 1., as `range=0,1` does"),
         ((RAMP * 300 - 20).astype(np.float32), "from -20 to 280, .*clip them to .0, 255., as `range=0,255` does"),
         (np.zeros((24, 8, 8), np.uint8), "all pixels .*: there is nothing to learn"),

@@ -28,7 +28,7 @@ _IMAGE_KEYS = {
     "train": ("images", "x_train", "train_images", "samples", "x", "arr_0"),
     "test": ("test_images", "x_test"),
 }
-_LABEL_KEYS = {"train": ("labels", "y_train", "train_labels"), "test": ("test_labels", "y_test")}
+_LABEL_KEYS = {"train": ("labels", "y_train", "train_labels", "y"), "test": ("test_labels", "y_test")}
 
 
 def is_array_file(source: str | Path) -> bool:
@@ -36,7 +36,9 @@ def is_array_file(source: str | Path) -> bool:
     path = path_of(source)
     if path is None or not path.is_file():
         return False
-    return path.suffix in (".npy", ".npz") or starts_with(path, b"\x00\x00", b"\x1f\x8b")
+    if path.name.lower().endswith((".tgz", ".tar.gz")):
+        return False
+    return path.suffix.lower() in (".npy", ".npz") or starts_with(path, b"\x00\x00", b"\x1f\x8b")
 
 
 def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
@@ -54,12 +56,13 @@ def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
       DatasetError: if they are not images, or cannot be told to be, or the labels are not one for each.
     """
     path = Path(path_of(source) or source)
-    if path.suffix != ".npz":
+    suffix = path.suffix.lower()
+    if suffix != ".npz":
         check_split(path, options.split)
     try:
-        if path.suffix == ".npy":
+        if suffix == ".npy":
             return to_dataset(_load_npy(path), path, options)
-        if path.suffix == ".npz":
+        if suffix == ".npz":
             return _read_npz(path, options)
         return _read_idx(path, options)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -110,6 +113,11 @@ def _read_npz(path: Path, options: LoadOptions) -> Dataset:
             given = _read_labels(arrays, labels[0], path) if labels else None
             others = [arrays[name] for name in of_images if name != found[options.split][0]]
             dataset = to_dataset(arrays[found[options.split][0]], path, options, given, others)
+            known = {*of_images, *(name for keys in (*_IMAGE_KEYS.values(), *_LABEL_KEYS.values()) for name in keys)}
+            if unknown := [name for name in names if name not in known]:
+                labels_are = f"labels are named {' or '.join(_LABEL_KEYS['train'])}"
+                note = f"arrays that are not used: {', '.join(unknown)} ({labels_are})"
+                dataset = dataset._replace(notes=(*dataset.notes, note))
             return dataset if given is None else _labelled(dataset, given, f"{labels[0]} in {path}")
     except (DatasetError, OSError, zipfile.BadZipFile):
         raise
@@ -161,6 +169,10 @@ def _labelled(dataset: Dataset, labels: np.ndarray, what: str) -> Dataset:
                 f"number of each image's class, of shape [{n}]"
             )
         labels = np.asarray(labels.argmax(-1))
+    if labels.dtype.kind in "bf" and bool((labels == np.rint(labels)).all()):
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
     if not np.issubdtype(labels.dtype, np.integer) and not np.issubdtype(labels.dtype, np.str_):
         raise DatasetError(f"{what}: labels must be integers or text, got {labels.dtype}")
     return with_labels(dataset.images, labels.reshape(-1), notes=dataset.notes)

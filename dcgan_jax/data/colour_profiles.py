@@ -26,7 +26,8 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Pro
     colours = image.convert(image.mode.removesuffix("A")) if alpha else image
     try:
         source: Any = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(source).lower():
+        name = ImageCms.getProfileDescription(source).lower()
+        if "srgb" in name and "linear" not in name:
             return image, "none"
         if source.profile.xcolor_space.strip() != _SPACES.get(colours.mode):
             return image, "unusable"

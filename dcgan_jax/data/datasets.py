@@ -10,6 +10,7 @@ from dcgan_jax.data.archives import archive_labels, has_archives
 from dcgan_jax.data.common import FRAMES, SPLITS, Dataset, DatasetError, LoadOptions, Reading, path_of
 from dcgan_jax.data.fitting import Size, check_memory, fit_array, size_for
 from dcgan_jax.data.sources import load_source
+from dcgan_jax.data.value_range import DARK
 
 
 def load_data(
@@ -58,17 +59,24 @@ def load_data(
     options = LoadOptions(split, labels, image_size, channels, Reading(data_dir, range, layout, frames))
     dataset = _fitted(load_source(source, options), str(source), image_size, channels)
     if not options.drawn:
-        _check_visible(dataset, source)
+        _check_visible(dataset, source, options)
     return dataset if labels else dataset._replace(labels=None, classes=())
 
 
-def _check_visible(dataset: Dataset, source: str | Path) -> None:
-    """Raises: DatasetError if all pixels of all images are alike."""
+def _check_visible(dataset: Dataset, source: str | Path, options: LoadOptions) -> None:
+    """Raises: DatasetError if all pixels of all images are alike, or nearly black though nobody says that they are."""
     low, high = int(dataset.images.min()), int(dataset.images.max())
+    how = f" ({'; '.join(dataset.altered)})" if dataset.altered else ""
     if low == high:
         colour = {0: "black", 255: "white"}.get(low, f"{low} of 255")
         raise DatasetError(
-            f"{source}: all pixels of its {len(dataset.images):,} images are {colour}: there is nothing to learn"
+            f"{source}: all pixels of its {counted(len(dataset.images), 'image')} are {colour}{how}: there is nothing "
+            "to learn"
+        )
+    if high < DARK and options.reading.range is None:
+        raise DatasetError(
+            f"{source}: its brightest pixel is {high} of 255, nearly black{how}: `range=LOW,HIGH` says which values "
+            "are black and white"
         )
 
 

@@ -25,6 +25,7 @@ _ANIMATED = (
 )  # whose other frames are pictures, and not views or sizes of the first
 _EXIF_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_KIND = 256, 257, 258, 262, 254
+_TIFF_SAMPLES = 339  # 2 for integers with a sign
 _WHITE_IS_ZERO = 0
 _NO_PICTURE = 1 | 4  # bits of a TIFF's kind of page: a smaller copy of another, a mask of another
 _TURNS = {
@@ -39,7 +40,7 @@ _TURNS = {
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks of a PNG of which Pillow refuses large ones
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-Kind = Literal["bits", "bytes", "integers", "floats"]
+Kind = Literal["bits", "bytes", "integers", "scaled", "floats"]
 T = TypeVar("T")
 
 
@@ -51,7 +52,8 @@ class Frame(NamedTuple):
       size: height and width as shown.
       turn: the orientation of EXIF that is still to be applied.
       mode: Pillow's.
-      kind: what its values are: ``bits``, ``bytes``, or ``integers`` or ``floats`` of more than 8 bits.
+      kind: what its values are: ``bits``, ``bytes``, or ``integers`` or ``floats`` of more than 8 bits, or ``scaled``
+        integers, whose file says which is white: Pillow has made that 65,535.
       inverted: whether 0 is white where Pillow leaves it so.
     """
 
@@ -124,7 +126,7 @@ def extremes(content: bytes, frames: Sequence[Frame]) -> tuple[float, float]:
     values = _without_texts(find, content)
     low, high = (float(pick([pick(each) for each in values])) for pick in (np.min, np.max))
     if not np.isfinite([low, high]).all():
-        raise ValueError(f"pixels from {low:g} to {high:g}")
+        raise ValueError("it has numbers that are NaN or infinite")
     return low, high
 
 
@@ -155,7 +157,7 @@ def _decode_frame(
     image: Image.Image, content: bytes, size: Size, frame: Frame, value_range: ValueRange | None
 ) -> tuple[np.ndarray, Decoded]:
     profile, cut = image.info.get("icc_profile"), False
-    if frame.kind in ("integers", "floats"):
+    if frame.kind in ("integers", "scaled", "floats"):
         assert value_range is not None
         values = _values(image, content, frame)
         cut = _is_outside(_colours(values), value_range)
@@ -236,6 +238,8 @@ def _frame(image: Image.Image, index: int) -> Frame:
         return Frame(index, size, turn, image.mode, kind)
     # Pillow turns these itself when they are loaded, and whether their size is the turned one before that depends on
     # its version: that of the tags never is.
+    if image.mode == "L" and 2 in np.atleast_1d(image.tag_v2.get(_TIFF_SAMPLES, 1)):  # pyright: ignore
+        raise ValueError("its bytes have a sign: save them without, or in 16 bits")
     height, width = _tag(image, index, _TIFF_HEIGHT, 1), _tag(image, index, _TIFF_WIDTH, 1)
     size = (width, height) if _tag(image, index, _EXIF_ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
     kind = _kind(image)  # of this page
@@ -244,8 +248,10 @@ def _frame(image: Image.Image, index: int) -> Frame:
 
 
 def _kind(image: Image.Image) -> Kind:
-    if image.mode[0] in "IF":
-        return "integers" if image.mode[0] == "I" else "floats"
+    if image.mode[0] == "F":
+        return "floats"
+    if image.mode[0] == "I":
+        return "scaled" if image.format in ("PPM", "JPEG2000") else "integers"
     if _rawmodes(image):
         return "integers"
     return "bits" if image.mode == "1" else "bytes"
@@ -276,14 +282,24 @@ def _values(image: Image.Image, content: bytes, frame: Frame) -> np.ndarray:
     image.seek(frame.number)
     rawmodes = _rawmodes(image) if frame.kind == "integers" else []
     if not rawmodes:
-        return np.asarray(image if frame.kind != "bytes" else _grey_or_rgb(image))
+        return _with_transparency(image, np.asarray(image if frame.kind != "bytes" else _grey_or_rgb(image)))
     with _open(content) as again:
         again.seek(frame.number)
         again.tile = [_of_other_bytes(tile) for tile in _tiles(again)]  # pyright: ignore[reportAttributeAccessIssue]
         low = np.asarray(again).astype(np.uint16)
     if rawmodes[0] == "LA;16B":  # its four bytes, read as four channels
         return low[..., ::2] * np.uint16(256) + low[..., 1::2]
-    return np.asarray(image).astype(np.uint16) * np.uint16(256) + low
+    return _with_transparency(image, np.asarray(image).astype(np.uint16) * np.uint16(256) + low)
+
+
+def _with_transparency(image: Image.Image, values: np.ndarray) -> np.ndarray:
+    """Values of 16 bits of a PNG that names one colour which is transparent, with a channel that says where it is."""
+    colour = image.info.get("transparency")
+    if image.format != "PNG" or values.dtype != np.uint16 or colour is None or values.shape[-1:] == (4,):
+        return values
+    values = values if values.ndim == 3 else values[..., None]
+    shown = (values != np.array(colour, np.uint16)).any(-1, keepdims=True)
+    return np.concatenate((values, shown * np.uint16(65535)), -1)
 
 
 def _of_other_bytes(tile: Any) -> Any:

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -13,44 +13,22 @@ import numpy as np
 
 from dcgan_jax.data.common import DatasetError
 from dcgan_jax.data.picture_files import File, printable
-from dcgan_jax.errors import first_line
 
-_SPLITS = (
-    "train",
-    "training",
-    "test",
-    "testing",
-    "val",
-    "valid",
-    "validation",
-    "dev",
-    "eval",
-    "unlabeled",
-    "unlabelled",
-)
+_SPLITS = tuple("train training test testing val valid validation dev eval unlabeled unlabelled".split())
 _TRAIN = ("train", "training")
 # With what data sets add: trainA, train2017, train_images, and before it, as in DIV2K_train_HR.
 _SPLIT = re.compile(rf"(.*[_\-. ])?({'|'.join(_SPLITS)})(?:[_\-. ]?(?:[a-z]|\d+|hr|lr|images|imgs|set|data|split))?")
-_PICTURES = {"image", "images", "img", "imgs", "jpegimages", "photos", "pictures", "inputs", "input", "frames", "rgb"}
-_MAPS = {
-    *("mask", "masks", "label", "labels", "annotation", "annotations", "segmentation", "segmentations", "gt", "target"),
-    *(
-        "output",
-        "outputs",
-        "targets",
-        "groundtruth",
-        "ground_truth",
-        "trimaps",
-        "segmentationclass",
-        "segmentationobject",
-        "depth",
-        "edges",
-    ),
-}
-_MAP = re.compile(
-    r"(.+?)[_\- .]*(?:mask|masks|seg|segmentation|label|labels|gt|groundtruth|depth)(?:[_\- ]?\d+)?", re.I
+# Words in names of what belongs to pictures, pixel by pixel.
+_MAPS = set(
+    "mask masks label labels labelids labelstr labelsts annotation annotations anno gt gtfine groundtruth ground_truth "
+    "truth trimap trimaps seg segmentation segmentations segmentationclass segmentationobject semantic manual manual1 "
+    "lesion target targets depth output outputs matte alpha maskcrop depthcrop".split()
 )
 _LEAST_MAPS = 0.1  # share of the pictures; fewer are no habit
+_PICTURES = set(
+    "image images img imgs im jpegimages photos pictures inputs input frames rgb original original_images imagestr "
+    "imagests png jpg leftimg8bit".split()
+)
 _NAMED = 3  # classes that are named
 _LEAST_DIGITS = 4  # of the names of parts that a program numbers
 
@@ -70,13 +48,13 @@ def check_folders(path: Path, names: Sequence[str]) -> None:
       DatasetError: if folders beside each other are splits, or pictures and their masks; or pictures are, by name.
     """
     _check_maps(path, names)
-    inside: dict[str, dict[str, None]] = {}
+    inside: dict[str, dict[str, set[str]]] = {}
     for name in names:
-        parts = name.split("/")[:-1]
+        *parts, file = name.split("/")
         for depth, part in enumerate(parts):
-            inside.setdefault("/".join(parts[:depth]), {})[part] = None
+            inside.setdefault("/".join(parts[:depth]), {}).setdefault(part, set()).add(file)
     for parent, folders in inside.items():
-        what, one = _not_classes(list(folders))
+        what, one = _not_classes(folders)
         if what:
             named, where = ", ".join(map(printable, folders)), path / printable(parent)
             one = printable(f"{parent}/{one}" if parent else one)
@@ -89,11 +67,11 @@ def check_folders(path: Path, names: Sequence[str]) -> None:
 
 
 def _check_maps(path: Path, names: Sequence[str]) -> None:
-    """Raises: DatasetError if pictures lie beside their masks, as a_mask.png beside a.png."""
-    stems = {str(PurePosixPath(name).with_suffix("")).lower(): name for name in names}
-    maps = {
-        name: stems[found[1]] for stem, name in stems.items() if (found := _MAP.fullmatch(stem)) and found[1] in stems
-    }
+    """Raises: DatasetError if pictures lie beside their masks, as a_mask.png or mask_a.png beside a.png."""
+    words = {name: _words(str(PurePosixPath(name).with_suffix(""))) for name in names}
+    is_map = {name: _without_maps(each) != each for name, each in words.items()}
+    bases = {base: name for name, each in words.items() if not is_map[name] for base in _bases(each)}
+    maps = {name: bases[base] for name in names if is_map[name] and (base := _without_maps(words[name])) in bases}
     if len(maps) > 1 and len(maps) >= _LEAST_MAPS * len(names):
         one, of = (printable(name) for name in next(iter(maps.items())))
         raise DatasetError(
@@ -102,18 +80,53 @@ def _check_maps(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def _not_classes(folders: Sequence[str]) -> tuple[str, str]:
-    """What folders beside each other are if they are no classes, and the likely one; nothing if they may be."""
-    splits = {folder: found for folder in folders if (found := _SPLIT.fullmatch(folder.lower()))}
+def _bases(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The words of a picture's name, and those without the first or the last one."""
+    folders = sum(word.endswith("/") for word in words)
+    yield from (words[:folders] + words[folders + 1 :], words[:-1], words)
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """The words of a name in small letters."""
+    return tuple(filter(None, re.split(r"[_\-. ]+", name.replace("/", "/ ").lower())))
+
+
+def _without_maps(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words without those at either end that say that it belongs to a picture; one word stays."""
+    folders = tuple(word for word in words if word.endswith("/"))
+    words = words[len(folders) :]
+    while len(words) > 1 and words[-1] in _MAPS:
+        words = words[:-1]
+    while len(words) > 1 and words[0] in _MAPS:
+        words = words[1:]
+    return folders + words
+
+
+def _not_classes(inside: Mapping[str, set[str]]) -> tuple[str, str]:
+    """What folders beside each other are if they are no classes, and the likely one; nothing if they may be.
+
+    Args:
+      inside: their names, and those of the files in them.
+    """
+    splits = {folder: found for folder in inside if (found := _SPLIT.fullmatch(folder.lower()))}
     several = len({found[2] for found in splits.values()}) > 1
     # Such as trainA and trainB, and not as steam_train and express_train.
-    parts = len(splits) > 1 and len(splits) == len(folders) and not any(found[1] for found in splits.values())
+    parts = len(splits) > 1 and len(splits) == len(inside) and not any(found[1] for found in splits.values())
     if several or parts:
         return "splits or parts of a data set", min(splits, key=lambda folder: splits[folder][2] not in _TRAIN)
-    pictures = [folder for folder in folders if folder.lower() in _PICTURES]
-    if pictures and any(folder.lower() in _MAPS for folder in folders):
+    maps = [folder for folder in inside if set(_words(folder)) & _MAPS or folder.lower().replace(" ", "_") in _MAPS]
+    pictures = [folder for folder in inside if folder not in maps]
+    named = [folder for folder in pictures if _PICTURES & set(_words(folder))]
+    paired = all(any(_are_paired(inside[folder], inside[each]) for each in maps) for folder in pictures)
+    if maps and len(pictures) in (1, 2) and (paired or named == pictures):
         return "pictures and what belongs to each of them", pictures[0]
     return "", ""
+
+
+def _are_paired(pictures: set[str], maps: set[str]) -> bool:
+    """Whether at least half of the maps are named as the pictures are, but for words such as mask."""
+    stems, of = ({_without_maps(_words(PurePosixPath(name).stem)) for name in names} for names in (pictures, maps))
+    return len(maps) > 1 and 2 * len(stems & of) >= len(of)
 
 
 def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
@@ -131,7 +144,7 @@ def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
     for file in lists:
         labels, problem = _read_list(file)
         notes += [f"{printable(file.name)} {problem}"] if problem else []
-        if labels is not None:
+        if labels:
             found |= labels
             used.append(file.name)
     if not used:
@@ -146,7 +159,8 @@ def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
     whole = all(re.fullmatch(r"-?\d{1,18}", str(value)) for value in values)
     distinct, numbers = np.unique([int(value) if whole else str(value) for value in values], return_inverse=True)
     classes = tuple(printable(str(value)) for value in distinct)
-    note = f"{_count(classes)}, as {_some(used)} says: {_some(classes)}"
+    say = "says" if len(used) == 1 else "say"
+    note = f"{_count(classes)}, as {_some(used)} {say}: {_some(classes)}"
     return Classes(numbers.astype(np.int32), classes, (note, *notes))
 
 
@@ -159,7 +173,7 @@ def _by_folder(names: Sequence[str]) -> Classes:
     tops = _tops(names)
     folders = list(dict.fromkeys(tops))  # in the order of the names
     if not folders:
-        return Classes()
+        return Classes(notes=_stray(names))
     last = [folder.split("/")[-1] for folder in folders]
     if _are_numbered(names, tops):
         return Classes(
@@ -169,6 +183,16 @@ def _by_folder(names: Sequence[str]) -> Classes:
     classes = tuple(map(printable, last))
     notes = (f"{_count(classes)}, one for each folder: {_some(classes)}",)
     return Classes(np.array([numbers[top] for top in tops], np.int32), classes, notes)
+
+
+def _stray(names: Sequence[str]) -> tuple[str, ...]:
+    """A note of pictures without a folder of their own, if there are folders beside them, which then are no classes."""
+    depth = min(name.count("/") for name in names)
+    beside = [name for name in names if name.count("/") == depth]
+    if len({name.split("/")[depth] for name in names if name.count("/") > depth}) < 2:
+        return ()
+    which = "picture is" if len(beside) == 1 else "pictures are"
+    return (f"folders are no classes: {len(beside):,} {which} in none of them, {_some(beside)}",)
 
 
 def _tops(names: Sequence[str]) -> list[str]:
@@ -200,18 +224,24 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(map(printable, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
 
 
-def _read_list(file: File) -> tuple[dict[str, Any] | None, str]:
-    """The labels of a list by the name of the picture, or None if it is of another form; and what is wrong with it."""
+def _read_list(file: File) -> tuple[dict[str, str], str]:
+    """The labels of a list by the name of the picture, and what is wrong with it."""
     name = file.name.split("/")[-1]
     folder = file.name.removesuffix(name)
     try:
         rows = [(picture, label) for picture, label in _LISTS[name](file.read().decode("utf-8-sig"))]
-    except Exception as error:  # whatever the parsers, or the file system, raise
-        return None, f"lists no labels ({first_line(error)})"
-    labels = {
-        folder + str(picture).removeprefix("./"): label for picture, label in rows if isinstance(label, str | int)
-    }
+    except Exception:  # whatever the parsers, or the file system, raise
+        return {}, f"lists no labels, as {_FORMS[name]} would"
+    given = {folder + str(picture).removeprefix("./"): _as_text(label) for picture, label in rows}
+    labels = {picture: label for picture, label in given.items() if label}
     return labels, "" if labels else "lists no labels, each a number or a word"
+
+
+def _as_text(label: object) -> str:
+    """A label's text, or nothing if it is neither a number nor a word."""
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    return str(label).strip() if isinstance(label, str | int) else ""
 
 
 def _of_stylegan(text: str) -> Iterator[tuple[str, Any]]:
@@ -237,4 +267,9 @@ _LISTS: dict[str, Callable[[str], Iterator[tuple[str, Any]]]] = {
     "dataset.json": _of_stylegan,
     "metadata.csv": _of_csv,
     "metadata.jsonl": _of_jsonl,
+}
+_FORMS = {
+    "dataset.json": '{"labels": [["a.png", 1], ...]}',
+    "metadata.csv": "the columns file_name and label, with commas,",
+    "metadata.jsonl": '{"file_name": "a.png", "label": 1} in each line',
 }

@@ -16,6 +16,7 @@ _ORDINALS = ("first", "second", "third", "last")
 _LEAST_SIDE = 4
 _LEAST_ROW = 16  # numbers; shorter rows are labels
 _CLEARLY = 0.6  # roughness in one order by that in another: wrong orders have about 1, right ones 0.1 to 0.5
+_SMOOTH = 0.7  # roughness of images in their order is below it
 _SAMPLE = 64  # images that are looked at
 
 
@@ -50,6 +51,8 @@ def to_nhwc(
         return _in_order(array, what, layout), ()
     _check_images(array, what)
     possible = [each for each in _ORDERS.get(array.ndim, ()) if _sizes(array.shape, each)]
+    if array.ndim == 2 and all(each[0] != "N" for each in possible):  # columns are so rare that they must look it
+        possible = [each for each in possible if _roughness(array, each) < _SMOOTH]
     if not possible:
         raise DatasetError(f"{what} {_why_none(array.shape)}")
     usual = possible[0]
@@ -120,7 +123,10 @@ def _why_none(shape: tuple[int, ...]) -> str:
     if len(shape) not in (3, 4):
         return f"holds an array of shape {list(shape)}: images must be [N, H, W, C] or [N, H, W]"
     if len(shape) == 3 or {1, 3} & set(shape):
-        return f"holds an array of shape {list(shape)}: at least one image of at least 4x4 is needed"
+        return (
+            f"holds an array of shape {list(shape)}: at least one image of at least 4x4 is needed, flattened ones as "
+            "[N, H, W, C]"
+        )
     if 4 in (shape[-1], shape[1]):
         return f"holds an array of shape {list(shape)}, of 4 channels: leave out the transparency"
     return (
@@ -147,13 +153,17 @@ def _likely(array: np.ndarray, possible: list[str], labels: int | None) -> tuple
         }
         better = [each for each in others if aspects[each] == 1 < aspects[usual] or 2 * aspects[each] <= aspects[usual]]
         if better:
-            return min(better, key=lambda each: aspects[each]), True
-        others = [each for each in others if aspects[each] <= aspects[usual]]
+            rival = min(better, key=lambda each: aspects[each])
+            return (usual if _roughness(array, usual) < _CLEARLY * _roughness(array, rival) else rival), True
+        doubtful = any(aspects[each] <= aspects[usual] for each in others)
+        others = [each for each in others if aspects[usual] > 1 or aspects[each] <= aspects[usual]]
+    else:
+        doubtful = bool(others)
     if not others:
         return usual, False
     roughness = {each: _roughness(array, each) for each in (usual, *others)}
     smoothest = min(others, key=lambda each: roughness[each])
-    return (smoothest if roughness[smoothest] < _CLEARLY * roughness[usual] else usual), True
+    return (smoothest if roughness[smoothest] < _CLEARLY * roughness[usual] else usual), doubtful
 
 
 def _roughness(array: np.ndarray, layout: str) -> float:

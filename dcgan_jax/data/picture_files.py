@@ -5,7 +5,7 @@ import contextlib
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -18,12 +18,12 @@ SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".avifs", ".bmp", ".dib", ".tif"),
     *(".tiff", ".gif", ".pgm", ".ppm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".jpx", ".tga", ".ico"),
 )
+ARCHIVES = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")  # of several files, but a zip
 # Images that are not read, which people have beside others or take for those that are.
 _NOT_READ = {
     *(".heic", ".heif", ".hif", ".jxl", ".jxr", ".psd", ".xcf", ".svg", ".eps", ".pdf", ".exr", ".hdr", ".dds", ".raw"),
     *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".dcm", ".nii", ".nrrd", ".mha", ".fits", ".fit"),
-    *(".npy", ".npz", ".mat", ".h5", ".hdf5", ".parquet", ".tfrecord", ".lmdb", ".mdb"),
-    *(".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"),
+    *(".npy", ".npz", ".h5", ".hdf5", ".parquet", ".tfrecord", ".lmdb", ".mdb", ".zip", *ARCHIVES),
     *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"),
 }
 _NAMED = 5  # kinds of files that are named
@@ -62,7 +62,7 @@ def open_files(path: Path) -> Iterator[list[File]]:
         yield found
 
 
-def count_kinds(files: list[File]) -> dict[str, int]:
+def count_kinds(files: Sequence[File]) -> dict[str, int]:
     """How many files there are of each suffix, the most frequent first."""
     return dict(collections.Counter(file.suffix for file in files).most_common())
 
@@ -73,14 +73,19 @@ def name_kinds(kinds: dict[str, int]) -> str:
     return ", ".join(named) + (", ..." if len(kinds) > _NAMED else "")
 
 
-def check_kinds(path: Path, kinds: dict[str, int], pictures: int) -> None:
-    """Raises: DatasetError if there are more images of kinds that are not read than there are pictures."""
-    not_read = {suffix: count for suffix, count in kinds.items() if suffix in _NOT_READ}
-    count = sum(not_read.values())
-    if count > pictures:
-        others = f", and {pictures:,} can" if pictures else f": {', '.join(SUFFIXES)} are read"
+def check_kinds(path: Path, others: Sequence[File], names: Collection[str]) -> None:
+    """Whether the pictures with these names are most of a folder's images.
+
+    Raises:
+      DatasetError: if others are more, those apart that are another form of a picture, as a camera's.
+    """
+    stems, pictures = {os.path.splitext(name)[0] for name in names}, len(names)
+    alone = [file for file in others if file.suffix in _NOT_READ and os.path.splitext(file.name)[0] not in stems]
+    not_read = count_kinds(alone)
+    if len(alone) > pictures:
+        readable = f", and {pictures:,} can" if pictures else f": {', '.join(SUFFIXES)} are read"
         raise DatasetError(
-            f"{path} holds {name_kinds(not_read)}, which cannot be read as pictures{others}: save or unpack them as "
+            f"{path} holds {name_kinds(not_read)}, which cannot be read as pictures{readable}: save or unpack them as "
             "PNG or JPEG, or move them to another folder"
         )
 

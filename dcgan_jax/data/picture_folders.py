@@ -22,7 +22,7 @@ def has_pictures(source: str | Path) -> bool:
     path = path_of(source)
     if path is None or not path.exists():
         return False
-    return path.is_dir() or (path.suffix != ".npz" and starts_with(path, *_ZIP))
+    return path.is_dir() or (path.suffix.lower() != ".npz" and starts_with(path, *_ZIP))
 
 
 def load_pictures(source: str | Path, options: LoadOptions) -> Dataset:

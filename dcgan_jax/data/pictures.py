@@ -27,13 +27,18 @@ from dcgan_jax.data.picture_files import (
     printable,
     reason,
 )
-from dcgan_jax.data.value_range import DARK, ValueRange, known_range
+from dcgan_jax.data.value_range import DARK, LEAST_BRIGHT, ValueRange, known_range
 
 _MOST_BROKEN = 0.1  # share of the pictures; more of them are no accident
 _NAMED = 3  # broken pictures that are named
 _CHUNK = 32  # pictures that a thread reads in one go
 _WITHOUT_COLOURS = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # modes of Pillow
-_NAMES: dict[Kind, str] = {"integers": "more than 8 bits", "floats": "floating point", "bytes": "8 bits"}
+_NAMES: dict[Kind, str] = {
+    "integers": "more than 8 bits",
+    "scaled": "more than 8 bits with a white of their own",
+    "floats": "floating point",
+    "bytes": "8 bits",
+}
 T = TypeVar("T")
 
 
@@ -89,7 +94,7 @@ def list_pictures(path: Path, frames: str = "first") -> Iterator[Listing]:
         lists = tuple(file for file in found if is_list(file))
         rest = [file for file in found if not (file.name in files or file.name in broken or file in lists)]
         others = count_kinds(rest)
-        check_kinds(path, others, len(files) + len(broken))
+        check_kinds(path, rest, [*files, *broken])
         if not files and not broken:
             among = f" among its {len(found):,} files ({name_kinds(others)})" if others else ""
             raise DatasetError(
@@ -123,9 +128,9 @@ def read_pictures(
     """
     broken: dict[str, str] = {}
     ranges: dict[Kind, ValueRange] = {}
-    for kind in ("integers", "floats"):
+    for kind in ("integers", "scaled", "floats"):
         ranges |= _range_of(path, listing, kind, reading, broken, dark)
-    if reading.range is not None:
+    if reading.range is not None and not ranges:  # beside deeper pictures, whose values it is of, bytes are as they are
         ranges["bytes"] = ValueRange(*reading.range)
     images, decoded = _decode_all(path, listing, size, channels, ranges, broken)
     if "bytes" not in ranges and not dark and _brightest(listing, decoded) < DARK:
@@ -193,9 +198,16 @@ def _range_of(
     lowest, highest = min(found, key=lambda name: found[name][0]), max(found, key=lambda name: found[name][1])
     low, high = found[lowest][0], found[highest][1]
     try:
-        known = known_range(low, high, integers=kind != "floats", what=path, dark=dark)
+        known = known_range(low, 65535 if kind == "scaled" else high, integers=kind != "floats", what=path, dark=dark)
+        if kind == "scaled" and high < LEAST_BRIGHT * 65535 and not dark:
+            raise DatasetError(
+                f"{path}: pixels are up to {high:,.0f} where 65,535 is white, nearly black: add `range=0,{high:.0f}` "
+                "to make that white, or `range=0,65535` if they are as dark as that"
+            )
     except DatasetError as error:
         raise DatasetError(f"{error} (lowest in {printable(lowest)}, highest in {printable(highest)})") from error
+    if kind == "scaled":
+        return {kind: ValueRange(0, 65535)}
     return {kind: known._replace(note=known.note or f"{known.black:g} to {known.white:g} taken as black to white")}
 
 

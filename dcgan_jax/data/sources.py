@@ -7,6 +7,7 @@ from typing import NamedTuple
 from dcgan_jax.data.archives import DATASETS, has_archives, load_archives
 from dcgan_jax.data.arrays import is_array_file, load_array_file
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, UnknownNameError, path_of
+from dcgan_jax.data.picture_files import ARCHIVES, SUFFIXES
 from dcgan_jax.data.picture_folders import has_pictures, load_pictures
 from dcgan_jax.data.tfds import is_name, load_prepared
 
@@ -54,4 +55,11 @@ def load_source(source: str | Path, options: LoadOptions) -> Dataset:
         raise DatasetError(f"{error}: choose from {describe_sources()}") from error
     if path is not None and not path.exists():
         raise DatasetError(f"there is no file or folder {path}")
+    name = str(source).lower()
+    if name.endswith(SUFFIXES):
+        raise DatasetError(
+            f"{source} is a single file of pictures: give a folder that holds it (`frames=all` for its pages)"
+        )
+    if name.endswith(ARCHIVES):
+        raise DatasetError(f"{source} is an archive that is not read: unpack it, and give the folder, or a zip")
     raise DatasetError(f"{source} is of no kind that is known, or is damaged: choose from {describe_sources()}")

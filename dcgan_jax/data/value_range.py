@@ -10,10 +10,12 @@ from dcgan_jax.data.common import DatasetError
 # Bits that images come in: masks have 1, drawings 4, and cameras write 10 to 14 into files of 16.
 _DEPTHS = (1, 4, 8, 10, 12, 14, 16)
 _FLOAT_DEPTHS = (1, 8, 10, 12, 14, 16)
-_LEAST_BRIGHT = 0.25  # share of white: 10 and more bits reach about that, or they would fit a smaller depth
-DARK = round(_LEAST_BRIGHT * 255)  # of bytes
+LEAST_BRIGHT = 0.25  # share of white: 10 and more bits reach about that, or they would fit a smaller depth
+DARK = round(LEAST_BRIGHT * 255)  # of bytes
 _LEAST_OF_SIGNED = -0.5  # values of [-1, 1] go below it; those of [0, 1] that were resized only just below 0
 _OVERSHOOT = 1.5  # of white: what resizing adds to values that nobody clips ends below it
+_NEAR = 0.8  # of white: values below it, or as far below black, are of another range
+_OTHERWISE = "; `range=LOW,HIGH` says otherwise"
 
 
 class ValueRange(NamedTuple):
@@ -86,7 +88,7 @@ def known_range(low: float, high: float, *, integers: bool, what: object, dark: 
         raise DatasetError(
             f"{values}, which is not in [0, 1], [-1, 1] or [0, 255], nor of 10 to 16 bits: {_remedy(low, high)}"
         )
-    if not dark and high - found.black < _LEAST_BRIGHT * (found.white - found.black):
+    if not dark and high - found.black < LEAST_BRIGHT * (found.white - found.black):
         raise DatasetError(
             f"{values}, nearly black where {found.white:g} is white: add `range={low:.6g},{high:.6g}` to make "
             f"{high:.6g} white, or `range={found.black:g},{found.white:g}` if they are as dark as that"
@@ -97,7 +99,7 @@ def known_range(low: float, high: float, *, integers: bool, what: object, dark: 
 def _smallest(low: float, high: float, depths: tuple[int, ...]) -> ValueRange | None:
     """The smallest range that is known and holds values from ``low`` to ``high``, if there is any."""
     if -1 <= low < _LEAST_OF_SIGNED and high <= 1:
-        return ValueRange(-1, 1, "[-1, 1] taken as black to white")
+        return ValueRange(-1, 1, f"[-1, 1] taken as black to white{_OTHERWISE}")
     floats = depths == _FLOAT_DEPTHS
     for bits in depths:
         white = 2**bits - 1
@@ -108,17 +110,15 @@ def _smallest(low: float, high: float, depths: tuple[int, ...]) -> ValueRange | 
         if bits == (1 if floats else 8):
             return ValueRange(0, white)
         if floats and bits == 8:
-            return ValueRange(0, white, "[0, 255] taken as black to white")
+            return ValueRange(0, white, f"[0, 255] taken as black to white{_OTHERWISE}")
         of = f"{bits} bits" if bits > 1 else "1 bit"
-        return ValueRange(
-            0, white, f"pixels from {low:g} to {high:g} taken as {of}, {white:,} white; `range=LOW,HIGH` says otherwise"
-        )
+        return ValueRange(0, white, f"pixels from {low:g} to {high:g} taken as {of}, {white:,} white{_OTHERWISE}")
     return None
 
 
 def _remedy(low: float, high: float) -> str:
     for black, white in ((0, 1), (-1, 1), (0, 255)):
-        below = (_OVERSHOOT - 1) * white / (2 if white > 1 else 1)
-        if black - below <= low and white / 2 <= high <= _OVERSHOOT * white:
+        near_white = _NEAR * white <= high <= _OVERSHOOT * white
+        if near_white and low > (-_OVERSHOOT if black < 0 else (_NEAR - 1) * white):
             return f"clip them to [{black}, {white}], as `range={black},{white}` does"
     return f"add `range={low:.6g},{high:.6g}` to make the lowest black and the highest white"
