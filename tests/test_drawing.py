@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import FLAGS, RECIPE, all_files, one_error_line, run_cli, run_program
+from helpers import FLAGS, RECIPE, all_files, one_error_line, run_cli, run_program, score_by_fewer_digits
 from PIL import Image
 
 from dcgan_jax import TrainConfig
@@ -106,8 +106,9 @@ def test_directory_holds_a_picture_of_each_seed(classes, coloured, draw, tmp_pat
     np.testing.assert_array_equal([read(out / name) for name in names], draw(*flags))
 
 
-def test_directory_is_read_by_evaluate(digits_run, tmp_path, capsys):
+def test_directory_is_read_by_evaluate(digits_run, tmp_path, monkeypatch, capsys):
     """As the same images in an .npy."""
+    score_by_fewer_digits(monkeypatch)
     scores = []
     for out in ("folder", "images.npy"):
         assert run_cli("sample", *OWN, digits_run, "--samples", 129, "--out", tmp_path / out) == 0

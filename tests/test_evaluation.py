@@ -12,7 +12,16 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import FLAGS, RECIPE, all_files, assert_same_bits, metric_rows, one_error_line, run_cli
+from helpers import (
+    FLAGS,
+    RECIPE,
+    all_files,
+    assert_same_bits,
+    metric_rows,
+    one_error_line,
+    run_cli,
+    score_by_fewer_digits,
+)
 from PIL import Image
 
 from dcgan_jax import TrainConfig, evaluate_images, load_run, train
@@ -28,6 +37,13 @@ from dcgan_jax.training.history import figures, read_history
 from dcgan_jax.training.metrics_file import truncate_metrics
 from dcgan_jax.training.recipe import read_recipe
 from dcgan_jax.training.run import create_run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fewer_digits():
+    with pytest.MonkeyPatch.context() as patch:
+        score_by_fewer_digits(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -322,7 +338,7 @@ def test_digits_are_not_altered(mnist, tmp_path, capsys):
     for name, odd, message in (
         ("size", Image.new("L", (32, 32)), "1 of 21 pictures cropped around their centre and resized to 28x28"),
         ("clear", clear, "transparent pixels made white in 1 of 21 pictures"),
-        ("broken", None, "left out 1 pictures that cannot be read"),
+        ("broken", None, "left out 1 picture that cannot be read"),
     ):
         (tmp_path / name).mkdir()
         for i, digit in enumerate(digits):
@@ -367,7 +383,7 @@ def test_images_that_cannot_be_scored_are_named(mnist, tmp_path, capsys):
         "weights.pt": "is of no kind that is known, or is damaged: choose from",
         "text.npz": "is no file of NumPy's, or is damaged",
         "absent.npz": "there is no file or folder",
-        "hwn.npy": "images of digits must be 28x28, in ",
+        "hwn.npy": "save array.transpose(2, 0, 1), or add --layout HWN",
         "colour.npy": "are coloured, and digits are grey: --dataset says",
         "two.npz": "holds the arrays a, b: name the images images or x_train or train_images or samples or x or arr_0",
         "objects.npz": "holds Python objects",

@@ -1,6 +1,5 @@
 """Recipes: a run of a person's own networks starts, resumes and is read back, and what cannot is said in one line."""
 
-import dataclasses
 import functools
 import importlib
 import json
@@ -138,15 +137,18 @@ def test_nothing_of_a_run_directory_is_executed(own, images, tmp_path, capsys):
 
 
 def test_recipe_of_a_tutorial_run_is_refused(own, tmp_path, capsys):
-    config = TrainConfig(batch_size=2, workdir=str(tmp_path / "run"))
-    create_run(config, *create_state(config))
+    """Whether its config names a width or not."""
+    narrow = TrainConfig(batch_size=2, width=2, latent_size=4, workdir=str(tmp_path / "narrow"))
+    create_run(narrow, *create_state(narrow))
+    shutil.copytree(tmp_path / "narrow", tmp_path / "run")
+    text = (tmp_path / "run" / "config.json").read_text()
+    assert text.count('"width": 2,') == 1
+    (tmp_path / "run" / "config.json").write_text(text.replace('"width": 2,', '"width": null,'))
     before = all_files(tmp_path / "run")
     assert run_cli("train", "--recipe", own, "--workdir", tmp_path / "run", "--resume") == 2
     assert "is of the tutorial's networks: leave --recipe out" in one_error_line(capsys)
     with pytest.raises(ConfigError, match="is of the tutorial's networks: leave `recipe` out"):
         load_run(tmp_path / "run", init=small)
-    narrow = dataclasses.replace(config, width=2, workdir=str(tmp_path / "narrow"))
-    create_run(narrow, *create_state(narrow))
     assert run_cli("train", "--recipe", own, "--workdir", tmp_path / "narrow", "--resume") == 2
     assert "is of the tutorial's networks: leave --recipe out" in one_error_line(capsys)
     assert all_files(tmp_path / "run") == before
