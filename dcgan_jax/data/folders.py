@@ -14,76 +14,26 @@ import numpy as np
 from dcgan_jax.data.common import DatasetError
 from dcgan_jax.data.picture_files import File, printable
 
-_SPLITS = tuple(
-    ["train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "unlabeled", "unlabelled"]
+_SPLITS = (
+    *("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "unlabeled"),
+    *("unlabelled"),
 )
 _TRAIN = ("train", "training")
 # With what data sets add: trainA, train2017, train_images, and before it, as in DIV2K_train_HR.
 _SPLIT = re.compile(rf"(.*[_\-. ])?({'|'.join(_SPLITS)})(?:[_\-. ]?(?:[a-z]|\d+|hr|lr|images|imgs|set|data|split))?")
 # Words in names of what belongs to pictures, pixel by pixel.
-_MAPS = set(
-    [
-        "mask",
-        "masks",
-        "label",
-        "labels",
-        "labelids",
-        "labelstr",
-        "labelsts",
-        "annotation",
-        "annotations",
-        "anno",
-        "gt",
-        "gtfine",
-        "groundtruth",
-        "ground_truth",
-        "truth",
-        "trimap",
-        "trimaps",
-        "seg",
-        "segmentation",
-        "segmentations",
-        "segmentationclass",
-        "segmentationobject",
-        "semantic",
-        "manual",
-        "manual1",
-        "lesion",
-        "target",
-        "targets",
-        "depth",
-        "output",
-        "outputs",
-        "matte",
-        "alpha",
-        "maskcrop",
-        "depthcrop",
-    ]
-)
+_MAPS = {
+    *("mask", "masks", "label", "labels", "labelids", "labelstr", "labelsts", "annotation", "annotations"),
+    *("anno", "gt", "gtfine", "groundtruth", "ground_truth", "truth", "trimap", "trimaps", "seg"),
+    *("segmentation", "segmentations", "segmentationclass", "segmentationobject", "semantic", "manual"),
+    *("manual1", "lesion", "target", "targets", "depth", "output", "outputs", "matte", "alpha", "maskcrop"),
+    *("depthcrop"),
+}
 _LEAST_MAPS = 0.1  # share of the pictures; fewer are no habit
-_PICTURES = set(
-    [
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "im",
-        "jpegimages",
-        "photos",
-        "pictures",
-        "inputs",
-        "input",
-        "frames",
-        "rgb",
-        "original",
-        "original_images",
-        "imagestr",
-        "imagests",
-        "png",
-        "jpg",
-        "leftimg8bit",
-    ]
-)
+_PICTURES = {
+    *("image", "images", "img", "imgs", "im", "jpegimages", "photos", "pictures", "inputs", "input", "frames"),
+    *("rgb", "original", "original_images", "imagestr", "imagests", "png", "jpg", "leftimg8bit"),
+}
 _NAMED = 3  # classes that are named
 _LEAST_DIGITS = 4  # of the names of parts that a program numbers
 
