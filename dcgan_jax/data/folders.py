@@ -16,7 +16,7 @@ from dcgan_jax.data.picture_files import File, printable
 
 _SPLITS = (
     *("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "unlabeled"),
-    *("unlabelled"),
+    "unlabelled",
 )
 _TRAIN = ("train", "training")
 # With what data sets add: trainA, train2017, train_images, and before it, as in DIV2K_train_HR.
@@ -27,7 +27,7 @@ _MAPS = {
     *("anno", "gt", "gtfine", "groundtruth", "ground_truth", "truth", "trimap", "trimaps", "seg"),
     *("segmentation", "segmentations", "segmentationclass", "segmentationobject", "semantic", "manual"),
     *("manual1", "lesion", "target", "targets", "depth", "output", "outputs", "matte", "alpha", "maskcrop"),
-    *("depthcrop"),
+    "depthcrop",
 }
 _LEAST_MAPS = 0.1  # share of the pictures; fewer are no habit
 _PICTURES = {
