@@ -3,14 +3,14 @@
 import hashlib
 import io
 import struct
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from dcgan_jax.data.colour_profiles import Profile, to_srgb
+from dcgan_jax.data.deep_colours import all_bits, is_deep, with_transparency
 from dcgan_jax.data.fitting import Size, fit
 from dcgan_jax.data.value_range import ValueRange
 
@@ -24,7 +24,7 @@ _ANIMATED = (
     "TIFF",
 )  # whose other frames are pictures, and not views or sizes of the first
 _EXIF_ORIENTATION = 0x0112
-_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_KIND = 256, 257, 258, 262, 254
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_PHOTOMETRIC, _TIFF_KIND = 256, 257, 262, 254
 _TIFF_SAMPLES = 339  # 2 for integers with a sign
 _WHITE_IS_ZERO = 0
 _NO_PICTURE = 1 | 4  # bits of a TIFF's kind of page: a smaller copy of another, a mask of another
@@ -37,9 +37,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks of a PNG of which Pillow refuses large ones
-_OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 Kind = Literal["bits", "bytes", "integers", "scaled", "floats"]
 T = TypeVar("T")
 
@@ -230,21 +230,26 @@ def _tag(image: Image.Image, index: int, tag: int, default: int) -> int:
 
 
 def _frame(image: Image.Image, index: int) -> Frame:
+    if image.format == "TIFF":
+        return _page(image, index)
     kind = _kind(image)  # before the orientation, for which a PNG is decoded
-    if image.format != "TIFF":
-        width, height = image.size
-        turn = image.getexif().get(_EXIF_ORIENTATION, 1)
-        size = (width, height) if turn in (5, 6, 7, 8) else (height, width)
-        return Frame(index, size, turn, image.mode, kind)
-    # Pillow turns these itself when they are loaded, and whether their size is the turned one before that depends on
-    # its version: that of the tags never is.
+    width, height = image.size
+    turn = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return Frame(index, (width, height) if turn in _SIDEWAYS else (height, width), turn, image.mode, kind)
+
+
+def _page(image: Image.Image, index: int) -> Frame:
+    """A page of a TIFF.
+
+    Pillow turns it itself when it is loaded, and whether its size is the turned one before that depends on Pillow's
+    version: that of the tags never is.
+    """
+    height, width = _tag(image, index, _TIFF_HEIGHT, 1), _tag(image, index, _TIFF_WIDTH, 1)
     if image.mode == "L" and 2 in np.atleast_1d(image.tag_v2.get(_TIFF_SAMPLES, 1)):  # pyright: ignore
         raise ValueError("its bytes have a sign: save them without, or in 16 bits")
-    height, width = _tag(image, index, _TIFF_HEIGHT, 1), _tag(image, index, _TIFF_WIDTH, 1)
-    size = (width, height) if _tag(image, index, _EXIF_ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
-    kind = _kind(image)  # of this page
+    size = (width, height) if _tag(image, index, _EXIF_ORIENTATION, 1) in _SIDEWAYS else (height, width)
     inverted = image.mode[0] in "IF" and _tag(image, index, _TIFF_PHOTOMETRIC, 1) == _WHITE_IS_ZERO
-    return Frame(index, size, 1, image.mode, kind, inverted)
+    return Frame(index, size, 1, image.mode, _kind(image), inverted)
 
 
 def _kind(image: Image.Image) -> Kind:
@@ -252,63 +257,21 @@ def _kind(image: Image.Image) -> Kind:
         return "floats"
     if image.mode[0] == "I":
         return "scaled" if image.format in ("PPM", "JPEG2000") else "integers"
-    if _rawmodes(image):
+    if is_deep(image):
         return "integers"
     return "bits" if image.mode == "1" else "bytes"
-
-
-def _rawmodes(image: Image.Image) -> list[str]:
-    """Of a picture in colours of 16 bits, of which Pillow keeps 8: how its file has them, or nothing of others.
-
-    Raises:
-      ValueError: if its planes are apart, which Pillow reads as if they were of 8 bits.
-    """
-    if image.format not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA"):
-        return []
-    rawmodes = [tile[3] if isinstance(tile[3], str) else tile[3][0] for tile in _tiles(image)]
-    deep = [mode for mode in rawmodes if mode[-4:-1] == ";16" and "a" not in mode]
-    if image.format == "TIFF" and max(image.tag_v2.get(_TIFF_BITS, (8,))) == 16 and not deep:  # pyright: ignore
-        raise ValueError("colours of 16 bits in planes, or multiplied by the transparency")
-    return deep
-
-
-def _tiles(image: Image.Image) -> list[Any]:
-    """Where a file's pixels are, and in which form."""
-    return image.tile  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _values(image: Image.Image, content: bytes, frame: Frame) -> np.ndarray:
     """The values of a picture as its file has them: [H, W], or [H, W, C], the last of 2 or 4 channels transparency."""
     image.seek(frame.number)
-    rawmodes = _rawmodes(image) if frame.kind == "integers" else []
-    if not rawmodes:
-        return _with_transparency(image, np.asarray(image if frame.kind != "bytes" else _grey_or_rgb(image)))
-    with _open(content) as again:
-        again.seek(frame.number)
-        again.tile = [_of_other_bytes(tile) for tile in _tiles(again)]  # pyright: ignore[reportAttributeAccessIssue]
-        low = np.asarray(again).astype(np.uint16)
-    if rawmodes[0] == "LA;16B":  # its four bytes, read as four channels
-        return low[..., ::2] * np.uint16(256) + low[..., 1::2]
-    return _with_transparency(image, np.asarray(image).astype(np.uint16) * np.uint16(256) + low)
-
-
-def _with_transparency(image: Image.Image, values: np.ndarray) -> np.ndarray:
-    """Values of 16 bits of a PNG that names one colour which is transparent, with a channel that says where it is."""
-    colour = image.info.get("transparency")
-    if image.format != "PNG" or values.dtype != np.uint16 or colour is None or values.shape[-1:] == (4,):
-        return values
-    values = values if values.ndim == 3 else values[..., None]
-    shown = (values != np.array(colour, np.uint16)).any(-1, keepdims=True)
-    return np.concatenate((values, shown * np.uint16(65535)), -1)
-
-
-def _of_other_bytes(tile: Any) -> Any:
-    """A part of a file's pixels with the bytes that Pillow leaves out."""
-    arguments = tile[3]
-    raw = arguments if isinstance(arguments, str) else arguments[0]
-    raw = "RGBA" if raw == "LA;16B" else raw[:-1] + _OTHER_BYTE[raw[-1]]
-    changed = raw if isinstance(arguments, str) else (raw, *arguments[1:])
-    return tile._replace(args=changed) if hasattr(tile, "_replace") else (*tile[:3], changed)  # before Pillow 11
+    if frame.kind == "integers" and is_deep(image):
+        with _open(content) as again:
+            again.seek(frame.number)
+            values = all_bits(image, again)
+    else:
+        values = np.asarray(image if frame.kind != "bytes" else _grey_or_rgb(image))
+    return with_transparency(image, values)
 
 
 def _grey_or_rgb(image: Image.Image) -> Image.Image:
