@@ -76,7 +76,7 @@ def test_what_was_done_is_said(load):
     assert note == "[-1, 1] taken as black to white; `range=LOW,HIGH` says otherwise"
     assert load(BYTES).notes == ()
     (note,) = load(RANDOM.integers(0, 256, (5, 30, 30), np.uint8)).notes
-    assert note == "5 images of 30x30 cropped around their centre and resized to 28x28"
+    assert note == "5 images of 30x30 cropped around their centre to 28x28"
     assert load(COLOURS, channels=1).notes == ("7 images in colours made grey",)
     assert load(BYTES, channels=3).notes == ("7 grey images given equal colours",)
 

@@ -336,7 +336,7 @@ def test_digits_are_not_altered(mnist, tmp_path, capsys):
     clear = digits[0].convert("RGBA")
     clear.putpixel((5, 5), (255, 255, 255, 254))
     for name, odd, message in (
-        ("size", Image.new("L", (32, 32)), "1 of 21 pictures cropped around their centre and resized to 28x28"),
+        ("size", Image.new("L", (32, 32)), "1 of 21 pictures resized to 28x28"),
         ("clear", clear, "transparent pixels made white in 1 of 21 pictures"),
         ("broken", None, "left out 1 picture that cannot be read"),
     ):

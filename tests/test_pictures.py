@@ -151,6 +151,19 @@ def test_pictures_of_several_sizes_become_squares(folder):
     assert dataset.notes == ("3 of 3 pictures cropped around their centre and resized to 48x48",)
 
 
+@pytest.mark.parametrize(
+    ("shape", "done"),
+    [
+        ((96, 96), "resized to 48x48"),
+        ((51, 50), "cropped around their centre to 48x48"),
+        ((96, 100), "cropped around their centre and resized to 48x48"),
+    ],
+)
+def test_only_what_was_done_is_said(shape, done, folder):
+    save(folder / "a.png", RANDOM.integers(0, 256, shape, np.uint8))
+    assert load_data(folder, image_size=(48, 48)).notes == (f"1 of 1 pictures {done}",)
+
+
 def test_folders_are_classes_in_the_order_of_names(folder):
     for i, name in enumerate(["개/b c.png", "개/a.png", "고양이/deep/x.png", "cat/1.png"]):
         save(folder / name, np.full((8, 8), 60 * i + 1, np.uint8))

@@ -8,7 +8,7 @@ import numpy as np
 from dcgan_jax.console import counted
 from dcgan_jax.data.archives import archive_labels, has_archives
 from dcgan_jax.data.common import FRAMES, SPLITS, Dataset, DatasetError, LoadOptions, Reading, path_of
-from dcgan_jax.data.fitting import Size, check_memory, fit_array, size_for
+from dcgan_jax.data.fitting import Size, check_memory, fit_array, say_fit, size_for
 from dcgan_jax.data.sources import load_source
 from dcgan_jax.data.value_range import DARK
 
@@ -124,8 +124,7 @@ def _fitted(dataset: Dataset, name: str, image_size: Size | Literal["own"] | Non
     check_memory(n, size, after, name)
     notes, altered = list(dataset.notes), list(dataset.altered)
     if (height, width) != size:
-        to = f"{size[0]}x{size[1]}"
-        altered.append(f"{counted(n, 'image')} of {height}x{width} cropped around their centre and resized to {to}")
+        altered.append(f"{counted(n, 'image')} of {height}x{width} {say_fit([(height, width)], size)}")
         notes.append(altered[-1])
     if before != after:
         notes.append(

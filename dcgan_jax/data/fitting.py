@@ -68,10 +68,24 @@ def fit(image: Image.Image, size: Size) -> Image.Image:
     height, width = size
     if image.size == (width, height):
         return image
-    if 0 <= image.height - height < _MULTIPLE and 0 <= image.width - width < _MULTIPLE:
+    if _is_nearly((image.height, image.width), size):
         left, top = (image.width - width) // 2, (image.height - height) // 2
         return image.crop((left, top, left + width, top + height))
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def say_fit(sizes: Iterable[Size], size: Size) -> str:
+    """What `fit` does to images of these sizes, some of which are not ``size``, after their number."""
+    changed = [each for each in sizes if each != size]
+    resized = [each for each in changed if not _is_nearly(each, size)]
+    cropped = len(resized) < len(changed) or any(h * size[1] != w * size[0] for h, w in resized)
+    done = (["cropped around their centre"] if cropped else []) + (["resized"] if resized else [])
+    return f"{' and '.join(done)} to {size[0]}x{size[1]}"
+
+
+def _is_nearly(have: Size, size: Size) -> bool:
+    """Whether an image is larger than ``size`` by so little that it is only cropped."""
+    return all(0 <= side - wanted < _MULTIPLE for side, wanted in zip(have, size, strict=True))
 
 
 def fit_array(images: np.ndarray, size: Size, channels: int) -> np.ndarray:

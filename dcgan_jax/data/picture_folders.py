@@ -7,7 +7,7 @@ import numpy as np
 from dcgan_jax.console import print_line
 from dcgan_jax.data.cache import load_cached, save_cached
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_split, path_of, starts_with
-from dcgan_jax.data.fitting import check_memory, size_for
+from dcgan_jax.data.fitting import check_memory, say_fit, size_for
 from dcgan_jax.data.folders import classes_of
 from dcgan_jax.data.picture_files import name_kinds, remedy_of
 from dcgan_jax.data.pictures import Listing, check_broken, list_pictures, name_some, read_pictures
@@ -75,7 +75,7 @@ def _with_notes(path: Path, listing: Listing, dataset: Dataset, broken: dict[str
     sizes = listing.sizes()
     if others := sum(each != size for each in sizes):
         of = f"{others:,} of {len(sizes):,} pictures"
-        cropped.append(f"{of} cropped around their centre and resized to {size[0]}x{size[1]}")
+        cropped.append(f"{of} {say_fit(sizes, size)}")
     if broken:
         files = "picture" if len(broken) == 1 else "pictures"
         left_out.append(f"left out {len(broken):,} {files} that cannot be read: {name_some(broken)}")
