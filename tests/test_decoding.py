@@ -329,7 +329,7 @@ def test_bytes_with_a_sign_are_refused(folder):
         load_data(folder)
 
 
-def test_colour_of_16_bits_that_is_transparent_is_white(folder):
+def test_transparent_colour_of_16_bits_is_white(folder):
     pixels = np.full((12, 8, 3), 257 * 40, np.uint16)
     pixels[:6] = 1000, 2000, 3000
     content = png_of_16_bits(pixels)

@@ -42,7 +42,7 @@ def load_data(
         told from all values, and what could be meant otherwise is said or refused: see
         `dcgan_jax.data.value_range.known_range`.
       layout: the order of an array's axes, letters of ``NHWC`` or ``NHW``, such as ``HWCN``; of rows or columns of
-        pixels, N is at one end. If None, it is told by the shape and the values, or refused likewise: see
+        pixels, N is at one end. If None it follows from the shape and the values, or is refused: see
         `dcgan_jax.data.layouts.to_nhwc`.
       frames: of files of several pictures, pages or frames, the ``first`` or ``all``.
 
