@@ -40,8 +40,8 @@ def to_nhwc(
     Args:
       array: of 3 or 4 axes, or rows or columns of the pixels of square images.
       what: whose it is, for messages.
-      layout: its order, as of `parse_layout`, with N at one end if it is of rows or columns. If None it follows from the
-        shape and, where that leaves several, by the values: neighbours in an image differ less than others.
+      layout: its order, as of `parse_layout`, with N at one end if it is of rows or columns. If None it follows from
+        the shape and, where that leaves several, from the values: neighbours in an image differ less than others.
       labels: how many labels there are for the images, if there are any.
 
     Raises:
