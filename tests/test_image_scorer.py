@@ -63,7 +63,7 @@ def test_too_few_for_a_classifier_are_refused(tmp_path):
         scorer_of_images(data, source, Reading(), classifier_of(data.digest()))
 
 
-@pytest.mark.parametrize("count", range(1, 21))
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 20])
 def test_few_pictures_are_scored_or_refused(count, tmp_path, monkeypatch):
     """Before the run, and not at each evaluation."""
     compare_fewer_patches(monkeypatch)
