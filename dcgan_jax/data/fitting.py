@@ -123,11 +123,6 @@ def to_channels(images: np.ndarray, channels: int) -> np.ndarray:
     return ((images @ weights + 500) // 1000).astype(np.uint8)[..., None]
 
 
-def from_16_bits(images: np.ndarray) -> np.ndarray:
-    """Integers from 0 to 65,535 rounded to 8 bits: uint8."""
-    return ((images.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
 def check_memory(images: int, size: Size, channels: int, source: object) -> None:
     """Raises: DatasetError if so many images do not fit into the memory that is free now."""
     what = f"{source}: {images:,} images of {size[0]}x{size[1]}x{channels}"
