@@ -144,7 +144,7 @@ def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
       names: of the pictures, with slashes.
       lists: the files of which `is_list` is true; one of another form is not used.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, str] = {}
     used, notes = [], []
     for file in lists:
         labels, problem = _read_list(file)
@@ -157,12 +157,11 @@ def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
         return by_folder._replace(notes=(*by_folder.notes, *notes))
     missing = sum(name not in found for name in names)
     if missing:
-        if found:
-            notes.append(f"{_some(used)}: labels of {len(names) - missing:,} of {len(names):,} pictures: none is used")
-        return Classes(notes=tuple(notes))
+        said = f"{_some(used)}: labels of {len(names) - missing:,} of {len(names):,} pictures: none is used"
+        return Classes(notes=(*notes, said))
     values = [found[name] for name in names]
-    whole = all(re.fullmatch(r"-?\d{1,18}", str(value)) for value in values)
-    distinct, numbers = np.unique([int(value) if whole else str(value) for value in values], return_inverse=True)
+    whole = all(re.fullmatch(r"-?\d{1,18}", value) for value in values)
+    distinct, numbers = np.unique([int(value) if whole else value for value in values], return_inverse=True)
     classes = tuple(printable(str(value)) for value in distinct)
     say = "says" if len(used) == 1 else "say"
     note = f"{_count(classes)}, as {_some(used)} {say}: {_some(classes)}"

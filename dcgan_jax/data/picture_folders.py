@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcgan_jax.console import print_line
+from dcgan_jax.console import counted, print_line
 from dcgan_jax.data.cache import load_cached, save_cached
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_split, path_of, starts_with
 from dcgan_jax.data.fitting import check_memory, say_fit, size_for
@@ -77,8 +77,7 @@ def _with_notes(path: Path, listing: Listing, dataset: Dataset, broken: dict[str
         of = f"{others:,} of {len(sizes):,} pictures"
         cropped.append(f"{of} {say_fit(sizes, size)}")
     if broken:
-        files = "picture" if len(broken) == 1 else "pictures"
-        left_out.append(f"left out {len(broken):,} {files} that cannot be read: {name_some(broken)}")
+        left_out.append(f"left out {counted(len(broken), 'picture')} that cannot be read: {name_some(broken)}")
     if frames := sum(header.others for header in listing.headers.values()):
         files = sum(header.others > 0 for header in listing.headers.values())
         left_out.append(f"left out {frames:,} more pages or frames of {files:,} files: `frames=all` takes them")

@@ -82,15 +82,16 @@ def list_pictures(path: Path, frames: str = "first") -> Iterator[Listing]:
         classes, or more than a tenth of the pictures are broken.
     """
     with open_files(path) as found:
-        named = [file for file in found if file.suffix in SUFFIXES]
-        unnamed = [file for file in found if not file.suffix]
+        likely = [file for file in found if file.suffix in SUFFIXES or not file.suffix]
         errors: dict[str, Exception] = {}
-        headers = _each(lambda file: read_header(file.read(), frames), named, errors, "looking at")
+        headers = _each(
+            lambda file: read_header(file.read(), frames, signed=not file.suffix), likely, errors, "looking at"
+        )
+        for file in likely:  # without a suffix it need be no picture
+            if not file.suffix and isinstance(errors.get(file.name), UnidentifiedImageError):
+                del errors[file.name]
         broken = {name: reason(error) for name, error in errors.items()}
-        errors.clear()
-        signed = _each(lambda file: read_header(file.read(), frames, signed=True), unnamed, errors, "looking at")
-        broken |= {name: reason(e) for name, e in errors.items() if not isinstance(e, UnidentifiedImageError)}
-        files = {file.name: file for file in found if file.name in headers or file.name in signed}
+        files = {file.name: file for file in likely if file.name in headers}
         lists = tuple(file for file in found if is_list(file))
         rest = [file for file in found if not (file.name in files or file.name in broken or file in lists)]
         others = count_kinds(rest)
@@ -102,7 +103,6 @@ def list_pictures(path: Path, frames: str = "first") -> Iterator[Listing]:
             )
         check_broken(path, broken, len(files) + len(broken))
         check_folders(path, list(files))
-        headers = {name: (headers | signed)[name] for name in files}
         yield Listing(files, headers, broken, lists, others)
 
 
@@ -198,17 +198,22 @@ def _range_of(
     lowest, highest = min(found, key=lambda name: found[name][0]), max(found, key=lambda name: found[name][1])
     low, high = found[lowest][0], found[highest][1]
     try:
-        known = known_range(low, 65535 if kind == "scaled" else high, integers=kind != "floats", what=path, dark=dark)
-        if kind == "scaled" and high < LEAST_BRIGHT * 65535 and not dark:
-            raise DatasetError(
-                f"{path}: pixels are up to {high:,.0f} where 65,535 is white, nearly black: add `range=0,{high:.0f}` "
-                "to make that white, or `range=0,65535` if they are as dark as that"
-            )
+        if kind == "scaled":
+            return {kind: _range_of_scaled(path, high, dark)}
+        known = known_range(low, high, integers=kind != "floats", what=path, dark=dark)
     except DatasetError as error:
         raise DatasetError(f"{error} (lowest in {printable(lowest)}, highest in {printable(highest)})") from error
-    if kind == "scaled":
-        return {kind: ValueRange(0, 65535)}
     return {kind: known._replace(note=known.note or f"{known.black:g} to {known.white:g} taken as black to white")}
+
+
+def _range_of_scaled(path: Path, high: float, dark: bool) -> ValueRange:
+    """The range of integers whose files say which is white. Raises: DatasetError if they are nearly black."""
+    if high < LEAST_BRIGHT * 65535 and not dark:
+        raise DatasetError(
+            f"{path}: pixels are up to {high:,.0f} where 65,535 is white, nearly black: add `range=0,{high:.0f}` "
+            "to make that white, or `range=0,65535` if they are as dark as that"
+        )
+    return ValueRange(0, 65535)
 
 
 def _brightest(listing: Listing, decoded: dict[str, list[Decoded]]) -> int:
