@@ -138,6 +138,28 @@ def small_run(small_flags, tmp_path_factory):
     return run_dir
 
 
+@pytest.fixture
+def one_step_flags(small_flags, tmp_path):
+    """The flags of a run of one step by `small_flags` on ``a.npy`` of the test's folder."""
+    own = {"--dataset": tmp_path / "a.npy", "--batch-size": 4, "--steps": 1, "--workdir": tmp_path / "run"}
+    return [*small_flags, *(each for pair in own.items() for each in pair)]
+
+
+@pytest.fixture
+def data_cache(tmp_path_factory, monkeypatch):
+    """A user's cache directory of the test's own, for data sets."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder for pictures."""
+    (tmp_path / "pictures").mkdir()
+    return tmp_path / "pictures"
+
+
 @pytest.fixture(scope="session")
 def cache_home():
     """The user's cache directory of the commands under test."""

@@ -10,6 +10,7 @@ from PIL import Image, ImageCms, PngImagePlugin, features
 
 from dcgan_jax.data import DatasetError, load_data
 
+pytestmark = pytest.mark.usefixtures("data_cache")
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (12, 8), np.uint8)
 COLOURS = RANDOM.integers(0, 256, (12, 8, 3), np.uint8)
@@ -24,18 +25,6 @@ TURNS = {  # what EXIF's orientation asks for
     7: lambda a: np.swapaxes(a[::-1, ::-1], 0, 1),
     8: lambda a: np.rot90(a),
 }
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: folder)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "pictures").mkdir()
-    return tmp_path / "pictures"
 
 
 def save(path, pixels, **options):

@@ -9,19 +9,8 @@ from PIL import Image
 
 from dcgan_jax.data import DatasetError, load_data
 
+pytestmark = pytest.mark.usefixtures("data_cache")
 RANDOM = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: folder)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "pictures").mkdir()
-    return tmp_path / "pictures"
 
 
 @pytest.fixture(params=["folder", "zip"])

@@ -43,7 +43,7 @@ def test_order_that_can_be_told_is_read(layout, channels, n):
 
 @pytest.mark.parametrize("layout", ["HWN", "HWNC", "NHCW"])
 @pytest.mark.parametrize(("n", "height", "width"), [(1000, 28, 28), (30, 28, 28), (100, 48, 64), (1000, 30, 40)])
-def test_likely_wrong_order_is_refused_with_what_helps(layout, n, height, width):
+def test_likely_wrong_order_is_refused_with_help(layout, n, height, width):
     images = discs(n, height, width, 3 if "C" in layout else 1)
     array = ordered(images, layout)
     with pytest.raises(
@@ -194,19 +194,9 @@ def test_what_is_no_order_is_refused(text):
     assert parse_layout("nchw") == "NCHW"
 
 
-def test_order_is_a_flag(small_flags, tmp_path, capsys):
+def test_order_is_a_flag(one_step_flags, tmp_path, capsys):
     np.save(tmp_path / "a.npy", discs(60, 8, 8, 1)[..., 0].transpose(1, 2, 0))
-    flags = [
-        *small_flags,
-        "--dataset",
-        tmp_path / "a.npy",
-        "--batch-size",
-        4,
-        "--steps",
-        1,
-        "--workdir",
-        tmp_path / "run",
-    ]
+    flags = one_step_flags
     assert run_cli("train", *flags) == 2
     assert "or add --layout HWN, or --layout NHW if it is 8 images of 8x60x1" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -23,14 +23,9 @@ from programs.small_recipe import init
 
 from dcgan_jax import load_run
 
+pytestmark = pytest.mark.usefixtures("data_cache")
 RANDOM = np.random.default_rng(0)
 OWN = ["--recipe", RECIPE]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr("dcgan_jax.data.cache.platformdirs.user_cache_path", lambda _: folder)
 
 
 @pytest.fixture

@@ -21,17 +21,9 @@ GREY = RANDOM.integers(0, 256, (12, 8), np.uint8)
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
+def cache(data_cache):
     """A user's cache directory of the test's own."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: folder)
-    return folder
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "pictures").mkdir()
-    return tmp_path / "pictures"
+    return data_cache
 
 
 def save(path, pixels=COLOURS, **options):

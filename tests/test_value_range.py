@@ -8,13 +8,8 @@ from PIL import Image
 from dcgan_jax.data import DatasetError, load_data, parse_range
 from dcgan_jax.data.value_range import known_range
 
+pytestmark = pytest.mark.usefixtures("data_cache")
 RAMP = np.linspace(0, 1, 24 * 8 * 8).reshape(24, 8, 8)  # black to white in 24 images
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: folder)
 
 
 @pytest.fixture(params=["array", "pictures"])
@@ -141,19 +136,9 @@ def test_drawn_images_may_be_dark():
     assert known_range(0, 9, integers=True, what="a", dark=True)[:2] == (0, 15)
 
 
-def test_range_is_a_flag_and_stays_with_the_run(small_flags, tmp_path, capsys):
+def test_range_is_a_flag_and_stays_with_the_run(one_step_flags, tmp_path, capsys):
     np.save(tmp_path / "a.npy", (RAMP * 40).astype(np.int16))
-    flags = [
-        *small_flags,
-        "--dataset",
-        tmp_path / "a.npy",
-        "--batch-size",
-        4,
-        "--steps",
-        1,
-        "--workdir",
-        tmp_path / "run",
-    ]
+    flags = one_step_flags
     assert run_cli("train", *flags) == 2
     assert "nearly black where 255 is white: add --range 0,40 to make 40 white" in capsys.readouterr().err
     assert run_cli("train", *flags, "--range", "0,40") == 0
