@@ -19,7 +19,7 @@ class System(NamedTuple):
     packages: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     steps: int = 1
-    variant: tuple[str, ...] = ()  # none or one
+    variant: tuple[str, ...] = ()  # further arguments of its `prepare`
 
 
 def _keras(backend: str, *variant: str) -> System:
@@ -33,6 +33,9 @@ PEERS = {
     "torch": System("pytorch", ("torch",)),
     "torch-channels-last": System("pytorch", ("torch",), variant=("channels-last",)),
     "torch-compiled": System("pytorch", ("torch",), variant=("compiled",)),
+    "torch-bfloat16": System("pytorch", ("torch",), variant=("eager", "bfloat16")),
+    "torch-bfloat16-channels-last": System("pytorch", ("torch",), variant=("channels-last", "bfloat16")),
+    "torch-bfloat16-compiled": System("pytorch", ("torch",), variant=("compiled", "bfloat16")),
     "keras-tensorflow": _keras("tensorflow"),
     "keras-tensorflow-compiled": _keras("tensorflow", "compiled"),
     "keras-torch": _keras("torch"),
@@ -41,6 +44,8 @@ PEERS = {
     # No peers, but this project's other preset, and its step in other people's programs.
     "recommended": System("recommended", environment=OURS.environment, steps=4),
     "dcgan-jax-library": LIBRARY,
+    "dcgan-jax-bfloat16": OURS._replace(variant=("tutorial", "bfloat16")),
+    "dcgan-jax-library-bfloat16": LIBRARY._replace(variant=("tutorial", "bfloat16")),
 }
 
 

@@ -12,7 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dcgan_jax.bfloat16_conv import conv2d_bfloat16
 from dcgan_jax.dtypes import at_least_float32
+from dcgan_jax.processor import multiplies_bfloat16
+from dcgan_jax.spatial import depth_to_space, same_padding, space_to_depth
 
 
 class _Bilinear(NamedTuple):
@@ -91,7 +94,7 @@ _FIVE_TAPS_ON_FOUR = _five_taps_on_four()
 def conv2d_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """The convolution of `dcgan_jax.layers.conv2d`, by the fastest implementation for the shape.
 
-    It computes in float32 at least: a CPU gains nothing by a narrower type.
+    A narrower dtype than float32 is computed in float32, except for bfloat16 on a processor that multiplies it.
 
     Args, returns: as there; the shapes fit together.
     """
@@ -99,6 +102,10 @@ def conv2d_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     k, _, _, c_out = kernel.shape
     dtype = jnp.result_type(x, kernel)
     wide = at_least_float32(dtype)
+    # Few channels make products of so little that reading and writing them takes the time.
+    few = c_in * k * k <= 128 or (stride == 1 and c_out * k * k <= 128)
+    if dtype == jnp.bfloat16 and multiplies_bfloat16() and not few:
+        return conv2d_bfloat16(x, kernel, stride)
     if dtype != wide:
         return conv2d_cpu(x.astype(wide), kernel.astype(wide), stride).astype(dtype)
     if c_in * k * k <= 128:
@@ -120,7 +127,7 @@ def _conv2d_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """Few input channels: gather each output's patch, then one product [B h w, k k in] x [k k in, out]."""
     b, h, w, c_in = x.shape
     k, _, _, c_out = kernel.shape
-    (h_out, pad_h), (w_out, pad_w) = _same(h, k, stride), _same(w, k, stride)
+    (h_out, pad_h), (w_out, pad_w) = same_padding(h, k, stride), same_padding(w, k, stride)
     x = jnp.pad(x, ((0, 0), pad_h, pad_w, (0, 0)))
     taps = [
         lax.slice(
@@ -177,7 +184,7 @@ def _transform_tiles(x: jax.Array, axis: int, k: int, stride: int, algorithm: _B
     """
     m, n = algorithm.output.shape[0], algorithm.input.shape[1]
     size = x.shape[axis]
-    outputs, (before, _) = _same(size, k, stride)
+    outputs, (before, _) = same_padding(size, k, stride)
     tiles = -(-outputs // m)
     before = before - algorithm.implied_zeros
     step = m * stride
@@ -215,24 +222,3 @@ def _conv2d_cells(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _matmul(x: jax.Array, matrix: jax.Array) -> jax.Array:
     """[..., n] x [n, m] as one two-dimensional product."""
     return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], matrix.shape[-1])
-
-
-def depth_to_space(x: jax.Array, channels: int) -> jax.Array:
-    """[B, h, w, 2 * 2 * channels], the phases of 2x2 cells -> [B, 2 h, 2 w, channels]."""
-    b, h, w, _ = x.shape
-    x = x.reshape(b, h, w, 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, 2 * h, 2 * w, channels)
-
-
-def space_to_depth(x: jax.Array) -> jax.Array:
-    """[B, 2 h, 2 w, C] -> [B, h, w, 2 * 2 * C], the inverse of `depth_to_space`."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, h // 2, w // 2, 4 * c)
-
-
-def _same(size: int, k: int, stride: int) -> tuple[int, tuple[int, int]]:
-    """Outputs along one axis, and the zeros before and after it, as TensorFlow's 'SAME' places them."""
-    outputs = -(-size // stride)
-    padding = max((outputs - 1) * stride + k - size, 0)
-    return outputs, (padding // 2, padding - padding // 2)

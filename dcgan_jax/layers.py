@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dcgan_jax.cpu_conv import conv2d_cpu, depth_to_space
+from dcgan_jax.cpu_conv import conv2d_cpu
 from dcgan_jax.prng import pin_key
+from dcgan_jax.spatial import depth_to_space
 
 
 def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, plain: bool = False) -> jax.Array:

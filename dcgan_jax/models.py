@@ -47,9 +47,9 @@ class Conv(nn.Module):
         shape = (_KERNEL_SIZE, _KERNEL_SIZE, x.shape[-1], self.features)
         kernel = self.param("kernel", _KERNEL_INIT, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         x = upsample_conv2d(x, kernel, self.plain) if self.upsample else conv2d(x, kernel, self.stride, self.plain)
-        return x + bias[None, None, None]
+        return _add_bias(x, bias)
 
 
 class Generator(nn.Module):
@@ -166,6 +166,14 @@ class Discriminator(nn.Module):
             embed = nn.Embed(self.classes, widest, dtype=self.dtype, embedding_init=_ZEROS, name="class_vectors")
             logits += (embed(_checked(labels)) * maps.mean((1, 2))).sum(-1, keepdims=True)
         return logits
+
+
+def _add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """[..., C] of any dtype and [C] -> the sum in the dtype of ``x``, computed in float32 at least.
+
+    So is the gradient of the bias: added up in bfloat16, as XLA would on a CPU, a sum of many numbers stands still.
+    """
+    return (x.astype(at_least_float32(x.dtype)) + bias[(None,) * (x.ndim - 1)]).astype(x.dtype)
 
 
 def _checked(labels: jax.Array | None) -> jax.Array:

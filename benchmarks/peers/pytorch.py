@@ -1,4 +1,7 @@
-"""The same GAN as one writes it in PyTorch: eager, with channels last in memory, or with both networks compiled."""
+"""The same GAN as one writes it in PyTorch: eager, with channels last in memory, or with both networks compiled.
+
+Each in float32, or under `torch.autocast` in bfloat16.
+"""
 
 from collections.abc import Callable
 
@@ -29,12 +32,13 @@ def discriminator_network() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512 * 4 * 4, 1))
 
 
-def prepare(images: np.ndarray, variant: str = "eager") -> tuple[Callable[[], None], str]:
+def prepare(images: np.ndarray, variant: str = "eager", dtype: str = "float32") -> tuple[Callable[[], None], str]:
     """A function that does one whole step and waits for it, and the device's name.
 
     Args:
       images: uint8 [B, 28, 28, 1].
       variant: "eager", "channels-last" or "compiled" (by `torch.compile`).
+      dtype: "float32", or "bfloat16" for autocast of both networks.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
@@ -59,12 +63,16 @@ def prepare(images: np.ndarray, variant: str = "eager") -> tuple[Callable[[], No
     def noise() -> torch.Tensor:
         return torch.rand(n, 100, device=device) * 2 - 1
 
+    def autocast() -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
+
     def step() -> None:
         generator.eval()
-        with torch.no_grad():
-            fake = run_generator(noise())
+        with torch.no_grad(), autocast():
+            fake = run_generator(noise()).float()
         optimizers[1].zero_grad()
-        logits = run_discriminator(torch.cat([real, fake]))
+        with autocast():
+            logits = run_discriminator(torch.cat([real, fake])).float()
         d_loss = cross_entropy(logits, labels)
         d_loss.backward()
         optimizers[1].step()
@@ -74,7 +82,8 @@ def prepare(images: np.ndarray, variant: str = "eager") -> tuple[Callable[[], No
         generator.train()
         discriminator.requires_grad_(False)
         optimizers[0].zero_grad()
-        logits = run_discriminator(run_generator(noise()))
+        with autocast():
+            logits = run_discriminator(run_generator(noise())).float()
         g_loss = cross_entropy(logits, torch.ones(n, 1, device=device))
         g_loss.backward()
         optimizers[0].step()

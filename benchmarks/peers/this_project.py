@@ -8,15 +8,23 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from dcgan_jax import init_state, train_step
+from dcgan_jax import Discriminator, Generator, init_state, train_step
+from dcgan_jax import preset as find_preset
 from dcgan_jax.memory import release_free_memory
 
 
-def prepare(images: np.ndarray, preset: str = "tutorial") -> tuple[Callable[[], None], str]:
+def prepare(images: np.ndarray, preset: str = "tutorial", dtype: str = "float32") -> tuple[Callable[[], None], str]:
     """A function that does one whole step and waits for it, and the device's name."""
     device = jax.devices()[0]
+    rate = find_preset(preset).dropout_rate
+    fresh = init_state(
+        jax.random.key(0),
+        preset=preset,
+        generator=Generator(dropout_rate=rate, dtype=dtype),
+        discriminator=Discriminator(dropout_rate=rate, dtype=dtype),
+    )
     # Both on the device: a state that only becomes so by a batch that is would have the step compiled a second time.
-    state, batch = jax.device_put((init_state(jax.random.key(0), preset=preset), images), device)
+    state, batch = jax.device_put((fresh, images), device)
     key = jax.random.key(1)
     compiled = False
 

@@ -1,0 +1,18 @@
+"""What the CPU of this machine can do."""
+
+import functools
+from pathlib import Path
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products of bfloat16 that XLA uses: AVX512-BF16 or AMX.
+
+    Told by the names that Linux has for them, so False on other systems.
+    """
+    try:
+        described = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    flags = next((line for line in described.splitlines() if line.startswith("flags")), "").split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
