@@ -1,32 +1,20 @@
 """Convolutions in bfloat16 for a CPU that multiplies bfloat16: plain sums, as matrix products of patches.
 
 Such a processor does two to five times as many multiply-adds in bfloat16 as in float32. That is what Winograd's
-algorithm saves, which would cost digits here. What is left to save is memory traffic, and XLA's detours:
-
-- A patch is gathered by one constant index a pixel, into the shape [B, pixels, C]: XLA then copies rows of channels,
-  5 to 20 times as fast as it concatenates slices.
-- Both gradients gather patches too, and add nothing up in memory.
-- An operand that a product needs transposed is transposed in memory first, and its layout pinned: as it lies, XLA
-  multiplies it in float32.
-
-The convolution and its two gradients are bilinear functions, whose derivatives are each other: they can be
-differentiated in both modes and any number of times.
+algorithm saves, which would cost digits here. What is left to save is memory traffic, and XLA's detours: an operand
+that a product needs transposed on its left is transposed in memory first, and its layout pinned, as XLA multiplies it
+in float32 as it lies.
 """
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import ShapedArray
-from jax.experimental.layout import Layout, with_layout_constraint
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
-from dcgan_jax.spatial import depth_to_space, same_padding
+from dcgan_jax.bilinear import bilinear_convolution
+from dcgan_jax.spatial import depth_to_space, flipped_kernel, gather_pixels, pin, same_padding
 
 _NARROW = 64  # output channels up to which gathering the patches takes longer than multiplying them
 _SMALL = 4  # pixels of an axis: half of a 5x5 kernel's taps, or more, meet nothing but the padding there
@@ -37,7 +25,7 @@ def conv2d_bfloat16(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     k, _, _, c_out = kernel.shape
     if stride == 1 and k > 3 and c_out <= _NARROW and max(x.shape[1:3]) > _SMALL:
         return _conv_cells(x, kernel)
-    return _conv_p.bind(x, kernel, stride=stride)
+    return _convolution(x, kernel, stride)
 
 
 def _conv_cells(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -52,7 +40,7 @@ def _conv_cells(x: jax.Array, kernel: jax.Array) -> jax.Array:
         select[a, a + np.arange(k), np.arange(k)] = 1
     wide = jnp.einsum("art,bqs,tsio->rqiabo", select, select, kernel.astype(jnp.float32)).astype(kernel.dtype)
     x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
-    y = _conv_p.bind(x, wide.reshape(k + 1, k + 1, c_in, 4 * c_out), stride=2)
+    y = _convolution(x, wide.reshape(k + 1, k + 1, c_in, 4 * c_out), 2)
     return depth_to_space(y, c_out)[:, :h, :w]
 
 
@@ -67,21 +55,13 @@ def _conv(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
 
 
 def _input_gradient(dy: jax.Array, kernel: jax.Array, *, stride: int, height: int, width: int) -> jax.Array:
-    """[B, h, w, out] and [k, k, in, out] -> [B, H, W, in]: convolutions of ``dy`` with the flipped kernel.
-
-    Each of the stride's phases takes its own taps: pixel s p + a of an axis was read by output p + (a + before - t) / s
-    with each tap t for which that is a whole number.
-    """
+    """[B, h, w, out] and [k, k, in, out] -> [B, H, W, in]: convolutions of ``dy`` with the flipped kernel."""
     k, _, c_in, c_out = kernel.shape
     if _meets_padding(k, stride, height, width):
         return _input_gradient_small(dy, kernel)
-    taps_h, taps_w = _taps_of_phases(height, k, stride), _taps_of_phases(width, k, stride)  # [s, m], k where there is none
-    m = max(taps_h.shape[1], taps_w.shape[1])
-    taps_h, taps_w = (np.pad(t, ((0, 0), 2 * [(m - t.shape[1]) // 2]), constant_values=k) for t in (taps_h, taps_w))
-    taps = taps_h[:, None, :, None] * (k + 1) + taps_w[None, :, None, :]  # [s, s, m, m]
-    padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0))).reshape(-1, c_in, c_out)
-    flipped = padded[taps.reshape(stride**2, m * m)]  # [s s, m m, in, out]
-    flipped = _pin(flipped.transpose(0, 2, 1, 3)).reshape(stride**2 * c_in, m * m * c_out)
+    flipped = flipped_kernel(kernel, height, width, stride)  # [m, m, s s, in, out]
+    m = len(flipped)
+    flipped = pin(flipped.transpose(2, 3, 0, 1, 4)).reshape(stride**2 * c_in, m * m * c_out)
     b, h, w, _ = dy.shape
     dx = _product(_patches(dy, m, 1), flipped, transposed=True).reshape(b, h, w, stride**2 * c_in)
     return depth_to_space(dx, c_in, stride)[:, :height, :width]
@@ -135,13 +115,13 @@ def _row_matrices(kernel: jax.Array, w: int) -> jax.Array:
     taps = np.arange(w)[:, None] - np.arange(w)[None, :] + k // 2  # [W of x, W of y]
     taps = np.where((taps >= 0) & (taps < k), taps, k)
     matrices = jnp.pad(kernel, ((0, 0), (0, 1), (0, 0), (0, 0)))[:, taps]  # [k, W, W, in, out]
-    return _pin(matrices.transpose(0, 1, 3, 2, 4)).reshape(k, w * c_in, w * c_out)
+    return pin(matrices.transpose(0, 1, 3, 2, 4)).reshape(k, w * c_in, w * c_out)
 
 
 def _rows(x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [H, B, W C]."""
     b, h, w, c = x.shape
-    return _pin(x.transpose(1, 0, 2, 3)).reshape(h, b, w * c)
+    return pin(x.transpose(1, 0, 2, 3)).reshape(h, b, w * c)
 
 
 def _kernel_gradient_small(x: jax.Array, dy: jax.Array, k: int) -> jax.Array:
@@ -149,8 +129,8 @@ def _kernel_gradient_small(x: jax.Array, dy: jax.Array, k: int) -> jax.Array:
     _, h, w, c_in = x.shape
     c_out = dy.shape[-1]
     rows = x.transpose(1, 0, 2, 3)  # [H, B, W, in]
-    padded = _pin(jnp.pad(dy.transpose(1, 0, 2, 3), ((0, 0), (0, 0), 2 * [k // 2], (0, 0))))
-    patches = _pin(padded[:, :, np.arange(w)[:, None] + np.arange(k)])  # [H, B, W, k, out]
+    padded = pin(jnp.pad(dy.transpose(1, 0, 2, 3), ((0, 0), (0, 0), 2 * [k // 2], (0, 0))))
+    patches = pin(padded[:, :, np.arange(w)[:, None] + np.arange(k)])  # [H, B, W, k, out]
     kernels = []
     for inputs, outputs in _met_rows(h, k):
         flipped = _product(_transposed(rows[inputs]), patches[outputs].reshape(-1, k * c_out))  # [in, k out]
@@ -166,28 +146,12 @@ def _met_rows(size: int, k: int) -> list[tuple[slice, slice]]:
     ]
 
 
-def _taps_of_phases(size: int, k: int, stride: int) -> np.ndarray:
-    """[s, m] with m odd: the tap by which output p + u - m // 2 read pixel s p + a, or k if by none."""
-    _, (before, _) = same_padding(size, k, stride)
-    reads = [(a, *divmod(a + before - t, stride), t) for a in range(stride) for t in range(k)]
-    reads = [(a, u, t) for a, u, rest, t in reads if rest == 0]
-    reach = max(abs(u) for _, u, _ in reads)
-    taps = np.full((stride, 2 * reach + 1), k)
-    for a, u, t in reads:
-        taps[a, u + reach] = t
-    return taps
-
-
 def _patches(x: jax.Array, k: int, stride: int) -> jax.Array:
     """[B, H, W, C] -> [B h w, k k C]."""
-    b, h, w, c = x.shape
-    (h_out, pad_h), (w_out, pad_w) = same_padding(h, k, stride), same_padding(w, k, stride)
-    x = _pin(jnp.pad(x, ((0, 0), pad_h, pad_w, (0, 0))))
-    rows = stride * np.arange(h_out)[:, None] + np.arange(k)  # [h, k]
-    columns = stride * np.arange(w_out)[:, None] + np.arange(k)  # [w, k]
-    pixels = rows[:, None, :, None] * x.shape[2] + columns[None, :, None, :]  # [h, w, k, k]
-    patches = _pin(x.reshape(b, -1, c)[:, pixels.reshape(-1)])
-    return patches.reshape(b * h_out * w_out, k * k * c)
+    (h, pad_h), (w, pad_w) = (same_padding(size, k, stride) for size in x.shape[1:3])
+    rows, columns = (stride * np.arange(n)[:, None] + np.arange(k) for n in (h, w))  # [h, k], [w, k]
+    patches = gather_pixels(x, rows[:, None, :, None], columns[None, :, None, :], (pad_h, pad_w))  # [B, h w k k, C]
+    return patches.reshape(-1, k * k * x.shape[-1])
 
 
 def _product(a: jax.Array, b: jax.Array, dtype: Any = None, transposed: bool = False) -> jax.Array:
@@ -202,64 +166,7 @@ def _product(a: jax.Array, b: jax.Array, dtype: Any = None, transposed: bool = F
 
 def _transposed(x: jax.Array) -> jax.Array:
     """[..., C] -> [C, pixels], so in memory."""
-    return _pin(x.reshape(-1, x.shape[-1]).T)
+    return pin(x.reshape(-1, x.shape[-1]).T)
 
 
-def _pin(x: jax.Array) -> jax.Array:
-    """The same array, its last axis the fastest in memory: XLA may neither change that nor merge it with a reshape."""
-    return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
-
-
-def _bilinear(name: str, compute: Callable[..., jax.Array], shape: Callable[..., tuple[int, ...]]) -> Primitive:
-    """A primitive of two bfloat16 arrays, without derivatives as yet, that is compiled as ``compute``."""
-    primitive = Primitive(name)
-    primitive.def_impl(jax.jit(compute, static_argnames=tuple(inspect.signature(compute).parameters)[2:]))
-    primitive.def_abstract_eval(lambda a, b, **sizes: ShapedArray(shape(a.shape, b.shape, **sizes), a.dtype))
-    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
-
-    def batch(arrays: Any, axes: Any, **sizes: int) -> tuple[jax.Array, int]:
-        n = next(array.shape[axis] for array, axis in zip(arrays, axes, strict=True) if axis is not None)
-        stacked = [
-            jnp.broadcast_to(array, (n, *array.shape)) if axis is None else jnp.moveaxis(array, axis, 0)
-            for array, axis in zip(arrays, axes, strict=True)
-        ]
-        return lax.map(lambda each: primitive.bind(*each, **sizes), stacked), 0
-
-    batching.primitive_batchers[primitive] = batch
-    return primitive
-
-
-_conv_p = _bilinear(
-    "conv2d_bfloat16", _conv, lambda x, kernel, stride: (x[0], -(-x[1] // stride), -(-x[2] // stride), kernel[3])
-)
-_input_gradient_p = _bilinear(
-    "conv2d_bfloat16_input_gradient",
-    _input_gradient,
-    lambda dy, kernel, stride, height, width: (dy[0], height, width, kernel[2]),
-)
-_kernel_gradient_p = _bilinear(
-    "conv2d_bfloat16_kernel_gradient", _kernel_gradient, lambda x, dy, stride, k: (k, k, x[3], dy[3])
-)
-
-
-def _to_input(dy: jax.Array, x: Any, kernel: jax.Array, stride: int) -> jax.Array:
-    height, width = x.aval.shape[1:3]
-    return _input_gradient_p.bind(dy, kernel, stride=stride, height=height, width=width)
-
-
-# The transposes of <y, conv(x, kernel)> in each of its three arguments; the one that a rule is for has an aval alone.
-ad.defbilinear(
-    _conv_p,
-    lambda dy, x, kernel, stride: _to_input(dy, x, kernel, stride),
-    lambda dy, x, kernel, stride: _kernel_gradient_p.bind(x, dy, stride=stride, k=kernel.aval.shape[0]),
-)
-ad.defbilinear(
-    _input_gradient_p,
-    lambda x, dy, kernel, stride, **_: _conv_p.bind(x, kernel, stride=stride),
-    lambda x, dy, kernel, stride, **_: _kernel_gradient_p.bind(x, dy, stride=stride, k=kernel.aval.shape[0]),
-)
-ad.defbilinear(
-    _kernel_gradient_p,
-    lambda kernel, x, dy, stride, k: _to_input(dy, x, kernel, stride),
-    lambda kernel, x, dy, stride, k: _conv_p.bind(x, kernel, stride=stride),
-)
+_convolution = bilinear_convolution("conv2d_bfloat16", _conv, _input_gradient, _kernel_gradient)

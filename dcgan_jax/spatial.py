@@ -1,6 +1,9 @@
-"""Shapes of images: the padding of a convolution, and cells of pixels as channels."""
+"""Where the pixels of a convolution lie: its padding, its taps, cells of pixels, and arrays in memory."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.layout import Layout, with_layout_constraint
 
 
 def same_padding(size: int, k: int, stride: int) -> tuple[int, tuple[int, int]]:
@@ -22,3 +25,54 @@ def space_to_depth(x: jax.Array, cell: int = 2) -> jax.Array:
     b, h, w, c = x.shape
     x = x.reshape(b, h // cell, cell, w // cell, cell, c).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(b, h // cell, w // cell, cell * cell * c)
+
+
+def flipped_kernel(kernel: jax.Array, height: int, width: int, stride: int) -> jax.Array:
+    """The kernel by which a convolution's output gives its input's gradient: [k, k, in, out] -> [m, m, s s, in, out].
+
+    That gradient is a convolution of stride 1 for each of the stride's phases, with their own taps and m odd: pixel
+    s p + a of an axis was read by output p + (a + before - t) / s with each tap t for which that is a whole number.
+    The others are 0.
+    """
+    k = kernel.shape[0]
+    rows, columns = (
+        _taps_of_phases(height, k, stride),
+        _taps_of_phases(width, k, stride),
+    )  # [m, s], k where there is none
+    m = max(len(rows), len(columns))
+    rows, columns = (np.pad(t, (2 * [(m - len(t)) // 2], (0, 0)), constant_values=k) for t in (rows, columns))
+    taps = rows[:, None, :, None] * (k + 1) + columns[None, :, None, :]  # [m, m, s, s]
+    padded = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0))).reshape(-1, *kernel.shape[2:])
+    return padded[taps.reshape(m, m, stride**2)]
+
+
+def _taps_of_phases(size: int, k: int, stride: int) -> np.ndarray:
+    """[m, s]: the tap by which output p + u - m // 2 read pixel s p + a, or k if by none."""
+    _, (before, _) = same_padding(size, k, stride)
+    reads = [(*divmod(a + before - t, stride), a, t) for a in range(stride) for t in range(k)]
+    reads = [(u, a, t) for u, rest, a, t in reads if rest == 0]
+    reach = max(abs(u) for u, _, _ in reads)
+    taps = np.full((2 * reach + 1, stride), k)
+    for u, a, t in reads:
+        taps[u + reach, a] = t
+    return taps
+
+
+def pin(x: jax.Array) -> jax.Array:
+    """The same array, its last axis the fastest in memory: XLA may neither change that nor merge it with a reshape."""
+    return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
+
+
+def gather_pixels(
+    x: jax.Array, rows: np.ndarray, columns: np.ndarray, pads: tuple[tuple[int, int], ...], first: int | None = None
+) -> jax.Array:
+    """The pixels at constant places, which broadcast to n, of the padded images: [B, H, W, C] -> [B, n, C].
+
+    With ``first`` -> [first, B, n / first, C]. One index a pixel, and the operand and the result pinned: XLA then
+    copies rows of channels, 5 to 20 times as fast as it concatenates slices, and computes the operand only once.
+    """
+    b, _, _, c = x.shape
+    x = pin(jnp.pad(x, ((0, 0), *pads, (0, 0))))
+    places = np.ravel(rows * x.shape[2] + columns)
+    pixels = x.reshape(b, -1, c)[:, places]
+    return pin(pixels if first is None else pixels.reshape(b, first, -1, c).swapaxes(0, 1))
