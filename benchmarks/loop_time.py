@@ -22,7 +22,7 @@ import jax
 from benchmarks.common import add_json_flag, machine, summary, write_json
 from dcgan_jax import TrainConfig, train
 from dcgan_jax.training import device_loop
-from dcgan_jax.training.quick_compile import quick_options
+from dcgan_jax.training.compile_options import quick_options
 
 _BLOCK = 20
 

@@ -55,7 +55,8 @@ def upsample_conv2d(x: jax.Array, kernel: jax.Array, plain: bool = False) -> jax
 
     Args:
       x: images, [B, H, W, in].
-      kernel: [k, k, in, out], k odd.
+      kernel: [k, k, in, out], k odd. Where its dtype is wider than that of the images, the taps are added up in it and
+        then rounded to the other.
       plain: as `conv2d`'s.
 
     Returns:
@@ -70,7 +71,7 @@ def upsample_conv2d(x: jax.Array, kernel: jax.Array, plain: bool = False) -> jax
     m = phases.shape[1]
     phases = jnp.asarray(phases, kernel.dtype)
     small = jnp.einsum("aut,bvs,tsio->uviabo", phases, phases, kernel)  # [m, m, in, 2, 2, out]
-    small = small.reshape(m, m, c_in, 4 * c_out)
+    small = small.reshape(m, m, c_in, 4 * c_out).astype(x.dtype)
     return depth_to_space(conv2d(x, small, plain=plain), c_out)  # [B, H, W, 4 out] -> [B, 2 H, 2 W, out]
 
 

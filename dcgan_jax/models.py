@@ -47,8 +47,11 @@ class Conv(nn.Module):
         shape = (_KERNEL_SIZE, _KERNEL_SIZE, x.shape[-1], self.features)
         kernel = self.param("kernel", _KERNEL_INIT, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
-        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-        x = upsample_conv2d(x, kernel, self.plain) if self.upsample else conv2d(x, kernel, self.stride, self.plain)
+        x, narrow = promote_dtype(x, kernel, dtype=self.dtype)
+        if self.upsample:
+            x = upsample_conv2d(x, kernel.astype(at_least_float32(x.dtype)), self.plain)
+        else:
+            x = conv2d(x, narrow, self.stride, self.plain)
         return _add_bias(x, bias)
 
 

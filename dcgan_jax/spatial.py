@@ -1,9 +1,13 @@
 """Where the pixels of a convolution lie: its padding, its taps, cells of pixels, and arrays in memory."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.layout import Layout, with_layout_constraint
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 
 def same_padding(size: int, k: int, stride: int) -> tuple[int, tuple[int, int]]:
@@ -59,8 +63,29 @@ def _taps_of_phases(size: int, k: int, stride: int) -> np.ndarray:
 
 
 def pin(x: jax.Array) -> jax.Array:
-    """The same array, its last axis the fastest in memory: XLA may neither change that nor merge it with a reshape."""
-    return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
+    """The same array, its last axis the fastest in memory: XLA may neither change that nor merge it with a reshape.
+
+    A program for several devices has no such constraint: XLA cannot divide it among them and would gather the array.
+    """
+    return _pin_p.bind(x)
+
+
+_pin_p = Primitive("pin")
+_pin_p.def_impl(lambda x: x)
+_pin_p.def_abstract_eval(lambda x: x)
+ad.deflinear2(_pin_p, lambda dx, x: [_pin_p.bind(dx)])
+batching.defvectorized(_pin_p)
+
+
+def _lower_pin(ctx: mlir.LoweringRuleContext, x: Any) -> Any:
+    def constrain(x: jax.Array) -> jax.Array:
+        return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
+
+    one_device = getattr(ctx.module_context.axis_context, "num_devices", None) == 1
+    return mlir.lower_fun(constrain, multiple_results=False)(ctx, x) if one_device else [x]
+
+
+mlir.register_lowering(_pin_p, _lower_pin)
 
 
 def gather_pixels(

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 from helpers import assert_close
 
 from dcgan_jax import TrainConfig
-from dcgan_jax.training import quick_compile
+from dcgan_jax.training import compile_options
 from dcgan_jax.training.batch_source import DeviceImages
+from dcgan_jax.training.compile_options import memory_options, quick_options
 from dcgan_jax.training.device_loop import StepRunner, steps_program
 from dcgan_jax.training.distributed import data_mesh, replicate
-from dcgan_jax.training.quick_compile import quick_options
 
 
 def test_steps_per_call_change_nothing(small_state, small_images, key):
@@ -54,11 +54,12 @@ def test_quick_compile_is_the_same_program(small_state, small_images, key):
 def test_unknown_options_are_left_out(monkeypatch):
     """For flags that say otherwise, for a JAX without the option, and on other devices."""
     assert quick_options() == {"xla_backend_optimization_level": 1}
+    assert memory_options() == {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=2")
     assert quick_options.__wrapped__() == {}
     monkeypatch.delenv("XLA_FLAGS")
     with monkeypatch.context() as patch:
-        patch.setattr(quick_compile, "_LEVEL", "xla_no_such_option")
+        patch.setattr(compile_options, "_LEVEL", "xla_no_such_option")
         assert quick_options.__wrapped__() == {}
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert quick_options.__wrapped__() == {}

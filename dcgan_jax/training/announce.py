@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from dcgan_jax.console import counted, print_line
 from dcgan_jax.evaluation.results import Evaluation, summary
+from dcgan_jax.processor import multiplies_bfloat16
 from dcgan_jax.state import GANState
 from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.config import TrainConfig
@@ -28,6 +29,12 @@ def announce_start(config: TrainConfig, run_dir: Path, recipe: str | None, state
         print_line(f"the networks, losses and optimizers are those of {recipe}")
     devices = mesh.devices.flat[0].device_kind + (f", {mesh.size} devices" if mesh.size > 1 else "")
     print_line(f"on {devices}; the first step compiles, which takes a while")
+    if config.dtype == "bfloat16" and mesh.devices.flat[0].platform == "cpu":
+        print_line(
+            "computing in bfloat16, which this processor multiplies"
+            if multiplies_bfloat16()
+            else "this processor has no products of bfloat16: computing in float32, rounded to bfloat16"
+        )
     if state.ema is not None:
         print_line("samples and evaluations use the moving average of the generator")
 

@@ -16,10 +16,10 @@ from dcgan_jax.prng import pin_key
 from dcgan_jax.state import GANState
 from dcgan_jax.step import Metrics, train_step
 from dcgan_jax.training.batch_source import BatchSource
+from dcgan_jax.training.compile_options import memory_options, quick_options
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import batch_sharding
 from dcgan_jax.training.finite import check_finite_metrics
-from dcgan_jax.training.quick_compile import quick_options
 
 _jit = functools.partial(jax.jit, static_argnames=("batch_size", "capacity", "sharding"), donate_argnames="state")
 _STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is handled within a second or so
@@ -75,8 +75,9 @@ def run_steps(
 
 @functools.cache
 def steps_program(quick: bool) -> Wrapped:
-    """`run_steps`, or the same compiled with `quick_options`, where there are any: to other roundings."""
-    return _jit(inspect.unwrap(run_steps), compiler_options=quick_options()) if quick else run_steps
+    """`run_steps` compiled with `memory_options`, and if ``quick`` with `quick_options`: to other roundings."""
+    options = {**memory_options(), **(quick_options() if quick else {})}
+    return _jit(inspect.unwrap(run_steps), compiler_options=options)
 
 
 class StepRunner:

@@ -15,8 +15,8 @@ from dcgan_jax.presets import preset
 from dcgan_jax.prng import seed_key, split_key
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, init_state
+from dcgan_jax.training.compile_options import quick_options
 from dcgan_jax.training.config import TrainConfig
-from dcgan_jax.training.quick_compile import quick_options
 from dcgan_jax.training.recipe import Init, as_recipe
 from dcgan_jax.training.record import RunRecord
 

@@ -14,11 +14,11 @@ from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.image_scorer import explain_pixels
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.training.checkpoint import Verified, latest_checkpoint
+from dcgan_jax.training.compile_options import quick_options
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.history import figures, read_history
 from dcgan_jax.training.loggers import validate_loggers
-from dcgan_jax.training.quick_compile import quick_options
 from dcgan_jax.training.recipe import Init, Recipe, as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.resume_checks import check_recipe, check_same, check_saved_config
@@ -164,7 +164,7 @@ def _load_images(config: TrainConfig, saved: RunRecord | None, run_dir: Path) ->
 def create_record(config: TrainConfig, data: Dataset) -> RunRecord:
     """The record of a new run of these images on this device."""
     height, width, channels = data.images.shape[1:]
-    shape, quick = (height, width, channels), bool(quick_options())
+    shape, quick = (height, width, channels), config.dtype == "float32" and bool(quick_options())
     return RunRecord(shape, data.classes or None, data.digest(), quick)
 
 
