@@ -27,8 +27,9 @@ def _keras(backend: str, *variant: str) -> System:
 
 
 # As train.py starts itself, and as it is in a program that asks for no huge pages.
-OURS = System("this_project", environment=(("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),))
 LIBRARY = System("this_project", environment=(("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0"),))
+_HUGE_PAGES = (("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),)
+OURS = System("this_project", environment=_HUGE_PAGES, variant=("tutorial", "float32", "run"))
 PEERS = {
     "torch": System("pytorch", ("torch",)),
     "torch-channels-last": System("pytorch", ("torch",), variant=("channels-last",)),
@@ -44,7 +45,7 @@ PEERS = {
     # No peers, but this project's other preset, and its step in other people's programs.
     "recommended": System("recommended", environment=OURS.environment, steps=4),
     "dcgan-jax-library": LIBRARY,
-    "dcgan-jax-bfloat16": OURS._replace(variant=("tutorial", "bfloat16")),
+    "dcgan-jax-bfloat16": OURS._replace(variant=("tutorial", "bfloat16", "run")),
     "dcgan-jax-library-bfloat16": LIBRARY._replace(variant=("tutorial", "bfloat16")),
 }
 
