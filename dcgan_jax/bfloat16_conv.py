@@ -14,34 +14,10 @@ import numpy as np
 from jax import lax
 
 from dcgan_jax.bilinear import bilinear_convolution
-from dcgan_jax.spatial import depth_to_space, flipped_kernel, gather_pixels, pin, same_padding
+from dcgan_jax.spatial import depth_to_space, flipped_kernel, gather_pixels, pin, same_padding, space_to_depth
 
 _NARROW = 64  # output channels up to which gathering the patches takes longer than multiplying them
 _SMALL = 4  # pixels of an axis: half of a 5x5 kernel's taps, or more, meet nothing but the padding there
-
-
-def conv2d_bfloat16(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The convolution of `dcgan_jax.layers.conv2d` of bfloat16 images and a bfloat16 kernel."""
-    k, _, _, c_out = kernel.shape
-    if stride == 1 and k > 3 and c_out <= _NARROW and max(x.shape[1:3]) > _SMALL:
-        return _conv_cells(x, kernel)
-    return _convolution(x, kernel, stride)
-
-
-def _conv_cells(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Few output channels: the four outputs of a cell of 2x2 at once, by a kernel one larger with stride 2.
-
-    A cell's patch has (k + 1)^2 pixels for four of k^2 each, and its products are four times as wide.
-    """
-    _, h, w, c_in = x.shape
-    k, _, _, c_out = kernel.shape
-    select = np.zeros((2, k + 1, k), np.float32)  # output a of a cell reads pixel a + t of its patch with tap t
-    for a in range(2):
-        select[a, a + np.arange(k), np.arange(k)] = 1
-    wide = jnp.einsum("art,bqs,tsio->rqiabo", select, select, kernel.astype(jnp.float32)).astype(kernel.dtype)
-    x = jnp.pad(x, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)))
-    y = _convolution(x, wide.reshape(k + 1, k + 1, c_in, 4 * c_out), 2)
-    return depth_to_space(y, c_out)[:, :h, :w]
 
 
 def _conv(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
@@ -50,6 +26,8 @@ def _conv(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     k, _, _, c_out = kernel.shape
     if _meets_padding(k, stride, h, w):
         return _conv_small(x, kernel)
+    if _by_cells(k, stride, c_out):
+        return depth_to_space(_conv(_even(x), _kernel_of_cells(kernel), stride=2), c_out)[:, :h, :w]
     patches = _patches(x, k, stride)  # [B h w, k k in]
     return _product(patches, kernel.reshape(k * k * c_in, c_out)).reshape(b, -(-h // stride), -(-w // stride), c_out)
 
@@ -59,6 +37,10 @@ def _input_gradient(dy: jax.Array, kernel: jax.Array, *, stride: int, height: in
     k, _, c_in, c_out = kernel.shape
     if _meets_padding(k, stride, height, width):
         return _input_gradient_small(dy, kernel)
+    if _by_cells(k, stride, c_out):
+        cells, wide = space_to_depth(_even(dy)), _kernel_of_cells(kernel)
+        even = {"height": height + height % 2, "width": width + width % 2}
+        return _input_gradient(cells, wide, stride=2, **even)[:, :height, :width]
     flipped = flipped_kernel(kernel, height, width, stride)  # [m, m, s s, in, out]
     m = len(flipped)
     flipped = pin(flipped.transpose(2, 3, 0, 1, 4)).reshape(stride**2 * c_in, m * m * c_out)
@@ -73,11 +55,45 @@ def _kernel_gradient(x: jax.Array, dy: jax.Array, *, stride: int, k: int) -> jax
     c_out = dy.shape[-1]
     if _meets_padding(k, stride, h, w):
         return _kernel_gradient_small(x, dy, k)
+    if _by_cells(k, stride, c_out):
+        cells = _product(_transposed(space_to_depth(_even(dy))), _patches(_even(x), k + 1, 2), jnp.float32)
+        cells = cells.reshape(2, 2, c_out, k + 1, k + 1, c_in)
+        taps = _taps_of_cells(k)
+        return jnp.einsum("art,bqs,aborqi->tsio", taps, taps, cells).astype(x.dtype)
     if stride == 1 and c_out < c_in:
         flipped = _product(_transposed(x), _patches(dy, k, 1))  # [in, k k out]
         return flipped.reshape(c_in, k, k, c_out).transpose(1, 2, 0, 3)[::-1, ::-1]
     transposed = _product(_transposed(dy), _patches(x, k, stride))  # [out, k k in]
     return transposed.T.reshape(k, k, c_in, c_out)
+
+
+def _by_cells(k: int, stride: int, c_out: int) -> bool:
+    """Whether the four outputs of a cell of 2x2 are computed at once, by a kernel one larger with stride 2.
+
+    A cell's patch has (k + 1)^2 pixels for four of k^2 each, and its products are four times as wide.
+    """
+    return stride == 1 and k > 3 and c_out <= _NARROW
+
+
+def _kernel_of_cells(kernel: jax.Array) -> jax.Array:
+    """[k, k, in, out] -> [k + 1, k + 1, in, 4 out]."""
+    k, _, c_in, c_out = kernel.shape
+    taps = _taps_of_cells(k)
+    wide = jnp.einsum("art,bqs,tsio->rqiabo", taps, taps, kernel.astype(jnp.float32))
+    return wide.astype(kernel.dtype).reshape(k + 1, k + 1, c_in, 4 * c_out)
+
+
+def _taps_of_cells(k: int) -> np.ndarray:
+    """[2, k + 1, k]: output a of a cell reads pixel a + t of its patch with tap t."""
+    taps = np.zeros((2, k + 1, k), np.float32)
+    for a in range(2):
+        taps[a, a + np.arange(k), np.arange(k)] = 1
+    return taps
+
+
+def _even(x: jax.Array) -> jax.Array:
+    """Images with a row or a column of zeros more, where their height or width is odd."""
+    return jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
 
 
 def _meets_padding(k: int, stride: int, height: int, width: int) -> bool:
@@ -169,4 +185,4 @@ def _transposed(x: jax.Array) -> jax.Array:
     return pin(x.reshape(-1, x.shape[-1]).T)
 
 
-_convolution = bilinear_convolution("conv2d_bfloat16", _conv, _input_gradient, _kernel_gradient)
+conv2d_bfloat16 = bilinear_convolution("conv2d_bfloat16", _conv, _input_gradient, _kernel_gradient)

@@ -3,6 +3,8 @@
 import functools
 from pathlib import Path
 
+_DESCRIPTION = Path("/proc/cpuinfo")
+
 
 @functools.cache
 def multiplies_bfloat16() -> bool:
@@ -11,7 +13,7 @@ def multiplies_bfloat16() -> bool:
     Told by the names that Linux has for them, so False on other systems.
     """
     try:
-        described = Path("/proc/cpuinfo").read_text()
+        described = _DESCRIPTION.read_text()
     except OSError:
         return False
     flags = next((line for line in described.splitlines() if line.startswith("flags")), "").split()

@@ -125,7 +125,7 @@ def _kernel_gradient(x: jax.Array, dy: jax.Array, *, stride: int, k: int) -> jax
     algorithm = _algorithm(k, stride)
     tiles = _transformed_tiles(x, k, stride, algorithm)  # [r r, B tiles, in]
     outputs = _transformed_outputs(dy, algorithm)  # [r r, B tiles, out]
-    kernels = jnp.matmul(pin(tiles.swapaxes(1, 2)), outputs)  # [r r, in, out]
+    kernels = jnp.einsum("rnc,rno->rco", tiles, outputs)  # [r r, in, out]
     return _transform(algorithm.kernel.T, kernels).reshape(k, k, c_in, c_out)
 
 
