@@ -37,9 +37,7 @@ def prepare(
     # Both on the device: a state that only becomes so by a batch that is would have the step compiled a second time.
     state, batch = jax.device_put((fresh, images), device)
     key = jax.random.key(1)
-    options = {}
-    if compiled == "run":
-        options = {**memory_options(), **(quick_options() if dtype == "float32" else {})}
+    options = quick_options() | memory_options() if compiled == "run" and dtype == "float32" else {}
     program: Callable[..., Any] | None = None
 
     def step() -> None:

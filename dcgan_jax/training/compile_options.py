@@ -28,8 +28,8 @@ def memory_options() -> dict[str, Any]:
     """Options for `jax.jit` to compute one product after the other; none where `quick_options` would have none.
 
     By default XLA orders a program so that as many as possible can run at once, each with its own temporary arrays. A
-    product occupies all cores by itself: one by one a step takes as long, to the same bits, in two thirds of the
-    memory.
+    product occupies all cores by itself: one by one a step in float32 takes as long, to the same bits, in two thirds of
+    the memory. In bfloat16 it takes 1.1 times as long.
     """
     return _accepted(_SCHEDULER, "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED")
 

@@ -75,9 +75,8 @@ def run_steps(
 
 @functools.cache
 def steps_program(quick: bool) -> Wrapped:
-    """`run_steps` compiled with `memory_options`, and if ``quick`` with `quick_options`: to other roundings."""
-    options = {**memory_options(), **(quick_options() if quick else {})}
-    return _jit(inspect.unwrap(run_steps), compiler_options=options)
+    """`run_steps`, or the same compiled with what `compile_options` has for this device: to other roundings."""
+    return _jit(inspect.unwrap(run_steps), compiler_options=quick_options() | memory_options()) if quick else run_steps
 
 
 class StepRunner:
