@@ -65,7 +65,8 @@ def _taps_of_phases(size: int, k: int, stride: int) -> np.ndarray:
 def pin(x: jax.Array) -> jax.Array:
     """The same array, its last axis the fastest in memory: XLA may neither change that nor merge it with a reshape.
 
-    A program for several devices has no such constraint: XLA cannot divide it among them and would gather the array.
+    A program for several devices has no such constraint, as XLA cannot divide it among them and would gather the array;
+    nor has one that is exported, as other compilers need not know it.
     """
     return _pin_p.bind(x)
 
@@ -81,8 +82,9 @@ def _lower_pin(ctx: mlir.LoweringRuleContext, x: Any) -> Any:
     def constrain(x: jax.Array) -> jax.Array:
         return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
 
-    one_device = getattr(ctx.module_context.axis_context, "num_devices", None) == 1
-    return mlir.lower_fun(constrain, multiple_results=False)(ctx, x) if one_device else [x]
+    module = ctx.module_context
+    pinned = getattr(module.axis_context, "num_devices", None) == 1 and not module.lowering_parameters.for_export
+    return mlir.lower_fun(constrain, multiple_results=False)(ctx, x) if pinned else [x]
 
 
 mlir.register_lowering(_pin_p, _lower_pin)

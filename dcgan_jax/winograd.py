@@ -102,7 +102,7 @@ def _conv(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     algorithm = _algorithm(k, stride)
     products = jnp.matmul(_transformed_tiles(x, k, stride, algorithm), _transformed_kernel(kernel, algorithm))
     outputs = _transform(algorithm.output, products)  # [m m, B tiles, out]
-    return _untiled(outputs, len(x), -(-h // stride), -(-w // stride))
+    return _untiled(outputs, x.shape[0], -(-h // stride), -(-w // stride))
 
 
 def _input_gradient(dy: jax.Array, kernel: jax.Array, *, stride: int, height: int, width: int) -> jax.Array:
@@ -113,7 +113,7 @@ def _input_gradient(dy: jax.Array, kernel: jax.Array, *, stride: int, height: in
         # The only tile is the image: the transposed algorithm adds nothing up, and takes the kernel as transformed.
         transposed = _transformed_kernel(kernel, algorithm).swapaxes(1, 2)
         pixels = _transform(algorithm.input.T, jnp.matmul(_transformed_outputs(dy, algorithm), transposed))
-        return _untiled(pixels, len(dy), height, width)
+        return _untiled(pixels, dy.shape[0], height, width)
     flipped = flipped_kernel(kernel, height, width, stride)  # [3, 3, s s, in, out]
     flipped = pin(flipped.transpose(0, 1, 4, 2, 3)).reshape(3, 3, c_out, stride**2 * c_in)
     return depth_to_space(_conv(dy, flipped, stride=1), c_in, stride)[:, :height, :width]
