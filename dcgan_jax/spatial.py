@@ -35,7 +35,7 @@ def flipped_kernel(kernel: jax.Array, height: int, width: int, stride: int) -> j
     """The kernel by which a convolution's output gives its input's gradient: [k, k, in, out] -> [m, m, s s, in, out].
 
     That gradient is a convolution of stride 1 for each of the stride's phases, with their own taps and m odd: pixel
-    s p + a of an axis was read by output p + (a + before - t) / s with each tap t for which that is a whole number.
+    s p + a of an axis was read by output p + (a + before - t) / s with each tap t if that is an integer.
     The others are 0.
     """
     k = kernel.shape[0]
