@@ -103,26 +103,28 @@ def _meets_padding(k: int, stride: int, height: int, width: int) -> bool:
 
 def _conv_small(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """A row of pixels at a time, [W in] -> [W out] by a matrix for each row of taps, over the rows which those meet."""
-    b, h, w, c_in = x.shape
-    k, _, _, c_out = kernel.shape
-    matrices, rows = _row_matrices(kernel, w), _rows(x)
-    y = jnp.zeros((h, b, w * c_out), jnp.float32)
-    for matrix, (inputs, outputs) in zip(matrices, _met_rows(h, k), strict=True):
-        part = _product(rows[inputs].reshape(-1, w * c_in), matrix, jnp.float32)  # [rows B, W out]
-        y += jnp.pad(part.reshape(-1, b, w * c_out), ((outputs.start, h - outputs.stop), (0, 0), (0, 0)))
-    return y.astype(x.dtype).reshape(h, b, w, c_out).transpose(1, 0, 2, 3)
+    matrices = _row_matrices(kernel, x.shape[2])
+    return _sum_of_rows(x, matrices, _met_rows(x.shape[1], len(kernel)), kernel.shape[3])
 
 
 def _input_gradient_small(dy: jax.Array, kernel: jax.Array) -> jax.Array:
     """By the same matrices, transposed."""
-    b, h, w, c_out = dy.shape
-    k, _, c_in, _ = kernel.shape
-    matrices, rows = _row_matrices(kernel, w), _rows(dy)
-    dx = jnp.zeros((h, b, w * c_in), jnp.float32)
-    for matrix, (inputs, outputs) in zip(matrices, _met_rows(h, k), strict=True):
-        part = _product(rows[outputs].reshape(-1, w * c_out), matrix, jnp.float32, transposed=True)  # [rows B, W in]
-        dx += jnp.pad(part.reshape(-1, b, w * c_in), ((inputs.start, h - inputs.stop), (0, 0), (0, 0)))
-    return dx.astype(dy.dtype).reshape(h, b, w, c_in).transpose(1, 0, 2, 3)
+    matrices = _row_matrices(kernel, dy.shape[2])
+    met = [(outputs, inputs) for inputs, outputs in _met_rows(dy.shape[1], len(kernel))]
+    return _sum_of_rows(dy, matrices, met, kernel.shape[2], transposed=True)
+
+
+def _sum_of_rows(
+    x: jax.Array, matrices: jax.Array, met: list[tuple[slice, slice]], channels: int, transposed: bool = False
+) -> jax.Array:
+    """[B, H, W, C] -> [B, H, W, channels]: of each matrix's products with the rows that it meets, where they belong."""
+    b, h, w, c = x.shape
+    rows = pin(x.transpose(1, 0, 2, 3)).reshape(h, b, w * c)
+    y = jnp.zeros((h, b, w * channels), jnp.float32)
+    for matrix, (inputs, outputs) in zip(matrices, met, strict=True):
+        part = _product(rows[inputs].reshape(-1, w * c), matrix, jnp.float32, transposed)  # [rows B, W channels]
+        y += jnp.pad(part.reshape(-1, b, w * channels), ((outputs.start, h - outputs.stop), (0, 0), (0, 0)))
+    return y.astype(x.dtype).reshape(h, b, w, channels).transpose(1, 0, 2, 3)
 
 
 def _row_matrices(kernel: jax.Array, w: int) -> jax.Array:
@@ -132,12 +134,6 @@ def _row_matrices(kernel: jax.Array, w: int) -> jax.Array:
     taps = np.where((taps >= 0) & (taps < k), taps, k)
     matrices = jnp.pad(kernel, ((0, 0), (0, 1), (0, 0), (0, 0)))[:, taps]  # [k, W, W, in, out]
     return pin(matrices.transpose(0, 1, 3, 2, 4)).reshape(k, w * c_in, w * c_out)
-
-
-def _rows(x: jax.Array) -> jax.Array:
-    """[B, H, W, C] -> [H, B, W C]."""
-    b, h, w, c = x.shape
-    return pin(x.transpose(1, 0, 2, 3)).reshape(h, b, w * c)
 
 
 def _kernel_gradient_small(x: jax.Array, dy: jax.Array, k: int) -> jax.Array:

@@ -48,11 +48,7 @@ def bilinear_convolution(
         return conv_p.bind(x, kernel, stride=stride)
 
     # The transposes of <dy, conv(x, kernel)> in its three arguments; the one that a rule is for has a shape alone.
-    ad.defbilinear(
-        conv_p,
-        lambda dy, x, kernel, stride: to_input(dy, x, kernel, stride),
-        lambda dy, x, kernel, stride: to_kernel(dy, x, kernel, stride),
-    )
+    ad.defbilinear(conv_p, to_input, to_kernel)
     ad.defbilinear(
         input_p,
         lambda x, dy, kernel, stride, **_: to_output(x, kernel, stride),

@@ -79,27 +79,25 @@ def _five_taps_on_four() -> _Bilinear:
     return _Bilinear(np.kron(output, output), np.kron(inputs, inputs), kernel, implied_zeros=2)
 
 
-_THREE_TAPS = _winograd(4, 3, [0, 0.75, -0.75, 1.25, -1.25])
-_FIVE_TAPS_STRIDE_2 = _five_taps_stride_2()
 _FIVE_TAPS_ON_FOUR = _five_taps_on_four()
+_ALGORITHMS = {  # by taps and stride
+    (3, 1): _winograd(4, 3, [0, 0.75, -0.75, 1.25, -1.25]),
+    (5, 2): _five_taps_stride_2(),
+    (5, 1): _FIVE_TAPS_ON_FOUR,
+}
 
 
 def has_algorithm(k: int, stride: int, height: int, width: int) -> bool:
     """Whether a kernel of k x k taps, a stride and a size of images have one."""
-    return (k, stride) in ((3, 1), (5, 2)) or ((k, stride) == (5, 1) and max(height, width) <= 4)
-
-
-def _algorithm(k: int, stride: int) -> _Bilinear:
-    if k == 3:
-        return _THREE_TAPS
-    return _FIVE_TAPS_STRIDE_2 if stride == 2 else _FIVE_TAPS_ON_FOUR
+    algorithm = _ALGORITHMS.get((k, stride))
+    return algorithm is not None and (algorithm is not _FIVE_TAPS_ON_FOUR or max(height, width) <= 4)
 
 
 def _conv(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     """[B, H, W, in] and [k, k, in, out] -> [B, h, w, out]: r r products for the m m outputs of a tile."""
     _, h, w, _ = x.shape
     k = len(kernel)
-    algorithm = _algorithm(k, stride)
+    algorithm = _ALGORITHMS[k, stride]
     products = jnp.matmul(_transformed_tiles(x, k, stride, algorithm), _transformed_kernel(kernel, algorithm))
     outputs = _transform(algorithm.output, products)  # [m m, B tiles, out]
     return _untiled(outputs, x.shape[0], -(-h // stride), -(-w // stride))
@@ -108,7 +106,7 @@ def _conv(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
 def _input_gradient(dy: jax.Array, kernel: jax.Array, *, stride: int, height: int, width: int) -> jax.Array:
     """[B, h, w, out] and [k, k, in, out] -> [B, H, W, in]: a convolution with the flipped kernel, of three taps."""
     k, _, c_in, c_out = kernel.shape
-    algorithm = _algorithm(k, stride)
+    algorithm = _ALGORITHMS[k, stride]
     if algorithm is _FIVE_TAPS_ON_FOUR:
         # The only tile is the image: the transposed algorithm adds nothing up, and takes the kernel as transformed.
         transposed = _transformed_kernel(kernel, algorithm).swapaxes(1, 2)
@@ -122,7 +120,7 @@ def _input_gradient(dy: jax.Array, kernel: jax.Array, *, stride: int, height: in
 def _kernel_gradient(x: jax.Array, dy: jax.Array, *, stride: int, k: int) -> jax.Array:
     """[B, H, W, in] and [B, h, w, out] -> [k, k, in, out]: the transposed algorithm."""
     c_in, c_out = x.shape[-1], dy.shape[-1]
-    algorithm = _algorithm(k, stride)
+    algorithm = _ALGORITHMS[k, stride]
     tiles = _transformed_tiles(x, k, stride, algorithm)  # [r r, B tiles, in]
     outputs = _transformed_outputs(dy, algorithm)  # [r r, B tiles, out]
     kernels = jnp.einsum("rnc,rno->rco", tiles, outputs)  # [r r, in, out]

@@ -54,6 +54,12 @@ def small_gan(key, **options):
     return init_state(key, generator=SmallGenerator(), discriminator=SmallDiscriminator(), latent_size=5, **options)
 
 
+def plain_conv2d(x, kernel, stride=1):
+    """XLA's own convolution with 'same' padding: [B, H, W, in] and [k, k, in, out]."""
+    strides = (stride, stride)
+    return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
 def quick_jit(function, **options):
     """`jax.jit` with `QUICK_OPTIONS`."""
     return jax.jit(function, compiler_options=QUICK_OPTIONS, **options)

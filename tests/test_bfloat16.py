@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from helpers import plain_conv2d
 
 from dcgan_jax import Generator, processor
 from dcgan_jax.bfloat16_conv import conv2d_bfloat16
@@ -31,10 +31,6 @@ CASES = [
     ((14, 7), 2, 5, 16, 32),
     ((10, 9), 3, 7, 8, 16),
 ]
-
-
-def plain_conv2d(x, kernel, stride=1):
-    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def narrow_normal(*shape):

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, quick_jit
-from jax import lax
+from helpers import assert_close, plain_conv2d, quick_jit
 
 from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
 
@@ -17,10 +16,6 @@ from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
 TOLERANCE = 1e-5
 
 SIZES = [(28, 28), (7, 7), (4, 4), (5, 9), (3, 2), (1, 1)]
-
-
-def plain_conv2d(x, kernel, stride=1):
-    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def plain_upsample_conv2d(x, kernel):
