@@ -1,6 +1,7 @@
 """Optimizers as Optax transformations: RMSprop as Keras defines it, and Muon."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -284,14 +285,24 @@ class _Muon:
 
 
 def _orthogonal(kernel: jax.Array) -> jax.Array:
-    """The matrix of a kernel with its singular values near sqrt(max(1, outputs / inputs)), in the kernel's shape."""
+    """The matrix of a kernel with its singular values near sqrt(max(1, outputs / inputs)), in the kernel's shape.
+
+    Five iterations x <- c1 x + c3 (x x^T) x + c5 (x x^T)^2 x. Each multiplies x by a polynomial of its Gram matrix, and
+    such polynomials commute: the iterations are products of small square matrices, and x itself is multiplied once. In
+    lower precision than float32's the Gram matrix would get negative eigenvalues, which the iterations multiply by up
+    to 12 each.
+    """
+    matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     x = kernel.reshape(-1, kernel.shape[-1])  # [inputs, outputs]
     inputs, outputs = x.shape
-    x = x.T if inputs > outputs else x  # the fewer rows, the smaller the products
+    x = x.T if inputs > outputs else x  # [n, N], n <= N: the fewer rows, the smaller the products
     x = x / (jnp.sqrt(jnp.square(x).sum()) + _EPS)
     c1, c3, c5 = _NEWTON_SCHULZ
-    for _ in range(5):  # x <- c1 x + c3 (x x^T) x + c5 (x x^T)^2 x
-        square = x @ x.T
-        x = c1 * x + (c3 * square + c5 * (square @ square)) @ x
+    gram, product = matmul(x, x.T), None  # [n, n]
+    for last in (False, False, False, False, True):
+        factor = c1 * jnp.eye(*gram.shape, dtype=x.dtype) + c3 * gram + c5 * matmul(gram, gram)
+        product = factor if product is None else matmul(factor, product)
+        gram = gram if last else matmul(matmul(factor, gram), factor)
+    x = matmul(product, x)
     x = x.T if inputs > outputs else x
     return (max(1, outputs / inputs) ** 0.5 * x).reshape(kernel.shape)

@@ -59,6 +59,28 @@ def test_singular_values_of_a_step_are_near_1():
         assert (values < 1.25).all(), name
 
 
+def test_step_is_the_iterations_of_a_kernel_of_nearly_no_rank():
+    """Singular values from 1 to 1e-9: what rounds the Gram matrix is larger than most of its eigenvalues."""
+    rng = np.random.default_rng(0)
+    (u, _), (v, _) = np.linalg.qr(rng.normal(size=(40, 40))), np.linalg.qr(rng.normal(size=(300, 40)))
+    kernel = (v * np.logspace(0, -9, 40)) @ u  # [300, 40]
+
+    def iterated(x):  # each singular value by itself, in double precision
+        for _ in range(5):
+            x = 3.4445 * x - 4.7750 * x**3 + 2.0315 * x**5
+        return x
+
+    tx = muon(1.0)
+    step, _ = tx.update(jnp.asarray(kernel, jnp.float32), tx.init(jnp.zeros((300, 40))), None)
+    values = np.logspace(0, -9, 40) / np.linalg.norm(np.logspace(0, -9, 40))
+    expected = -(v * iterated(values)) @ u
+    # An eigenvalue s^2 that is off by one rounding of the largest, 2^-24, moves the value s by s times the slope of
+    # iterated(s) / s as a function of s^2.
+    s = np.logspace(-9, 0, 10_000)
+    slopes = s * np.abs(np.gradient(iterated(s) / s, s**2))
+    assert np.linalg.norm(step - expected, 2) <= 2**-24 * slopes.max()
+
+
 def test_a_gradient_of_zero_moves_nothing():
     zeros = jax.tree.map(jnp.zeros_like, tree(0))
     updates, _ = muon(0.02).update(zeros, muon(0.02).init(zeros), None)
