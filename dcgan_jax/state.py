@@ -1,5 +1,6 @@
 """The state of a GAN in training: one pytree with two symmetric halves."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from flax.errors import InvalidRngError
+from jax.typing import DTypeLike
 
 from dcgan_jax.augment import Adaptive, Augment
 from dcgan_jax.ema import EMA, start_average
@@ -41,6 +43,17 @@ class NetworkState(struct.PyTreeNode):
     opt_state: optax.OptState
     module: nn.Module = struct.field(pytree_node=False)
     tx: optax.GradientTransformation = struct.field(pytree_node=False)
+
+    def computed_in(self, dtype: DTypeLike) -> "NetworkState":
+        """The same network, whose layers compute in ``dtype``; parameters and statistics keep their types.
+
+        Raises:
+          ValueError: if its module has no field ``dtype``.
+        """
+        if not any(field.name == "dtype" for field in dataclasses.fields(self.module)):
+            name = type(self.module).__name__
+            raise ValueError(f"the dtype of {name} cannot be chosen: it is a module without a field of that name")
+        return self.replace(module=self.module.clone(dtype=dtype))
 
     def infer(self, x: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         """The network in inference mode: moving statistics, no dropout."""

@@ -79,6 +79,16 @@ def test_samples_are_those_of_the_recipe(own_run, recipe, tmp_path):
     assert len(np.unique(images.reshape(3, -1), axis=0)) == 3
 
 
+def test_dtype_of_modules_without_a_choice_is_refused(own_run, recipe, tmp_path, capsys):
+    capsys.readouterr()
+    out = tmp_path / "x.png"
+    assert run_cli("sample", "--recipe", recipe, own_run, "--dtype", "bfloat16", "--out", out) == 2
+    line = one_error_line(capsys)
+    assert "the dtype of Painter cannot be chosen" in line
+    assert "leave --dtype out" in line
+    assert not out.exists()
+
+
 def test_way_between_seeds_is_drawn(own_run, recipe, tmp_path):
     out = tmp_path / "a.png"
     assert run_cli("interpolate", own_run, "--recipe", recipe, "--frames", 3, "--no-labels", "--out", out) == 0

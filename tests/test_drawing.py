@@ -82,6 +82,14 @@ def test_seed_draws_its_image_of_a_grid_again(digits_run, draw):
     assert (whole[0] != whole[1]).any()
 
 
+def test_run_is_drawn_in_another_dtype(coloured, draw):
+    """Other bits, and within the roundings of five layers the same images: each is of 2^-8 of its values."""
+    own, narrow = (draw("--samples", 3, *flags, "--classes", "cats") for flags in ((), ("--dtype", "bfloat16")))
+    np.testing.assert_array_equal(own, draw("--samples", 3, "--dtype", "float32", "--classes", "cats"))
+    assert (own != narrow).any()
+    assert np.abs(own.astype(float) - narrow).mean() < 5 * 2**-8 * 255
+
+
 def test_seed_draws_its_image_of_each_class_again(draw):
     """A row of the same seeds for each class; without classes, the one that the seed draws."""
     assert draw("--seeds", "0-4").shape == (5, 8, 12, 3)

@@ -608,6 +608,15 @@ def test_bfloat16_logits_are_exported_as_float32(trained, digits, tmp_path):
     np.testing.assert_allclose(program.call(images), logits.astype(np.float32), rtol=2**-7)  # two roundings
 
 
+@pytest.mark.parametrize(("format", "suffix"), [("onnx", "onnx"), ("keras", "weights.h5"), ("safetensors",) * 2])
+def test_dtype_is_of_what_jax_computes(format, suffix, small_run, tmp_path, capsys):
+    out = tmp_path / f"a.{suffix}"
+    flags = ["--recipe", RECIPE, "--format", format, "--dtype", "bfloat16", "--out", out]
+    assert run_cli("export", small_run, *flags) == 2
+    assert "--dtype is for --format stablehlo" in one_error_line(capsys)
+    assert not out.exists()
+
+
 def test_onnx_command_prints_one_line(small_run, tmp_path):
     flags = ["--recipe", RECIPE, "--format", "onnx", "--out", tmp_path / "g.onnx"]
     command = [sys.executable, "-m", "dcgan_jax", "export", small_run, *flags]

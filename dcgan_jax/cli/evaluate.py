@@ -63,7 +63,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     path = None if args.classifier is None else local_path(args.classifier, "--classifier")
     classifier = None if path is None else read_classifier(path)
     if args.source not in PRETRAINED and _holds_images(source):
-        for flag in ("checkpoint", "weights", "recipe", "samples"):
+        for flag in ("checkpoint", "weights", "dtype", "recipe", "samples"):
             if getattr(args, flag) is not None:
                 raise ConfigError(f"--{flag} is for runs: {source} holds images")
         dataset = absolute_source(args.dataset or (classifier.data if classifier else "mnist"))

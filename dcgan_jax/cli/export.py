@@ -45,7 +45,10 @@ def _export(args: argparse.Namespace) -> None:
         if args.weights == "average":
             raise ConfigError("--weights average is of the generator: the discriminator has no moving average")
         args.weights = "last"
-    loaded = load_source(args.source, args)
+    if args.dtype is not None and args.format != "stablehlo":
+        why = "an ONNX model computes in float32" if args.format == "onnx" else "such a file holds weights alone"
+        raise ConfigError(f"--dtype is for --format stablehlo: {why}")
+    loaded = load_source(args.source, args, args.network)
     run = loaded.run
     about = {**loaded.metadata, "settings": dataclasses.asdict(run.config) | dataclasses.asdict(run.record)}
     match args.format:

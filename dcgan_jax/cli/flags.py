@@ -7,6 +7,7 @@ from typing import Any
 
 from dcgan_jax.cli import huge_pages
 from dcgan_jax.cli.errors import as_flags
+from dcgan_jax.models import DTYPES
 from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.training.config import ConfigError, TrainConfig
 
@@ -80,12 +81,15 @@ def add_run(parser: argparse.ArgumentParser, images: str = "") -> None:
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of commands on a run: its checkpoint, its weights, its recipe, and the compilation cache."""
+    """Add the flags of commands on a run: its checkpoint, weights, dtype and recipe, and the compilation cache."""
     parser.add_argument("--checkpoint", type=int, metavar="STEP", help="step of the checkpoint (default: the latest)")
     parser.add_argument(
         "--weights",
         choices=("average", "last"),
         help="the moving average that the run kept, or the last weights (default: the average where there is one)",
+    )
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="what the networks compute in (default: what the run was trained in)"
     )
     add_recipe_flag(parser)
     add_cache_flag(parser)
@@ -100,9 +104,9 @@ def add_recipe_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def refuse_run_flags(args: argparse.Namespace, use: str) -> None:
-    """Raises: ConfigError if a flag of `add_run_flags` chooses networks where none are loaded; ``use`` says why."""
-    for flag in ("checkpoint", "weights", "recipe"):
+def refuse_run_flags(args: argparse.Namespace, use: str, *others: str) -> None:
+    """Raises: ConfigError if a flag that chooses networks, or one of the ``others``, was given; ``use`` says why."""
+    for flag in ("checkpoint", "weights", "recipe", *others):
         if getattr(args, flag) is not None:
             raise ConfigError(f"--{flag} is for {use}")
 

@@ -45,7 +45,7 @@ def report_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 
 
 def _report(args: argparse.Namespace) -> None:
-    refuse_run_flags(args, "--explore: a report is of the whole run")
+    refuse_run_flags(args, "--explore: a report is of the whole run", "dtype")
     runs, out = _paths(args, "report.html", recorded_run)
     sources = [read_source(run) for run in runs]
     check_folder(out.parent)

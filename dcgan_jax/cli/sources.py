@@ -22,7 +22,7 @@ class LoadedRun(NamedTuple):
 
     Attributes:
       run: with the chosen weights in the generator's place.
-      metadata: ``run``, ``step`` and ``weights``, as JSON holds them.
+      metadata: ``run``, ``step`` and ``weights``, and if it was chosen ``dtype``, as JSON holds them.
       title: the same, human-readable.
     """
 
@@ -31,17 +31,30 @@ class LoadedRun(NamedTuple):
     title: str
 
 
-def load_source(source: str | Path, args: argparse.Namespace) -> LoadedRun:
+def load_source(source: str | Path, args: argparse.Namespace, network: str = "generator") -> LoadedRun:
     """The run to sample from, evaluate or export, by the flags of `add_run_flags`; or the pretrained weights.
 
-    A name of pretrained weights comes before a run directory of that name: ``./mnist`` is the latter. The file that
-    ``--recipe`` names is executed; no file of the run directory ever is.
+    ``--dtype`` is what the ``network`` computes in, which is the one that the command uses. A name of pretrained
+    weights comes before a run directory of that name: ``./mnist`` is the latter. The file that ``--recipe`` names is
+    executed; no file of the run directory ever is.
 
     Raises:
-      UserError: as `load_run` and `read_recipe`; or if the average is requested and the run has none.
+      UserError: as `load_run` and `read_recipe`; or if the average is requested and the run has none, or a dtype and
+        the network has no choice of it.
     """
-    if str(source) in PRETRAINED:
-        return _load_pretrained(str(source), args)
+    loaded = _load_pretrained(str(source), args) if str(source) in PRETRAINED else _load_run(source, args)
+    if args.dtype is None:
+        return loaded
+    state = loaded.run.state
+    try:
+        state = state.replace(**{network: getattr(state, network).computed_in(args.dtype)})
+    except ValueError as error:  # a recipe's module
+        raise ConfigError(f"{error}: leave --dtype out") from error
+    metadata = {**loaded.metadata, "dtype": args.dtype}
+    return LoadedRun(loaded.run._replace(state=state), metadata, f"{loaded.title}, in {args.dtype}")
+
+
+def _load_run(source: str | Path, args: argparse.Namespace) -> LoadedRun:
     run_dir = local_path(source, "RUN")
     with contextlib.redirect_stdout(sys.stderr):  # what a recipe prints is not the command's result
         recipe = None if args.recipe is None else read_recipe(args.recipe)
