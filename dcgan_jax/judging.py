@@ -57,17 +57,20 @@ def penalty_value(
 ) -> jax.Array:
     """The penalty of the losses in the steps that have one, and 0 in the others.
 
-    Its discriminator judges images by the labels of the batch, in its order, once or several times.
+    It is of each ``penalty_stride``-th image. Its discriminator judges images by their labels, in their order, once or
+    several times.
     """
-    penalty, every = state.losses.penalty, state.losses.penalty_every
+    penalty, every, stride = state.losses.penalty, state.losses.penalty_every, state.losses.penalty_stride
     assert penalty is not None
+    real, fake = real[::stride], fake[::stride]  # where the batch is sharded, each device has as many
+    labels = None if labels is None else labels[::stride]
     dropout_key, key = jax.random.split(jax.random.fold_in(key, 2))  # 1 is that of the update's own streams
 
     def value(params: Any) -> jax.Array:
         def discriminator(x: jax.Array) -> jax.Array:
             if labels is not None and x.shape[0] % real.shape[0]:
                 raise ValueError(
-                    f"a penalty's discriminator judges images by the labels of the batch: give it all {real.shape[0]}, "
+                    f"a penalty's discriminator judges images by their labels: give it all {real.shape[0]}, "
                     f"in their order, once or several times, got {x.shape[0]}"
                 )
             of_x = None if labels is None else jnp.tile(labels, x.shape[0] // real.shape[0])

@@ -30,6 +30,7 @@ class Losses(NamedTuple):
       penalty_every: steps between penalties; each is multiplied by it, so that the weight stays (lazy regularisation,
         Karras et al., arXiv:1912.04958). They are counted by the state's ``step``, which `train_step` advances; a loop
         of your own over ``discriminator_step`` advances it itself, or takes a penalty in each step.
+      penalty_stride: the penalty is of each so-many-th image of the step, real and fake: a mean over B / stride images.
       pairwise: the generator's loss compares fakes with real images: its update judges the step's real images too, by
         the updated discriminator. Accuracies are then the shares of pairs in which the real image, or the fake, has the
         larger logit, as only differences of such logits have a meaning.
@@ -39,6 +40,7 @@ class Losses(NamedTuple):
     generator: Callable[..., jax.Array]
     penalty: Penalty | None = None
     penalty_every: int = 1
+    penalty_stride: int = 1
     pairwise: bool = False
 
 
@@ -153,13 +155,14 @@ def check_losses(losses: Any) -> None:
 
     Raises:
       TypeError: if they are no `Losses`.
-      ValueError: if the interval of the penalty is no integer of at least 1.
+      ValueError: if the interval or the stride of the penalty is no integer of at least 1.
     """
     if not isinstance(losses, Losses):
         raise TypeError(f"losses must be a Losses(discriminator, generator), got {losses!r}")
-    every = losses.penalty_every
-    if isinstance(every, bool) or not hasattr(every, "__index__") or every < 1:
-        raise ValueError(f"penalty_every must be an integer of at least 1, got {every!r}")
+    for name in ("penalty_every", "penalty_stride"):
+        value = getattr(losses, name)
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 def discriminator_accuracy(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:

@@ -43,7 +43,7 @@ def preset(
       name: ``tutorial``, what the walkthrough gives as the current code; ``article``, the article's own
         listing; ``upstream``, the last version in the tutorial's repository (efe15a1); ``keras3``, the
         walkthrough's settings as Keras 3 runs them, with epsilon inside the root; ``recommended``: Muon, no dropout,
-        the R1 penalty in each fourth step, and a moving average of the generator.
+        the R1 penalty in each fourth step on each fourth image, and a moving average of the generator.
       generator_learning_rate: of the generator's optimizer, above 0, in the preset's schedule; the preset's if None.
       discriminator_learning_rate: likewise.
 
@@ -74,7 +74,7 @@ def _preset(name: str, g: float | None, d: float | None) -> Preset:
                 discriminator=muon(InverseSqrt(d or 0.04, steps=300)),
                 generator=muon(InverseSqrt(g or 0.02, steps=300)),
                 dropout_rate=0.0,
-                losses=CROSS_ENTROPY._replace(penalty=r1_penalty(0.3), penalty_every=4),
+                losses=CROSS_ENTROPY._replace(penalty=r1_penalty(0.3), penalty_every=4, penalty_stride=4),
                 ema=0.998,
                 ema_ramp=0.05,
             )

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import jax
 import pytest
@@ -13,7 +14,7 @@ from dcgan_jax.layers import conv2d
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import common, guard, quality, roofline, scaling, step_time  # noqa: E402
+from benchmarks import common, guard, minutes, quality, roofline, scaling, step_time  # noqa: E402
 
 
 def test_minimum_multiply_adds():
@@ -167,3 +168,68 @@ def test_step_time_runs(tmp_path):
     assert step_time.report(result) + "\n" == done.stdout
     assert len(result["systems"]["dcgan-jax"]["seconds_per_step"]["all"]) == 2
     assert 0 < result["share_of_gemm_peak"]["median"] < 1
+
+
+_KEEPS_ONE_A_TENTH = """
+import pathlib, sys, time
+for step in range(1, 1000):
+    time.sleep(0.1)
+    (pathlib.Path(sys.argv[1]) / f"generator-{step}.npz").touch()
+"""
+
+
+def test_minutes_are_those_of_a_programs_own_turns(tmp_path, monkeypatch):
+    """While it is stopped it keeps nothing, and its clock stands."""
+    (tmp_path / "a").mkdir()
+
+    def start(program, folder, every):
+        return subprocess.Popen([sys.executable, "-c", _KEEPS_ONE_A_TENTH, str(folder)], start_new_session=True)
+
+    monkeypatch.setattr(minutes, "_start", start)
+    runner = minutes.Runner(minutes.PROGRAMS["pytorch"], tmp_path / "a", every=1)
+    began = time.perf_counter()
+    try:
+        while len(runner.kept) < 2:
+            runner.turn(0.2)
+        first = dict(runner.kept)
+        time.sleep(1.0)  # in which it would keep ten
+        runner.turn(0.05)
+        assert len(runner.kept) <= len(first) + 2
+        while len(runner.kept) < len(first) + 4:
+            runner.turn(0.2)
+    finally:
+        runner.close()
+    assert runner.seconds <= time.perf_counter() - began - 1.0
+    assert first.items() <= runner.kept.items()
+    assert max(runner.kept.values()) <= runner.seconds
+
+
+def test_program_that_ends_is_reported(tmp_path, monkeypatch):
+    start = [sys.executable, "-c", "raise SystemExit(3)"]
+    monkeypatch.setattr(minutes, "_start", lambda *_: subprocess.Popen(start, start_new_session=True))
+    runner = minutes.Runner(minutes.PROGRAMS["keras"], tmp_path, every=1)
+    with pytest.raises(RuntimeError, match="the Keras program.*exit code 3"):
+        runner.turn(10.0)
+    runner.close()
+
+
+def test_first_fid_below_a_limit_is_found_by_few_scores():
+    fids, scored = [90, 70, 40, 29, 20, 12, 9, 8], set()
+
+    def fid_at(i):
+        scored.add(i)
+        return fids[i]
+
+    assert [minutes.first_below(limit, len(fids), fid_at) for limit in (100, 30, 10, 8, 5)] == [0, 3, 6, 7, None]
+    scored.clear()
+    minutes.first_below(30, len(fids), fid_at)
+    assert len(scored) <= 4
+
+
+def test_minutes_table_by_hand():
+    row = {"title": "a", "kept": {"50": 60.0, "100": 90.0}, "fids": {"50": 29.0, "100": 9.5}}
+    empty = {"title": "b", "kept": {}, "fids": {}}
+    header = "| program | steps | FID at the end | minutes to 30 | minutes to 10 | minutes to 5 |"
+    rows = ["| a | 100 | 9.5 | 1.0 (step 50) | 1.5 (step 100) |  |", "| b | 0 |  |  |  |  |"]
+    table = minutes.table({"programs": {"a": row, "b": empty}})
+    assert table == "\n".join([header, "|---|---|---|---|---|---|", *rows])

@@ -194,6 +194,16 @@ def test_lazy_penalty_weighs_as_much(small_images, key):
     np.testing.assert_allclose(every_fourth["d_penalty"], 4 * each["d_penalty"], rtol=1e-6)
 
 
+def test_penalty_with_a_stride_is_of_those_images(small_images, key):
+    def brightness(discriminator, real, fake, key):
+        assert fake.shape == real.shape
+        return real.mean()
+
+    losses = Losses(discriminator_loss, generator_loss, brightness, penalty_stride=3)
+    _, metrics = quick_step(small_gan(key, losses=losses), small_images, key)
+    np.testing.assert_allclose(metrics["d_penalty"], small_images[::3].mean() / 255, rtol=1e-6)
+
+
 def norms(update):
     assert update.name in ("discriminator", "generator")
     return {"norm": optax.tree.norm(update.grads), "fakes": update.fake_logits[:, 0]}

@@ -9,6 +9,7 @@ import pytest
 from helpers import SmallDiscriminator, SmallGenerator, assert_same_bits, quick_jit
 
 from dcgan_jax import (
+    CROSS_ENTROPY,
     Discriminator,
     Generator,
     averaged,
@@ -101,13 +102,16 @@ def test_each_class_learns_its_own_images(key):
     assert jnp.abs(shade[:, None] - shades).argmin(1).tolist() == [0, 1, 2], shade
 
 
+class Blind(nn.Module):
+    """A discriminator that sees labels alone."""
+
+    @nn.compact
+    def __call__(self, images, train, labels):
+        return nn.Embed(3, 1, embedding_init=nn.initializers.normal())(labels) + 0 * images.sum((1, 2, 3))[:, None]
+
+
 def test_real_and_fake_images_are_of_the_labels(small_images, key):
     """A discriminator that is blind to images has the same two means of logits on both: those of the labels."""
-
-    class Blind(nn.Module):
-        @nn.compact
-        def __call__(self, images, train, labels):
-            return nn.Embed(3, 1, embedding_init=nn.initializers.normal())(labels) + 0 * images.sum((1, 2, 3))[:, None]
 
     def logits(update):
         real = update.fake_logits if update.real_logits is None else update.real_logits
@@ -129,8 +133,20 @@ def test_penalty_of_images_without_labels_is_refused(small_images, key):
 
     state = small(key)
     state = state.replace(losses=state.losses._replace(penalty=penalty))
-    with pytest.raises(ValueError, match="by the labels of the batch: give it all 6, in their order, .* got 1"):
+    with pytest.raises(ValueError, match="by their labels: give it all 6, in their order, .* got 1"):
         train_step(state, small_images[:6], key, LABELS)
+
+
+def test_penalty_with_a_stride_judges_by_those_labels(small_images, key):
+    def mean_logit(discriminator, real, fake, key):
+        return discriminator(real).mean()
+
+    losses = CROSS_ENTROPY._replace(penalty=mean_logit, penalty_stride=2)
+    modules = {"generator": ByClass(SmallGenerator(), (5,)), "discriminator": Blind()}
+    state = init_state(key, **modules, latent_size=5, classes=3, losses=losses)
+    table = state.discriminator.params["Embed_0"]["embedding"][:, 0]
+    _, metrics = quick_step(state, small_images, key, LABELS)
+    np.testing.assert_allclose(metrics["d_penalty"], table[LABELS[::2]].mean(), rtol=1e-5)
 
 
 def test_penalty_judges_by_the_labels(small_images, key):

@@ -81,7 +81,7 @@ def test_recommended_has_every_part():
     assert (state.generator.module, state.discriminator.module) == (Generator(dropout_rate=0), Discriminator(0))
     assert "mu" in state.generator.opt_state._fields
     assert (state.ema.decay, state.ema.ramp) == (0.998, 0.05)
-    assert (state.losses.penalty, state.losses.penalty_every) == (r1_penalty(0.3), 4)
+    assert state.losses[2:5] == (r1_penalty(0.3), 4, 4)
 
 
 def test_a_preset_gives_only_what_is_left_out():
@@ -138,10 +138,11 @@ def test_gamma_out_of_range_is_refused(gamma):
         r1_penalty(gamma)
 
 
-@pytest.mark.parametrize("every", [0, -4, 2.5, True, None])
-def test_interval_out_of_range_is_refused(every):
-    losses = Losses(*CROSS_ENTROPY[:2], penalty=r1_penalty(1.0), penalty_every=every)
-    with pytest.raises(ValueError, match=f"penalty_every must be an integer of at least 1, got {every}"):
+@pytest.mark.parametrize("name", ["penalty_every", "penalty_stride"])
+@pytest.mark.parametrize("value", [0, -4, 2.5, True, None])
+def test_interval_and_stride_out_of_range_are_refused(name, value):
+    losses = Losses(*CROSS_ENTROPY[:2], penalty=r1_penalty(1.0), **{name: value})
+    with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1, got {value}"):
         small_gan(jax.random.key(0), losses=losses)
 
 

@@ -20,7 +20,7 @@ import keras
 
 from benchmarks.common import write_arrays
 from benchmarks.peers.keras_models import keras_model
-from benchmarks.peers.program import SAMPLES, SAVE_EVERY, program_parser, rows_up_to
+from benchmarks.peers.program import SAMPLES, SAVE_EVERY, kept_file, program_parser, rows_up_to, step_of
 from dcgan_jax import load_dataset
 from dcgan_jax.files import replace_file
 
@@ -37,6 +37,11 @@ def main() -> None:
 
     keras.utils.set_random_seed(args.seed)
     generator, discriminator = keras_model("generator"), keras_model("discriminator")
+    if args.draw_from is not None:
+        with np.load(args.draw_from) as kept:
+            generator.set_weights([kept[str(i)] for i in range(len(generator.weights))])
+        np.save(args.folder / f"{step_of(args.draw_from)}.npy", _draw(generator, args.seed))
+        return
     adversarial = keras.Sequential([keras.Input((100,)), generator, discriminator])
     for model, (rate, decay) in zip((discriminator, adversarial), _OPTIMIZERS[args.preset], strict=True):
         schedule = keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
@@ -71,14 +76,20 @@ def main() -> None:
         discriminator.reset_metrics()  # else they are means over all steps so far
         adversarial.reset_metrics()
         if step in args.draw_at:
-            noise = np.random.default_rng(args.seed).uniform(-1, 1, (SAMPLES, 100)).astype(np.float32)
-            images = generator.predict(noise, batch_size=250, verbose=0)
-            np.save(args.folder / f"{step}.npy", np.rint(images * 255).astype(np.uint8))
+            np.save(args.folder / f"{step}.npy", _draw(generator, args.seed))
+        if args.keep_every and step % args.keep_every == 0:
+            write_arrays(kept_file(args.folder, step), {str(i): w for i, w in enumerate(generator.get_weights())})
         if step % SAVE_EVERY == 0 or step == args.steps:
             replace_file(rows, lambda partial: partial.write_text("\n".join(log) + "\n"))
             values = {str(i): keras.ops.convert_to_numpy(variable) for i, variable in enumerate(variables)}
             write_arrays(state, {"step": step, **values})
             print(log[-1], flush=True)
+
+
+def _draw(generator: keras.Model, seed: int) -> np.ndarray:
+    """10,000 images in inference mode: uint8 [10000, 28, 28, 1]."""
+    noise = np.random.default_rng(seed).uniform(-1, 1, (SAMPLES, 100)).astype(np.float32)
+    return np.rint(generator.predict(noise, batch_size=250, verbose=0) * 255).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,19 @@ def program_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--draw-at", type=int, nargs="+", default=[1000], help="steps with a file of 10,000 images")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep-every", type=int, help="steps between files of the generator alone")
+    parser.add_argument("--draw-from", type=Path, help="train nothing: draw with the generator of such a file")
     return parser
+
+
+def kept_file(folder: Path, step: int) -> Path:
+    """Where the generator of a step is kept."""
+    return folder / f"generator-{step}.npz"
+
+
+def step_of(kept: Path) -> int:
+    """The step of such a file."""
+    return int(kept.stem.removeprefix("generator-"))
 
 
 def rows_up_to(rows: Path, step: int) -> list[str]:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.peers.program import SAMPLES, SAVE_EVERY, program_parser, rows_up_to
+from benchmarks.common import write_arrays
+from benchmarks.peers.program import SAMPLES, SAVE_EVERY, kept_file, program_parser, rows_up_to, step_of
 from benchmarks.peers.pytorch import discriminator_network, generator_network
 from dcgan_jax import load_dataset
 from dcgan_jax.files import replace_file
@@ -36,6 +37,11 @@ def main() -> None:
 
     torch.manual_seed(args.seed)
     generator, discriminator = generator_network().apply(_initialise), discriminator_network().apply(_initialise)
+    if args.draw_from is not None:
+        with np.load(args.draw_from) as kept:
+            generator.load_state_dict({name: torch.from_numpy(value) for name, value in kept.items()})
+        np.save(args.folder / f"{step_of(args.draw_from)}.npy", _draw(generator, args.seed))
+        return
     networks = {"generator": generator, "discriminator": discriminator}
     optimizers = {
         name: torch.optim.Adam(each.parameters(), lr=2e-4, betas=(0.5, 0.999)) for name, each in networks.items()
@@ -84,6 +90,8 @@ def main() -> None:
         log.append(json.dumps({"step": step, **{key: value.item() for key, value in values.items()}}))
         if step in args.draw_at:
             np.save(args.folder / f"{step}.npy", _draw(generator, args.seed))
+        if args.keep_every and step % args.keep_every == 0:
+            write_arrays(kept_file(args.folder, step), {k: v.numpy() for k, v in generator.state_dict().items()})
         if step % SAVE_EVERY == 0 or step == args.steps:
             replace_file(rows, lambda partial: partial.write_text("\n".join(log) + "\n"))
             saved = {"step": step, **{name: part.state_dict() for name, part in parts.items()}}

@@ -142,7 +142,7 @@ class TrainConfig:
     r1: float | None = field(
         None,
         "gamma of the R1 penalty in place of any other, 0 for no penalty (default: the preset's: of recommended 0.3 in "
-        "each fourth step, else none)",
+        "each fourth step on a quarter of the images, else none)",
         kind=float,
         none="preset",
         above=None,

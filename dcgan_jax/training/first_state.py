@@ -83,10 +83,10 @@ def _losses(config: TrainConfig, losses: Losses) -> Losses:
     """A preset's losses, but for what the config says; a loss without a penalty of its own keeps the preset's."""
     if config.loss is not None:
         named = named_losses(config.loss)
-        kept = {} if named.penalty else {"penalty": losses.penalty, "penalty_every": losses.penalty_every}
-        losses = named._replace(**kept)
+        kept = () if named.penalty else ("penalty", "penalty_every", "penalty_stride")
+        losses = named._replace(**{name: getattr(losses, name) for name in kept})
     if config.r1 == 0:
-        return losses._replace(penalty=None, penalty_every=1)
+        return losses._replace(penalty=None, penalty_every=1, penalty_stride=1)
     return losses if config.r1 is None else losses._replace(penalty=r1_penalty(config.r1))
 
 
