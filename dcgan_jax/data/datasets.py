@@ -10,6 +10,7 @@ from dcgan_jax.data.archives import archive_labels, has_archives
 from dcgan_jax.data.common import FRAMES, SPLITS, Dataset, DatasetError, LoadOptions, Reading, path_of
 from dcgan_jax.data.fitting import Size, check_memory, fit_array, say_fit, size_for
 from dcgan_jax.data.sources import load_source
+from dcgan_jax.data.stacked import is_stacked
 from dcgan_jax.data.value_range import DARK
 
 
@@ -86,7 +87,7 @@ def absolute_source(source: str) -> str:
     Raises:
       DatasetError: if it is a URL, or a home directory that is not known.
     """
-    path = None if has_archives(source) else path_of(source)
+    path = None if has_archives(source) or is_stacked(source) else path_of(source)
     return source if path is None else str(path.absolute())
 
 

@@ -9,6 +9,7 @@ from dcgan_jax.data.arrays import is_array_file, load_array_file
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, UnknownNameError, path_of
 from dcgan_jax.data.picture_files import ARCHIVES, SUFFIXES
 from dcgan_jax.data.picture_folders import has_pictures, load_pictures
+from dcgan_jax.data.stacked import STACKED, is_stacked, load_stacked
 from dcgan_jax.data.tfds import is_name, load_prepared
 
 
@@ -28,6 +29,7 @@ class Source(NamedTuple):
 
 SOURCES: tuple[Source, ...] = (
     Source(", ".join(DATASETS), has_archives, load_archives),
+    Source(STACKED, is_stacked, load_stacked),
     Source("a folder or zip of pictures", has_pictures, load_pictures),
     Source("an .npy, .npz or idx file", is_array_file, load_array_file),
     Source("a data set of TensorFlow Datasets", is_name, load_prepared),

@@ -40,7 +40,8 @@ class TrainConfig:
     seed: int = field(0, "seed of the parameters, the noise, the dropout and the batches", low=0, fixed=True)
     dataset: str = field(
         "mnist",
-        f"data set: {describe_sources()}; mnist is built in, fashion_mnist and kmnist are downloaded once",
+        f"data set: {describe_sources()}; mnist and stacked_mnist are built in, fashion_mnist and kmnist are "
+        "downloaded once",
         convert=source,
         fixed=True,
     )
