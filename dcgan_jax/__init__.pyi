@@ -1,7 +1,7 @@
 # What the package exports; ``__init__.py`` imports each name from here when it is used.
 
 from .data import load_data, load_dataset, load_labels
-from .evaluation import EvaluationError, compare_images, evaluate, evaluate_images
+from .evaluation import EvaluationError, compare_images, compare_perceptually, evaluate, evaluate_images
 from .images import save_grid
 from .interop import (
     discriminator_from_keras,
@@ -49,6 +49,7 @@ __all__ = [
     "check_images",
     "check_state",
     "compare_images",
+    "compare_perceptually",
     "discriminator_from_keras",
     "discriminator_to_keras",
     "discriminator_loss",

@@ -119,7 +119,7 @@ def _draw_scores(axis: Any, runs: Mapping[str, History], group: Comparability, c
         figures = [math.nan if each is None else each["scores"][group.figure] for _, each in rows]
         floors |= {round(each["floor"][group.figure], 2) for _, each in rows if each is not None}
         axis.plot([step for step, _ in rows], figures, color=colours[name], linewidth=1.4, marker="o", markersize=3)
-    for floor in sorted(floors):
+    for floor in sorted(floor for floor in floors if floor > 0):  # the axis is logarithmic; a KID can be below 0
         axis.axhline(floor, color="0.35", linestyle="--", linewidth=1)
         axis.annotate(
             f"real images: {floor:.2f}", (1, floor), (0, 3), ("axes fraction", "data"), "offset points", ha="right"

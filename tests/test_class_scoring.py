@@ -285,7 +285,7 @@ def test_run_without_classifier_has_pixel_scores(run_dir, capsys):
     out, err = capsys.readouterr()
     result = json.loads(out)
     assert err.count("\n") == 1
-    assert "no FID, precision or recall: they need a classifier: dcgan-jax train-classifier --dataset" in err
+    assert "no FID, precision or recall: they need --features perceptual, or a classifier: dcgan-jax train-cl" in err
     assert result["features"] is None
     assert set(result["scores"]) == {"swd", "swd_mean", "nearest", "diversity"}
     assert result["scores"]["swd_mean"] > 5 * result["floor"]["swd_mean"]
@@ -299,7 +299,7 @@ def test_runs_of_any_size_and_colour_are_compared(tmp_path, capsys):
     command = ["evaluate", run_dir, "--recipe", RECIPE]
     assert run_cli(*command, "--json") == 0
     out, err = capsys.readouterr()
-    assert "features of images of 16x24x3" in err
+    assert "--features perceptual, for images of 16x24x3" in err
     result = json.loads(out)
     assert result["samples"] == 20  # as many as the half that the floor is of
     assert list(result["scores"]["swd"]) == ["16x24"]

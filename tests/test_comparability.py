@@ -3,7 +3,7 @@
 import pytest
 
 from dcgan_jax.evaluation.classifier import SHA256
-from dcgan_jax.evaluation.comparability import PIXELS, Comparability
+from dcgan_jax.evaluation.comparability import PERCEPTUAL, PIXELS, Comparability
 from dcgan_jax.training.history import History, comparable_evaluations, figures
 
 
@@ -12,6 +12,7 @@ from dcgan_jax.training.history import History, comparable_evaluations, figures
     [
         (SHA256, "fid", "FID", "1,290 images"),
         ("ab" * 32, "fid", "FID", "1,290 images in the features abababababab"),
+        (PERCEPTUAL, "kid_x1000", "KID times 1,000", "1,290 images in perceptual features"),
         (None, "swd_mean", "Sliced Wasserstein distance", "1,290 images by their pixels"),
     ],
 )

@@ -99,4 +99,4 @@ def test_class_without_training_image_is_named(tmp_path):
 
 def test_what_a_fid_needs_is_said():
     assert explain_pixels("kmnist", (28, 28, 1)).endswith("train-classifier --dataset kmnist, then --classifier FILE")
-    assert "features of images of 32x32x3: train-classifier makes" in explain_pixels("a", (32, 32, 3))
+    assert "--features perceptual, for images of 32x32x3; train-classifier is for" in explain_pixels("a", (32, 32, 3))

@@ -132,7 +132,7 @@ def test_mnist_in_another_size_has_pixel_scores(tmp_path, monkeypatch, capsys):
     assert run_cli("train", *flags, "--eval-every", 1, "--eval-samples", 20) == 0
     out, err = capsys.readouterr()
     assert "1: sliced Wasserstein distance " in out
-    assert "no FID, precision or recall: they need features of images of 8x8x1" in err
+    assert "no FID, precision or recall: they need --features perceptual, for images of 8x8x1; train" in err
     assert run_cli("evaluate", tmp_path / "run", "--samples", 20) == 0
     assert "SWD of patches at 8x8" in capsys.readouterr().out
 

@@ -11,7 +11,13 @@ from packaging.version import Version
 def test_each_lower_bound_is_one_that_was_tried():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    required = [*project["dependencies"], *extras["export"], *extras["plot"], *extras["tensorboard"]]
+    required = [
+        *project["dependencies"],
+        *extras["export"],
+        *extras["perceptual"],
+        *extras["plot"],
+        *extras["tensorboard"],
+    ]
     bounds = {}
     for each in map(Requirement, required):
         (bound,) = each.specifier

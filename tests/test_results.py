@@ -4,10 +4,19 @@ import json
 
 import pytest
 
-from dcgan_jax.evaluation.results import Evaluation, PixelScores, Scores, format_table, present_names, summary
+from dcgan_jax.evaluation.results import (
+    Evaluation,
+    PerceptualScores,
+    PixelScores,
+    Scores,
+    format_table,
+    present_names,
+    summary,
+)
 
 SHARES = {"영": 0.25, "one\nthing": 0.75, "two": 0.0}
 SCORES = Scores(7.5, 0.125, 0.5, 0.25, 2.0, 0.75, SHARES, 0.5, ["two"], 3.0)
+PERCEPTUAL = PerceptualScores(1.25, 0.5, 0.25, 3.0)
 PIXELS = PixelScores({"16x24": 4.0}, 4.0, 3.0, 5.0)
 
 
@@ -29,12 +38,22 @@ def test_second_fid_is_shown_where_it_is():
     assert "FID by a second classifier" in format_table(both)
 
 
-@pytest.mark.parametrize("scores", [SCORES, SCORES._replace(second_fid=2.0, as_asked=0.5), PIXELS], ids=type)
+def test_perceptual_fid_is_shown_where_it_is():
+    """Where there are more images than features; a run is followed by KID."""
+    assert summary(of(PERCEPTUAL)).startswith("1,000 KID 1.25 (real images: 1.25), precision 0.500 (0.500), recall")
+    assert "FID" not in format_table(of(PERCEPTUAL)) and "fid" not in of(PERCEPTUAL).to_json()["scores"]
+    assert "FID" in format_table(of(PERCEPTUAL._replace(fid=2.0)))
+
+
+@pytest.mark.parametrize(
+    "scores", [SCORES, SCORES._replace(second_fid=2.0, as_asked=0.5), PIXELS, PERCEPTUAL._replace(fid=2.0)], ids=type
+)
 def test_table_has_a_line_for_each_score(scores):
     lines = format_table(of(scores)).splitlines()
     assert len({len(line) for line in lines}) == 1
-    fields = sum(value is not None for value in scores) - 1  # the shares, or distances, have lines of their own
-    assert len(lines) == 1 + fields + len(scores.shares if isinstance(scores, Scores) else scores.swd)
+    values = [value for value in scores if value is not None]
+    # Each of the shares, or of the distances, has a line of its own.
+    assert len(lines) == 1 + sum(len(value) if isinstance(value, dict) else 1 for value in values)
 
 
 def test_missing_classes_are_named_or_counted():

@@ -17,6 +17,8 @@ from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line, print_result
 from dcgan_jax.data import Dataset, DatasetError, Reading, absolute_source, load_data
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
+from dcgan_jax.evaluation.comparability import PERCEPTUAL
+from dcgan_jax.evaluation.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
 from dcgan_jax.evaluation.image_files import as_digits, load_images
 from dcgan_jax.evaluation.image_scorer import explain_pixels, scorer_of_images
 from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, EvaluationError, choose
@@ -24,7 +26,7 @@ from dcgan_jax.evaluation.results import Evaluation, format_table
 from dcgan_jax.evaluation.scoring import evaluate_images
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED
-from dcgan_jax.training.config import ConfigError, TrainConfig
+from dcgan_jax.training.config import FEATURES, ConfigError, TrainConfig
 from dcgan_jax.training.evaluate_run import evaluate_run
 
 
@@ -46,6 +48,12 @@ def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) ->
         help="of train-classifier, for FID and shares of classes on other data than MNIST",
     )
     parser.add_argument(
+        "--features",
+        choices=FEATURES,
+        help="of a network that was trained on ImageNet, for KID, precision and recall of pictures of any kind; needs "
+        "the extra perceptual",
+    )
+    parser.add_argument(
         "--dataset",
         help="real images to compare those of files with (default: mnist, or what the classifier was trained on); of a "
         "run, where its images are now",
@@ -61,34 +69,40 @@ def _evaluate(args: argparse.Namespace) -> None:
     source = local_path(args.source, "RUN")
     reading = given_reading(args)
     path = None if args.classifier is None else local_path(args.classifier, "--classifier")
-    classifier = None if path is None else read_classifier(path)
+    if path is not None and args.features is not None:
+        raise ConfigError("scores are by --classifier or by --features: leave one of them out")
+    network = None if path is None else read_classifier(path)
+    if args.features is not None:
+        network = load_efficientnet_lite()
     if args.source not in PRETRAINED and _holds_images(source):
         for flag in ("checkpoint", "weights", "dtype", "recipe", "samples"):
             if getattr(args, flag) is not None:
                 raise ConfigError(f"--{flag} is for runs: {source} holds images")
-        dataset = absolute_source(args.dataset or (classifier.data if classifier else "mnist"))
-        evaluation, count = _evaluate_files(source, dataset, TrainConfig(**reading).reading(), classifier)
+        dataset = absolute_source(args.dataset or (network.data if isinstance(network, Classifier) else "mnist"))
+        evaluation, count = _evaluate_files(source, dataset, TrainConfig(**reading).reading(), network)
         metadata, title = {"images": str(source), "dataset": dataset}, f"{source}: {count}"
     else:
         loaded = load_source(source, args)
         given = {} if args.dataset is None else {"dataset": args.dataset}
         config = dataclasses.replace(loaded.run.config, **given, **reading)
-        evaluation = evaluate_run(loaded.run._replace(config=config), args.samples, classifier)
+        evaluation = evaluate_run(loaded.run._replace(config=config), args.samples, network)
         metadata = {**loaded.metadata, "dataset": config.dataset}
         title = f"{loaded.title}: {evaluation.samples:,} images"
     if args.json:
         print_result(json.dumps({**metadata, **evaluation.to_json()}, indent=2))
     else:
         by = "pixels alone" if evaluation.features is None else f"features {evaluation.features[:12]}"
+        if evaluation.features == PERCEPTUAL:
+            by = "perceptual features"
         print_result(f"{title}; floor: as many real ones; {by}\n\n{format_table(evaluation)}")
 
 
 def _evaluate_files(
-    source: Path, dataset: str, reading: Reading, classifier: Classifier | None
+    source: Path, dataset: str, reading: Reading, network: Classifier | EfficientNetLite | None
 ) -> tuple[Evaluation[Any], str]:
     """Score the images in files against a data set's, and say how many there were; what was done to them is printed."""
     images = _load_images(source)
-    if dataset == "mnist" and classifier is None and reading == Reading(reading.data_dir):
+    if dataset == "mnist" and network is None and reading == Reading(reading.data_dir):
         evaluation = evaluate_images(as_digits(images, source))
         _print_notes(source, images)
         return evaluation, f"{evaluation.samples:,} images"
@@ -98,8 +112,8 @@ def _evaluate_files(
     if real.images.shape[3] < channels:
         raise ConfigError(f"the images in {source} are coloured, those of {dataset} are grey")
     fakes = np.broadcast_to(images.images, (*images.images.shape[:3], real.images.shape[3]))  # grey ones in colours
-    score, most = scorer_of_images(real, dataset, reading, classifier)
-    if classifier is None:
+    score, most = scorer_of_images(real, dataset, reading, network)
+    if network is None:
         print_line(explain_pixels(dataset, real.images.shape[1:]), error=True)
     chosen = np.sort(choose(len(fakes), min(most, MAX_SAMPLES)))
     count = f"{len(chosen):,} images" + (f" of {len(fakes):,}, chosen at random" if len(chosen) < len(fakes) else "")

@@ -2,16 +2,19 @@
 
 from typing import Any, NamedTuple
 
+from dcgan_jax.evaluation import efficientnet_lite
 from dcgan_jax.evaluation.classifier import SHA256
 
 PIXELS = "pixels"
+PERCEPTUAL = efficientnet_lite.NAME
+_FIGURES = {PIXELS: ("swd_mean", "sliced Wasserstein distance"), PERCEPTUAL: ("kid_x1000", "KID times 1,000")}
 
 
 class Comparability(NamedTuple):
     """What two evaluations must share, or their figures cannot be compared.
 
     Attributes:
-      features: the SHA-256 of the classifier in whose features images are compared, or `PIXELS`.
+      features: the SHA-256 that names the features in which images are compared, or `PIXELS`.
       samples: the number of images: a FID falls with it.
     """
 
@@ -32,12 +35,12 @@ class Comparability(NamedTuple):
     @property
     def figure(self) -> str:
         """The score by which evaluations are compared, as it is called in a row; lower is better."""
-        return "swd_mean" if self.by_pixels else "fid"
+        return _FIGURES.get(self.features, ("fid", "FID"))[0]
 
     @property
     def name(self) -> str:
         """What that score is, within a sentence."""
-        return "sliced Wasserstein distance" if self.by_pixels else "FID"
+        return _FIGURES.get(self.features, ("fid", "FID"))[1]
 
     @property
     def title(self) -> str:
@@ -45,5 +48,5 @@ class Comparability(NamedTuple):
         return self.name[0].upper() + self.name[1:]
 
     def __str__(self) -> str:
-        known = {SHA256: "", PIXELS: " by their pixels"}
+        known = {SHA256: "", PIXELS: " by their pixels", PERCEPTUAL: " in perceptual features"}
         return f"{self.samples:,} images{known.get(self.features, f' in the features {self.features[:12]}')}"

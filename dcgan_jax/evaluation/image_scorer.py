@@ -1,25 +1,36 @@
-"""Which scores the images of any source can have: in the features of a classifier, or by their pixels."""
+"""Which scores the images of any source can have: in the features of a network, or by their pixels."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset, Reading
 from dcgan_jax.evaluation.class_scoring import evaluate_classes
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE
 from dcgan_jax.evaluation.classifier_file import Classifier
-from dcgan_jax.evaluation.images import MIN_SAMPLES, EvaluationError
+from dcgan_jax.evaluation.efficientnet_lite import EfficientNetLite
+from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, MIN_SAMPLES, EvaluationError
 from dcgan_jax.evaluation.patches import SIDE
-from dcgan_jax.evaluation.pixel_scoring import MIN_REAL, compare_images, floor_size
-from dcgan_jax.evaluation.real_images import RealImages, load_test_split, split_for_testing
+from dcgan_jax.evaluation.perceptual_scoring import (
+    FEW,
+    PerceptualFeatures,
+    perceptual_features,
+    perceptual_floor,
+    score_perceptually,
+)
+from dcgan_jax.evaluation.perceptual_scoring import MIN_REAL as MIN_PERCEPTUAL
+from dcgan_jax.evaluation.pixel_scoring import MIN_REAL, compare_images
+from dcgan_jax.evaluation.real_images import RealImages, floor_size, load_test_split, split_for_testing
 from dcgan_jax.evaluation.results import Evaluation
 
 ImageScorer = Callable[[np.ndarray, np.ndarray | None], Evaluation[Any]]
 
 
 def scorer_of_images(
-    data: Dataset, source: str, reading: Reading, classifier: Classifier | None
+    data: Dataset, source: str, reading: Reading, network: Classifier | EfficientNetLite | None
 ) -> tuple[ImageScorer, int]:
     """What scores images, and the classes that were asked for or None, against a data set's; and how many at most.
 
@@ -27,36 +38,67 @@ def scorer_of_images(
       data: the images of ``source`` for training, with labels if images of classes are to be scored.
       source: as of `load_data`.
       reading: where it is looked for and how it is read.
-      classifier: of these images. Without one, pixels are scored.
+      network: in whose features images are compared, a classifier of these images or a network for pictures of any
+        kind. Without one, pixels are scored.
 
     Raises:
       EvaluationError: if the classifier is of other images, or there are too few of them, or too small ones.
       DatasetError: as `load_test_split`.
     """
-    if classifier is None:
-        height, width = data.images.shape[1:3]
-        if min(height, width) < SIDE:
-            raise EvaluationError(
-                f"images are scored by patches of {SIDE}x{SIDE} pixels, too large for those of {source}, which are "
-                f"{height}x{width}: train on larger ones (`image_size`), or leave the scores out"
-            )
-        test = load_test_split(source, data._replace(labels=None, classes=()), reading)
-        held_out = None if test is None else test.images
-        _check_count(len(data.images), MIN_REAL, "images", source)
-        if held_out is not None:
-            _check_count(len(held_out), 2, "test images", source)
-        return lambda images, _: compare_images(images, data.images, held_out), floor_size(data.images, held_out)
+    if network is None:
+        return _scorer_of_pixels(data, source, reading)
+    if isinstance(network, EfficientNetLite):
+        return _perceptual_scorer(data, source, reading, network)
     if data.images.shape[1:] != IMAGE_SHAPE:
         shape = "x".join(map(str, data.images.shape[1:]))
         raise EvaluationError(f"`classifier` is for images of 28x28x1, those of {source} are {shape}: leave it out")
     real = split_for_testing(source, data, reading)
-    if real.digest != classifier.data_digest:
+    if real.digest != network.data_digest:
         raise EvaluationError(
-            f"the classifier knows the images of {classifier.data} (SHA-256 {classifier.data_digest[:12]}...), not "
+            f"the classifier knows the images of {network.data} (SHA-256 {network.data_digest[:12]}...), not "
             f"those of {source} ({real.digest[:12]}...): train one on them (dcgan-jax train-classifier)"
         )
     check_classifiable(real, source)
-    return lambda images, labels: evaluate_classes(images, real, classifier, labels), len(real.train.images)
+    return lambda images, labels: evaluate_classes(images, real, network, labels), len(real.train.images)
+
+
+def _scorer_of_pixels(data: Dataset, source: str, reading: Reading) -> tuple[ImageScorer, int]:
+    height, width = data.images.shape[1:3]
+    if min(height, width) < SIDE:
+        raise EvaluationError(
+            f"images are scored by patches of {SIDE}x{SIDE} pixels, too large for those of {source}, which are "
+            f"{height}x{width}: train on larger ones (`image_size`), or leave the scores out"
+        )
+    test, most = _test_images(data, source, reading, MIN_REAL, 2)
+    return lambda images, _: compare_images(images, data.images, test), most
+
+
+def _perceptual_scorer(
+    data: Dataset, source: str, reading: Reading, network: EfficientNetLite
+) -> tuple[ImageScorer, int]:
+    """`scorer_of_images`; what is computed of real images is computed once, when images are scored."""
+    test, most = _test_images(data, source, reading, MIN_PERCEPTUAL, FEW)
+
+    @functools.cache
+    def real() -> PerceptualFeatures:
+        count = min(len(data.images), MAX_SAMPLES) + (0 if test is None else min(len(test), DEFAULT_SAMPLES))
+        print_line(f"computing the features of {count:,} real images, once", error=True)
+        return perceptual_features(data.images, test, network)
+
+    floor = functools.cache(lambda n: perceptual_floor(n, real()))
+    return lambda images, _: score_perceptually(images, real(), floor(len(images))), min(most, MAX_SAMPLES)
+
+
+def _test_images(
+    data: Dataset, source: str, reading: Reading, few: int, few_test: int
+) -> tuple[np.ndarray | None, int]:
+    """The test images of a data set, if it has a test split, and how many images there are for the floor."""
+    test = load_test_split(source, data._replace(labels=None, classes=()), reading)
+    _check_count(len(data.images), few, "images", source)
+    if test is None:
+        return None, floor_size(len(data.images), None)
+    _check_count(len(test.images), few_test, "test images", source)
+    return test.images, floor_size(len(data.images), len(test.images))
 
 
 def check_classifiable(real: RealImages, source: str) -> None:
@@ -86,9 +128,9 @@ def _check_count(count: int, few: int, what: str, source: str) -> None:
 
 
 def explain_pixels(source: str, shape: tuple[int, ...]) -> str:
-    """Why images [H, W, C] of a data set are scored by their pixels alone, and what a FID would need: a line."""
-    need = f"a classifier: dcgan-jax train-classifier --dataset {source}, then --classifier FILE"
+    """Why images [H, W, C] of a data set are scored by their pixels alone, and what other scores would need: a line."""
+    need = f"or a classifier: dcgan-jax train-classifier --dataset {source}, then --classifier FILE"
     if shape != IMAGE_SHAPE:
         size = "x".join(map(str, shape))
-        need = f"features of images of {size}: train-classifier makes those of labelled images of 28x28x1 alone"
-    return f"no FID, precision or recall: they need {need}"
+        need = f"for images of {size}; train-classifier is for labelled ones of 28x28x1 alone"
+    return f"no FID, precision or recall: they need --features perceptual, {need}"

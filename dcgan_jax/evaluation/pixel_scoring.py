@@ -9,11 +9,11 @@ from dcgan_jax.evaluation.class_scoring import checked, mean_nearest
 from dcgan_jax.evaluation.images import EvaluationError, choose, to_bytes
 from dcgan_jax.evaluation.metrics import mean_pairwise_distance
 from dcgan_jax.evaluation.patches import SIDE, draw_patches, pyramid_sizes, sliced_wasserstein
+from dcgan_jax.evaluation.real_images import MAX_QUERIES, part_real
 from dcgan_jax.evaluation.results import Evaluation, PixelScores
 from dcgan_jax.prng import seed_key, split_key
 
 MIN_REAL = 4  # two that are compared with, and two for the floor
-_CHOSEN = 1_000  # images of which distances are computed, at most: their mean is known to a few per cent
 
 
 @jax_defaults()
@@ -37,14 +37,7 @@ def compare_images(
     """
     _check_shapes(images, train, test)
     images = to_bytes(images)
-    if test is None:
-        order = choose(len(train), len(train))
-        reference, pool = train[order[: len(train) // 2]], order[len(train) // 2 :]
-        apart = order[: min(max(len(train) // 10, 1), _CHOSEN)]  # of the reference; no training images for `nearest`
-        held_out, others = train[apart], np.delete(train, apart, axis=0)
-    else:
-        reference, pool = test, np.arange(len(train))
-        held_out, others = test[choose(len(test), _CHOSEN)], train
+    reference, pool, held_out, others = part_real(train, test)
     floor = train[pool[choose(len(pool), len(images))]]
     patch_key, real_key, floor_key, direction_key = split_key(seed_key(0), 4)
     real_patches = draw_patches(reference, real_key)
@@ -56,18 +49,13 @@ def compare_images(
         mean = sum(distances) / len(distances)
         return checked(PixelScores(dict(zip(sizes, distances, strict=True)), mean, nearest, _diversity(images)))
 
-    nearest = mean_nearest(images[choose(len(images), _CHOSEN)], others)
+    nearest = mean_nearest(images[choose(len(images), MAX_QUERIES)], others)
     scores = score(images, patch_key, nearest)
     return Evaluation(len(images), scores, score(floor, floor_key, mean_nearest(held_out, others)))
 
 
-def floor_size(train: np.ndarray, test: np.ndarray | None) -> int:
-    """How many real images there are for the floor of `compare_images`."""
-    return len(train) - (len(train) // 2 if test is None else 0)
-
-
 def _diversity(images: np.ndarray) -> float:
-    some = images[choose(len(images), _CHOSEN)]
+    some = images[choose(len(images), MAX_QUERIES)]
     with jax.default_matmul_precision("float32"):
         return float(mean_pairwise_distance(jnp.asarray(some, jnp.float32).reshape(len(some), -1) / 255))
 

@@ -7,8 +7,10 @@ import numpy as np
 
 from dcgan_jax.console import counted
 from dcgan_jax.data import Dataset, DatasetError, NoSplitError, Reading, load_data
+from dcgan_jax.evaluation.images import choose
 
 HELD_OUT = 10  # one in so many images is held out where a data set has no test split
+MAX_QUERIES = 1_000  # images whose nearest others are looked for, at most: their mean is known to a few per cent
 
 
 class RealImages(NamedTuple):
@@ -74,6 +76,42 @@ def split_for_testing(source: str | Path, dataset: Dataset, reading: Reading) ->
     held_out, kept = np.split(order, [len(order) // HELD_OUT])
     train, test = (_chosen(dataset, np.sort(numbers)) for numbers in (kept, held_out))
     return RealImages(train, test, f"a held-out tenth, {counted(len(test.images), 'image')}", digest)
+
+
+class Parts(NamedTuple):
+    """Real images, or their features, as images are compared with them.
+
+    Attributes:
+      reference: those that are compared with.
+      pool: the numbers of the training images that the floor is taken from.
+      held_out: at most 1,000, whose distance to the nearest of the ``others`` is the floor's.
+      others: the training images that are not held out.
+    """
+
+    reference: np.ndarray
+    pool: np.ndarray
+    held_out: np.ndarray
+    others: np.ndarray
+
+
+def part_real(train: np.ndarray, test: np.ndarray | None) -> Parts:
+    """The reference are the test images or, without them, a fixed half of the training images, and the pool the rest.
+
+    Args:
+      train: the training images, or their features, [M, ...].
+      test: likewise the test images.
+    """
+    if test is not None:
+        return Parts(test, np.arange(len(train)), test[choose(len(test), MAX_QUERIES)], train)
+    order = choose(len(train), len(train))
+    apart = order[: min(max(len(train) // HELD_OUT, 1), MAX_QUERIES)]  # of the reference; no training images
+    half = len(train) // 2
+    return Parts(train[order[:half]], order[half:], train[apart], np.delete(train, apart, axis=0))
+
+
+def floor_size(train: int, test: int | None) -> int:
+    """How many real images there are for the floor by `part_real`, of so many for training and for testing."""
+    return train - (train // 2 if test is None else 0)
 
 
 def _chosen(dataset: Dataset, numbers: np.ndarray) -> Dataset:

@@ -69,7 +69,26 @@ class PixelScores(NamedTuple):
     diversity: float
 
 
-S = TypeVar("S", Scores, PixelScores)
+class PerceptualScores(NamedTuple):
+    """The scores of images of any kind in the features of a network that was trained on ImageNet.
+
+    Attributes:
+      kid_x1000: kernel distance to real images, times a thousand; lower is better, 0 on average for the same
+        distribution, however few images there are.
+      precision, recall: as of `Scores`.
+      nearest: mean Euclidean distance, of features, of an image to the nearest training image.
+      fid: Frechet distance, or None unless there are more images, and more real ones, than features; lower is better.
+        It falls with the number of images.
+    """
+
+    kid_x1000: float
+    precision: float
+    recall: float
+    nearest: float
+    fid: float | None = None
+
+
+S = TypeVar("S", Scores, PixelScores, PerceptualScores)
 
 
 class Evaluation(NamedTuple, Generic[S]):
@@ -81,7 +100,7 @@ class Evaluation(NamedTuple, Generic[S]):
       floor: the scores of as many real images: training images chosen at random. Only its ``nearest`` and ``as_asked``
         are of real images that are held out, as training images are their own nearest; images much nearer than those
         are copies.
-      features: SHA-256 of the classifier in whose features the scores are, in hexadecimal; None without one. FIDs in
+      features: SHA-256 that names the features in which the scores are, in hexadecimal; None without any. Figures in
         different features are not comparable.
     """
 
@@ -105,13 +124,15 @@ def summary(evaluation: Evaluation[Any]) -> str:
             f"sliced Wasserstein distance {scores.swd_mean:.2f} (real images: {floor.swd_mean:.2f}), distance of two "
             f"images {scores.diversity:.2f} ({floor.diversity:.2f})"
         )
+    overlap = (
+        f"precision {scores.precision:.3f} ({floor.precision:.3f}), recall {scores.recall:.3f} ({floor.recall:.3f})"
+    )
+    if isinstance(scores, PerceptualScores):
+        return f"1,000 KID {scores.kid_x1000:.2f} (real images: {floor.kid_x1000:.2f}), {overlap}"
     second = ""
     if scores.second_fid is not None:
         second = f"by a second classifier {scores.second_fid:.2f} ({floor.second_fid:.2f}), "
-    return (
-        f"FID {scores.fid:.2f} (real images: {floor.fid:.2f}), {second}precision {scores.precision:.3f} "
-        f"({floor.precision:.3f}), recall {scores.recall:.3f} ({floor.recall:.3f})"
-    )
+    return f"FID {scores.fid:.2f} (real images: {floor.fid:.2f}), {second}{overlap}"
 
 
 def format_table(evaluation: Evaluation[Any]) -> str:
@@ -122,13 +143,21 @@ def format_table(evaluation: Evaluation[Any]) -> str:
     return "\n".join(f"{name:<{width}}{mine:>10}{real:>10}" for name, mine, real in rows)
 
 
-def _rows(scores: Scores | PixelScores) -> dict[str, str]:
+def _rows(scores: Scores | PixelScores | PerceptualScores) -> dict[str, str]:
     if isinstance(scores, PixelScores):
         return {
             "SWD, mean of the levels (lower is better)": f"{scores.swd_mean:.2f}",
             **{f"SWD of patches at {size}": f"{value:.2f}" for size, value in scores.swd.items()},
             "mean distance of two images": f"{scores.diversity:.3f}",
             _NEAREST: f"{scores.nearest:.3f}",
+        }
+    if isinstance(scores, PerceptualScores):
+        return {
+            "KID, times 1,000 (lower is better)": f"{scores.kid_x1000:.3f}",
+            **({} if scores.fid is None else {"FID (lower is better)": f"{scores.fid:.3f}"}),
+            "precision": _share(scores.precision),
+            "recall": _share(scores.recall),
+            f"{_NEAREST}, of features": f"{scores.nearest:.3f}",
         }
     second = {} if scores.second_fid is None else {"FID by a second classifier": f"{scores.second_fid:.3f}"}
     asked = {} if scores.as_asked is None else {"drawn as asked": _share(scores.as_asked)}

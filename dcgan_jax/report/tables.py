@@ -17,6 +17,7 @@ from dcgan_jax.training.record import RunRecord
 _SCORES = {
     "fid": "FID (lower is better)",
     "second_fid": "FID by a second classifier",
+    "kid_x1000": "KID times 1,000 (lower is better)",
     "kid": "KID (lower is better)",
     "precision": "Precision",
     "recall": "Recall",

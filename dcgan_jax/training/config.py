@@ -23,6 +23,9 @@ from dcgan_jax.training.fields import (
     weights,
 )
 
+# Whose features evaluations can be in, beside those of classifiers: of a network that was trained on ImageNet.
+FEATURES = ("perceptual",)
+
 # What `log` takes beside TensorBoard, which has a flag of its own: it only writes files.
 LOGS = ("none", "wandb", "trackio")
 
@@ -215,6 +218,13 @@ class TrainConfig:
         "file of train-classifier, for a FID in evaluations on other data than mnist (default: none)",
         none="none",
         convert=absolute_path,
+    )
+    features: str | None = field(
+        None,
+        "features of a network that was trained on ImageNet, for KID, precision and recall of pictures of any kind in "
+        "evaluations; needs the extra perceptual (default: none)",
+        none="none",
+        choices=FEATURES,
     )
     stop_at_fid: float | None = field(
         None,

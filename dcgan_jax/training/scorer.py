@@ -1,4 +1,4 @@
-"""Which scores a run's images can have: in the features of the package's classifier, of another one, or by pixels."""
+"""Which scores a run's images can have: in the features of the package's classifier or of another, or by pixels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +10,11 @@ import numpy as np
 from dcgan_jax.data import Dataset
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, SHA256
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
-from dcgan_jax.evaluation.comparability import PIXELS, Comparability
+from dcgan_jax.evaluation.comparability import PERCEPTUAL, PIXELS, Comparability
+from dcgan_jax.evaluation.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
 from dcgan_jax.evaluation.image_scorer import scorer_of_images
 from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, MIN_SAMPLES, draw_bytes
+from dcgan_jax.evaluation.perceptual_scoring import FEW
 from dcgan_jax.evaluation.results import Evaluation
 from dcgan_jax.evaluation.scoring import evaluate
 from dcgan_jax.sampling import sample_labels
@@ -38,25 +40,29 @@ def is_of_digits(config: TrainConfig) -> bool:
     return config.dataset == "mnist" and config.image_shape() == IMAGE_SHAPE and as_they_are
 
 
-def has_fid(config: TrainConfig) -> bool:
-    """Whether evaluations of the run while it trains have a FID."""
-    return config.classifier is not None or is_of_digits(config)
+def figure_while_training(config: TrainConfig) -> str:
+    """The score by which evaluations of the run while it trains are compared, as it is called in a row."""
+    if config.features is not None:
+        return Comparability(PERCEPTUAL, config.eval_samples).figure
+    return "fid" if config.classifier is not None or is_of_digits(config) else "swd_mean"
 
 
 def scorer_while_training(config: TrainConfig, data: Dataset) -> RunScorer:
-    """`scorer_of_run` with the config's classifier and number of images, or as many as there are real ones.
+    """`scorer_of_run` with the config's network and number of images, or as many as there are real ones.
 
     Raises:
-      UserError: as there; or if the classifier cannot be read.
+      UserError: as there; or if the network cannot be read.
     """
-    classifier = None if config.classifier is None else read_classifier(Path(config.classifier))
-    return scorer_of_run(config, data, classifier, config.eval_samples, "eval_samples", at_most=True)
+    network = None if config.classifier is None else read_classifier(Path(config.classifier))
+    if config.features is not None:
+        network = load_efficientnet_lite()
+    return scorer_of_run(config, data, network, config.eval_samples, "eval_samples", at_most=True)
 
 
 def scorer_of_run(
     config: TrainConfig,
     data: Dataset,
-    classifier: Classifier | None,
+    network: Classifier | EfficientNetLite | None,
     samples: int | None,
     name: str,
     at_most: bool = False,
@@ -66,8 +72,8 @@ def scorer_of_run(
     Args:
       config: the run's.
       data: the run's images.
-      classifier: of the run's images. Without it, MNIST's digits are scored by the package's classifiers, and other
-        images by their pixels.
+      network: in whose features images are compared, a classifier of the run's images or one for pictures of any kind.
+        Without it, MNIST's digits are scored by the package's classifiers, and other images by their pixels.
       samples: the number of images to draw; 10,000 if None, or as many as there are real ones for the floor.
       name: what sets ``samples``, for messages.
       at_most: whether fewer images are drawn where there are fewer real ones.
@@ -77,18 +83,19 @@ def scorer_of_run(
       EvaluationError: if it is not of the run's images, or these are too few or too small to be scored.
       DatasetError: as `load_test_split`.
     """
-    if classifier is None and is_of_digits(config):
+    if network is None and is_of_digits(config):
         count = DEFAULT_SAMPLES if samples is None else samples
         if not MIN_SAMPLES <= count <= MAX_SAMPLES:
             raise ConfigError(f"`{name}` must be {MIN_SAMPLES} to {MAX_SAMPLES}, got {count}")
         return RunScorer(lambda state, key: evaluate(state, key, count), Comparability(SHA256, count))
-    if classifier is not None and data.classes not in ((), classifier.classes):
+    if isinstance(network, Classifier) and data.classes not in ((), network.classes):
         raise ConfigError(
-            f"the run draws the classes {', '.join(data.classes)}; the classifier of {classifier.data} knows "
-            f"{', '.join(classifier.classes)}: train one on the run's images (dcgan-jax train-classifier)"
+            f"the run draws the classes {', '.join(data.classes)}; the classifier of {network.data} knows "
+            f"{', '.join(network.classes)}: train one on the run's images (dcgan-jax train-classifier)"
         )
-    score, real = scorer_of_images(data, config.dataset, config.reading(), classifier)
-    few, most = 2 if classifier is None else MIN_SAMPLES, min(real, MAX_SAMPLES)
+    score, real = scorer_of_images(data, config.dataset, config.reading(), network)
+    features, few = _features(network)
+    most = min(real, MAX_SAMPLES)
     count = DEFAULT_SAMPLES if samples is None else samples
     if samples is None or at_most:
         count = min(count, most)
@@ -100,4 +107,11 @@ def scorer_of_run(
         labels = sample_labels(state, key, count)
         return score(draw_bytes(state, key, count, labels), None if labels is None else np.asarray(labels))
 
-    return RunScorer(score_state, Comparability(PIXELS if classifier is None else classifier.digest(), count))
+    return RunScorer(score_state, Comparability(features, count))
+
+
+def _features(network: Classifier | EfficientNetLite | None) -> tuple[str, int]:
+    """What names the features that images are compared in, and how many images are the fewest."""
+    if network is None:
+        return PIXELS, 2
+    return (network.digest(), MIN_SAMPLES) if isinstance(network, Classifier) else (PERCEPTUAL, FEW)

@@ -23,7 +23,7 @@ from dcgan_jax.training.recipe import Init, Recipe, as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.resume_checks import check_recipe, check_same, check_saved_config
 from dcgan_jax.training.run_dir import check_writable, read_config
-from dcgan_jax.training.scorer import RunScorer, has_fid, is_of_digits, scorer_while_training
+from dcgan_jax.training.scorer import RunScorer, figure_while_training, is_of_digits, scorer_while_training
 
 
 class Prepared(NamedTuple):
@@ -97,12 +97,17 @@ def prepare_run(config: TrainConfig, run_dir: Path, resume: bool, init: Init | N
 
 
 def _check_evaluations(config: TrainConfig, resume: bool) -> None:
-    """Raises: ConfigError if the run is to stop at a score, or has a classifier, and has no evaluations of that."""
+    """Raises: ConfigError if the run is to stop at a score, or says what to score by, and has no such evaluations."""
     if config.stop_at_fid is not None and config.eval_every is None:
         raise ConfigError("`stop_at_fid` needs evaluations: add `eval_every=N`")
-    if config.classifier is not None and config.eval_every is None and not resume:
-        raise ConfigError("`classifier` is for evaluations: add `eval_every=N`, or leave it out")
-    if config.stop_at_fid is not None and not has_fid(config):
+    for name in ("classifier", "features"):
+        if getattr(config, name) is not None and config.eval_every is None and not resume:
+            raise ConfigError(f"`{name}` is for evaluations: add `eval_every=N`, or leave it out")
+    if config.classifier is not None and config.features is not None:
+        raise ConfigError("evaluations are by `classifier` or by `features`: leave one of them out")
+    if config.stop_at_fid is not None and config.features is not None:
+        raise ConfigError("`stop_at_fid`: evaluations by `features` are compared by KID: leave one of them out")
+    if config.stop_at_fid is not None and figure_while_training(config) != "fid":
         raise ConfigError(
             f"`stop_at_fid`: images of {config.dataset} have no FID without a classifier: add `classifier=FILE` "
             "(dcgan-jax train-classifier), or leave it out"

@@ -12,7 +12,7 @@ import numpy as np
 from dcgan_jax.console import print_line
 from dcgan_jax.errors import UserError
 from dcgan_jax.training.config import TrainConfig
-from dcgan_jax.training.scorer import has_fid
+from dcgan_jax.training.scorer import figure_while_training
 from dcgan_jax.versions import require
 
 _FLUSH_SECONDS = 5.0  # between flushes: each waits for the disk
@@ -47,8 +47,7 @@ class TensorBoard:
         self._write(session_log=self._proto.SessionLog(status=self._proto.SessionLog.START), step=0)
         values = dataclasses.asdict(config).items()
         hparams = {name: ", ".join(value) if isinstance(value, tuple) else value for name, value in values}
-        figure = "fid" if has_fid(config) else "swd_mean"
-        scores = (f"evaluation/scores/{figure}",) if config.eval_every else ()
+        scores = (f"evaluation/scores/{figure_while_training(config)}",) if config.eval_every else ()
         for each in self._summary.hparams(hparams, dict.fromkeys(("d_loss", "g_loss", *scores))):
             self._write(summary=each)
         print_line(f"TensorBoard: tensorboard --logdir {folder}")

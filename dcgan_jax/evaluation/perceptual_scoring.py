@@ -1,0 +1,134 @@
+"""Scores of images of any kind, size and colour, in the features of a network that was trained on ImageNet."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcgan_jax.dtypes import jax_defaults
+from dcgan_jax.evaluation.class_scoring import checked, float64_on_cpu
+from dcgan_jax.evaluation.efficientnet_lite import (
+    FEATURES,
+    NAME,
+    EfficientNetLite,
+    efficientnet_features,
+    load_efficientnet_lite,
+)
+from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, EvaluationError, choose, to_bytes
+from dcgan_jax.evaluation.metrics import (
+    frechet_distance,
+    kernel_distance,
+    nearest_distances,
+    neighbour_radii,
+    precision_recall,
+)
+from dcgan_jax.evaluation.real_images import MAX_QUERIES, Parts, part_real
+from dcgan_jax.evaluation.results import Evaluation, PerceptualScores
+
+FEW = 4  # images: each has three neighbours
+MIN_REAL = 2 * FEW  # half of them for the floor
+
+
+@jax_defaults()
+def compare_perceptually(
+    images: np.ndarray | jax.Array, train: np.ndarray, test: np.ndarray | None = None
+) -> Evaluation[PerceptualScores]:
+    """Compare images with real ones in the features of EfficientNet-Lite0, beside what as many real images score.
+
+    Images are compared with those of ``test`` or, without it, of a fixed half of ``train``, with 10,000 at most. The
+    floor is of training images, of the other half then. There is a FID if more than 1,280 images are compared with more
+    than 1,280. It takes 5 ms an image, real ones too, on a core of 2025.
+
+    Args:
+      images: [N, H, W, C], uint8, or floating point in [0, 1], which is rounded to 8 bits. 4 to 60,000; C 1 or 3.
+      train: the real images that the images were learned from, uint8 [M, H', W', 1 or 3], M at least 8; a random 60,000
+        of more.
+      test: other real images of the same kind, uint8 [K, H', W', 1 or 3], K at least 4.
+
+    Raises:
+      EvaluationError: if the extra ``perceptual`` is not installed; or there are too few images or too many, or they
+        are of other shapes or types, out of range, not finite, or all the same.
+    """
+    network = load_efficientnet_lite()
+    for what, array, few in (("images", images, FEW), ("real images", train, MIN_REAL), ("test images", test, FEW)):
+        if array is None:
+            continue
+        if array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape[1:3]:
+            raise EvaluationError(f"{what} must be [N, H, W, 1 or 3], got {list(array.shape)}")
+        if len(array) < few:
+            raise EvaluationError(f"at least {few} {what} are needed, got {len(array)}")
+        if array is not images and array.dtype != np.uint8:
+            raise EvaluationError(f"{what} must be uint8, got {array.dtype}")
+    return score_perceptually(to_bytes(images), perceptual_features(train, test, network))
+
+
+class PerceptualFeatures(NamedTuple):
+    """What is computed of real images once, for any number of evaluations.
+
+    Attributes:
+      network: what they are compared in.
+      train: features of the training images [M, 1280].
+      parts: the parts of all real images' features.
+      radii: `neighbour_radii` of the reference.
+    """
+
+    network: EfficientNetLite
+    train: np.ndarray
+    parts: Parts
+    radii: np.ndarray
+
+
+def perceptual_features(train: np.ndarray, test: np.ndarray | None, network: EfficientNetLite) -> PerceptualFeatures:
+    """What `score_perceptually` needs of real images, uint8 [., H, W, 1 or 3], of 60,000 and 10,000 at most."""
+    if len(train) > MAX_SAMPLES:
+        train = train[choose(len(train), MAX_SAMPLES)]
+    of_train = efficientnet_features(train, network)
+    of_test = None
+    if test is not None:
+        of_test = efficientnet_features(test[choose(len(test), DEFAULT_SAMPLES)], network)
+    parts = part_real(of_train, of_test)
+    parts = parts._replace(reference=parts.reference[:DEFAULT_SAMPLES])  # in random order
+    with float64_on_cpu():
+        radii = np.asarray(neighbour_radii(jnp.asarray(parts.reference, jnp.float64)))
+    return PerceptualFeatures(network, of_train, parts, radii)
+
+
+def score_perceptually(
+    images: np.ndarray, real: PerceptualFeatures, floor: PerceptualScores | None = None
+) -> Evaluation[PerceptualScores]:
+    """Scores of images, uint8 [N, H, W, 1 or 3], and of as many training images.
+
+    Args:
+      images: those to score.
+      real: what they are compared with.
+      floor: `perceptual_floor` of as many images, if it is known.
+    """
+    features = efficientnet_features(images, real.network)
+    scores = _score(features, features[choose(len(features), MAX_QUERIES)], real)
+    return Evaluation(len(images), scores, floor or perceptual_floor(len(images), real), NAME)
+
+
+def perceptual_floor(n: int, real: PerceptualFeatures) -> PerceptualScores:
+    """The scores of ``n`` training images; ``nearest`` is that of images that are held out."""
+    chosen = real.parts.pool[choose(len(real.parts.pool), n)]
+    return _score(real.train[chosen], real.parts.held_out, real)
+
+
+def _score(features: np.ndarray, queries: np.ndarray, real: PerceptualFeatures) -> PerceptualScores:
+    """The scores of images by their features [N, 1280]; ``nearest`` is that of the ``queries``."""
+    reference = real.parts.reference
+    with jax.default_matmul_precision("float32"):
+        nearest = float(nearest_distances(jnp.asarray(queries), jnp.asarray(real.parts.others)).mean())
+    with float64_on_cpu():
+        x, y = jnp.asarray(features, jnp.float64), jnp.asarray(reference, jnp.float64)
+        precision, recall = precision_recall(y, x, jnp.asarray(real.radii))
+        full_rank = min(len(features), len(reference)) > FEATURES
+        scores = PerceptualScores(
+            kid_x1000=1e3 * float(kernel_distance(x, y)),
+            precision=float(precision),
+            recall=float(recall),
+            nearest=nearest,
+            fid=float(frechet_distance(x, y)) if full_rank else None,
+        )
+    return checked(scores)
