@@ -1,7 +1,7 @@
 # What the package exports; ``__init__.py`` imports each name from here when it is used.
 
 from .data import load_data, load_dataset, load_labels
-from .evaluation import EvaluationError, compare_images, compare_perceptually, evaluate, evaluate_images
+from .evaluation import EvaluationError, compare_images, compare_perceptually, evaluate, evaluate_images, evaluate_modes
 from .images import save_grid
 from .interop import (
     discriminator_from_keras,
@@ -56,6 +56,7 @@ __all__ = [
     "discriminator_step",
     "evaluate",
     "evaluate_images",
+    "evaluate_modes",
     "generate",
     "generator_from_keras",
     "generator_to_keras",

@@ -16,12 +16,14 @@ from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import print_line, print_result
 from dcgan_jax.data import Dataset, DatasetError, Reading, absolute_source, load_data
+from dcgan_jax.data.stacked import STACKED
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
-from dcgan_jax.evaluation.comparability import PERCEPTUAL
+from dcgan_jax.evaluation.comparability import MODES, PERCEPTUAL
 from dcgan_jax.evaluation.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
 from dcgan_jax.evaluation.image_files import as_digits, load_images
 from dcgan_jax.evaluation.image_scorer import explain_pixels, scorer_of_images
 from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, EvaluationError, choose
+from dcgan_jax.evaluation.mode_scoring import evaluate_modes
 from dcgan_jax.evaluation.results import Evaluation, format_table
 from dcgan_jax.evaluation.scoring import evaluate_images
 from dcgan_jax.paths import local_path
@@ -92,8 +94,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         print_result(json.dumps({**metadata, **evaluation.to_json()}, indent=2))
     else:
         by = "pixels alone" if evaluation.features is None else f"features {evaluation.features[:12]}"
-        if evaluation.features == PERCEPTUAL:
-            by = "perceptual features"
+        by = {PERCEPTUAL: "perceptual features", MODES: "the package's classifier"}.get(evaluation.features or "", by)
         print_result(f"{title}; floor: as many real ones; {by}\n\n{format_table(evaluation)}")
 
 
@@ -107,6 +108,9 @@ def _evaluate_files(
         _print_notes(source, images)
         return evaluation, f"{evaluation.samples:,} images"
     _print_notes(source, images)
+    if dataset == STACKED and network is None and reading == Reading(reading.data_dir):
+        evaluation = evaluate_modes(images.images[np.sort(choose(len(images.images), MAX_SAMPLES))])
+        return evaluation, f"{evaluation.samples:,} images"
     height, width, channels = images.images.shape[1:]
     real = load_data(dataset, labels=False, image_size=(height, width), **reading._asdict())
     if real.images.shape[3] < channels:

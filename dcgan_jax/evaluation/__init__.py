@@ -1,6 +1,7 @@
 """How good images are: scores beside those of real images."""
 
 from dcgan_jax.evaluation.images import EvaluationError
+from dcgan_jax.evaluation.mode_scoring import evaluate_modes
 from dcgan_jax.evaluation.perceptual_scoring import compare_perceptually
 from dcgan_jax.evaluation.pixel_scoring import compare_images
 from dcgan_jax.evaluation.results import Evaluation, Scores
@@ -14,4 +15,5 @@ __all__ = [
     "compare_perceptually",
     "evaluate",
     "evaluate_images",
+    "evaluate_modes",
 ]

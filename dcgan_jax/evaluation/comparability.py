@@ -2,12 +2,17 @@
 
 from typing import Any, NamedTuple
 
-from dcgan_jax.evaluation import efficientnet_lite
+from dcgan_jax.evaluation import efficientnet_lite, mode_scoring
 from dcgan_jax.evaluation.classifier import SHA256
 
 PIXELS = "pixels"
 PERCEPTUAL = efficientnet_lite.NAME
-_FIGURES = {PIXELS: ("swd_mean", "sliced Wasserstein distance"), PERCEPTUAL: ("kid_x1000", "KID times 1,000")}
+MODES = mode_scoring.NAME
+_FIGURES = {
+    PIXELS: ("swd_mean", "sliced Wasserstein distance"),
+    PERCEPTUAL: ("kid_x1000", "KID times 1,000"),
+    MODES: ("mode_kl", "KL of the modes"),
+}
 
 
 class Comparability(NamedTuple):
@@ -48,5 +53,10 @@ class Comparability(NamedTuple):
         return self.name[0].upper() + self.name[1:]
 
     def __str__(self) -> str:
-        known = {SHA256: "", PIXELS: " by their pixels", PERCEPTUAL: " in perceptual features"}
+        known = {
+            SHA256: "",
+            PIXELS: " by their pixels",
+            PERCEPTUAL: " in perceptual features",
+            MODES: " by their modes",
+        }
         return f"{self.samples:,} images{known.get(self.features, f' in the features {self.features[:12]}')}"

@@ -88,7 +88,26 @@ class PerceptualScores(NamedTuple):
     fid: float | None = None
 
 
-S = TypeVar("S", Scores, PixelScores, PerceptualScores)
+class ModeScores(NamedTuple):
+    """The scores of images of stacked MNIST, by what the package's classifier reads in each colour.
+
+    Attributes:
+      modes: how many of the thousand combinations of three digits there are.
+      mode_kl: KL divergence of their shares from those of real images, in nats; lower is better. It falls with the
+        number of images.
+      confident: share of images whose three digits have a probability of at least 0.95 each.
+      nearest: mean Euclidean distance of an image to the nearest training image, in units of a white pixel.
+      as_asked: share of the images that show the three digits that were asked for; None if none were.
+    """
+
+    modes: int
+    mode_kl: float
+    confident: float
+    nearest: float
+    as_asked: float | None = None
+
+
+S = TypeVar("S", Scores, PixelScores, PerceptualScores, ModeScores)
 
 
 class Evaluation(NamedTuple, Generic[S]):
@@ -124,6 +143,8 @@ def summary(evaluation: Evaluation[Any]) -> str:
             f"sliced Wasserstein distance {scores.swd_mean:.2f} (real images: {floor.swd_mean:.2f}), distance of two "
             f"images {scores.diversity:.2f} ({floor.diversity:.2f})"
         )
+    if isinstance(scores, ModeScores):
+        return f"{scores.modes:,} modes (real images: {floor.modes:,}), KL {scores.mode_kl:.3f} ({floor.mode_kl:.3f})"
     overlap = (
         f"precision {scores.precision:.3f} ({floor.precision:.3f}), recall {scores.recall:.3f} ({floor.recall:.3f})"
     )
@@ -143,7 +164,7 @@ def format_table(evaluation: Evaluation[Any]) -> str:
     return "\n".join(f"{name:<{width}}{mine:>10}{real:>10}" for name, mine, real in rows)
 
 
-def _rows(scores: Scores | PixelScores | PerceptualScores) -> dict[str, str]:
+def _rows(scores: Scores | PixelScores | PerceptualScores | ModeScores) -> dict[str, str]:
     if isinstance(scores, PixelScores):
         return {
             "SWD, mean of the levels (lower is better)": f"{scores.swd_mean:.2f}",
@@ -158,6 +179,14 @@ def _rows(scores: Scores | PixelScores | PerceptualScores) -> dict[str, str]:
             "precision": _share(scores.precision),
             "recall": _share(scores.recall),
             f"{_NEAREST}, of features": f"{scores.nearest:.3f}",
+        }
+    if isinstance(scores, ModeScores):
+        return {
+            "modes, of 1,000": f"{scores.modes:,}",
+            "KL to the modes of real images, in nats": f"{scores.mode_kl:.4f}",
+            "confident (each digit's probability >= 0.95)": _share(scores.confident),
+            **({} if scores.as_asked is None else {"drawn as asked": _share(scores.as_asked)}),
+            _NEAREST: f"{scores.nearest:.3f}",
         }
     second = {} if scores.second_fid is None else {"FID by a second classifier": f"{scores.second_fid:.3f}"}
     asked = {} if scores.as_asked is None else {"drawn as asked": _share(scores.as_asked)}

@@ -18,6 +18,8 @@ _SCORES = {
     "fid": "FID (lower is better)",
     "second_fid": "FID by a second classifier",
     "kid_x1000": "KID times 1,000 (lower is better)",
+    "modes": "Modes, of 1,000",
+    "mode_kl": "KL of the modes (lower is better)",
     "kid": "KID (lower is better)",
     "precision": "Precision",
     "recall": "Recall",

@@ -8,12 +8,14 @@ import jax
 import numpy as np
 
 from dcgan_jax.data import Dataset
+from dcgan_jax.data.stacked import STACKED
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE, SHA256
 from dcgan_jax.evaluation.classifier_file import Classifier, read_classifier
-from dcgan_jax.evaluation.comparability import PERCEPTUAL, PIXELS, Comparability
+from dcgan_jax.evaluation.comparability import MODES, PERCEPTUAL, PIXELS, Comparability
 from dcgan_jax.evaluation.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
-from dcgan_jax.evaluation.image_scorer import scorer_of_images
+from dcgan_jax.evaluation.image_scorer import ImageScorer, scorer_of_images
 from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, MIN_SAMPLES, draw_bytes
+from dcgan_jax.evaluation.mode_scoring import MIN_MODE_SAMPLES, MODE_SAMPLES, MODE_SHAPE, evaluate_modes
 from dcgan_jax.evaluation.perceptual_scoring import FEW
 from dcgan_jax.evaluation.results import Evaluation
 from dcgan_jax.evaluation.scoring import evaluate
@@ -40,11 +42,20 @@ def is_of_digits(config: TrainConfig) -> bool:
     return config.dataset == "mnist" and config.image_shape() == IMAGE_SHAPE and as_they_are
 
 
+def is_of_modes(config: TrainConfig) -> bool:
+    """Whether the run's images are those of stacked MNIST as they are, whose modes can be counted."""
+    sizes, channels = (None, "28", "28x28"), (None, MODE_SHAPE[2])
+    as_they_are = config.image_size in sizes and config.channels in channels and config.range is None
+    return config.dataset == STACKED and as_they_are
+
+
 def figure_while_training(config: TrainConfig) -> str:
     """The score by which evaluations of the run while it trains are compared, as it is called in a row."""
     if config.features is not None:
         return Comparability(PERCEPTUAL, config.eval_samples).figure
-    return "fid" if config.classifier is not None or is_of_digits(config) else "swd_mean"
+    if config.classifier is not None or is_of_digits(config):
+        return "fid"
+    return Comparability(MODES if is_of_modes(config) else PIXELS, config.eval_samples).figure
 
 
 def scorer_while_training(config: TrainConfig, data: Dataset) -> RunScorer:
@@ -88,6 +99,11 @@ def scorer_of_run(
         if not MIN_SAMPLES <= count <= MAX_SAMPLES:
             raise ConfigError(f"`{name}` must be {MIN_SAMPLES} to {MAX_SAMPLES}, got {count}")
         return RunScorer(lambda state, key: evaluate(state, key, count), Comparability(SHA256, count))
+    if network is None and is_of_modes(config):
+        count = MODE_SAMPLES if samples is None else samples
+        if not MIN_MODE_SAMPLES <= count <= MAX_SAMPLES:
+            raise ConfigError(f"`{name}` must be {MIN_MODE_SAMPLES} to {MAX_SAMPLES}, got {count}")
+        return RunScorer(_of_drawn(evaluate_modes, count), Comparability(MODES, count))
     if isinstance(network, Classifier) and data.classes not in ((), network.classes):
         raise ConfigError(
             f"the run draws the classes {', '.join(data.classes)}; the classifier of {network.data} knows "
@@ -103,11 +119,17 @@ def scorer_of_run(
         numbers = f"{few} to {most}" if few < most else str(few)
         raise ConfigError(f"`{name}` must be {numbers}, of which there are real images too, got {count}")
 
+    return RunScorer(_of_drawn(score, count), Comparability(features, count))
+
+
+def _of_drawn(score: ImageScorer, count: int) -> Callable[[GANState, jax.Array], Evaluation[Any]]:
+    """What draws so many images of random classes, and scores them."""
+
     def score_state(state: GANState, key: jax.Array) -> Evaluation[Any]:
         labels = sample_labels(state, key, count)
         return score(draw_bytes(state, key, count, labels), None if labels is None else np.asarray(labels))
 
-    return RunScorer(score_state, Comparability(features, count))
+    return score_state
 
 
 def _features(network: Classifier | EfficientNetLite | None) -> tuple[str, int]:
