@@ -14,7 +14,8 @@ import pytest
 from helpers import FLAGS, RECIPE, all_files, one_error_line, run_cli, run_program, score_by_fewer_digits
 from PIL import Image
 
-from dcgan_jax import TrainConfig
+from dcgan_jax import TrainConfig, load_data, load_run
+from dcgan_jax.evaluation.nearest import nearest_images
 from dcgan_jax.images import save_grid
 from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.run import create_run
@@ -167,6 +168,39 @@ def test_grid_has_labels_unless_they_are_not_wanted(coloured, draw, tmp_path):
     assert labelled.shape[0] > bare.shape[0] and labelled.shape[1] > bare.shape[1]
     np.testing.assert_array_equal(labelled[-120:, -224:], bare[-120:, -224:])
     np.testing.assert_array_equal(bare[8:][:32:4, 8:][:, :48:4], draw("--classes", "0", "--seeds", "0")[0])
+
+
+def test_nearest_training_images_stand_below(coloured, draw, tmp_path, capsys):
+    """In rows of their own, the nearest of all by brute force; the last row of three images is filled with white."""
+    config = load_run(coloured).config
+    train = load_data(config.dataset).images.astype(float)
+    drawn = draw("--samples", 3)
+    out = tmp_path / "grid.png"
+    assert run_cli("sample", coloured, "--samples", 3, "--nearest", "--no-labels", "--out", out) == 0
+    pixels = read(out)[::4, ::4]  # each pixel is four by four, and two of white are around images
+    h, w = drawn.shape[1:3]
+    cells = [[pixels[2 + i * (h + 2) :, 2 + j * (w + 2) :][:h, :w] for j in range(2)] for i in range(4)]
+    expected = [train[np.square(train - image).sum((1, 2, 3)).argmin()] for image in drawn.astype(float)]
+    np.testing.assert_array_equal([*cells[0], cells[2][0]], drawn)
+    np.testing.assert_array_equal([*cells[1], cells[3][0]], expected)
+    assert (cells[2][1] == 255).all()
+    assert (cells[3][1] == 255).all()
+    assert run_cli("sample", coloured, "--samples", 3, "--nearest", "--out", tmp_path / "labelled.png") == 0
+    assert read(tmp_path / "labelled.png").shape > read(out).shape
+    capsys.readouterr()
+    assert run_cli("sample", coloured, "--nearest", "--out", tmp_path / "a.npy") == 2
+    assert "--nearest is for a .png" in one_error_line(capsys)
+
+
+def test_copies_are_nearest_to_what_they_copy():
+    train = RANDOM.integers(0, 256, (3000, 8, 12, 3), np.uint8)
+    numbers, distances = nearest_images(train[[7, 2999, 7]], train)
+    assert (numbers.tolist(), distances.tolist()) == ([7, 2999, 7], [0, 0, 0])
+    darker = train[[5]] // 2
+    numbers, distances = nearest_images(darker, train)
+    all_distances = np.sqrt(np.square((train - darker.astype(float)) / 255).sum((1, 2, 3)))
+    assert numbers[0] == all_distances.argmin()
+    np.testing.assert_allclose(distances, all_distances.min(), rtol=1e-5)
 
 
 def test_grid_that_nothing_opens_is_refused(digits_run, tmp_path, capsys):

@@ -18,11 +18,14 @@ from dcgan_jax.cli.outputs import check_folder, check_new_file, check_printable,
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import counted, print_line
+from dcgan_jax.evaluation.nearest import nearest_images
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
 from dcgan_jax.files import PARTIAL, replace_file
 from dcgan_jax.images import as_bytes, image_grid, labelled_grid, save_each, save_png
 from dcgan_jax.sampling import generate_singly, image_shape, sample_seeds
 from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.run import Run
+from dcgan_jax.training.setup import check_unchanged, load_images
 
 
 def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -42,6 +45,11 @@ def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
         help="a row of these images for each of these classes of a conditional run, by name or number, with commas",
     )
     by_class.add_argument("--grid", action="store_true", help="such a row for every class")
+    parser.add_argument(
+        "--nearest",
+        action="store_true",
+        help="below each image of a .png the run's training image that is nearest to it by pixels, and their distance",
+    )
     parser.add_argument("--no-labels", action="store_true", help="no seeds and classes beside the images of a .png")
     parser.add_argument(
         "--out",
@@ -69,8 +77,11 @@ def _sample(args: argparse.Namespace) -> None:
     if n > MAX_SAMPLES:
         raise ConfigError(f"the samples of {len(rows or ())} classes must be {MAX_SAMPLES} images at most, got {n}")
     columns = math.ceil(math.sqrt(n)) if rows is None else len(seeds)
+    if args.nearest and out.suffix != ".png":
+        raise ConfigError(f"--nearest is for a .png, got --out {out}")
     if out.suffix == ".png":
-        check_grid(image_shape(loaded.run.state), n, columns)
+        check_grid(image_shape(loaded.run.state), n * (2 if args.nearest else 1), columns)
+    train = _training_images(loaded.run) if args.nearest else None
     noise, labels = sample_seeds(loaded.run.state, np.asarray(seeds))
     if rows is not None:
         noise, labels = jnp.tile(noise, (len(rows), 1)), jnp.repeat(jnp.asarray(rows, jnp.int32), len(seeds))
@@ -80,12 +91,44 @@ def _sample(args: argparse.Namespace) -> None:
         replace_file(out, lambda partial: _save_npy(partial, as_bytes(images)))
     elif out.suffix != ".png":
         save_each(out, _names(seeds, rows), images)
-    elif args.no_labels:
-        save_png(out, image_grid(images, columns))
     else:
         above = [*map(str, seeds)] + [""] * (n - len(seeds))
-        save_png(out, labelled_grid(images, columns, above, [class_label(row, classes or ()) for row in rows or ()]))
+        beside = [class_label(row, classes or ()) for row in rows or ()]
+        if train is not None:
+            images, above, beside = _with_nearest(images, train, columns, above, beside)
+        save_png(out, image_grid(images, columns) if args.no_labels else labelled_grid(images, columns, above, beside))
     print_line(f"{counted(n, 'image')} of {loaded.title}, in {out}")
+
+
+def _training_images(run: Run) -> np.ndarray:
+    """What the run's discriminator has seen as real: uint8 [M, H, W, C].
+
+    Raises:
+      DatasetError, ConfigError: if its images cannot be loaded, or are no longer those that it has recorded.
+    """
+    data = load_images(run.config, run.record)
+    check_unchanged(run.config, run.record, data, run.run_dir, "restore them, or leave --nearest out")
+    return np.concatenate([data.images, data.images[:, :, ::-1]]) if run.config.mirror else data.images
+
+
+def _with_nearest(
+    images: np.ndarray, train: np.ndarray, columns: int, above: list[str], beside: list[str]
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """A grid whose rows are images [N, H, W, C] and the training images nearest to them in turn, with its labels.
+
+    Rows that are not full end in white images.
+    """
+    images = as_bytes(images)
+    numbers, distances = nearest_images(images, train)
+    empty = -len(images) % columns
+    white = np.full((empty, *images.shape[1:]), 255, np.uint8)
+    drawn, nearest = (np.concatenate([each, white]) for each in (images, train[numbers]))
+    rows = len(drawn) // columns
+    both = np.stack([each.reshape(rows, columns, *images.shape[1:]) for each in (drawn, nearest)], axis=1)
+    texts = [*above, *[""] * empty], [*(f"{each:.1f}" for each in distances), *[""] * empty]
+    labels = [text for row in range(rows) for each in texts for text in each[row * columns : (row + 1) * columns]]
+    names = [each for row in range(rows) for each in (beside[row] if beside else "drawn", "nearest")]
+    return both.reshape(-1, *images.shape[1:]), labels, names
 
 
 def _check_out(out: Path) -> None:

@@ -1,0 +1,46 @@
+"""The training images that images are nearest to: whether they are copies, to be seen and not only scored."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dcgan_jax.dtypes import jax_defaults
+from dcgan_jax.evaluation.images import in_chunks
+
+_PIXELS = 2**24  # of training images that are on the device at a time, in float32: 64 MB
+
+
+@jax_defaults()
+def nearest_images(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of the training image that is nearest to each image, and its distance.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      train: uint8 [M, H, W, C].
+
+    Returns:
+      Numbers [N] below M, the first of equal ones but for rounding; and Euclidean distances [N], in units of a white
+      pixel.
+    """
+    queries = _flat(images)
+    numbers, least, start = np.zeros(len(images), np.int64), np.full(len(images), np.inf), 0
+    for some in in_chunks(train, _PIXELS):
+        found = np.asarray(_nearest(queries, _flat(some)))
+        distances = np.linalg.norm(
+            _flat(images) - _flat(some[found]), axis=-1
+        )  # not by the sums that `_nearest` rounds
+        closer = distances < least
+        numbers, least = np.where(closer, start + found, numbers), np.where(closer, distances, least)
+        start += len(some)
+    return numbers, least
+
+
+@jax.jit
+def _nearest(queries: jax.Array, others: jax.Array) -> jax.Array:
+    """The number of the nearest of the others [M, P] to each query [N, P]."""
+    with jax.default_matmul_precision("float32"):
+        return (jnp.square(others).sum(-1) - 2 * queries @ others.T).argmin(-1)
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1).astype(np.float32) / 255
