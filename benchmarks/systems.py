@@ -1,5 +1,6 @@
 """The systems that can be timed, each in a process of its own."""
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -54,6 +55,10 @@ def missing_packages(system: System) -> list[str]:
     return [name for name in system.packages if importlib.util.find_spec(name) is None]
 
 
+class WorkerError(RuntimeError):
+    """A worker has failed, or ended."""
+
+
 class Worker:
     """A system running in a process of its own, idle until asked."""
 
@@ -99,15 +104,30 @@ class Worker:
         self._process.stdin.write(request + "\n")
         self._process.stdin.flush()
 
+    def kill(self) -> None:
+        """End the process; any thread may, while another waits for an answer, which then fails."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the process and wait for it."""
-        self._process.kill()
+        self.kill()
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):  # a request that was not read
+                if pipe:
+                    pipe.close()
 
     def receive(self) -> dict[str, Any]:
-        """The answer to a request that was sent."""
+        """The answer to a request that was sent.
+
+        Raises:
+          WorkerError: with the first line of what the system has raised, if it has answered that; its output is above.
+        """
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a worker ended with exit code {self._process.wait()}; its output is above")
-        return json.loads(line)
+            raise WorkerError(f"a worker ended with exit code {self._process.wait()}; its output is above")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(answer["error"])
+        return answer

@@ -12,13 +12,16 @@ import numpy as np
 from benchmarks.peers.keras_models import keras_model
 
 
-def prepare(images: np.ndarray, variant: str = "auto") -> tuple[Callable[[], None], str]:
-    """A function that does one whole step and waits for it, and the device's name.
+def prepare(images: np.ndarray, variant: str = "auto", dtype: str = "float32") -> tuple[Callable[..., None], str]:
+    """A function that does one whole step, or as many as it is given, and waits for each; and the device's name.
 
     Args:
       images: uint8 [B, 28, 28, 1].
       variant: "auto", Keras' default, which does not have XLA compile TensorFlow's steps on a CPU, or "compiled".
+      dtype: "float32", multiplied as the backend is set to; or "bfloat16" for Keras' policy ``mixed_bfloat16``.
     """
+    if dtype == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
     jit_compile = True if variant == "compiled" else "auto"
     keras.utils.set_random_seed(0)
     generator, discriminator = keras_model("generator"), keras_model("discriminator")
@@ -35,13 +38,17 @@ def prepare(images: np.ndarray, variant: str = "auto") -> tuple[Callable[[], Non
     def noise() -> np.ndarray:
         return random.uniform(-1, 1, (n, 100)).astype(np.float32)
 
-    def step() -> None:
+    def one_step() -> None:
         fake = generator.predict_on_batch(noise())
         # What is trainable is settled when each model's step is first traced, or anew each time without tracing.
         discriminator.trainable = True
         discriminator.train_on_batch(np.concatenate([real, fake]), labels)
         discriminator.trainable = False
         adversarial.train_on_batch(noise(), np.ones((n, 1), np.float32))  # returns numbers: waits for the device
+
+    def step(steps: int = 1) -> None:
+        for _ in range(steps):
+            one_step()
 
     device = "cpu"
     if keras.backend.backend() == "tensorflow":

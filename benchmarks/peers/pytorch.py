@@ -32,15 +32,18 @@ def discriminator_network() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512 * 4 * 4, 1))
 
 
-def prepare(images: np.ndarray, variant: str = "eager", dtype: str = "float32") -> tuple[Callable[[], None], str]:
-    """A function that does one whole step and waits for it, and the device's name.
+def prepare(images: np.ndarray, variant: str = "eager", dtype: str = "float32") -> tuple[Callable[..., None], str]:
+    """A function that does one whole step, or as many as it is given, and waits for the last; and the device's name.
 
     Args:
       images: uint8 [B, 28, 28, 1].
       variant: "eager", "channels-last" or "compiled" (by `torch.compile`).
-      dtype: "float32", or "bfloat16" for autocast of both networks.
+      dtype: "float32", strictly; "tf32", which a GPU may then multiply; or "bfloat16" for autocast of both networks.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":  # a CPU might take other types than TF32 for these
+        torch.set_float32_matmul_precision("highest" if dtype == "float32" else "high")
+        torch.backends.cudnn.allow_tf32 = dtype != "float32"  # convolutions; true by default
     torch.manual_seed(0)
     layout = torch.channels_last if variant == "channels-last" else torch.contiguous_format
     generator = generator_network().to(device, memory_format=layout)
@@ -66,7 +69,7 @@ def prepare(images: np.ndarray, variant: str = "eager", dtype: str = "float32") 
     def autocast() -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
 
-    def step() -> None:
+    def update() -> tuple[torch.Tensor, ...]:
         generator.eval()
         with torch.no_grad(), autocast():
             fake = run_generator(noise()).float()
@@ -90,7 +93,12 @@ def prepare(images: np.ndarray, variant: str = "eager", dtype: str = "float32") 
         schedules[0].step()
         discriminator.requires_grad_(True)
         g_accuracy = (logits > 0).float().mean()
-        for value in (d_loss, d_accuracy, g_loss, g_accuracy):
+        return d_loss, d_accuracy, g_loss, g_accuracy
+
+    def step(steps: int = 1) -> None:
+        for _ in range(steps - 1):
+            update()
+        for value in update():
             value.item()  # waits for the device
 
     return step, torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
