@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import dcgan_jax
 import dcgan_jax.interop
 import dcgan_jax.report
-from benchmarks import features, own_data, quality, recall, recorded, roofline, scaling, step_time
+from benchmarks import features, own_data, perceptual, quality, recall, recorded, roofline, scaling, step_time
 from benchmarks.common import PICTURES, RESULTS, ROOT
 from benchmarks.walkthrough import notebook_cells
 
@@ -84,7 +84,7 @@ def faults() -> Iterator[str]:
     """Tables of docs/features.md."""
     scale = "as they are"
     tables = (features.table(scale), features.as_bad_as(scale), features.described(), features.agreement())
-    yield from lacking("docs/features.md", *tables)
+    yield from lacking("docs/features.md", *tables, perceptual.table(), perceptual.sizes_table())
 
 
 def search() -> Iterator[str]:

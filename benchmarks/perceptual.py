@@ -47,9 +47,9 @@ def shift_colour(images: np.ndarray, share: float, rng: np.random.Generator) -> 
 
 
 FAULTS = {
-    "blur, pixels": (blur, (0.4, 0.8)),
-    "noise, of white": (add_noise, (0.02, 0.05)),
-    "colour shift, of white": (shift_colour, (0.05, 0.1)),
+    "blur of {:g} pixels": (blur, (0.4, 0.8)),
+    "noise of {:g} of white": (add_noise, (0.02, 0.05)),
+    "colour shift by {:g} of white": (shift_colour, (0.05, 0.1)),
 }
 
 
@@ -80,7 +80,7 @@ def measure(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], si
     for fault, (_, strengths) in FAULTS.items():
         for strength in strengths:
             faulty = efficientnet_features(with_fault(images[first], fault, strength), network, side)
-            rows[f"{strength:g} {fault}"] = score(faulty)
+            rows[fault.format(strength)] = score(faulty)
     for number, name in enumerate(classes):
         rows[f"no {name}"] = score(pool[pool_labels != number][:_N])
     tenth = _N // 10
@@ -111,9 +111,9 @@ def _worse(score: str, value: float, floors: list[float]) -> bool:
 
 
 def sizes_table() -> str:
-    """By the size of the resized pictures: how far above the floor KID is, in standard deviations of the draws."""
+    """By the size of the resized pictures: how far KID is above the draws' mean, in their standard deviations."""
     done = json.loads(RESULTS.read_text())
-    faults = [name for name in next(iter(done.values()))["faults"] if name[0].isdigit()]
+    faults = [fault.format(strength) for fault, (_, strengths) in FAULTS.items() for strength in strengths]
     rows = []
     for side, result in sorted(done.items(), key=lambda item: int(item[0])):
         floor = np.array([draw["kid"] for draw in result["floors"]])

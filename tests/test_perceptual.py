@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -162,7 +163,7 @@ class Evil:
         self.marker = marker
 
     def __reduce__(self):
-        return Path.mkdir, (self.marker,)
+        return os.mkdir, (str(self.marker),)
 
 
 def test_pickle_that_names_anything_else_is_refused(tmp_path):
@@ -171,7 +172,7 @@ def test_pickle_that_names_anything_else_is_refused(tmp_path):
         parts = [0x1950A86A20F9469CFC6C, 1001, {}, {}, []]
         parts[place] = Evil(tmp_path / "marker")
         content = b"".join(pickle.dumps(part, 2) for part in parts)
-        with pytest.raises(ValueError, match="it names pathlib"):
+        with pytest.raises(ValueError, match=r"it names \w+\.mkdir, which"):
             read_tensors(content)
     assert not (tmp_path / "marker").exists()
     pickle.load(io.BytesIO(pickle.dumps(Evil(tmp_path / "marker"), 2)))

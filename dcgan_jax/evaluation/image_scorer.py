@@ -69,7 +69,8 @@ def _scorer_of_pixels(data: Dataset, source: str, reading: Reading) -> tuple[Ima
             f"images are scored by patches of {SIDE}x{SIDE} pixels, too large for those of {source}, which are "
             f"{height}x{width}: train on larger ones (`image_size`), or leave the scores out"
         )
-    test, most = _test_images(data, source, reading, MIN_REAL, 2)
+    test = _test_images(data, source, reading, MIN_REAL, 2)
+    most = floor_size(len(data.images), has_test=test is not None)
     return lambda images, _: compare_images(images, data.images, test), most
 
 
@@ -77,28 +78,28 @@ def _perceptual_scorer(
     data: Dataset, source: str, reading: Reading, network: EfficientNetLite
 ) -> tuple[ImageScorer, int]:
     """`scorer_of_images`; what is computed of real images is computed once, when images are scored."""
-    test, most = _test_images(data, source, reading, MIN_PERCEPTUAL, FEW)
+    test = _test_images(data, source, reading, MIN_PERCEPTUAL, FEW)
+    known = min(len(data.images), MAX_SAMPLES)
 
     @functools.cache
     def real() -> PerceptualFeatures:
-        count = min(len(data.images), MAX_SAMPLES) + (0 if test is None else min(len(test), DEFAULT_SAMPLES))
+        count = known + (0 if test is None else min(len(test), DEFAULT_SAMPLES))
         print_line(f"computing the features of {count:,} real images, once", error=True)
         return perceptual_features(data.images, test, network)
 
     floor = functools.cache(lambda n: perceptual_floor(n, real()))
-    return lambda images, _: score_perceptually(images, real(), floor(len(images))), min(most, MAX_SAMPLES)
+    most = floor_size(known, has_test=test is not None)
+    return lambda images, _: score_perceptually(images, real(), floor(len(images))), most
 
 
-def _test_images(
-    data: Dataset, source: str, reading: Reading, few: int, few_test: int
-) -> tuple[np.ndarray | None, int]:
-    """The test images of a data set, if it has a test split, and how many images there are for the floor."""
+def _test_images(data: Dataset, source: str, reading: Reading, few: int, few_test: int) -> np.ndarray | None:
+    """The images of a data set's test split, if it has one; there are enough of them, and of the others."""
     test = load_test_split(source, data._replace(labels=None, classes=()), reading)
     _check_count(len(data.images), few, "images", source)
     if test is None:
-        return None, floor_size(len(data.images), None)
+        return None
     _check_count(len(test.images), few_test, "test images", source)
-    return test.images, floor_size(len(data.images), len(test.images))
+    return test.images
 
 
 def check_classifiable(real: RealImages, source: str) -> None:

@@ -38,7 +38,7 @@ def compare_perceptually(
 
     Images are compared with those of ``test`` or, without it, of a fixed half of ``train``, with 10,000 at most. The
     floor is of training images, of the other half then. There is a FID if more than 1,280 images are compared with more
-    than 1,280. It takes 5 ms an image, real ones too, on a core of 2025.
+    than 1,280, and the floor is of as many. It takes 5 ms an image, real ones too, on a core of 2025.
 
     Args:
       images: [N, H, W, C], uint8, or floating point in [0, 1], which is rounded to 8 bits. 4 to 60,000; C 1 or 3.
@@ -50,7 +50,6 @@ def compare_perceptually(
       EvaluationError: if the extra ``perceptual`` is not installed; or there are too few images or too many, or they
         are of other shapes or types, out of range, not finite, or all the same.
     """
-    network = load_efficientnet_lite()
     for what, array, few in (("images", images, FEW), ("real images", train, MIN_REAL), ("test images", test, FEW)):
         if array is None:
             continue
@@ -60,7 +59,8 @@ def compare_perceptually(
             raise EvaluationError(f"at least {few} {what} are needed, got {len(array)}")
         if array is not images and array.dtype != np.uint8:
             raise EvaluationError(f"{what} must be uint8, got {array.dtype}")
-    return score_perceptually(to_bytes(images), perceptual_features(train, test, network))
+    images = to_bytes(images)
+    return score_perceptually(images, perceptual_features(train, test, load_efficientnet_lite()))
 
 
 class PerceptualFeatures(NamedTuple):
@@ -123,7 +123,7 @@ def _score(features: np.ndarray, queries: np.ndarray, real: PerceptualFeatures) 
     with float64_on_cpu():
         x, y = jnp.asarray(features, jnp.float64), jnp.asarray(reference, jnp.float64)
         precision, recall = precision_recall(y, x, jnp.asarray(real.radii))
-        full_rank = min(len(features), len(reference)) > FEATURES
+        full_rank = min(len(features), len(reference), len(real.parts.pool)) > FEATURES
         scores = PerceptualScores(
             kid_x1000=1e3 * float(kernel_distance(x, y)),
             precision=float(precision),

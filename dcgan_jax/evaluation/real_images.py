@@ -109,9 +109,9 @@ def part_real(train: np.ndarray, test: np.ndarray | None) -> Parts:
     return Parts(train[order[:half]], order[half:], train[apart], np.delete(train, apart, axis=0))
 
 
-def floor_size(train: int, test: int | None) -> int:
-    """How many real images there are for the floor by `part_real`, of so many for training and for testing."""
-    return train - (train // 2 if test is None else 0)
+def floor_size(train: int, has_test: bool) -> int:
+    """How many real images there are for the floor by `part_real`, of so many training images."""
+    return train if has_test else train - train // 2
 
 
 def _chosen(dataset: Dataset, numbers: np.ndarray) -> Dataset:
