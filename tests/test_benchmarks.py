@@ -229,7 +229,7 @@ def test_first_fid_below_a_limit_is_found_by_few_scores():
 def test_minutes_table_by_hand():
     row = {"title": "a", "kept": {"50": 60.0, "100": 90.0}, "fids": {"50": 29.0, "100": 9.5}}
     empty = {"title": "b", "kept": {}, "fids": {}}
-    header = "| program | steps | FID at the end | minutes to 30 | minutes to 10 | minutes to 5 |"
-    rows = ["| a | 100 | 9.5 | 1.0 (step 50) | 1.5 (step 100) |  |", "| b | 0 |  |  |  |  |"]
+    header = "| program | steps | FID at the end | minutes to 100 | minutes to 30 | minutes to 10 | minutes to 5 |"
+    rows = ["| a | 100 | 9.5 | 1.0 (step 50) | 1.0 (step 50) | 1.5 (step 100) |  |", "| b | 0 |  |  |  |  |  |"]
     table = minutes.table({"programs": {"a": row, "b": empty}})
-    assert table == "\n".join([header, "|---|---|---|---|---|---|", *rows])
+    assert table == "\n".join([header, "|---|---|---|---|---|---|---|", *rows])
