@@ -112,7 +112,7 @@ def _evaluate_files(
         evaluation = evaluate_modes(images.images[np.sort(choose(len(images.images), MAX_SAMPLES))])
         return evaluation, f"{evaluation.samples:,} images"
     height, width, channels = images.images.shape[1:]
-    real = load_data(dataset, labels=False, image_size=(height, width), **reading._asdict())
+    real = load_data(dataset, image_size=(height, width), **reading.arguments(labels=False))
     if real.images.shape[3] < channels:
         raise ConfigError(f"the images in {source} are coloured, those of {dataset} are grey")
     fakes = np.broadcast_to(images.images, (*images.images.shape[:3], real.images.shape[3]))  # grey ones in colours

@@ -11,7 +11,7 @@ from dcgan_jax.models import DTYPES
 from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.training.config import ConfigError, TrainConfig
 
-_READING = ("data_dir", "range", "layout", "frames")
+_READING = ("data_dir", "range", "layout", "frames", "images", "labels")
 
 
 def add_config_flags(

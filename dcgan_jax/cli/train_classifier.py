@@ -77,7 +77,7 @@ def _load(args: argparse.Namespace) -> RealImages:
     except ValueError as error:
         raise ConfigError(f"--image-size {error}") from error
     reading = TrainConfig(**given_reading(args)).reading()
-    dataset = load_data(args.dataset, image_size=size, channels=args.channels, **reading._asdict())
+    dataset = load_data(args.dataset, image_size=size, channels=args.channels, **reading.arguments())
     shape = dataset.images.shape[1:]
     if shape != IMAGE_SHAPE:
         raise ConfigError(

@@ -15,11 +15,11 @@ from dcgan_jax.data.common import (
     check_split,
     path_of,
     starts_with,
-    with_labels,
 )
 from dcgan_jax.data.fitting import check_bytes, check_memory, in_pieces
 from dcgan_jax.data.idx import read_idx
-from dcgan_jax.data.layouts import is_one_hot, to_nhwc
+from dcgan_jax.data.labels import labelled
+from dcgan_jax.data.layouts import to_nhwc
 from dcgan_jax.data.value_range import ValueRange, given_range, known_range
 from dcgan_jax.errors import first_line
 
@@ -118,7 +118,7 @@ def _read_npz(path: Path, options: LoadOptions) -> Dataset:
                 labels_are = f"labels are named {' or '.join(_LABEL_KEYS['train'])}"
                 note = f"arrays that are not used: {', '.join(unknown)} ({labels_are})"
                 dataset = dataset._replace(notes=(*dataset.notes, note))
-            return dataset if given is None else _labelled(dataset, given, f"{labels[0]} in {path}")
+            return dataset if given is None else labelled(dataset, given, f"{labels[0]} in {path}")
     except (DatasetError, OSError, zipfile.BadZipFile):
         raise
     except Exception as error:  # as above
@@ -144,7 +144,7 @@ def _read_idx(path: Path, options: LoadOptions) -> Dataset:
     beside = [each for each in beside if each.exists() and options.labels]
     labels = _open_idx(beside[0]) if beside else None
     dataset = to_dataset(images, path, options, labels)
-    return dataset if labels is None else _labelled(dataset, labels, str(beside[0]))
+    return dataset if labels is None else labelled(dataset, labels, str(beside[0]))
 
 
 def _open_idx(path: Path) -> np.ndarray:
@@ -155,27 +155,6 @@ def _open_idx(path: Path) -> np.ndarray:
         raise
     except ValueError as error:
         raise DatasetError(f"{path} is no idx file of bytes, or is damaged ({error})") from error
-
-
-def _labelled(dataset: Dataset, labels: np.ndarray, what: str) -> Dataset:
-    """The images with these labels: integers or text, [N] or [N, 1], or one-hot [N, K]."""
-    n, shape = len(dataset.images), list(labels.shape)
-    if labels.ndim not in (1, 2) or shape[0] != n:
-        raise DatasetError(f"{what} has labels of shape {shape} for {n:,} images: one each is needed")
-    if labels.ndim == 2 and shape[1] != 1:
-        if not is_one_hot(labels):
-            raise DatasetError(
-                f"{what} has labels of shape {shape} that are not one-hot, a single 1 and zeros in each row: save the "
-                f"number of each image's class, of shape [{n}]"
-            )
-        labels = np.asarray(labels.argmax(-1))
-    if labels.dtype.kind in "bf" and bool((labels == np.rint(labels)).all()):
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind == "S":
-        labels = np.char.decode(labels, "utf-8", "replace")
-    if not np.issubdtype(labels.dtype, np.integer) and not np.issubdtype(labels.dtype, np.str_):
-        raise DatasetError(f"{what}: labels must be integers or text, got {labels.dtype}")
-    return with_labels(dataset.images, labels.reshape(-1), notes=dataset.notes)
 
 
 def to_dataset(

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,19 +29,27 @@ class UnknownNameError(DatasetError):
 
 
 class Reading(NamedTuple):
-    """Where a data set is looked for and how its files are read: the arguments of `dcgan_jax.data.load_data` for it.
+    """Where a data set is looked for and how its files are read.
 
     Attributes:
       data_dir: the directory of TensorFlow Datasets.
       range: the values that are black and white; None to tell them from the values.
       layout: the order of an array's axes, such as ``HWCN``; None to tell it from the shape.
       frames: of files of several pictures, ``first`` or ``all``.
+      images: the name of the array, the column or the member that holds the images; None for a usual one.
+      labels: the name of what holds their classes; None for a usual one.
     """
 
     data_dir: str | Path | None = None
     range: tuple[float, float] | None = None
     layout: str | None = None
     frames: str = "first"
+    images: str | None = None
+    labels: str | None = None
+
+    def arguments(self, labels: bool = True) -> dict[str, Any]:
+        """These as arguments of `dcgan_jax.data.load_data`, with or without labels."""
+        return self._asdict() | {"labels": labels and (self.labels or True)}
 
 
 class LoadOptions(NamedTuple):

@@ -18,13 +18,14 @@ def load_data(
     source: str | Path = "mnist",
     split: str = "train",
     *,
-    labels: bool = True,
+    labels: bool | str = True,
     data_dir: str | Path | None = None,
     image_size: Size | Literal["own"] | None = None,
     channels: int | None = None,
     range: tuple[float, float] | None = None,
     layout: str | None = None,
     frames: str = "first",
+    images: str | None = None,
 ) -> Dataset:
     """Images from whatever a person has, with their classes where there are any.
 
@@ -33,7 +34,8 @@ def load_data(
         package, or a folder of pictures. A name is taken for a path if it is not ``mnist`` or another of `DATASETS`,
         and there is such a file; a `pathlib.Path` always is one.
       split: ``train`` or ``test``. Of pictures and single arrays there is ``train`` alone.
-      labels: whether to read classes; those of ``fashion_mnist`` and ``kmnist`` are a download of their own.
+      labels: whether to read classes, or the name of the array or column that holds them; those of ``fashion_mnist``
+        and ``kmnist`` are a download of their own.
       data_dir: the TFDS directory, ``~/tensorflow_datasets`` if None.
       image_size: height and width; if None those that the images have, at most 64 and in multiples of 4; ``own`` for
         those that they have, if all have the same. Each image is cropped around its centre to this shape, and resized
@@ -46,6 +48,7 @@ def load_data(
         pixels, N is at one end. If None it follows from the shape and the values, or is refused: see
         `dcgan_jax.data.layouts.to_nhwc`.
       frames: of files of several pictures, pages or frames, the ``first`` or ``all``.
+      images: the name of the array, the column or the member that holds the images, of files that hold several.
 
     Raises:
       NoSplitError: if it has no such split.
@@ -57,7 +60,9 @@ def load_data(
         raise DatasetError(f"channels must be 1 or 3, got {channels}")
     if frames not in FRAMES:
         raise DatasetError(f"unknown frames {frames!r}: choose from {', '.join(FRAMES)}")
-    options = LoadOptions(split, labels, image_size, channels, Reading(data_dir, range, layout, frames))
+    names = (images, labels if isinstance(labels, str) else None)
+    reading = Reading(data_dir, range, layout, frames, *names)
+    options = LoadOptions(split, bool(labels), image_size, channels, reading)
     dataset = _fitted(load_source(source, options), str(source), image_size, channels)
     if not options.drawn:
         _check_visible(dataset, source, options)

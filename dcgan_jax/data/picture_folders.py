@@ -1,5 +1,6 @@
 """Pictures as a data set: read once, and then from the user's cache."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from dcgan_jax.console import counted, print_line
 from dcgan_jax.data.cache import load_cached, save_cached
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_split, path_of, starts_with
 from dcgan_jax.data.fitting import check_memory, say_fit, size_for
-from dcgan_jax.data.folders import classes_of
+from dcgan_jax.data.folders import Classes, classes_of
 from dcgan_jax.data.picture_files import name_kinds, remedy_of
 from dcgan_jax.data.pictures import Listing, check_broken, list_pictures, name_some, read_pictures
 from dcgan_jax.errors import first_line
@@ -32,19 +33,31 @@ def load_pictures(source: str | Path, options: LoadOptions) -> Dataset:
       NoSplitError: if another split than ``train`` is asked for.
       DatasetError: as `list_pictures` and `read_pictures`, or if the pictures do not fit into memory.
     """
-    path, reading = Path(path_of(source) or source), options.reading
+    path = Path(path_of(source) or source)
     check_split(path, options.split)
-    if reading.layout is not None:
+    check_no_layout(path, options)
+    with list_pictures(path, options.reading.frames) as listing:
+        return load_listing(path, listing, options, lambda names: classes_of(names, listing.lists))
+
+
+def check_no_layout(path: Path, options: LoadOptions) -> None:
+    """Raises: DatasetError if an order of axes is given for pictures."""
+    if options.reading.layout is not None:
         raise DatasetError(f"`layout` is for arrays: {path} holds pictures, whose files say it")
-    with list_pictures(path, reading.frames) as listing:
-        sizes = listing.sizes()
-        size = size_for(options.image_size, sizes)
-        check_memory(len(sizes), size, options.channels or 3, path)
-        about = (size, options.channels, reading.range, reading.frames, options.drawn, _CACHE_FORMAT)
-        key = f"{listing.digest()[:32]}-{'-'.join(map(str, about))}".replace(" ", "")
-        cached = load_cached(key)
-        dataset, broken = cached or read_pictures(path, listing, size, options.channels, reading, options.drawn)
-        noted = _with_notes(path, listing, _with_classes(dataset, listing, broken), broken)
+
+
+def load_listing(
+    path: Path, listing: Listing, options: LoadOptions, classes: Callable[[list[str]], Classes]
+) -> Dataset:
+    """The pictures of a listing. Args, raises: as `load_pictures`; ``classes`` are those of files by their names."""
+    reading, sizes = options.reading, listing.sizes()
+    size = size_for(options.image_size, sizes)
+    check_memory(len(sizes), size, options.channels or 3, path)
+    about = (size, options.channels, reading.range, reading.frames, options.drawn, _CACHE_FORMAT)
+    key = f"{listing.digest()[:32]}-{'-'.join(map(str, about))}".replace(" ", "")
+    cached = load_cached(key)
+    dataset, broken = cached or read_pictures(path, listing, size, options.channels, reading, options.drawn)
+    noted = _with_notes(path, listing, _with_classes(dataset, listing, broken, classes), broken)
     if cached is None:
         try:
             save_cached(key, dataset, broken)
@@ -54,10 +67,12 @@ def load_pictures(source: str | Path, options: LoadOptions) -> Dataset:
     return noted
 
 
-def _with_classes(dataset: Dataset, listing: Listing, broken: dict[str, str]) -> Dataset:
+def _with_classes(
+    dataset: Dataset, listing: Listing, broken: dict[str, str], classes_by_name: Callable[[list[str]], Classes]
+) -> Dataset:
     """What `read_pictures` returned, with the classes of its pictures; those of a file are of one class."""
     names = [name for name in listing.headers if name not in broken]
-    classes = classes_of(names, listing.lists)
+    classes = classes_by_name(names)
     frames = [len(listing.headers[name].frames) for name in names]
     labels = None if classes.labels is None else np.repeat(classes.labels, frames)
     return dataset._replace(labels=labels, classes=classes.names, notes=(*dataset.notes, *classes.notes))

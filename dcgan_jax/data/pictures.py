@@ -82,28 +82,46 @@ def list_pictures(path: Path, frames: str = "first") -> Iterator[Listing]:
         classes, or more than a tenth of the pictures are broken.
     """
     with open_files(path) as found:
-        likely = [file for file in found if file.suffix in SUFFIXES or not file.suffix]
-        errors: dict[str, Exception] = {}
-        headers = _each(
-            lambda file: read_header(file.read(), frames, signed=not file.suffix), likely, errors, "looking at"
+        yield list_files(path, found, frames)
+
+
+def list_files(path: Path, found: Sequence[File], frames: str = "first") -> Listing:
+    """`list_pictures` of these files of a folder or an archive."""
+    likely = [file for file in found if file.suffix in SUFFIXES or not file.suffix]
+    errors: dict[str, Exception] = {}
+    headers = _each(lambda file: read_header(file.read(), frames, signed=not file.suffix), likely, errors, "looking at")
+    for file in likely:  # without a suffix it need be no picture
+        if not file.suffix and isinstance(errors.get(file.name), UnidentifiedImageError):
+            del errors[file.name]
+    broken = {name: reason(error) for name, error in errors.items()}
+    files = {file.name: file for file in likely if file.name in headers}
+    lists = tuple(file for file in found if is_list(file))
+    rest = [file for file in found if not (file.name in files or file.name in broken or file in lists)]
+    others = count_kinds(rest)
+    check_kinds(path, rest, [*files, *broken])
+    if not files and not broken:
+        among = f" among its {len(found):,} files ({name_kinds(others)})" if others else ""
+        raise DatasetError(
+            f"there are no pictures in {path}{among}: {', '.join(SUFFIXES)} are read, in its folders too"
         )
-        for file in likely:  # without a suffix it need be no picture
-            if not file.suffix and isinstance(errors.get(file.name), UnidentifiedImageError):
-                del errors[file.name]
-        broken = {name: reason(error) for name, error in errors.items()}
-        files = {file.name: file for file in likely if file.name in headers}
-        lists = tuple(file for file in found if is_list(file))
-        rest = [file for file in found if not (file.name in files or file.name in broken or file in lists)]
-        others = count_kinds(rest)
-        check_kinds(path, rest, [*files, *broken])
-        if not files and not broken:
-            among = f" among its {len(found):,} files ({name_kinds(others)})" if others else ""
-            raise DatasetError(
-                f"there are no pictures in {path}{among}: {', '.join(SUFFIXES)} are read, in its folders too"
-            )
-        check_broken(path, broken, len(files) + len(broken))
-        check_folders(path, list(files))
-        yield Listing(files, headers, broken, lists, others)
+    check_broken(path, broken, len(files) + len(broken))
+    check_folders(path, list(files))
+    return Listing(files, headers, broken, lists, others)
+
+
+def list_records(path: Path, records: Sequence[File], frames: str = "first") -> Listing:
+    """Records of a file, each of which is a picture whatever its name says.
+
+    Raises:
+      DatasetError: if there are none, or more than a tenth of them are broken.
+    """
+    errors: dict[str, Exception] = {}
+    headers = _each(lambda file: read_header(file.read(), frames, signed=True), records, errors, "looking at")
+    broken = {name: reason(error) for name, error in errors.items()}
+    if not records:
+        raise DatasetError(f"there are no pictures in {path}")
+    check_broken(path, broken, len(records))
+    return Listing({file.name: file for file in records if file.name in headers}, headers, broken, (), {})
 
 
 def read_pictures(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from dcgan_jax.data.archives import DATASETS, has_archives, load_archives
 from dcgan_jax.data.arrays import is_array_file, load_array_file
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, UnknownNameError, path_of
+from dcgan_jax.data.parquet import is_parquet, load_parquet
 from dcgan_jax.data.picture_files import ARCHIVES, SUFFIXES
 from dcgan_jax.data.picture_folders import has_pictures, load_pictures
 from dcgan_jax.data.stacked import STACKED, is_stacked, load_stacked
@@ -20,18 +21,21 @@ class Source(NamedTuple):
       kind: what it is, as help and errors call it.
       matches: whether a name or path is one.
       load: the images of one that matches.
+      named: whether it holds things by name, which ``images`` and ``labels`` of a `Reading` choose.
     """
 
     kind: str
     matches: Callable[[str | Path], bool]
     load: Callable[[str | Path, LoadOptions], Dataset]
+    named: bool = False
 
 
 SOURCES: tuple[Source, ...] = (
     Source(", ".join(DATASETS), has_archives, load_archives),
     Source(STACKED, is_stacked, load_stacked),
+    Source("a Parquet file or a folder of them", is_parquet, load_parquet, named=True),
     Source("a folder or zip of pictures", has_pictures, load_pictures),
-    Source("an .npy, .npz or idx file", is_array_file, load_array_file),
+    Source("an .npy, .npz or idx file", is_array_file, load_array_file, named=True),
     Source("a data set of TensorFlow Datasets", is_name, load_prepared),
 )
 
@@ -52,6 +56,7 @@ def load_source(source: str | Path, options: LoadOptions) -> Dataset:
     try:
         for each in SOURCES:
             if each.matches(source):
+                _check_names(each, source, options)
                 return each.load(source, options)
     except UnknownNameError as error:
         raise DatasetError(f"{error}: choose from {describe_sources()}") from error
@@ -65,3 +70,10 @@ def load_source(source: str | Path, options: LoadOptions) -> Dataset:
     if name.endswith(ARCHIVES):
         raise DatasetError(f"{source} is an archive that is not read: unpack it, and give the folder, or a zip")
     raise DatasetError(f"{source} is of no kind that is known, or is damaged: choose from {describe_sources()}")
+
+
+def _check_names(kind: Source, source: str | Path, options: LoadOptions) -> None:
+    """Raises: DatasetError if a name is given of what is in a data set that holds nothing by name."""
+    for flag in ("images", "labels"):
+        if not kind.named and (name := getattr(options.reading, flag)):
+            raise DatasetError(f"`{flag}={name}` names an array or a column, and {source} holds none by name")

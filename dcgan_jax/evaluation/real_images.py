@@ -41,9 +41,9 @@ def load_test_split(source: str | Path, like: Dataset, reading: Reading) -> Data
       DatasetError: as `load_data`, or if the test split has classes that are not in the training split.
     """
     height, width, channels = like.images.shape[1:]
-    options = {"labels": like.labels is not None, "image_size": (height, width), "channels": channels}
+    options = reading.arguments(labels=like.labels is not None)
     try:
-        test = load_data(source, "test", **options, **reading._asdict())
+        test = load_data(source, "test", image_size=(height, width), channels=channels, **options)
     except NoSplitError:
         return None
     if like.labels is None:

@@ -84,6 +84,16 @@ class TrainConfig:
     frames: str = field(
         "first", "pages or frames that are taken of files that hold several", choices=FRAMES, fixed=True
     )
+    images: str | None = field(
+        None,
+        "name of the array, column or member that holds the images, of files that hold several (default: a usual one, "
+        "or the only one that can)",
+        none="data",
+        fixed=True,
+    )
+    labels: str | None = field(
+        None, "name of what holds the classes of the images (default: a usual one)", none="data", fixed=True
+    )
     data_dir: str | None = field(
         None, "directory of downloaded data sets (default: ~/tensorflow_datasets)", convert=absolute_path
     )
@@ -256,7 +266,7 @@ class TrainConfig:
     def reading(self) -> Reading:
         """Where the run's images are looked for, and how their files are read."""
         given = None if self.range is None else parse_range(self.range)
-        return Reading(self.data_dir, given, self.layout, self.frames)
+        return Reading(self.data_dir, given, self.layout, self.frames, self.images, self.labels)
 
     def check_recipe(self, recipe: str) -> None:
         """Raises: ConfigError if a field that describes the tutorial's networks is given together with a recipe."""

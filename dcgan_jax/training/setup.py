@@ -204,7 +204,7 @@ def load_images(config: TrainConfig, record: RunRecord | None = None) -> Dataset
     if record:
         size, channels = record.image_shape[:2], record.image_shape[2]
     return load_data(
-        config.dataset, labels=config.conditional, image_size=size, channels=channels, **config.reading()._asdict()
+        config.dataset, image_size=size, channels=channels, **config.reading().arguments(labels=config.conditional)
     )
 
 

@@ -1,0 +1,200 @@
+"""Parquet files, as pyarrow writes them in the Hugging Face Hub's forms."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+from helpers import one_error_line, run_cli
+from PIL import Image
+
+from dcgan_jax import TrainConfig
+from dcgan_jax.data import DatasetError, NoSplitError, load_data
+
+pa = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+pq = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+pytestmark = pytest.mark.usefixtures("data_cache")
+RANDOM = np.random.default_rng(0)
+GREY = RANDOM.integers(0, 256, (6, 8, 8), np.uint8)
+GREY[0, 0, :2] = 0, 255
+COLOURS = RANDOM.integers(0, 256, (6, 8, 8, 3), np.uint8)
+LABELS = [2, 0, 2, 2, 0, 0]
+NAMES = ["owl", "wren", "kite"]
+
+
+def png(pixels):
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "png")
+    return content.getvalue()
+
+
+def as_structs(images):
+    return [{"bytes": png(image), "path": f"{i}.png"} for i, image in enumerate(images)]
+
+
+def write(path, columns, names=None):
+    """A file of these columns, with the names of the classes of ``label`` as Hugging Face's library keeps them."""
+    table = columns if isinstance(columns, pa.Table) else pa.table(columns)
+    if names is not None:
+        features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+
+
+@pytest.mark.parametrize("images", [GREY, COLOURS], ids=["grey", "colours"])
+@pytest.mark.parametrize(
+    ("column", "form"),
+    [
+        ("image", as_structs),
+        ("img", lambda images: [png(image) for image in images]),
+        ("pixels", lambda images: images.tolist()),
+        ("image", lambda images: pa.FixedSizeListArray.from_arrays(images.ravel(), images[0].size)),
+    ],
+    ids=["structs", "bytes", "lists", "rows"],
+)
+def test_each_form_gives_the_same_pixels(images, column, form, tmp_path):
+    write(tmp_path / "a.parquet", {column: form(images), "label": LABELS})
+    rows_of_colours = images.ndim == 4 and column == "image" and form is not as_structs  # of noise, which tells nothing
+    dataset = load_data(tmp_path / "a.parquet", layout="NHWC" if rows_of_colours else None)
+    np.testing.assert_array_equal(dataset.images, images.reshape(6, 8, 8, -1))
+    assert dataset.labels.tolist() == [1, 0, 1, 1, 0, 0]
+    assert dataset.classes == ("0", "2")
+
+
+@pytest.mark.parametrize("form", [as_structs, lambda images: images.tolist()], ids=["pictures", "lists"])
+def test_names_of_classes_are_those_of_the_metadata(form, tmp_path):
+    write(tmp_path / "a.parquet", {"image": form(GREY), "label": LABELS}, NAMES)
+    assert load_data(tmp_path / "a.parquet").classes == ("owl", "kite")
+    write(tmp_path / "a.parquet", {"image": form(GREY), "label": [-1, *LABELS[1:]]}, NAMES)
+    dataset = load_data(tmp_path / "a.parquet")
+    assert dataset.labels is None
+    assert any("1 of 6 labels are unknown (-1): none is used" in note for note in dataset.notes)
+    write(tmp_path / "a.parquet", {"image": form(GREY), "label": [3, *LABELS[1:]]}, NAMES)
+    with pytest.raises(DatasetError, match="the label 3 is none of its 3 named classes"):
+        load_data(tmp_path / "a.parquet")
+
+
+def test_shards_and_splits_of_a_folder_are_told_apart(tmp_path):
+    """As the Hub has them in a repository."""
+    for i, rows in enumerate((slice(0, 2), slice(2, 5))):
+        columns = {"image": as_structs(GREY[rows]), "label": LABELS[rows]}
+        write(tmp_path / "data" / f"train-{i:05d}-of-00002.parquet", columns, NAMES)
+    write(tmp_path / "data" / "test-00000-of-00001.parquet", {"image": as_structs(GREY[5:]), "label": [1]}, NAMES)
+    write(tmp_path / "data" / "validation-00000-of-00001.parquet", {"image": as_structs(GREY[5:]), "label": [1]})
+    (tmp_path / "README.md").write_text("---")
+    dataset = load_data(tmp_path)
+    np.testing.assert_array_equal(dataset.images[..., 0], GREY[:5])
+    assert dataset.classes == ("owl", "kite")
+    assert dataset.notes == ("splits that are not used: validation",)
+    test = load_data(tmp_path, "test")
+    np.testing.assert_array_equal(test.images[..., 0], GREY[5:])
+    assert test.classes == ("wren",)
+    (tmp_path / "data" / "train-00000-of-00002.parquet").unlink()
+    with pytest.raises(DatasetError, match="train: 1 of 2 files are there, number 0 is missing"):
+        load_data(tmp_path)
+
+
+def test_file_without_a_split_is_for_training(tmp_path):
+    write(tmp_path / "a.parquet", {"image": as_structs(GREY)})
+    with pytest.raises(NoSplitError, match="a.parquet has no split test: it has train"):
+        load_data(tmp_path / "a.parquet", "test")
+    write(tmp_path / "train.parquet", {"image": as_structs(GREY)})
+    with pytest.raises(DatasetError, match="a.parquet is of no split by name, beside others of train"):
+        load_data(tmp_path)
+
+
+def test_fine_labels_are_taken_and_coarse_ones_named(tmp_path):
+    columns = {"img": as_structs(GREY), "fine_label": LABELS, "coarse_label": [1, 1, 1, 1, 1, 0]}
+    write(tmp_path / "a.parquet", columns)
+    dataset = load_data(tmp_path / "a.parquet")
+    assert dataset.labels.tolist() == [1, 0, 1, 1, 0, 0]
+    assert dataset.notes == ("classes are those of fine_label; `labels=coarse_label` takes coarse_label",)
+    assert load_data(tmp_path / "a.parquet", labels="coarse_label").labels.tolist() == [1, 1, 1, 1, 1, 0]
+
+
+def test_other_columns_are_named_and_can_be_chosen(tmp_path, capsys):
+    columns = {"image": as_structs(GREY), "img": as_structs(GREY[::-1]), "bird": ["a", "b"] * 3}
+    write(tmp_path / "a.parquet", columns)
+    with pytest.raises(DatasetError, match="2 columns that may be the images, image, img: choose one with `images=im"):
+        load_data(tmp_path / "a.parquet")
+    dataset = load_data(tmp_path / "a.parquet", images="img", labels="bird")
+    np.testing.assert_array_equal(dataset.images[..., 0], GREY[::-1])
+    assert dataset.classes == ("a", "b")
+    flags = ["--dataset", tmp_path / "a.parquet", "--batch-size", 2, "--dry-run", "--workdir", tmp_path / "run"]
+    assert run_cli("train", *flags) == 2
+    assert "choose one with --images image" in one_error_line(capsys)
+    assert TrainConfig(images="img", labels="bird").reading().arguments()["labels"] == "bird"
+    write(tmp_path / "a.parquet", {"img": as_structs(GREY), "bird": ["a", "b"] * 3})
+    (note,) = load_data(tmp_path / "a.parquet").notes
+    assert note == "columns that are not used: bird (`labels=NAME` takes one for the classes)"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"image": ["a.png"] * 6}, "image in .* holds string, neither pictures nor lists of pixels"),
+        ({"a": [1, 2]}, r"no column of pictures or lists of pixels: its columns are a \(int64\)"),
+        ({"image": [[1] * 64, [1] * 49]}, r"image in .* has lists of several lengths \(64 and 49\)"),
+        ({"image": [[1] * 64, None]}, r"lists of several lengths \(64 and none\)"),
+        ({"image": [[1] * 63 + [None]] * 2}, "has pixels without a value"),
+        (
+            {"image": pa.array([{"path": "/etc/passwd"}] * 2, pa.struct({"bytes": pa.binary(), "path": pa.string()}))},
+            "no bytes, but a path that is not followed",
+        ),
+        ({"image": [b"no picture"] * 2}, "2 of the 2 pictures in .* cannot be read"),
+        ({"image": as_structs(GREY), "label": np.linspace(0, 1, 6)}, None),
+        ({"image": pa.array([], pa.binary())}, "there are no pictures"),
+        ({"image": pa.array([], pa.list_(pa.uint8()))}, "no rows"),
+    ],
+    ids=str,
+)
+def test_unusable_columns_are_one_line(columns, message, tmp_path):
+    write(tmp_path / "a.parquet", columns)
+    if message is None:  # no classes, and said
+        assert load_data(tmp_path / "a.parquet").labels is None
+        with pytest.raises(DatasetError, match="labels must be integers or text, got float64"):
+            load_data(tmp_path / "a.parquet", labels="label")
+        return
+    with pytest.raises(DatasetError, match=message) as error:
+        load_data(tmp_path / "a.parquet")
+    assert "\n" not in str(error.value)
+
+
+def test_shards_of_two_shapes_or_types_are_refused(tmp_path):
+    write(tmp_path / "a.parquet", {"image": GREY.tolist()})
+    write(tmp_path / "b.parquet", {"image": GREY[:, :7].tolist()})
+    with pytest.raises(DatasetError, match=r"images of several shapes \(\[7, 8\] and \[8, 8\]\)"):
+        load_data(tmp_path)
+    write(tmp_path / "b.parquet", {"image": as_structs(GREY)})
+    with pytest.raises(DatasetError, match="b.parquet has struct.* as image, and a.parquet list"):
+        load_data(tmp_path)
+
+
+@pytest.mark.parametrize("end", [0, 3, 20, -1, -200])
+def test_truncated_file_is_one_line(end, tmp_path):
+    write(tmp_path / "a.parquet", {"image": as_structs(GREY)})
+    (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:end])
+    with pytest.raises(DatasetError, match="cannot read .*a.parquet") as error:
+        load_data(tmp_path / "a.parquet")
+    assert "\n" not in str(error.value)
+
+
+def test_more_than_memory_is_not_read(tmp_path, monkeypatch):
+    write(tmp_path / "a.parquet", {"image": as_structs(GREY)})
+    monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 100)
+    with pytest.raises(DatasetError, match="the columns image of .* take 0.0 GiB of memory, and 0.0 GiB are free"):
+        load_data(tmp_path / "a.parquet")
+
+
+def test_missing_extra_is_named_with_its_command(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "a.parquet", {"image": as_structs(GREY)})
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert run_cli("train", "--dataset", tmp_path / "a.parquet", "--dry-run") == 2
+    assert "a.parquet needs the package pyarrow: pip install 'dcgan-jax[parquet]'" in one_error_line(capsys)
+
+
+def test_names_are_for_what_has_names(tmp_path):
+    with pytest.raises(DatasetError, match="`images=a` names an array or a column, and mnist holds none by name"):
+        load_data("mnist", images="a")
