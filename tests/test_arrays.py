@@ -6,8 +6,9 @@ import struct
 import numpy as np
 import pytest
 from helpers import memory_within_checks
+from PIL import Image
 
-from dcgan_jax.data import DatasetError, load_data, parse_size
+from dcgan_jax.data import DatasetError, NoSplitError, load_data, parse_size
 
 RANDOM = np.random.default_rng(0)
 BYTES = RANDOM.integers(0, 256, (7, 12, 8, 1), np.uint8)
@@ -159,7 +160,10 @@ def test_labels_of_idx_are_found_gzipped_or_not(ends, tmp_path):
         (np.eye(16, dtype=bool)[:9], "one-hot labels, perhaps"),
         (np.array(7), r"shape \[\]: images must be \[N, H, W, C\] or \[N, H, W\]"),
         (np.zeros((2, 3, 4, 5, 6)), r"shape \[2, 3, 4, 5, 6\]: images must be \[N, H, W, C\]"),
-        (np.zeros((5, 8, 8, 4), np.uint8), "of 4 channels: leave out the transparency"),
+        (
+            np.concatenate((COLOURS / 255, COLOURS[..., :1] + 1.0), -1),
+            "the fourth channel is .*, no opacity from 0 to 1",
+        ),
         (np.zeros((0, 8, 8, 1)), r"\[0, 8, 8, 1\]: at least one image of at least 4x4 is needed"),
         (np.zeros((5, 2, 9)), r"\[5, 2, 9\]: at least one image of at least 4x4 is needed"),
         (np.where(BYTES == 5, np.nan, BYTES), "NaN or infinite"),
@@ -327,12 +331,64 @@ def test_dark_split_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.tgz", "an archive that is not read: unpack it"),
-        ("a.tar.gz", "an archive that is not read: unpack it"),
+        ("a.7z", "an archive that is not read: unpack it"),
+        ("a.tar.gz", "cannot read .*a.tar.gz"),
         ("a.tif", "a single file of pictures: give a folder that holds it .`frames=all` for its pages"),
     ],
 )
 def test_what_to_do_about_other_files_is_said(name, message, tmp_path):
-    (tmp_path / name).write_bytes(b"II*\x00" if name == "a.tif" else b"\x1f\x8b12345")
+    (tmp_path / name).write_bytes({"a.tif": b"II*\x00", "a.7z": b"7z\xbc\xaf"}.get(name, b"\x1f\x8b12345"))
     with pytest.raises(DatasetError, match=message):
         load_data(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "labels"),
+    [
+        ({"arr_0": BYTES, "arr_1": np.arange(7) % 2}, True),
+        ({"arr_0": np.arange(7) % 2, "arr_1": BYTES}, True),
+        ({"X": BYTES, "y": np.arange(7) % 2}, True),
+        ({"data": BYTES, "labels": np.arange(7) % 2}, True),
+        ({"data": BYTES, "target": np.arange(7) % 2, "index": np.arange(7)}, True),
+        ({"data": BYTES, "a": np.arange(7), "b": np.arange(7)}, False),  # it could be either
+        ({"images": BYTES, "index": np.arange(7)}, False),  # the names say something
+        ({"train_data": BYTES, "test_data": BYTES[:2], "train_y": np.arange(7) % 2, "test_y": np.arange(2)}, True),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_arrays_are_told_by_shape_where_names_say_nothing(arrays, labels, load):
+    dataset = load(**arrays)
+    np.testing.assert_array_equal(dataset.images, BYTES)
+    assert (dataset.labels is not None and dataset.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]) == labels
+
+
+def test_arrays_can_be_named(tmp_path):
+    np.savez(tmp_path / "a.npz", a=BYTES, b=BYTES[::-1], c=np.arange(7) % 2)
+    with pytest.raises(DatasetError, match="holds the arrays a, b, c: .*, or choose one with `images=a`"):
+        load_data(tmp_path / "a.npz")
+    dataset = load_data(tmp_path / "a.npz", images="b", labels="c")
+    np.testing.assert_array_equal(dataset.images, BYTES[::-1])
+    assert dataset.classes == ("0", "1")
+    for flag in ("images", "labels"):
+        with pytest.raises(DatasetError, match=f"holds nothing named d for `{flag}`: it has a, b, c"):
+            load_data(tmp_path / "a.npz", **{flag: "d"})
+    with pytest.raises(NoSplitError, match="has no split test: b is all for training"):
+        load_data(tmp_path / "a.npz", "test", images="b")
+
+
+@pytest.mark.parametrize("form", ["bytes", "floats", "planes", "16 bits"])
+def test_opacity_is_put_on_white_as_pillow_does(form, load):
+    images = RANDOM.integers(0, 256, (5, 8, 8, 4), np.uint8)
+    images[0, 0, 0, :], images[0, 0, 1], images[1, ..., 3] = 255, 0, 255
+    forms = {
+        "bytes": images,
+        "floats": images / 255,
+        "planes": images.transpose(0, 3, 1, 2),
+        "16 bits": images * np.uint16(257),
+    }
+    dataset = load(forms[form])
+    white = Image.new("RGBA", (8, 8), "white")
+    expected = [Image.alpha_composite(white, Image.fromarray(image)).convert("RGB") for image in images]
+    assert np.abs(dataset.images.astype(int) - np.stack(expected)).max() <= 1  # two ways to round
+    assert dataset.altered == ("transparent pixels made white in 4 of 5 images",)
+    np.testing.assert_array_equal(dataset.images[1], images[1, ..., :3])

@@ -74,7 +74,10 @@ def test_damaged_archive_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("cifar",), "unknown data set 'cifar': choose from mnist, fashion_mnist, kmnist, a folder or zip of pictures"),
+        (
+            ("cifar",),
+            "unknown data set 'cifar': choose from mnist, fashion_mnist, kmnist, a Parquet file",
+        ),
         (("mnist", "validation"), "unknown split 'validation' of mnist: choose from train, test"),
     ],
 )

@@ -14,7 +14,7 @@ from dcgan_jax.data.sources import SOURCES, describe_sources, load_source
 
 KINDS = [source.kind for source in SOURCES]
 ARCHIVES = next(kind for kind in KINDS if "fashion_mnist" in kind)
-PICTURES = next(kind for kind in KINDS if "folder or zip" in kind)
+PICTURES = next(kind for kind in KINDS if "a folder, zip or tar" in kind)
 ARRAYS = next(kind for kind in KINDS if ".npy" in kind)
 PREPARED = next(kind for kind in KINDS if "TensorFlow" in kind)
 

@@ -35,7 +35,7 @@ from dcgan_jax.training.evaluate_run import evaluate_run
 def evaluate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Score a run's images, or those of files, and print a table or JSON; the exit code, 0 or 2."""
     parser = Parser(prog=prog, description="Score images against real ones, beside the scores of other real ones.")
-    add_run(parser, "; or images from any program: a folder or zip of pictures, an .npy or an .npz")
+    add_run(parser, "; or images from any program: a folder or archive of pictures, an array or another file")
     add_run_flags(parser)
     add_huge_pages_flag(parser)
     parser.add_argument(

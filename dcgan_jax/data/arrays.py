@@ -2,16 +2,17 @@
 
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 
+from dcgan_jax.data.array_names import Choice, Spec, choose_arrays
 from dcgan_jax.data.common import (
     Dataset,
     DatasetError,
     LoadOptions,
-    NoSplitError,
     check_split,
     path_of,
     starts_with,
@@ -20,15 +21,9 @@ from dcgan_jax.data.fitting import check_bytes, check_memory, in_pieces
 from dcgan_jax.data.idx import read_idx
 from dcgan_jax.data.labels import labelled
 from dcgan_jax.data.layouts import to_nhwc
+from dcgan_jax.data.transparency import on_white, opacity_range, transparent_images, with_alpha
 from dcgan_jax.data.value_range import ValueRange, given_range, known_range
 from dcgan_jax.errors import first_line
-
-# The first is this project's; after Keras's names come those of programs that draw images.
-_IMAGE_KEYS = {
-    "train": ("images", "x_train", "train_images", "samples", "x", "arr_0"),
-    "test": ("test_images", "x_test"),
-}
-_LABEL_KEYS = {"train": ("labels", "y_train", "train_labels", "y"), "test": ("test_labels", "y_test")}
 
 
 def is_array_file(source: str | Path) -> bool:
@@ -46,8 +41,8 @@ def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
 
     Args:
       source: an ``.npz`` has the images as ``images``, ``x_train``, ``train_images``, ``samples``, ``x`` or ``arr_0``,
-        or as its only array, and the labels as ``labels``, ``y_train`` or ``train_labels``. An idx file has its labels
-        in the file of the same name with ``labels`` and ``idx1``; either may be gzipped.
+        or as the only array that can be, and the labels as ``labels``, ``y_train`` or ``train_labels``. An idx file has
+        its labels in the file of the same name with ``labels`` and ``idx1``; either may be gzipped.
       options: the split ``test`` takes ``x_test`` and ``y_test`` of an ``.npz``. The range of the values is that of
         both splits.
 
@@ -91,47 +86,50 @@ def _not_an_array(path: Path, error: Exception) -> str:
 def _read_npz(path: Path, options: LoadOptions) -> Dataset:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            names = arrays.files
-            found = {split: [name for name in _IMAGE_KEYS[split] if name in names] for split in _IMAGE_KEYS}
-            if not found["train"] and len(names) == 1:
-                found["train"] = names
-            if not found[options.split]:
-                kind = DatasetError if options.split == "train" else NoSplitError
-                raise kind(
-                    f"{path} holds the arrays {', '.join(names) or 'none'}: name the images "
-                    f"{' or '.join(_IMAGE_KEYS[options.split])}"
-                )
-            labels = [name for name in _LABEL_KEYS[options.split] if name in names and options.labels]
+            specs = {name: _spec(arrays, name) for name in arrays.files}
+            choice = choose_arrays(path, specs, options)
             # Before NumPy allocates what a small file may expand to.
             sizes = {info.filename.removesuffix(".npy"): info.file_size for info in arrays.zip.infolist()}
-            of_images = [each[0] for each in found.values() if each]
             check_bytes(
-                sum(sizes[name] for name in [*of_images, *labels[:1]]),
+                sum(sizes[name] for name in (choice.images, *choice.others, *filter(None, [choice.labels]))),
                 f"the arrays of {path}",
                 "save fewer, or as uint8 in an .npy",
             )
-            given = _read_labels(arrays, labels[0], path) if labels else None
-            others = [arrays[name] for name in of_images if name != found[options.split][0]]
-            dataset = to_dataset(arrays[found[options.split][0]], path, options, given, others)
-            known = {*of_images, *(name for keys in (*_IMAGE_KEYS.values(), *_LABEL_KEYS.values()) for name in keys)}
-            if unknown := [name for name in names if name not in known]:
-                labels_are = f"labels are named {' or '.join(_LABEL_KEYS['train'])}"
-                note = f"arrays that are not used: {', '.join(unknown)} ({labels_are})"
-                dataset = dataset._replace(notes=(*dataset.notes, note))
-            return dataset if given is None else labelled(dataset, given, f"{labels[0]} in {path}")
+            return load_chosen(path, choice, lambda name: _read_array(arrays, name, path, choice), options)
     except (DatasetError, OSError, zipfile.BadZipFile):
         raise
     except Exception as error:  # as above
         raise DatasetError(_not_an_array(path, error)) from error
 
 
-def _read_labels(arrays: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
+def _spec(arrays: Any, name: str) -> Spec:
+    """The shape and the type of an array, from its header; of no axes if that cannot be read."""
+    try:
+        with arrays.zip.open(f"{name}.npy") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            return Spec(shape, dtype)
+    except Exception:  # as above; reading the array says what is wrong
+        return Spec((), np.dtype(object))
+
+
+def _read_array(arrays: Mapping[str, np.ndarray], name: str, path: Path, choice: Choice) -> np.ndarray:
     try:
         return arrays[name]
     except ValueError as error:
-        if _of_objects(error):
+        if name == choice.labels and _of_objects(error):
             raise DatasetError(f"{name} in {path} holds Python objects: save labels as integers or text") from error
         raise
+
+
+def load_chosen(path: Path, choice: Choice, read: Callable[[str], np.ndarray], options: LoadOptions) -> Dataset:
+    """The data set of chosen arrays, which ``read`` reads by name. Raises: as `to_dataset` and `labelled`."""
+    given = None if choice.labels is None else read(choice.labels)
+    others = [read(name) for name in choice.others]
+    dataset = to_dataset(read(choice.images), path, options, given, others)
+    dataset = dataset._replace(notes=(*dataset.notes, *choice.notes()))
+    return dataset if given is None else labelled(dataset, given, f"{choice.labels} in {path}")
 
 
 def _read_idx(path: Path, options: LoadOptions) -> Dataset:
@@ -179,6 +177,8 @@ def to_dataset(
     for each in (array, *others):
         if not (np.issubdtype(each.dtype, np.number) or each.dtype == np.bool_) or np.iscomplexobj(each):
             raise DatasetError(f"{path}: images must be numbers, got {each.dtype}")
+    if (four := with_alpha(array, options.reading.layout)) is not None:
+        return _on_white(four, path, options, others)
     images, notes = to_nhwc(array, path, options.reading.layout, None if labels is None else len(labels))
     notes += _note_on_emnist(path, options.reading.layout)
     check_memory(len(images), images.shape[1:3], images.shape[3], path)
@@ -187,6 +187,19 @@ def to_dataset(
     if images.dtype == np.uint8 and value_range[:2] == (0, 255) and not isinstance(array, np.memmap):
         return Dataset(np.ascontiguousarray(images), notes=notes)
     return Dataset(in_pieces(value_range.to_bytes, images, images.shape[1:]), notes=notes)
+
+
+def _on_white(images: np.ndarray, path: object, options: LoadOptions, others: Sequence[np.ndarray]) -> Dataset:
+    """`to_dataset` of [N, H, W, 4], the last channel transparency."""
+    check_memory(len(images), images.shape[1:3], 3, path)
+    four = [with_alpha(each, options.reading.layout) for each in others]
+    colours = [images[..., :3], *(each for each in four if each is not None)]
+    value_range = _value_range([each[..., :3] for each in colours], path, options)
+    opacity = opacity_range(images[..., 3], value_range, path)
+    pixels = in_pieces(lambda some: on_white(some, value_range, opacity), images, (*images.shape[1:3], 3))
+    count = transparent_images(images, opacity)
+    altered = (f"transparent pixels made white in {count:,} of {len(images):,} images",) if count else ()
+    return Dataset(pixels, notes=(*altered, *filter(None, [value_range.note])), altered=altered)
 
 
 def _note_on_emnist(path: object, layout: str | None) -> tuple[str, ...]:

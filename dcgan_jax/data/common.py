@@ -161,3 +161,10 @@ def check_split(path: Path, split: str) -> None:
     """Raises: NoSplitError if ``split`` is another one than ``train``, the only one of pictures and single arrays."""
     if split != "train":
         raise NoSplitError(f"{path} has no split {split}: it is all for training")
+
+
+def check_no_names(source: str | Path, options: LoadOptions) -> None:
+    """Raises: DatasetError if a name is given of what is in a data set that holds nothing by name."""
+    for flag in ("images", "labels"):
+        if name := getattr(options.reading, flag):
+            raise DatasetError(f"`{flag}={name}` names an array or a column, and {source} holds none by name")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dcgan_jax.data.common import DatasetError
-from dcgan_jax.data.picture_files import File, printable
+from dcgan_jax.data.members import File, printable
 
 _SPLITS = (
     *("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "unlabeled"),

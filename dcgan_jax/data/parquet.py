@@ -12,7 +12,7 @@ from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of, s
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import Classes
 from dcgan_jax.data.labels import USUAL_LABELS, drop_unknown, labelled, number_labels
-from dcgan_jax.data.picture_files import File
+from dcgan_jax.data.members import File
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
 from dcgan_jax.data.pictures import list_records
 from dcgan_jax.data.shards import shards_in, shards_of_split

@@ -1,43 +1,34 @@
 """Pictures as a data set: read once, and then from the user's cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dcgan_jax.console import counted, print_line
 from dcgan_jax.data.cache import load_cached, save_cached
-from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_split, path_of, starts_with
+from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_split
 from dcgan_jax.data.fitting import check_memory, say_fit, size_for
 from dcgan_jax.data.folders import Classes, classes_of
+from dcgan_jax.data.members import File
 from dcgan_jax.data.picture_files import name_kinds, remedy_of
 from dcgan_jax.data.pictures import Listing, check_broken, list_pictures, name_some, read_pictures
 from dcgan_jax.errors import first_line
 
 _CACHE_FORMAT = 4  # changes whenever the same pictures give other arrays
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter is of an empty one
 
 
-def has_pictures(source: str | Path) -> bool:
-    """Whether it is the path of a folder or a zip, and not of NumPy's zip of arrays."""
-    path = path_of(source)
-    if path is None or not path.exists():
-        return False
-    return path.is_dir() or (path.suffix.lower() != ".npz" and starts_with(path, *_ZIP))
-
-
-def load_pictures(source: str | Path, options: LoadOptions) -> Dataset:
+def load_pictures(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
     """`read_pictures`, or the user's cache of the same pictures, with notes of the files of now.
 
     Raises:
       NoSplitError: if another split than ``train`` is asked for.
       DatasetError: as `list_pictures` and `read_pictures`, or if the pictures do not fit into memory.
     """
-    path = Path(path_of(source) or source)
     check_split(path, options.split)
     check_no_layout(path, options)
-    with list_pictures(path, options.reading.frames) as listing:
-        return load_listing(path, listing, options, lambda names: classes_of(names, listing.lists))
+    listing = list_pictures(path, files, options.reading.frames)
+    return load_listing(path, listing, options, lambda names: classes_of(names, listing.lists))
 
 
 def check_no_layout(path: Path, options: LoadOptions) -> None:

@@ -1,10 +1,9 @@
-"""A folder of pictures, or a zip of one."""
+"""The pictures of a folder or an archive."""
 
-import contextlib
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -17,16 +16,8 @@ from dcgan_jax.data.common import Dataset, DatasetError, Reading
 from dcgan_jax.data.decoding import Decoded, Header, Kind, decode, extremes, read_header
 from dcgan_jax.data.fitting import Size, to_channels
 from dcgan_jax.data.folders import check_folders, is_list
-from dcgan_jax.data.picture_files import (
-    SUFFIXES,
-    File,
-    check_kinds,
-    count_kinds,
-    name_kinds,
-    open_files,
-    printable,
-    reason,
-)
+from dcgan_jax.data.members import File, printable, reason
+from dcgan_jax.data.picture_files import SUFFIXES, check_kinds, count_kinds, name_kinds
 from dcgan_jax.data.value_range import DARK, LEAST_BRIGHT, ValueRange, known_range
 
 _MOST_BROKEN = 0.1  # share of the pictures; more of them are no accident
@@ -71,22 +62,13 @@ class Listing(NamedTuple):
         return [frame.size for header in self.headers.values() for frame in header.frames]
 
 
-@contextlib.contextmanager
-def list_pictures(path: Path, frames: str = "first") -> Iterator[Listing]:
-    """The pictures of a folder and of its folders, or of a zip, while it is open. Hidden files are left out.
-
-    Files are pictures by their suffix, or by their content if they have none.
+def list_pictures(path: Path, found: Sequence[File], frames: str = "first") -> Listing:
+    """The pictures among the files of a folder or an archive, by suffix, or by their content if they have none.
 
     Raises:
       DatasetError: if there are none, it cannot be read, most images are of kinds that cannot, its folders are no
         classes, or more than a tenth of the pictures are broken.
     """
-    with open_files(path) as found:
-        yield list_files(path, found, frames)
-
-
-def list_files(path: Path, found: Sequence[File], frames: str = "first") -> Listing:
-    """`list_pictures` of these files of a folder or an archive."""
     likely = [file for file in found if file.suffix in SUFFIXES or not file.suffix]
     errors: dict[str, Exception] = {}
     headers = _each(lambda file: read_header(file.read(), frames, signed=not file.suffix), likely, errors, "looking at")
@@ -134,7 +116,7 @@ def read_pictures(
     and contents that `Listing.digest` is of.
 
     Args:
-      path: the folder or the zip.
+      path: the folder or the archive.
       listing: its.
       size: crop each picture around its centre to this shape, and resize it.
       channels: 1 or 3; as many as the pictures have if None: grey ones in files of colours are grey.

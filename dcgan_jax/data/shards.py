@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dcgan_jax.data.common import SPLITS, DatasetError, NoSplitError
-from dcgan_jax.data.picture_files import SUFFIXES, printable
+from dcgan_jax.data.members import printable
+from dcgan_jax.data.picture_files import SUFFIXES
 
 # Words of names, as the Hugging Face Hub tells splits by them.
 _WORDS = {
@@ -44,7 +45,7 @@ def shards_of_split(path: Path, shards: Sequence[Path], split: str) -> tuple[lis
       NoSplitError: if there is no such split.
       DatasetError: if a file is missing by the numbers in their names, or some have a split and others have none.
     """
-    splits = {shard: _split_of(shard.relative_to(path) if path.is_dir() else shard.stem) for shard in shards}
+    splits = {shard: split_of(shard.relative_to(path) if path.is_dir() else shard.stem) for shard in shards}
     named = set(filter(None, splits.values()))
     if not named:
         splits = dict.fromkeys(shards, "train")
@@ -62,7 +63,7 @@ def shards_of_split(path: Path, shards: Sequence[Path], split: str) -> tuple[lis
     return chosen, (f"splits that are not used: {', '.join(others)}",) if others else ()
 
 
-def _split_of(name: Path | str) -> str | None:
+def split_of(name: Path | str) -> str | None:
     """The split that the last word for one in a path says, if any does."""
     words = re.split(r"[^a-zA-Z]+", str(name).lower())
     return next((_WORDS[word] for word in reversed(words) if word in _WORDS), None)

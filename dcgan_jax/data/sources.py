@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from dcgan_jax.data.archives import DATASETS, has_archives, load_archives
 from dcgan_jax.data.arrays import is_array_file, load_array_file
-from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, UnknownNameError, path_of
+from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, UnknownNameError, check_no_names, path_of
+from dcgan_jax.data.contents import holds_files, load_files
 from dcgan_jax.data.parquet import is_parquet, load_parquet
 from dcgan_jax.data.picture_files import ARCHIVES, SUFFIXES
-from dcgan_jax.data.picture_folders import has_pictures, load_pictures
 from dcgan_jax.data.stacked import STACKED, is_stacked, load_stacked
 from dcgan_jax.data.tfds import is_name, load_prepared
 
@@ -34,7 +34,7 @@ SOURCES: tuple[Source, ...] = (
     Source(", ".join(DATASETS), has_archives, load_archives),
     Source(STACKED, is_stacked, load_stacked),
     Source("a Parquet file or a folder of them", is_parquet, load_parquet, named=True),
-    Source("a folder or zip of pictures", has_pictures, load_pictures),
+    Source("a folder, zip or tar of pictures or of arrays", holds_files, load_files, named=True),
     Source("an .npy, .npz or idx file", is_array_file, load_array_file, named=True),
     Source("a data set of TensorFlow Datasets", is_name, load_prepared),
 )
@@ -56,7 +56,8 @@ def load_source(source: str | Path, options: LoadOptions) -> Dataset:
     try:
         for each in SOURCES:
             if each.matches(source):
-                _check_names(each, source, options)
+                if not each.named:
+                    check_no_names(source, options)
                 return each.load(source, options)
     except UnknownNameError as error:
         raise DatasetError(f"{error}: choose from {describe_sources()}") from error
@@ -68,12 +69,5 @@ def load_source(source: str | Path, options: LoadOptions) -> Dataset:
             f"{source} is a single file of pictures: give a folder that holds it (`frames=all` for its pages)"
         )
     if name.endswith(ARCHIVES):
-        raise DatasetError(f"{source} is an archive that is not read: unpack it, and give the folder, or a zip")
+        raise DatasetError(f"{source} is an archive that is not read: unpack it, and give the folder, or a zip or tar")
     raise DatasetError(f"{source} is of no kind that is known, or is damaged: choose from {describe_sources()}")
-
-
-def _check_names(kind: Source, source: str | Path, options: LoadOptions) -> None:
-    """Raises: DatasetError if a name is given of what is in a data set that holds nothing by name."""
-    for flag in ("images", "labels"):
-        if not kind.named and (name := getattr(options.reading, flag)):
-            raise DatasetError(f"`{flag}={name}` names an array or a column, and {source} holds none by name")

@@ -1,0 +1,45 @@
+"""Folders and archives: what their files are, pictures or arrays."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dcgan_jax.data.array_folders import has_arrays, has_idx, load_arrays, load_idx
+from dcgan_jax.data.common import Dataset, LoadOptions, check_no_names, path_of, starts_with
+from dcgan_jax.data.members import File, is_tar, open_files
+from dcgan_jax.data.picture_files import SUFFIXES
+from dcgan_jax.data.picture_folders import load_pictures
+
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter is of an empty one
+
+_Has = Callable[[Sequence[File]], bool]
+_Load = Callable[[Path, Sequence[File], LoadOptions], Dataset]
+# What files without pictures among them may be, in the order in which it is tried.
+_CONTENTS: tuple[tuple[_Has, _Load], ...] = (
+    (has_idx, load_idx),
+    (has_arrays, load_arrays),
+)
+
+
+def holds_files(source: str | Path) -> bool:
+    """Whether it is the path of a folder, a tar or a zip, and not of NumPy's zip of arrays."""
+    path = path_of(source)
+    if path is None or not path.exists():
+        return False
+    return path.is_dir() or is_tar(path) or (path.suffix.lower() != ".npz" and starts_with(path, *_ZIP))
+
+
+def load_files(source: str | Path, options: LoadOptions) -> Dataset:
+    """The images of a folder or an archive.
+
+    Raises:
+      NoSplitError: if it has no such split.
+      DatasetError: if it cannot be read, or as what reads its files.
+    """
+    path = Path(path_of(source) or source)
+    with open_files(path) as files:
+        pictures = any(file.suffix in SUFFIXES for file in files)
+        for has, load in _CONTENTS:
+            if not pictures and has(files):
+                return load(path, files, options)
+        check_no_names(path, options)
+        return load_pictures(path, files, options)

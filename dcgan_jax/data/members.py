@@ -1,0 +1,203 @@
+"""What folders and archives hold: names, and a function that reads each."""
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import os
+import struct
+import tarfile
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from PIL import UnidentifiedImageError
+
+from dcgan_jax.data.common import DatasetError
+from dcgan_jax.errors import first_line
+
+_GZIP, _BZIP2, _XZ = (".tar.gz", ".tgz"), (".tar.bz2", ".tbz2", ".tbz"), (".tar.xz", ".txz")
+TARS = (".tar", *_GZIP, *_BZIP2, *_XZ)
+_LARGEST_FILE = 2**30  # bytes
+_EXPANSION = 100  # of an archive's size: what holds more was made to fill memory or disks; pictures reach about 10
+_SMALL = 2**26  # bytes that an archive may hold whatever its size
+
+
+class File(NamedTuple):
+    """A file: its name within the folder, with slashes, and a function that reads it."""
+
+    name: str
+    read: Callable[[], bytes]
+
+    @property
+    def suffix(self) -> str:
+        """The suffix in small letters; numbers at the end of a name are none."""
+        suffix = PurePosixPath(self.name).suffix.lower()
+        return "" if suffix[1:].isdigit() else suffix
+
+
+def is_tar(path: Path) -> bool:
+    """Whether it is a tar by its name, compressed or not."""
+    return path.name.lower().endswith(TARS)
+
+
+@contextlib.contextmanager
+def open_files(path: Path) -> Iterator[list[File]]:
+    """The files of a folder and its folders, of a zip or of a tar, in the order of their names, without hidden ones.
+
+    Raises:
+      DatasetError: if it cannot be read, or an archive holds paths that leave it, or more than 100 times its size.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            found = sorted((file for file in _members(path, stack) if _is_visible(file)), key=_place)
+        except DatasetError:
+            raise
+        # Of a zip: of a later version; with names, dates or sizes that cannot be.
+        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+            raise DatasetError(f"cannot read {path} ({reason(error)})") from error
+        yield found
+
+
+def _members(path: Path, stack: contextlib.ExitStack) -> Iterator[File]:
+    if path.is_dir():
+        return _walk(path)
+    if is_tar(path):
+        return _of_tar(path, stack)
+    return _of_zip(path, stack.enter_context(zipfile.ZipFile(path)))
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a file, within brackets."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no picture, or in a form that is not read"
+    return getattr(error, "strerror", None) or first_line(error)
+
+
+def printable(name: str) -> str:
+    """A file's name with a question mark for whatever cannot be printed."""
+    return "".join(character if character.isprintable() else "?" for character in name)
+
+
+def _walk(root: Path) -> Iterator[File]:
+    """Every file; a folder that is reached twice, through a link, is read once."""
+
+    def fail(error: OSError) -> None:
+        raise DatasetError(f"cannot read the folder {error.filename} ({error.strerror})") from error
+
+    seen = set()
+    for folder, folders, files in os.walk(root, onerror=fail, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            path = Path(folder, name)
+            yield File(path.relative_to(root).as_posix(), lambda path=path: read_file(path))
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file. Raises: OSError if it is none, or larger than 1 GiB."""
+    if not path.is_file():  # a broken link, or a pipe that nobody writes to
+        raise OSError("no file")
+    _check_file_size(path.stat().st_size)
+    return path.read_bytes()
+
+
+def _of_zip(path: Path, archive: zipfile.ZipFile) -> Iterator[File]:
+    infos = archive.infolist()
+    _check_expansion(path, sum(info.file_size for info in infos))
+    for info in infos:
+        if not info.is_dir():
+            name = _inside(path, info.filename.replace("\\", "/"))
+            yield File(name, lambda info=info: _read_zipped(archive, info))
+
+
+def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    _check_file_size(info.file_size)
+    return archive.read(info)  # RuntimeError: it is encrypted
+
+
+def _of_tar(path: Path, stack: contextlib.ExitStack) -> Iterator[File]:
+    """A tar's files. A compressed one can be read from its start alone, and is unpacked into a file without a name."""
+    file = stack.enter_context(path.open("rb"))
+    try:
+        file = _unpacked(path, file, stack)
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            infos = {info.name: info for info in archive.getmembers()}  # the last of a name, as tar unpacks them
+            file.seek(archive.offset)  # where it ends, by blocks of zeros or of nothing
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise tarfile.ReadError(f"damaged at byte {archive.offset:,}")
+    except (DatasetError, OSError):
+        raise
+    except Exception as error:  # whatever tarfile and the decompressors raise of a damaged one
+        raise DatasetError(f"cannot read {path} ({first_line(error)})") from error
+    lock = threading.Lock()
+    for info in infos.values():
+        of = infos.get(info.linkname, info) if info.islnk() else info  # a hard link is a second name
+        if not info.isdir():
+            yield File(_inside(path, info.name), lambda of=of: _read_tarred(file, lock, of))
+
+
+def _read_tarred(file: IO[bytes], lock: threading.Lock, info: tarfile.TarInfo) -> bytes:
+    if not info.isreg() or info.issparse():
+        raise OSError("a link or a device, and no file")
+    _check_file_size(info.size)
+    with lock:
+        file.seek(info.offset_data)
+        content = file.read(info.size)
+    if len(content) < info.size:
+        raise OSError("it is cut off")
+    return content
+
+
+def _unpacked(path: Path, file: IO[bytes], stack: contextlib.ExitStack) -> IO[bytes]:
+    openers = ((_GZIP, gzip.open), (_BZIP2, bz2.open), (_XZ, lzma.open))
+    opener = next((each for ends, each in openers if path.name.lower().endswith(ends)), None)
+    if opener is None:
+        return file
+    unpacked: IO[bytes] = stack.enter_context(contextlib.closing(tempfile.TemporaryFile()))  # noqa: SIM115
+    size = path.stat().st_size
+    with opener(file) as content:
+        while piece := content.read(2**20):
+            unpacked.write(piece)
+            _check_expansion(path, unpacked.tell(), size)
+    unpacked.seek(0)
+    return unpacked
+
+
+def _check_expansion(path: Path, content: int, size: int | None = None) -> None:
+    """Raises: DatasetError if an archive holds that many bytes, which are more than it can be meant to."""
+    size = path.stat().st_size if size is None else size
+    if content > max(_EXPANSION * size, _SMALL):
+        raise DatasetError(
+            f"{path} holds more than {_EXPANSION} times its {size:,} bytes: unpack it if you trust it, and give the "
+            "folder"
+        )
+
+
+def _inside(path: Path, name: str) -> str:
+    """A name within an archive without ``./``. Raises: DatasetError if it leads out of it."""
+    parts = [part for part in name.split("/") if part != "."]
+    if not parts[0] or ".." in parts:
+        raise DatasetError(f"{path} holds a path that leads out of it, {printable(name)[:100]}: unpack it with care")
+    return "/".join(parts)
+
+
+def _check_file_size(size: int) -> None:
+    if size > _LARGEST_FILE:
+        raise OSError(f"larger than {_LARGEST_FILE >> 30} GiB")
+
+
+def _is_visible(file: File) -> bool:
+    """Whether it is no hidden file, nor in a folder that macOS adds to archives or a network drive to folders."""
+    return not any(part.startswith(".") or part in ("__MACOSX", "@eaDir") for part in file.name.split("/"))
+
+
+def _place(file: File) -> list[bytes]:
+    return os.fsencode(file.name).split(b"/")

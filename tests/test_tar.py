@@ -1,0 +1,116 @@
+"""Tars: the same as zips and folders of the same pictures, and what is refused."""
+
+import io
+import shutil
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+from helpers import one_error_line, run_cli
+from PIL import Image
+
+from dcgan_jax.data import DatasetError, load_data
+
+pytestmark = pytest.mark.usefixtures("data_cache")
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (6, 8, 8, 3), np.uint8)
+FORMS = {"tar": ".tar", "gztar": ".tar.gz", "bztar": ".tar.bz2", "xztar": ".tar.xz"}
+
+
+def png(pixels):
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "png")
+    return content.getvalue()
+
+
+@pytest.fixture
+def pictures(folder):
+    for i, image in enumerate(IMAGES):
+        path = folder / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(png(image))
+    return folder
+
+
+def write(path, members, mode="w"):
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tar_is_read_as_its_folder(form, pictures, tmp_path):
+    path = shutil.make_archive(str(tmp_path / "z"), form, pictures)
+    assert path.endswith(FORMS[form])
+    dataset, expected = load_data(path), load_data(pictures)
+    assert dataset.digest() == expected.digest()
+    assert dataset.notes == expected.notes
+    assert dataset.classes == ("a", "b")
+
+
+def test_short_suffixes_and_names_with_a_dot_are_read(tmp_path):
+    write(tmp_path / "a.tgz", {"./0.png": png(IMAGES[0]), "./.hidden.png": b"", "./1.png": png(IMAGES[1])}, "w:gz")
+    np.testing.assert_array_equal(load_data(tmp_path / "a.tgz").images, IMAGES[:2])
+
+
+def test_hard_link_is_its_file_and_other_links_are_none(tmp_path):
+    write(tmp_path / "a.tar", {f"{i}.png": png(image) for i, image in enumerate(IMAGES)} | {"x.txt": b""})
+    with tarfile.open(tmp_path / "a.tar", "a") as archive:
+        for name, kind, target in (("6.png", tarfile.LNKTYPE, "0.png"), ("y.txt", tarfile.SYMTYPE, "/etc/passwd")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+    np.testing.assert_array_equal(load_data(tmp_path / "a.tar").images, IMAGES[[*range(6), 0]])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("share", [0, 0.02, 0.5, 0.9])
+def test_truncated_tar_is_one_line(form, share, pictures, tmp_path, capsys):
+    path = tmp_path / f"z{FORMS[form]}"
+    shutil.make_archive(str(tmp_path / "z"), form, pictures)
+    members = 7000  # bytes of the tar's members, behind which there are zeros alone
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * (members if form == "tar" else len(content)))])
+    assert run_cli("train", "--dataset", path, "--dry-run") == 2
+    assert f"cannot read {path}" in one_error_line(capsys)
+
+
+def test_damaged_header_loses_nothing_in_silence(pictures, tmp_path):
+    """Some versions of Python's reader take it for the end."""
+    path = tmp_path / "z.tar"
+    shutil.make_archive(str(tmp_path / "z"), "tar", pictures)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"3.png")] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match="cannot read .*z.tar .(damaged at byte|bad checksum)"):
+        load_data(path)
+
+
+@pytest.mark.parametrize("name", ["../a.png", "x/../../a.png", "/a.png"])
+def test_path_that_leaves_the_archive_is_refused(name, tmp_path):
+    write(tmp_path / "a.tar", {name: png(IMAGES[0])})
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(name, png(IMAGES[0]))
+    for path in (tmp_path / "a.tar", tmp_path / "a.zip"):
+        with pytest.raises(DatasetError, match="holds a path that leads out of it, "):
+            load_data(path)
+
+
+def test_archive_that_holds_far_more_than_its_size_is_refused(tmp_path):
+    large = bytes(2**26 + 1)
+    write(tmp_path / "a.tar.gz", {"a.png": large}, "w:gz")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", large)
+    for path in (tmp_path / "a.tar.gz", tmp_path / "a.zip"):
+        with pytest.raises(DatasetError, match="holds more than 100 times its .* bytes: unpack it if you trust it"):
+            load_data(path)
+
+
+def test_archives_in_archives_are_counted_and_not_opened(tmp_path):
+    write(tmp_path / "inner.tar", {"a.png": png(IMAGES[0])})
+    write(tmp_path / "a.tar", {"inner.tar": (tmp_path / "inner.tar").read_bytes()})
+    with pytest.raises(DatasetError, match="holds 1 .tar, which cannot be read as pictures: .* unpack them"):
+        load_data(tmp_path / "a.tar")
