@@ -8,6 +8,8 @@ from dcgan_jax.data.common import Dataset, LoadOptions, check_no_names, path_of,
 from dcgan_jax.data.members import File, is_tar, open_files
 from dcgan_jax.data.picture_files import SUFFIXES
 from dcgan_jax.data.picture_folders import load_pictures
+from dcgan_jax.data.shards import shards_of_split
+from dcgan_jax.data.webdataset import has_samples, load_samples
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter is of an empty one
 
@@ -37,6 +39,9 @@ def load_files(source: str | Path, options: LoadOptions) -> Dataset:
     """
     path = Path(path_of(source) or source)
     with open_files(path) as files:
+        if is_tar(path) and has_samples(files):
+            shards_of_split(path, [path], options.split)
+            return load_samples(path, files, options)
         pictures = any(file.suffix in SUFFIXES for file in files)
         for has, load in _CONTENTS:
             if not pictures and has(files):

@@ -12,6 +12,7 @@ from dcgan_jax.data.parquet import is_parquet, load_parquet
 from dcgan_jax.data.picture_files import ARCHIVES, SUFFIXES
 from dcgan_jax.data.stacked import STACKED, is_stacked, load_stacked
 from dcgan_jax.data.tfds import is_name, load_prepared
+from dcgan_jax.data.webdataset import is_shards, load_shards
 
 
 class Source(NamedTuple):
@@ -34,6 +35,7 @@ SOURCES: tuple[Source, ...] = (
     Source(", ".join(DATASETS), has_archives, load_archives),
     Source(STACKED, is_stacked, load_stacked),
     Source("a Parquet file or a folder of them", is_parquet, load_parquet, named=True),
+    Source("WebDataset's tars", is_shards, load_shards, named=True),
     Source("a folder, zip or tar of pictures or of arrays", holds_files, load_files, named=True),
     Source("an .npy, .npz or idx file", is_array_file, load_array_file, named=True),
     Source("a data set of TensorFlow Datasets", is_name, load_prepared),
