@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dcgan_jax.data.array_folders import has_arrays, has_idx, load_arrays, load_idx
+from dcgan_jax.data.batches import has_batches, load_batches
 from dcgan_jax.data.common import Dataset, LoadOptions, check_no_names, path_of, starts_with
 from dcgan_jax.data.members import File, is_tar, open_files
 from dcgan_jax.data.picture_files import SUFFIXES
@@ -18,6 +19,7 @@ _Load = Callable[[Path, Sequence[File], LoadOptions], Dataset]
 # What files without pictures among them may be, in the order in which it is tried.
 _CONTENTS: tuple[tuple[_Has, _Load], ...] = (
     (has_idx, load_idx),
+    (has_batches, load_batches),
     (has_arrays, load_arrays),
 )
 
