@@ -134,7 +134,8 @@ def _choose_labels(specs: Mapping[str, Spec], images: str, options: LoadOptions)
             return found[0]
     if _last(images) in (key for key in IMAGE_KEYS[options.split] if key not in _SILENT):
         return None
-    lengths = {specs[images].shape[0], specs[images].shape[-1]}
+    shape = specs[images].shape
+    lengths = {shape[0]} if len(shape) == 4 and shape[-1] in (1, 3, 4) else {shape[0], shape[-1]}
     said = (None, options.split) if options.split == "train" else (options.split,)
     vectors = [
         name

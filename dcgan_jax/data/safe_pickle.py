@@ -82,9 +82,9 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIss
         return _NAMES[module, name]
 
     def load_build(self) -> None:
-        if not isinstance(self.stack[-2], _DType | _Array):
+        if not isinstance(self.stack[-2], _DType | _Array):  # pyright: ignore
             raise pickle.UnpicklingError("it sets attributes of what is no array")
-        super().load_build()
+        super().load_build()  # pyright: ignore
 
     dispatch = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}  # pyright: ignore
 

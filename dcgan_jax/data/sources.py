@@ -9,6 +9,7 @@ from dcgan_jax.data.arrays import is_array_file, load_array_file
 from dcgan_jax.data.batches import is_batch, load_batch
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, UnknownNameError, check_no_names, path_of
 from dcgan_jax.data.contents import holds_files, load_files
+from dcgan_jax.data.hdf5 import is_hdf5, load_hdf5
 from dcgan_jax.data.parquet import is_parquet, load_parquet
 from dcgan_jax.data.picture_files import ARCHIVES, SUFFIXES
 from dcgan_jax.data.stacked import STACKED, is_stacked, load_stacked
@@ -39,6 +40,7 @@ SOURCES: tuple[Source, ...] = (
     Source("WebDataset's tars", is_shards, load_shards, named=True),
     Source("a folder, zip or tar of pictures or of arrays", holds_files, load_files, named=True),
     Source("CIFAR's batches or a pickle of arrays", is_batch, load_batch, named=True),
+    Source("an HDF5 or MATLAB file", is_hdf5, load_hdf5, named=True),
     Source("an .npy, .npz or idx file", is_array_file, load_array_file, named=True),
     Source("a data set of TensorFlow Datasets", is_name, load_prepared),
 )

@@ -1,0 +1,93 @@
+"""HDF5 and MATLAB's files, as h5py and SciPy write them."""
+
+import numpy as np
+import pytest
+
+from dcgan_jax.data import DatasetError, load_data
+
+h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
+scipy_io = pytest.importorskip("scipy.io", reason="the extra matlab is not installed")
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (7, 32, 32, 3), np.uint8)
+LABELS = np.array([1, 10, 2, 1, 10, 2, 1])
+
+
+def write(path, **arrays):
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name.replace("__", "/"), data=array, compression="gzip")
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"images": IMAGES, "labels": LABELS},
+        {"data__pictures": IMAGES, "data__kinds": LABELS},
+        {"train__x": IMAGES, "train__y": LABELS, "test__x": IMAGES[:2], "test__y": LABELS[:2]},
+        {"train_set_x": IMAGES, "train_set_y": LABELS, "list_classes": np.arange(3)},
+        {"x_train": IMAGES / 255, "y_train": LABELS[:, None]},
+    ],
+    ids=" ".join,
+)
+def test_arrays_of_any_group_are_read(arrays, tmp_path):
+    write(tmp_path / "a.h5", **arrays)
+    dataset = load_data(tmp_path / "a.h5")
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert dataset.classes == ("1", "2", "10")
+    if "test__x" in arrays:
+        np.testing.assert_array_equal(load_data(tmp_path / "a.h5", "test").images, IMAGES[:2])
+
+
+def test_several_arrays_are_asked_about(tmp_path):
+    write(tmp_path / "a.h5", a__b=IMAGES, c=IMAGES[::-1])
+    with pytest.raises(DatasetError, match="holds the arrays a/b, c: .*, or choose one with `images=a/b`"):
+        load_data(tmp_path / "a.h5")
+    np.testing.assert_array_equal(load_data(tmp_path / "a.h5", images="c").images, IMAGES[::-1])
+
+
+def turned(array):
+    """The array as MATLAB 7.3 writes it: from the last axis to the first."""
+    return np.ascontiguousarray(array.T)
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_house_numbers_of_svhn_are_digits(version, tmp_path):
+    path, images = tmp_path / "train_32x32.mat", IMAGES.transpose(1, 2, 3, 0)
+    if version == "5":
+        scipy_io.savemat(path, {"X": images, "y": LABELS[:, None]})
+    else:
+        with h5py.File(path, "w", userblock_size=512) as file:
+            for name, array in (("X", images), ("y", LABELS[:, None])):
+                file.create_dataset(name, data=turned(array)).attrs["MATLAB_class"] = np.bytes_("uint8")
+        with path.open("r+b") as file:
+            file.write(b"MATLAB 7.3 MAT-file".ljust(124))
+    dataset = load_data(path)
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert dataset.classes == ("0", "1", "2")
+    assert dataset.labels.tolist() == [1, 0, 2, 1, 0, 2, 1]
+    assert "the class 10 taken as the digit 0, as SVHN has it" in dataset.notes
+
+
+def test_other_files_that_one_refers_to_are_not_read(tmp_path):
+    (tmp_path / "secret").write_bytes(IMAGES.tobytes())
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("images", IMAGES.shape, "u1", external=[(str(tmp_path / "secret"), 0, IMAGES.size)])
+    with pytest.raises(DatasetError, match="holds the arrays none"):
+        load_data(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.mat"])
+@pytest.mark.parametrize("end", [0, 5, 600, -100])
+def test_truncated_file_is_one_line(name, end, tmp_path):
+    path = tmp_path / name
+    write(path, images=IMAGES) if name == "a.h5" else scipy_io.savemat(path, {"images": IMAGES})
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(DatasetError, match="cannot read|holds the arrays none") as error:
+        load_data(path)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_of_another_length_are_refused(tmp_path):
+    write(tmp_path / "a.h5", images=IMAGES, labels=LABELS[:3])
+    with pytest.raises(DatasetError, match=r"labels in .*a.h5 has labels of shape \[3\] for 7 images"):
+        load_data(tmp_path / "a.h5")
