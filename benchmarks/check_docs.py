@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import dcgan_jax
 import dcgan_jax.interop
 import dcgan_jax.report
-from benchmarks import features, own_data, perceptual, quality, recall, recorded, roofline, scaling, step_time
+from benchmarks import features, minutes, own_data, perceptual, quality, recall, recorded, roofline, scaling, step_time
 from benchmarks.common import PICTURES, RESULTS, ROOT
 from benchmarks.walkthrough import notebook_cells
 
@@ -51,8 +51,10 @@ def lacking_picture(page: str, name: str) -> Iterator[str]:
 
 def performance() -> Iterator[str]:
     """Tables of times, measured and modelled."""
-    results = {size: _result(f"step_time_{size}") for size in (64, 256)}
-    yield from lacking("README.md", step_time.table(results[64]))
+    results = {name: _result(f"step_time_{name}") for name in ("64", "256", "64_zen4")}
+    yield from lacking("README.md", step_time.table(results["64"]))
+    race = minutes.table(_result("minutes"))
+    yield from (*lacking("README.md", race), *lacking("docs/performance.md", race))
     yield from lacking("docs/performance.md", *map(step_time.report, results.values()))
     yield from lacking("docs/performance.md", roofline.table(), roofline.intensity_table())
     result = _result("scaling")

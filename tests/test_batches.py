@@ -120,7 +120,9 @@ def test_code_in_a_pickle_is_never_run(protocol, folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "value", [np.array([None]), np.zeros(3, "M8[s]"), complex(1), range(3), type, np.load], ids=str
+    "value",
+    [np.array([None]), np.zeros(3, "M8[s]"), complex(1), range(3), type, np.load],
+    ids=["object array", "dates", "complex", "range", "type", "function"],
 )
 def test_other_objects_are_refused(value, tmp_path):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"images": IMAGES, "other": value}, 4))

@@ -148,7 +148,8 @@ def test_other_columns_are_named_and_can_be_chosen(tmp_path, capsys):
         ({"image": pa.array([], pa.binary())}, "there are no pictures"),
         ({"image": pa.array([], pa.list_(pa.uint8()))}, "no rows"),
     ],
-    ids=str,
+    ids=["paths", "numbers", "two sizes", "a missing list", "a missing pixel", "paths alone", "no picture"]
+    + ["labels between", "no pictures", "no lists"],
 )
 def test_unusable_columns_are_one_line(columns, message, tmp_path):
     write(tmp_path / "a.parquet", columns)
