@@ -11,7 +11,7 @@ import numpy as np
 from dcgan_jax.errors import UserError
 from dcgan_jax.evaluation.comparability import Comparability
 from dcgan_jax.files import replace_file
-from dcgan_jax.training.history import History, comparable_evaluations
+from dcgan_jax.training.history import History, calls_of, comparable_evaluations
 from dcgan_jax.versions import require
 
 PLOTS = {  # and how to write them: without dates, so that the same rows make the same file
@@ -25,6 +25,7 @@ _METRICS = {
     "d_accuracy": "accuracy of the discriminator",
     "g_accuracy": "share of fakes that pass as real",
 }
+_CALLS = {"train": ("training images", "-"), "held_out": ("held-out images", "--"), "fakes": ("fakes", ":")}
 # Okabe and Ito's colours without their yellow, which is hard to see on white: they differ for the colour-blind too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _FURTHER_FONTS = ("Noto Sans CJK KR", "Noto Sans CJK JP", "Malgun Gothic", "Apple SD Gothic Neo", "NanumGothic")
@@ -43,6 +44,7 @@ def require_matplotlib() -> None:
 def save_plot(path: Path, runs: Mapping[str, History]) -> None:
     """Draw the curves of runs by name, each in its colour, as a ``.png``, ``.svg`` or ``.pdf``.
 
+    Where a run holds out images, its discriminator's mean logits of them, of training images and of fakes are drawn.
     Behind each smoothed curve is the raw one. Where a run has evaluations, its FID, or if it has none its sliced
     Wasserstein distance, is drawn beside that of real images; an evaluation that failed interrupts the line. Those in
     other features, or of other numbers of images, have an axis of their own.
@@ -64,7 +66,8 @@ def save_plot(path: Path, runs: Mapping[str, History]) -> None:
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is drawn for it
         kinds = _kinds(runs)
-        figure = Figure(figsize=(4.2 * (2 + len(kinds)), 6.2), layout="constrained")
+        columns = 2 + len(kinds) + any(calls_of(history) for history in runs.values())
+        figure = Figure(figsize=(4.2 * columns, 6.2), layout="constrained")
         _draw(figure, runs, kinds)
         options = {"format": path.suffix[1:], **PLOTS[path.suffix]}
         replace_file(path, lambda partial: figure.savefig(partial, **options))
@@ -76,7 +79,9 @@ def smooth(steps: np.ndarray, values: np.ndarray, n: int) -> tuple[np.ndarray, n
 
 
 def _draw(figure: Any, runs: Mapping[str, History], kinds: Sequence[Comparability]) -> None:
-    mosaic = [["d_loss", "g_loss", *map(str, kinds)], ["d_accuracy", "g_accuracy", *map(str, kinds)]]
+    called = {name: rows for name, history in runs.items() if (rows := calls_of(history))}
+    beside = [*(["calls"] if called else []), *map(str, kinds)]
+    mosaic = [["d_loss", "g_loss", *beside], ["d_accuracy", "g_accuracy", *beside]]
     axes = figure.subplot_mosaic(mosaic, sharex=True)
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(runs)}
     for metric, title in _METRICS.items():
@@ -85,6 +90,8 @@ def _draw(figure: Any, runs: Mapping[str, History], kinds: Sequence[Comparabilit
             _draw_metric(axes[metric], history, metric, colours[name])
     for metric in ("d_accuracy", "g_accuracy"):
         axes[metric].set(xlabel="step", ylim=(-0.03, 1.03))
+    if called:
+        _draw_calls(axes["calls"], called, colours)
     for each in kinds:
         _draw_scores(axes[str(each)], runs, each, colours)
         of = f"\nof {each}" if len(kinds) > 1 else ""
@@ -105,6 +112,18 @@ def _draw_metric(axis: Any, history: History, metric: str, colour: str) -> None:
         return
     axis.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
     axis.plot(*smooth(steps, values, n), color=colour, linewidth=1.4)
+
+
+def _draw_calls(
+    axis: Any, called: Mapping[str, list[tuple[int, dict[str, float]]]], colours: Mapping[str, str]
+) -> None:
+    for name, rows in called.items():
+        steps = [step for step, _ in rows]
+        for kind, (_, style) in _CALLS.items():
+            axis.plot(steps, [calls[kind] for _, calls in rows], style, color=colours[name], linewidth=1.4)
+    lines = [axis.plot([], [], style, color="0.35")[0] for _, style in _CALLS.values()]
+    axis.legend(lines, [label for label, _ in _CALLS.values()], frameon=False)
+    axis.set(xlabel="step", title="mean logit of the discriminator")
 
 
 def _draw_scores(axis: Any, runs: Mapping[str, History], group: Comparability, colours: Mapping[str, str]) -> None:

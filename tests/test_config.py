@@ -57,8 +57,8 @@ def test_fields_say_what_decides_a_run():
     """A resumed run is refused with another value of these."""
     fixed = [field.name for field in dataclasses.fields(TrainConfig) if field.metadata["fixed"]]
     assert fixed == [
-        *("batch_size", "seed", "dataset", "image_size", "channels", "mirror", "range", "layout", "frames"),
-        *("images", "labels"),
+        *("batch_size", "seed", "dataset", "image_size", "channels", "hold_out", "mirror", "range", "layout"),
+        *("frames", "images", "labels"),
         *("preset", "init_from", "dtype", "ema", "generator_learning_rate", "discriminator_learning_rate"),
         *("loss", "r1", "dropout", "latent_size", "width", "augment", "d_steps", "fakes", "conditional"),
     ]

@@ -64,6 +64,17 @@ def test_fid_is_drawn_where_there_is_one(tmp_path):
     assert not fid & texts(tmp_path / "b.svg", {"a": failed, "b": other})
 
 
+def test_calls_of_the_discriminator_are_drawn_where_there_are_any(tmp_path):
+    """Of one run and of several, also if the images could not be scored."""
+    calls = {"calls": {"train": 3.0, "held_out": 1.0, "fakes": -1.0, "overfitting": 0.5}}
+    called = History(metrics(3), [{**evaluation(100, 20.0), **calls}, {**evaluation(200, None), **calls}])
+    without = History(metrics(3), [evaluation(100, 20.0)])
+    drawn = {"mean logit of the discriminator", "training images", "held-out images", "fakes"}
+    assert drawn <= texts(tmp_path / "a.svg", {"a": called})
+    assert drawn <= texts(tmp_path / "b.svg", {"a": without, "b": called})
+    assert not drawn & texts(tmp_path / "c.svg", {"a": without})
+
+
 @pytest.mark.parametrize("rows", [[], metrics(1), metrics(2), [{"step": 3}], [{"step": 1, "d_loss": float("nan")}]])
 def test_runs_with_few_rows_are_drawn(rows, tmp_path):
     save_plot(tmp_path / "a.png", {"a": History(rows, [])})

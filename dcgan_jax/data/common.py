@@ -83,6 +83,7 @@ class Dataset(NamedTuple):
       classes: the names of the classes, in the order of their numbers.
       notes: what was done to the images, or left out, a line each.
       altered: those of the notes after which images show something else: cropped, made white, or left out.
+      held_out: images of the same kind that were taken out of these, with the same classes; None if none were.
     """
 
     images: np.ndarray
@@ -90,11 +91,18 @@ class Dataset(NamedTuple):
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     altered: tuple[str, ...] = ()
+    held_out: "Dataset | None" = None
+
+    def rows(self, numbers: np.ndarray) -> "Dataset":
+        """The images of these numbers, with their labels."""
+        labels = None if self.labels is None else self.labels[numbers]
+        return self._replace(images=self.images[numbers], labels=labels)
 
     def digest(self) -> str:
-        """The SHA-256 of images, labels and classes, in hexadecimal."""
+        """The SHA-256 of images, labels and classes, and of those that are held out, in hexadecimal."""
         parts = [repr((self.images.shape, self.classes)).encode(errors="surrogateescape"), self.images]
         parts += [] if self.labels is None else [self.labels]
+        parts += [] if self.held_out is None else [self.held_out.digest().encode()]
         sha256 = hashlib.sha256()
         for part in parts:
             sha256.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)

@@ -29,8 +29,38 @@ class RealImages(NamedTuple):
     digest: str
 
 
+def hold_out(dataset: Dataset, count: int, source: str | Path) -> Dataset:
+    """A data set without ``count`` of its images, which are its ``held_out`` then: a random choice, always the same.
+
+    More images hold out those that fewer do, and others. Both parts are in the order of the data set.
+
+    Raises:
+      DatasetError: if it has no more images, or those of a class would all be held out.
+    """
+    if count >= len(dataset.images):
+        raise DatasetError(
+            f"`hold_out` must be less than {len(dataset.images):,}, the images of {source}, got {count:,}: hold out "
+            "fewer, a tenth for example"
+        )
+    # RandomState's numbers are the same in every version of NumPy, those of the newer generators are not: a run that
+    # resumes must find its images.
+    order = np.random.RandomState(0).permutation(len(dataset.images))
+    held_out, kept = (dataset.rows(np.sort(numbers)) for numbers in np.split(order, [count]))
+    if dataset.labels is not None and kept.labels is not None:
+        lost = sorted(set(dataset.labels.tolist()) - set(kept.labels.tolist()))
+        if lost:
+            raise DatasetError(
+                f"`hold_out={count}` leaves no image of the class {dataset.classes[lost[0]]} of {source} to train on: "
+                "hold out fewer, or add images of it"
+            )
+    note = f"{count:,} of {counted(len(dataset.images), 'image')} held out of training"
+    return kept._replace(held_out=held_out, notes=(*dataset.notes, note))
+
+
 def load_test_split(source: str | Path, like: Dataset, reading: Reading) -> Dataset | None:
     """A data set's test split, fitted to the images that it has for training; None if it has none.
+
+    Where images are held out of those for training, they are the test split.
 
     Args:
       source: as of `load_data`.
@@ -40,6 +70,8 @@ def load_test_split(source: str | Path, like: Dataset, reading: Reading) -> Data
     Raises:
       DatasetError: as `load_data`, or if the test split has classes that are not in the training split.
     """
+    if like.held_out is not None:
+        return like.held_out
     height, width, channels = like.images.shape[1:]
     options = reading.arguments(labels=like.labels is not None)
     try:
@@ -74,7 +106,7 @@ def split_for_testing(source: str | Path, dataset: Dataset, reading: Reading) ->
         return RealImages(dataset, test, f"{counted(len(test.images), 'image')} of the test split", digest)
     order = np.random.default_rng(0).permutation(len(dataset.images))
     held_out, kept = np.split(order, [len(order) // HELD_OUT])
-    train, test = (_chosen(dataset, np.sort(numbers)) for numbers in (kept, held_out))
+    train, test = (dataset.rows(np.sort(numbers)) for numbers in (kept, held_out))
     return RealImages(train, test, f"a held-out tenth, {counted(len(test.images), 'image')}", digest)
 
 
@@ -112,8 +144,3 @@ def part_real(train: np.ndarray, test: np.ndarray | None) -> Parts:
 def floor_size(train: int, has_test: bool) -> int:
     """How many real images there are for the floor by `part_real`, of so many training images."""
     return train if has_test else train - train // 2
-
-
-def _chosen(dataset: Dataset, numbers: np.ndarray) -> Dataset:
-    labels = None if dataset.labels is None else dataset.labels[numbers]
-    return dataset._replace(images=dataset.images[numbers], labels=labels)

@@ -8,7 +8,7 @@ import numpy as np
 
 from dcgan_jax.losses import named_losses
 from dcgan_jax.report.source import Source, short_names
-from dcgan_jax.training.history import comparable_evaluations
+from dcgan_jax.training.history import calls_of, comparable_evaluations
 
 _NAMES = {
     "d_loss": "Discriminator loss",
@@ -37,6 +37,16 @@ _OF_PAIRS = (
 )
 _MEAN_ROWS = 50  # a mean is over a fiftieth of the rows: it shows the trend, and still has fifty independent values
 _MIN_ROWS = 40  # with fewer rows there is no mean
+_CALLS = {"train": "Training images", "held_out": "Held-out images", "fakes": "Generated images"}
+_OF_CALLS = (
+    "In inference mode, of at most 500 images each. Held-out images are real ones that the run is not trained on. "
+    "Where their curve leaves that of the training images for that of the generated ones, the discriminator learns "
+    "its training images by heart."
+)
+_OF_OVERFITTING = (
+    "Where the discriminator's mean logit of held-out images lies between that of training images, 0, and that of "
+    "generated ones, 1: from 0.5 on it learns its training images by heart."
+)
 _SECOND = ("second_fid", "FID by a second classifier")
 
 
@@ -52,7 +62,7 @@ def charts(sources: Sequence[Source], points: int) -> list[dict[str, Any]]:
       number), ``x`` (steps), ``y``, ``mean`` (of the rows around each; None if they are few) and ``floor`` (what real
       images score, or None).
     """
-    return _metric_charts(sources, points) + _score_charts(sources)
+    return _metric_charts(sources, points) + _call_charts(sources) + _score_charts(sources)
 
 
 def _metric_charts(sources: Sequence[Source], points: int) -> list[dict[str, Any]]:
@@ -145,6 +155,23 @@ def _window(rows: int) -> int:
     return 1 if rows < _MIN_ROWS else max(rows // _MEAN_ROWS, 3) | 1
 
 
+def _call_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """What the discriminator of one run says of images, or how far those of several overfit."""
+    if len(sources) == 1:
+        rows = calls_of(sources[0].history)
+        title, about = "Mean logit of the discriminator", _OF_CALLS
+        lines = [{"label": label, "colour": i, **_line(rows, name)} for i, (name, label) in enumerate(_CALLS.items())]
+    else:
+        title, about = "Overfitting of the discriminator", _OF_OVERFITTING
+        labels = short_names(sources)
+        lines = [
+            {"label": labels[run], "colour": run, **_line(calls_of(source.history), "overfitting")}
+            for run, source in enumerate(sources)
+        ]
+    lines = [line for line in lines if line["x"]]
+    return [{"title": title, "about": about, "lines": lines}] if lines else []
+
+
 def _score_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
     groups = [comparable_evaluations(source.history) for source in sources]
     kinds = sorted({each for group in groups for each in group})
@@ -170,14 +197,15 @@ def _score_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
 
 
 def _score_line(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    by_step = {row["step"]: finite(row["evaluation"]["scores"].get(name)) for row in rows}
+    line = _line([(row["step"], row["evaluation"]["scores"]) for row in rows], name)
+    return {**line, "floor": finite(rows[-1]["evaluation"]["floor"].get(name))}
+
+
+def _line(rows: Sequence[tuple[int, dict[str, Any]]], name: str) -> dict[str, Any]:
+    """The points of one name of the rows of evaluations, where it is a number."""
+    by_step = {step: finite(values.get(name)) for step, values in rows}
     points = [(step, by_step[step]) for step in sorted(by_step) if by_step[step] is not None]
-    return {
-        "x": [step for step, _ in points],
-        "y": [value for _, value in points],
-        "mean": None,
-        "floor": finite(rows[-1]["evaluation"]["floor"].get(name)),
-    }
+    return {"x": [step for step, _ in points], "y": [value for _, value in points], "mean": None, "floor": None}
 
 
 def finite(value: Any) -> float | None:

@@ -10,7 +10,7 @@ from dcgan_jax.evaluation.comparability import Comparability
 from dcgan_jax.report.charts import finite
 from dcgan_jax.report.source import Source, short_names
 from dcgan_jax.training.config import TrainConfig
-from dcgan_jax.training.history import comparable_evaluations, describe_weights
+from dcgan_jax.training.history import calls_of, comparable_evaluations, describe_weights
 from dcgan_jax.training.progress import format_duration
 from dcgan_jax.training.record import RunRecord
 
@@ -96,6 +96,10 @@ def facts(source: Source) -> list[tuple[str, str]]:
     for group, rows in comparable_evaluations(source.history).items():
         best, step = min((row["evaluation"]["scores"][group.figure], row["step"]) for row in rows)
         result.append((f"Best {group.name}", f"{best:.4g} at step {step:,}, of {group}"))
+    overfitting = [(step, calls["overfitting"]) for step, calls in calls_of(source.history) if "overfitting" in calls]
+    if overfitting:
+        step, r = overfitting[-1]
+        result.append(("Overfitting", f"r {r:.2f} at step {step:,}: 0 none, 1 all by heart"))
     result += list(_collapse(source).items())[:1]
     return result
 

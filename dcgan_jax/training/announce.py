@@ -8,6 +8,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from dcgan_jax.console import counted, print_line
+from dcgan_jax.evaluation.overfitting import Calls
 from dcgan_jax.evaluation.results import Evaluation, summary
 from dcgan_jax.processor import multiplies_bfloat16
 from dcgan_jax.state import GANState
@@ -56,7 +57,7 @@ def warn(message: str | None) -> None:
 
 
 def warn_of_collapse(step: int, message: str | None) -> None:
-    """Print that a collapse was observed at ``step``, if one was."""
+    """Print that a collapse, or overfitting, was observed at ``step``, if one was."""
     warn(message and f"at step {step:,} {message}")
 
 
@@ -65,6 +66,16 @@ def announce_evaluation(
 ) -> None:
     """Print the scores of an evaluation, and how its figure compares with those of the evaluations before it."""
     print_line(f"{step}: {summary(evaluation)}{_trend(before, figure)}")
+
+
+def announce_calls(step: int, calls: Calls) -> None:
+    """Print what the discriminator says of training images, held-out ones and fakes."""
+    r = calls.overfitting
+    told = "no difference" if r is None else f"r {r:.2f} (0 held out as trained on, 1 as fakes)"
+    print_line(
+        f"{step}: the discriminator's mean logit of training images {calls.train:.2f}, of held-out ones "
+        f"{calls.held_out:.2f}, of fakes {calls.fakes:.2f}: {told}"
+    )
 
 
 def announce_end(config: TrainConfig, run_dir: Path, monitor: Monitor, first: int, step: int, seconds: float) -> None:

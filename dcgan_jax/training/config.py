@@ -62,6 +62,15 @@ class TrainConfig:
         choices=(1, 3),
         fixed=True,
     )
+    hold_out: int | None = field(
+        None,
+        "images that are kept out of training, always the same: evaluations compare with them, and show whether the "
+        "discriminator learns the others by heart; for data without a test split (default: none)",
+        kind=int,
+        none="none",
+        low=10,
+        fixed=True,
+    )
     mirror: bool = field(
         False, "mirror each real image at random: for pictures whose left and right mean nothing", fixed=True
     )

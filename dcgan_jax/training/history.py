@@ -60,6 +60,20 @@ def comparable_evaluations(history: History) -> dict[Comparability, list[dict[st
     return groups
 
 
+def calls_of(history: History) -> list[tuple[int, dict[str, float]]]:
+    """What the discriminator said at each evaluation, as `Calls.to_json` writes it, with the step, in order.
+
+    Runs that hold out no images have none, nor have those of earlier versions.
+    """
+    found = []
+    for row in history.evaluations:
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            calls = {name: _number(value) for name, value in row["calls"].items()}
+            if all(math.isfinite(calls[name]) for name in ("train", "held_out", "fakes")):
+                found.append((row["step"], calls))
+    return found
+
+
 def figures(history: History) -> dict[Comparability, list[tuple[float, int]]]:
     """The figure and the step of each evaluation that could be scored, in order, by what makes them comparable."""
     return {

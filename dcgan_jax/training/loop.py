@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 from jax.sharding import Mesh
 
+from dcgan_jax.console import print_line
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.state import GANState
 from dcgan_jax.training import schedule
@@ -33,6 +34,7 @@ from dcgan_jax.training.distributed import (
 )
 from dcgan_jax.training.finite import NotFiniteError, check_finite
 from dcgan_jax.training.first_state import create_state
+from dcgan_jax.training.overfitting import note_few_images
 from dcgan_jax.training.primary import open_primary
 from dcgan_jax.training.profile import check_profile, profile_steps
 from dcgan_jax.training.recipe import Init, as_recipe
@@ -143,6 +145,7 @@ def _train(
         stop = stack.enter_context(stop_signals(partial(acknowledge, runner) if is_primary() else None))
         if is_primary():
             announce_start(config, run.run_dir, run.record.recipe, state, mesh)
+            _note_few_images(run)
         compiling = time.perf_counter()
         runner.compile(state)  # the last that can be refused: nothing is written before
         compile_seconds = time.perf_counter() - compiling
@@ -192,6 +195,15 @@ def _train(
             primary.finish(step)
     stopped_by = None if collapsed or reached or step == config.steps else stop_signal
     return Outcome(local_replica(state), run.run_dir, stopped_by, collapsed)
+
+
+def _note_few_images(run: Run) -> None:
+    """Print what a new run of few images lacks against overfitting."""
+    if run.data is not None and int(run.state.step) == 0:
+        called = run.data.held_out is not None or (run.scorer is not None and run.scorer.called is not None)
+        note = note_few_images(run.state, len(run.data.images), called, run.recipe is not None)
+        if note:
+            print_line(note)
 
 
 def _copy(state: GANState) -> GANState:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from dcgan_jax.evaluation.overfitting import Calls
 from dcgan_jax.losses import Losses
 from dcgan_jax.training.collapse import CollapseDetector
 from dcgan_jax.training.history import best_evaluation
+from dcgan_jax.training.overfitting import OverfittingDetector
 
 
 class Monitor:
@@ -31,6 +33,7 @@ class Monitor:
         evaluations: Iterable[tuple[float, int]] = (),
         other_evaluations: Iterable[list[tuple[float, int]]] = (),
         stop_at_fid: float | None = None,
+        overfitting: OverfittingDetector | None = None,
     ):
         """Begin where the run starts or resumes.
 
@@ -42,6 +45,7 @@ class Monitor:
           other_evaluations: those that cannot be compared with the next, by what makes them comparable: a checkpoint of
             the best of each is kept too.
           stop_at_fid: the FID to stop at; none if None.
+          overfitting: its detector, as it was when the run was saved; None of a run that holds out no images.
         """
         self.evaluations = list(evaluations)
         self.collapsed = self.reached = False
@@ -50,11 +54,13 @@ class Monitor:
         self._penalty = penalty
         self._other_evaluations = list(other_evaluations)
         self._stop_at_fid = stop_at_fid
+        self._overfitting = overfitting
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run that resumes needs of it, as JSON can hold it: the detector's, and the last penalty."""
+        """What a run that resumes needs of it, as JSON can hold it: the detectors', and the last penalty."""
         penalty = {} if self._penalty_every is None else {"d_penalty": self._penalty}
-        return self._detector.state_dict() | penalty
+        overfitting = {} if self._overfitting is None else self._overfitting.state_dict()
+        return self._detector.state_dict() | penalty | overfitting
 
     def observe_metrics(self, step: int, metrics: dict[str, float]) -> tuple[dict[str, float], str | None]:
         """Take one step's metrics.
@@ -77,6 +83,10 @@ class Monitor:
         """Take the figure of an evaluation."""
         self.evaluations.append((figure, step))
         self.reached = self._stop_at_fid is not None and figure <= self._stop_at_fid
+
+    def observe_calls(self, calls: Calls) -> str | None:
+        """Take the discriminator's calls at an evaluation; a line that describes overfitting the first time."""
+        return None if self._overfitting is None else self._overfitting.observe(calls)
 
     def steps_to_keep(self, saved: Sequence[int], step: int) -> set[int]:
         """Of the checkpoints that are ``saved`` and that of ``step``, those to keep beside the newest."""

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dcgan_jax.evaluation.images import EvaluationError
+from dcgan_jax.evaluation.overfitting import discriminator_calls
 from dcgan_jax.state import GANState
-from dcgan_jax.training.announce import announce_end, announce_evaluation, warn, warn_of_collapse
+from dcgan_jax.training.announce import announce_calls, announce_end, announce_evaluation, warn, warn_of_collapse
 from dcgan_jax.training.collapse import CollapseDetector, CollapseThresholds
+from dcgan_jax.training.distributed import local_replica
 from dcgan_jax.training.history import figures, read_history, weights_name
 from dcgan_jax.training.monitor import Monitor
+from dcgan_jax.training.overfitting import OverfittingDetector, remedy_for
 from dcgan_jax.training.progress import Reporter
 from dcgan_jax.training.run import Run
 from dcgan_jax.training.run_files import RunFiles, sample_reals, sampling_state
@@ -85,7 +88,7 @@ class Primary(NamedTuple):
         """The row of an evaluation. Images that cannot be scored, all the same for example, do not end a run."""
         scorer, step = self.run.scorer, int(state.step)
         assert scorer is not None  # evaluations are due
-        row = {"step": step, "weights": weights_name(state)}
+        row: dict[str, Any] = {"step": step, "weights": weights_name(state), **self._call(state)}
         try:
             evaluation = scorer.score(sampling_state(state), self.run.keys["evaluation"])
         except EvaluationError as error:
@@ -95,6 +98,19 @@ class Primary(NamedTuple):
         announce_evaluation(step, evaluation, figure, self.monitor.evaluations)
         self.monitor.observe_evaluation(step, figure)
         return {**row, "evaluation": evaluation.to_json()}
+
+    def _call(self, state: GANState) -> dict[str, Any]:
+        """What the discriminator says of real images and fakes, for the row of an evaluation; empty if none are asked.
+
+        Of the generator as it is trained: the discriminator has never seen its average.
+        """
+        scorer, step = self.run.scorer, int(state.step)
+        if scorer is None or scorer.called is None:
+            return {}
+        calls = discriminator_calls(local_replica(state), self.run.keys["evaluation"], scorer.called)
+        announce_calls(step, calls)
+        warn_of_collapse(step, self.monitor.observe_calls(calls))
+        return {"calls": calls.to_json()}
 
 
 def open_primary(run: Run, thresholds: CollapseThresholds | None, stack: contextlib.ExitStack) -> Primary:
@@ -117,6 +133,14 @@ def open_primary(run: Run, thresholds: CollapseThresholds | None, stack: context
         evaluations=kinds.pop(run.scorer.comparability, []) if run.scorer else [],
         other_evaluations=kinds.values(),
         stop_at_fid=config.stop_at_fid,
+        overfitting=_overfitting_detector(run),
     )
     reporter = stack.enter_context(contextlib.closing(Reporter(config, step)))
     return Primary(run, reals, files, monitor, reporter, step, time.perf_counter())
+
+
+def _overfitting_detector(run: Run) -> OverfittingDetector | None:
+    """That of the run as it was saved, or None if it holds out no images."""
+    if run.data is None or run.scorer is None or run.scorer.called is None:
+        return None
+    return OverfittingDetector(len(run.data.images), remedy_for(run.state, run.recipe is not None), run.collapse)

@@ -16,6 +16,7 @@ from dcgan_jax.evaluation.efficientnet_lite import EfficientNetLite, load_effici
 from dcgan_jax.evaluation.image_scorer import ImageScorer, scorer_of_images
 from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, MIN_SAMPLES, draw_bytes
 from dcgan_jax.evaluation.mode_scoring import MIN_MODE_SAMPLES, MODE_SAMPLES, MODE_SHAPE, evaluate_modes
+from dcgan_jax.evaluation.overfitting import Called
 from dcgan_jax.evaluation.perceptual_scoring import FEW
 from dcgan_jax.evaluation.results import Evaluation
 from dcgan_jax.evaluation.scoring import evaluate
@@ -30,10 +31,12 @@ class RunScorer(NamedTuple):
     Attributes:
       score: scores images of noise from a key.
       comparability: what all its evaluations have in common.
+      called: the real images that its discriminator is asked about while it trains; None if none are held out.
     """
 
     score: Callable[[GANState, jax.Array], Evaluation[Any]]
     comparability: Comparability
+    called: Called | None = None
 
 
 def is_of_digits(config: TrainConfig) -> bool:
@@ -90,7 +93,8 @@ def scorer_of_run(
       at_most: whether fewer images are drawn where there are fewer real ones.
 
     Raises:
-      ConfigError: if the classifier has other classes than the run, or ``samples`` is out of range.
+      ConfigError: if the classifier has other classes than the run, or the run holds out images of its own, or
+        ``samples`` is out of range.
       EvaluationError: if it is not of the run's images, or these are too few or too small to be scored.
       DatasetError: as `load_test_split`.
     """
@@ -104,6 +108,11 @@ def scorer_of_run(
         if not MIN_MODE_SAMPLES <= count <= MAX_SAMPLES:
             raise ConfigError(f"`{name}` must be {MIN_MODE_SAMPLES} to {MAX_SAMPLES}, got {count}")
         return RunScorer(_of_drawn(evaluate_modes, count), Comparability(MODES, count))
+    if isinstance(network, Classifier) and config.hold_out is not None:
+        raise ConfigError(
+            "`classifier` and `hold_out`: a classifier compares with the tenth that train-classifier has held out, and "
+            "the run holds out others: leave one of them out"
+        )
     if isinstance(network, Classifier) and data.classes not in ((), network.classes):
         raise ConfigError(
             f"the run draws the classes {', '.join(data.classes)}; the classifier of {network.data} knows "

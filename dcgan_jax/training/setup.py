@@ -12,6 +12,8 @@ from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size, say_classes
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.image_scorer import explain_pixels
+from dcgan_jax.evaluation.overfitting import Called, choose_called
+from dcgan_jax.evaluation.real_images import hold_out, load_test_split
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
 from dcgan_jax.training.checkpoint import Verified, latest_checkpoint
 from dcgan_jax.training.compile_options import quick_options
@@ -133,6 +135,7 @@ def _prepare_scorer(config: TrainConfig, data: Dataset, run_dir: Path, done: int
     kind = scorer.comparability
     if kind.by_pixels:
         print_line(explain_pixels(config.dataset, data.images.shape[1:]), error=True)
+    called = _called(config, data)
     if kind.samples < config.eval_samples:
         print_line(f"evaluations are of {kind.samples:,} images, of which there are real ones too")
     if done is not None and config.stop_at_fid is not None:
@@ -143,7 +146,20 @@ def _prepare_scorer(config: TrainConfig, data: Dataset, run_dir: Path, done: int
                 f"the run in {run_dir} already has FID {fid:.2f}: ask for less than `stop_at_fid="
                 f"{config.stop_at_fid:g}`, or for none"
             )
-    return scorer
+    return scorer._replace(called=called)
+
+
+def _called(config: TrainConfig, data: Dataset) -> Called | None:
+    """The real images that the discriminator is asked about: those of the run, and of the test split if it has one.
+
+    A run does not depend on it: if its test split cannot be used so, a line says why.
+    """
+    try:
+        held_out = load_test_split(config.dataset, data, config.reading())
+    except DatasetError as error:  # of a class that is in the test split alone, for example
+        print_line(f"the discriminator is not asked about images of the test split: {error}")
+        return None
+    return None if held_out is None else choose_called(data, held_out)
 
 
 def _load_images(config: TrainConfig, saved: RunRecord | None, run_dir: Path) -> Dataset:
@@ -153,6 +169,11 @@ def _load_images(config: TrainConfig, saved: RunRecord | None, run_dir: Path) ->
     except DatasetError as error:
         where = "; if the run's images are elsewhere now, `dataset` says where" if saved else ""
         raise DatasetError(f"{error}{where}") from error
+    if config.hold_out is not None and not saved and _has_test_split(config, data):
+        raise ConfigError(
+            f"`hold_out` is for images without a test split, and {config.dataset} has one, with which evaluations "
+            "compare (`eval_every=N`): leave it out"
+        )
     for note in data.notes:
         print_line(f"{config.dataset}: {note}")
     if config.conditional and len(data.classes) < 2:
@@ -164,6 +185,11 @@ def _load_images(config: TrainConfig, saved: RunRecord | None, run_dir: Path) ->
     if saved:
         check_unchanged(config, saved, data, run_dir, "restore them, or start a new run")
     return data
+
+
+def _has_test_split(config: TrainConfig, data: Dataset) -> bool:
+    plain = data._replace(labels=None, classes=(), held_out=None)
+    return load_test_split(config.dataset, plain, config.reading()) is not None
 
 
 def create_record(config: TrainConfig, data: Dataset) -> RunRecord:
@@ -197,15 +223,18 @@ def check_unchanged(config: TrainConfig, record: RunRecord, data: Dataset, run_d
 def load_images(config: TrainConfig, record: RunRecord | None = None) -> Dataset:
     """The run's images, with classes if it is conditional; in the record's size if there is one.
 
-    Raises: as `load_data`.
+    Those that the run is trained on; it may hold out others.
+
+    Raises: as `load_data`, and as `hold_out`.
     """
     size = None if config.image_size is None else parse_size(config.image_size)
     channels = config.channels
     if record:
         size, channels = record.image_shape[:2], record.image_shape[2]
-    return load_data(
+    data = load_data(
         config.dataset, image_size=size, channels=channels, **config.reading().arguments(labels=config.conditional)
     )
+    return data if config.hold_out is None else hold_out(data, config.hold_out, config.dataset)
 
 
 def _prepare_resume(

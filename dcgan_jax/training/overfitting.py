@@ -1,0 +1,71 @@
+"""Says once that a run's discriminator learns its training images by heart, and what helps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dcgan_jax.augment import Adaptive
+from dcgan_jax.console import counted
+from dcgan_jax.evaluation.overfitting import Calls
+from dcgan_jax.state import GANState
+
+OVERFITTED = 0.5  # from here on, held-out images are nearer to fakes than to training images
+IN_A_ROW = 2  # evaluations: logits rise and fall as the two networks take turns, and one can be an exception
+# Images that a discriminator learns by heart without augmentation: within 10,000 steps of 256 images it sees each of
+# 2,000 more than a thousand times.
+FEW = 2_000
+
+
+class OverfittingDetector:
+    """Observes a discriminator's calls at each evaluation of a run, from its start or from where it resumes.
+
+    Overfitting is no collapse: nothing stops for it.
+    """
+
+    def __init__(self, images: int, remedy: str, state: Mapping[str, Any] | None = None):
+        """Begin where the run starts or resumes.
+
+        Args:
+          images: the number of training images.
+          remedy: `remedy_for` the run.
+          state: the `state_dict` before an interruption; what was reported then is not reported again.
+        """
+        state = state or {}
+        self._images, self._remedy = images, remedy
+        self._in_a_row: int = state.get("overfitted", 0)
+        self._reported: bool = state.get("overfitting_reported", False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was observed, as JSON can hold it."""
+        return {"overfitted": self._in_a_row, "overfitting_reported": self._reported}
+
+    def observe(self, calls: Calls) -> str | None:
+        """Take the calls of an evaluation; a line that describes the overfitting the first time it is detected."""
+        r = calls.overfitting
+        self._in_a_row = self._in_a_row + 1 if r is not None and r > OVERFITTED else 0
+        if self._reported or r is None or self._in_a_row < IN_A_ROW:
+            return None
+        self._reported = True
+        return (
+            f"the discriminator learns its {counted(self._images, 'training image')} by heart: at {IN_A_ROW} "
+            "evaluations in a row real images that it was not trained on were nearer to fakes than to training images "
+            f"for it (r {r:.2f}; 0 is as training images, 1 as fakes). {self._remedy}"
+        )
+
+
+def remedy_for(state: GANState, recipe: bool) -> str:
+    """What helps a run against overfitting: an adaptive augmentation, or what is left if it has one."""
+    if isinstance(state.augment, Adaptive):
+        return "Its augmentation adapts already. Remedies: more pictures, or `init_from` a run of more"
+    adaptive = "`dcgan_jax.augment.adaptive` in the recipe" if recipe else "`augment='adaptive'`"
+    return f"Remedies: a new run with {adaptive}, more pictures, or `init_from` a run of more"
+
+
+def note_few_images(state: GANState, images: int, called: bool, recipe: bool) -> str | None:
+    """A line for a run of few images that neither prevents overfitting nor shows it; None for any other."""
+    if images >= FEW or called or state.augment is not None:
+        return None
+    prevents = "an augmentation in the recipe" if recipe else "`augment='adaptive'`"
+    return (
+        f"note: a discriminator can learn {counted(images, 'image')} by heart: {prevents} prevents it, and "
+        "`eval_every=N` `hold_out=N` (a tenth of them, or none where there is a test split) shows it"
+    )
