@@ -67,7 +67,7 @@ def upsample_conv2d(x: jax.Array, kernel: jax.Array, plain: bool = False) -> jax
     """
     _check_shapes(x, kernel)
     k, _, c_in, c_out = kernel.shape
-    phases = _upsampling_phases(k)  # [2, m, k]
+    phases = upsampling_phases(k)  # [2, m, k]
     m = phases.shape[1]
     phases = jnp.asarray(phases, kernel.dtype)
     small = jnp.einsum("aut,bvs,tsio->uviabo", phases, phases, kernel)  # [m, m, in, 2, 2, out]
@@ -116,7 +116,7 @@ def _conv2d_xla(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def _upsampling_phases(k: int) -> np.ndarray:
+def upsampling_phases(k: int) -> np.ndarray:
     """[2, m, k] of zeros and ones: phase a meets low-resolution pixel u - m // 2 with tap t."""
     r = k // 2
     reach = -(-r // 2)

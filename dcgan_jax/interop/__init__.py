@@ -8,6 +8,7 @@ from dcgan_jax.interop.keras import (
     generator_to_keras,
 )
 from dcgan_jax.interop.keras_files import export_keras
+from dcgan_jax.interop.onnx_check import check_onnx
 from dcgan_jax.interop.programs import export_onnx, export_stablehlo
 from dcgan_jax.interop.weights import (
     export_safetensors,
@@ -20,6 +21,7 @@ from dcgan_jax.interop.weights import (
 __all__ = [
     "NETWORKS",
     "WeightsError",
+    "check_onnx",
     "discriminator_from_keras",
     "discriminator_to_keras",
     "export_keras",

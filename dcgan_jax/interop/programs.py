@@ -14,14 +14,17 @@ from dcgan_jax.dtypes import at_least_float32, jax_defaults
 from dcgan_jax.errors import first_line
 from dcgan_jax.files import replace_file
 from dcgan_jax.interop.common import WeightsError, input_shape, network_state, require
+from dcgan_jax.interop.onnx_graph import OPSETS, build_model, discriminator_nodes, generator_nodes, with_half_weights
 from dcgan_jax.models import Discriminator, Generator
+from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, NetworkState
 from dcgan_jax.versions import package_version
 
 _PLATFORMS = ("cpu", "cuda", "tpu")
 _INPUTS = {"generator": "noise", "discriminator": "images"}  # their names in ONNX
 _OUTPUTS = {"generator": "images", "discriminator": "logits"}
-_OPSET, _OWN_OPSET = 18, 23  # of the tutorial's networks, for older runtimes too; of a user's own modules
+LAYOUTS, PRECISIONS = ("NHWC", "NCHW"), ("float32", "float16")  # of ONNX: of the images, of the stored weights
+_OPSET, _CONVERTED_OPSET = 18, 23  # of the package's networks, for older runtimes too; of a user's own modules
 
 
 @jax_defaults()
@@ -65,32 +68,86 @@ def export_stablehlo(path: Path, state: GANState, network: str = "generator") ->
 
 @jax_defaults()
 def export_onnx(
-    path: Path, state: GANState, network: str = "generator", metadata: dict[str, Any] | None = None
+    path: Path,
+    state: GANState,
+    network: str = "generator",
+    metadata: dict[str, Any] | None = None,
+    *,
+    opset: int | None = None,
+    layout: str = "NHWC",
+    precision: str = "float32",
 ) -> None:
     """Write an ONNX model in inference mode, for any batch size; input and output as in `export_stablehlo`.
 
     The generator's input is named ``noise`` and its output ``images``, the discriminator's ``images`` and ``logits``;
     the classes, where there are any, are ``labels``. Their first dimension is ``batch``. Everything in the model but
-    the classes is float32.
+    the classes is float32. The package's own networks are written layer by layer, in few operators with constant
+    weights (`dcgan_jax.interop.onnx_graph`); others are converted by jax2onnx.
 
     Args:
       path: the file.
       state: of any modules.
       network: ``generator`` or ``discriminator``.
       metadata: goes into the model's metadata: strings as they are, other values as JSON.
+      opset: the version of ONNX's operators, 13 to 25; None is 18, which most runtimes have, and 23 for networks that
+        jax2onnx converts.
+      layout: of the images, ``NHWC`` or ``NCHW``.
+      precision: what the weights are stored in: ``float32``, or ``float16`` for half the size. They are cast, and the
+        model computes in float32.
 
     Raises:
-      WeightsError: if the package jax2onnx is not installed, or cannot convert the network.
+      ValueError: for another layout or precision.
+      WeightsError: for another opset, if a package that is needed is not installed, if jax2onnx cannot convert the
+        network, or a weight is out of the range of float16.
       OSError: if the file cannot be written.
     """
+    if layout not in LAYOUTS or precision not in PRECISIONS:
+        raise ValueError(f"layout is one of {LAYOUTS} and precision of {PRECISIONS}, got {layout} and {precision}")
+    if opset is not None and opset not in OPSETS:
+        raise WeightsError(f"`opset` must be between {OPSETS[0]} and {OPSETS[-1]}, got {opset}")
     half = network_state(state, network)
-    opset = _OWN_OPSET
-    if isinstance(half.module, Generator | Discriminator):  # ONNX has neither our CPU implementation nor bfloat16
-        half = half.replace(module=half.module.clone(plain=True, dtype=jnp.float32))
-        opset = _OPSET
+    own = type(half.module) in (Generator, Discriminator)
+    if own:
+        model = _written(state, network, opset or _OPSET, layout)
+    else:
+        model = _converted(path, state, network, opset or _CONVERTED_OPSET, layout)
+    if precision == "float16":
+        model = with_half_weights(model)
+    onnx = require("onnx")
+    model.producer_name, model.producer_version = "dcgan-jax", package_version("dcgan-jax") or ""
+    values = (metadata or {}).items()
+    props = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values}
+    onnx.helper.set_model_props(model, props)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # whatever the checker raises for a user's own module
+        raise WeightsError(f"cannot write {path} ({_reason(error)})") from error
+    replace_file(path, lambda partial: partial.write_bytes(model.SerializeToString()))
+
+
+def _written(state: GANState, network: str, opset: int, layout: str) -> Any:
+    """The ``onnx.ModelProto`` of one of the package's own networks."""
+    half = network_state(state, network)
+    variables = jax.device_get({"params": half.params, "batch_stats": half.batch_stats})
+    h, w, c = image_shape(state)
+    images = ("batch", h, w, c) if layout == "NHWC" else ("batch", c, h, w)
+    labels = {} if state.classes is None else {"labels": ("batch",)}
+    if isinstance(half.module, Generator):
+        nodes = generator_nodes(half.module, variables, layout)
+        inputs, output = {"noise": ("batch", state.latent_size)}, images
+    else:
+        nodes = discriminator_nodes(half.module, variables, (h, w, c), layout)
+        inputs, output = {"images": images}, ("batch", 1)
+    return build_model(nodes, network, inputs | labels, output, opset)
+
+
+def _converted(path: Path, state: GANState, network: str, opset: int, layout: str) -> Any:
+    """The ``onnx.ModelProto`` of any modules, by jax2onnx."""
+    half = network_state(state, network)
     inputs = _inputs(state, network, "batch")
+    channels_first = {"inputs_as_nchw": [0]} if network == "discriminator" else {"outputs_as_nchw": [0]}
     with _quiet("jax2onnx", "onnx_ir"):  # they log much about plugins for packages that are not installed
-        to_onnx, onnx = require("jax2onnx").to_onnx, require("onnx")
+        to_onnx = require("jax2onnx").to_onnx
         try:
             with _own_types(half):
                 model = to_onnx(
@@ -100,16 +157,12 @@ def export_onnx(
                     opset=opset,
                     input_names=list(inputs),
                     output_names=[_OUTPUTS[network]],
+                    **(channels_first if layout == "NCHW" else {}),
                 )
-            del model.graph.value_info[:]  # the intermediate shapes have another order of axes than the arrays
-            model.producer_name, model.producer_version = "dcgan-jax", package_version("dcgan-jax") or ""
-            values = (metadata or {}).items()
-            props = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values}
-            onnx.helper.set_model_props(model, props)
-            onnx.checker.check_model(model, full_check=True)
-        except Exception as error:  # whatever the converter and the checker raise for a user's own module
+        except Exception as error:  # whatever the converter raises for a user's own module
             raise WeightsError(f"cannot write {path} ({_reason(error)})") from error
-    replace_file(path, lambda partial: partial.write_bytes(model.SerializeToString()))
+    del model.graph.value_info[:]  # the intermediate shapes have another order of axes than the arrays
+    return model
 
 
 def _reason(error: Exception) -> str:
