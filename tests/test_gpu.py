@@ -1,6 +1,7 @@
 """The measurement of a GPU keeps its time, its rows and its reasons; tried without one."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -191,6 +192,13 @@ def test_bad_flags_are_refused_before_anything_is_measured(flags, message, tmp_p
     assert path.read_text() == before
 
 
+@pytest.fixture
+def own_python(monkeypatch):
+    """Within a test the command `python` is that of the tests."""
+    monkeypatch.setenv("PATH", os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])
+
+
+@pytest.mark.usefixtures("own_python")
 def test_the_command_without_a_gpu_says_so(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     done = subprocess.run([ROOT / "benchmarks" / "gpu.sh"], capture_output=True, text=True, timeout=120)
@@ -200,6 +208,7 @@ def test_the_command_without_a_gpu_says_so(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("own_python")
 def test_the_command_runs_with_small_numbers(tmp_path):
     """Ours and the idle share: the JSON has them, and the table is printed."""
     path = tmp_path / "gpu.json"

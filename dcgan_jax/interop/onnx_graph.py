@@ -147,7 +147,7 @@ def build_model(nodes: Sequence[Node], name: str, inputs: dict[str, Shape], outp
     onnx = require("onnx")
     make, types = onnx.helper, onnx.TensorProto
     if opset > onnx.defs.onnx_opset_version():
-        raise WeightsError(f"opset {opset} needs a newer onnx than {onnx.__version__}: pip install --upgrade onnx")
+        raise WeightsError(f"opset {opset} needs a newer onnx than {onnx.__version__}: upgrade that package")
     protos, tensors = [], []
     for node in nodes:
         tensors += [onnx.numpy_helper.from_array(array, f"{node.name}.{key}") for key, array in node.constants.items()]
