@@ -10,7 +10,7 @@ import platformdirs
 from dcgan_jax.data.common import Dataset
 from dcgan_jax.files import replace_file
 
-_TEXTS = ("classes", "notes", "altered")  # of a data set, in their order
+_TEXTS = ("classes", "notes", "altered")  # of a data set
 
 
 def load_cached(key: str) -> tuple[Dataset, dict[str, str]] | None:
@@ -19,8 +19,7 @@ def load_cached(key: str) -> tuple[Dataset, dict[str, str]] | None:
         with _path(key).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
             labels = arrays["labels"] if "labels" in arrays.files else None
-            texts = (tuple(about[name]) for name in _TEXTS)
-            dataset = Dataset(arrays["images"], labels, *texts)
+            dataset = Dataset(arrays["images"], labels)._replace(**{name: tuple(about[name]) for name in _TEXTS})
             broken = dict(about["broken"])
     except Exception:  # whatever a damaged archive makes its parsers raise
         return None

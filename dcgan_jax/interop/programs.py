@@ -14,7 +14,14 @@ from dcgan_jax.dtypes import at_least_float32, jax_defaults
 from dcgan_jax.errors import first_line
 from dcgan_jax.files import replace_file
 from dcgan_jax.interop.common import WeightsError, input_shape, network_state, require
-from dcgan_jax.interop.onnx_graph import OPSETS, build_model, discriminator_nodes, generator_nodes, with_half_weights
+from dcgan_jax.interop.onnx_graph import (
+    OPSETS,
+    Shape,
+    build_model,
+    discriminator_nodes,
+    generator_nodes,
+    with_half_weights,
+)
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, NetworkState
@@ -128,17 +135,17 @@ def export_onnx(
 def _written(state: GANState, network: str, opset: int, layout: str) -> Any:
     """The ``onnx.ModelProto`` of one of the package's own networks."""
     half = network_state(state, network)
+    module = half.module
     variables = jax.device_get({"params": half.params, "batch_stats": half.batch_stats})
     h, w, c = image_shape(state)
-    images = ("batch", h, w, c) if layout == "NHWC" else ("batch", c, h, w)
-    labels = {} if state.classes is None else {"labels": ("batch",)}
-    if isinstance(half.module, Generator):
-        nodes = generator_nodes(half.module, variables, layout)
-        inputs, output = {"noise": ("batch", state.latent_size)}, images
-    else:
-        nodes = discriminator_nodes(half.module, variables, (h, w, c), layout)
-        inputs, output = {"images": images}, ("batch", 1)
-    return build_model(nodes, network, inputs | labels, output, opset)
+    images: Shape = ("batch", h, w, c) if layout == "NHWC" else ("batch", c, h, w)
+    labels: dict[str, Shape] = {} if state.classes is None else {"labels": ("batch",)}
+    if isinstance(module, Generator):
+        nodes = generator_nodes(module, variables, layout)
+        return build_model(nodes, network, {"noise": ("batch", state.latent_size), **labels}, images, opset)
+    assert isinstance(module, Discriminator)  # as the caller has seen
+    nodes = discriminator_nodes(module, variables, (h, w, c), layout)
+    return build_model(nodes, network, {"images": images, **labels}, ("batch", 1), opset)
 
 
 def _converted(path: Path, state: GANState, network: str, opset: int, layout: str) -> Any:
