@@ -25,9 +25,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.common import RESULTS, ROOT, machine, markdown_table, write_json
+from benchmarks.peers.program import kept_file, step_of
 from dcgan_jax import averaged, evaluate_images, load_run
 from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, draw_bytes
 from dcgan_jax.evaluation.scoring import evaluate_bytes
+from dcgan_jax.training.checkpoint import checkpoint_steps
 
 FIDS = (100.0, 30.0, 10.0, 5.0)
 _POLL_SECONDS = 0.1
@@ -58,7 +60,7 @@ class Runner:
     """A program in a process group of its own, stopped but in its turns; ``kept`` has the seconds at each step."""
 
     def __init__(self, program: Program, folder: Path, every: int):
-        self._pattern, self._program, self._folder, self._every = _kept_files(program, folder), program, folder, every
+        self._program, self._folder, self._every = program, folder, every
         self.seconds = 0.0
         self.kept: dict[int, float] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,7 +88,7 @@ class Runner:
             self._process.wait()
 
     def _note(self, seconds: float) -> None:
-        for step in self._pattern():
+        for step in _kept_steps(self._program, self._folder):
             self.kept.setdefault(step, seconds)
 
 
@@ -105,15 +107,11 @@ def _start(program: Program, folder: Path, every: int) -> subprocess.Popen[bytes
         )
 
 
-def _kept_files(program: Program, folder: Path) -> Callable[[], list[int]]:
-    """What lists the steps whose generator is in the folder: each file is there at once, and whole."""
-    place, pattern = (folder / "checkpoints", "*") if program.peer is None else (folder, "generator-*.npz")
-
-    def steps() -> list[int]:
-        names = (path.stem.removeprefix("generator-") for path in place.glob(pattern))
-        return sorted(int(name) for name in names if name.isdigit())
-
-    return steps
+def _kept_steps(program: Program, folder: Path) -> list[int]:
+    """The steps whose generator is in the folder: each file is there at once, and whole."""
+    if program.peer is None:
+        return checkpoint_steps(folder / "checkpoints")
+    return [step_of(path) for path in folder.glob(kept_file(folder, "*").name)]
 
 
 def race(names: list[str], folder: Path, minutes: float, turn: float, every: int) -> dict[str, Any]:
@@ -140,7 +138,7 @@ def _fid(name: str, folder: Path, step: int) -> float:
         run = load_run(folder / name, step)
         state = run.state if run.state.ema is None else averaged(run.state)
         return evaluate_bytes(draw_bytes(state, run.keys["evaluation"], DEFAULT_SAMPLES, None)).scores.fid
-    kept, images = folder / name / f"generator-{step}.npz", folder / name / f"{step}.npy"
+    kept, images = kept_file(folder / name, step), folder / name / f"{step}.npy"
     command = ["-m", f"benchmarks.peers.{program.peer}", str(folder / name), "--draw-from", str(kept)]
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
     fid = evaluate_images(np.load(images)).scores.fid

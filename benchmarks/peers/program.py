@@ -21,8 +21,8 @@ def program_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def kept_file(folder: Path, step: int) -> Path:
-    """Where the generator of a step is kept."""
+def kept_file(folder: Path, step: int | str) -> Path:
+    """Where the generator of a step is kept; ``*`` is the pattern of all steps."""
     return folder / f"generator-{step}.npz"
 
 

@@ -13,7 +13,7 @@ from dcgan_jax.data import Dataset
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.evaluation.classifier import classify
 from dcgan_jax.evaluation.classifier_file import Classifier
-from dcgan_jax.evaluation.images import MIN_SAMPLES, EvaluationError, choose, in_chunks, to_bytes
+from dcgan_jax.evaluation.images import MIN_SAMPLES, EvaluationError, choose, to_bytes
 from dcgan_jax.evaluation.metrics import (
     class_score,
     class_shares,
@@ -21,14 +21,12 @@ from dcgan_jax.evaluation.metrics import (
     frechet_distance,
     kernel_distance,
     kl_to_uniform,
-    nearest_distances,
     neighbour_radii,
     precision_recall,
 )
+from dcgan_jax.evaluation.nearest import mean_nearest
 from dcgan_jax.evaluation.real_images import RealImages
 from dcgan_jax.evaluation.results import Evaluation, S, Scores
-
-_PIXELS = 2**24  # of training images that are on the device at a time, in float32: 64 MB
 
 
 @jax_defaults()
@@ -171,23 +169,6 @@ def _real_radii(features: np.ndarray) -> np.ndarray:
 def _share_read_as(logits: np.ndarray, labels: np.ndarray) -> float:
     """The share of images that are classified as their label: [N, classes], [N]."""
     return float((logits.argmax(-1) == np.asarray(labels)).mean())
-
-
-def mean_nearest(images: np.ndarray, train: np.ndarray) -> float:
-    """The mean Euclidean distance of uint8 images to the nearest of others, in units of a white pixel.
-
-    The others [M, H, W, C] are on the device a few at a time.
-    """
-
-    def flat(images: np.ndarray) -> jax.Array:
-        return jnp.asarray(images, jnp.float32).reshape(len(images), -1) / 255
-
-    queries = flat(images)
-    nearest = np.full(len(images), np.inf, np.float32)
-    with jax.default_matmul_precision("float32"):
-        for some in in_chunks(train, _PIXELS):
-            nearest = np.minimum(nearest, nearest_distances(queries, flat(some)))
-    return float(jnp.asarray(nearest).mean())
 
 
 @contextlib.contextmanager

@@ -7,9 +7,9 @@ import numpy as np
 
 from dcgan_jax.data import Dataset, load_data, load_labels
 from dcgan_jax.dtypes import jax_defaults
-from dcgan_jax.evaluation.class_scoring import mean_nearest
 from dcgan_jax.evaluation.classifier import SHA256, classify, load_classifier
 from dcgan_jax.evaluation.images import EvaluationError, choose, to_bytes
+from dcgan_jax.evaluation.nearest import mean_nearest
 from dcgan_jax.evaluation.real_images import MAX_QUERIES
 from dcgan_jax.evaluation.results import Evaluation, ModeScores
 

@@ -1,4 +1,4 @@
-"""The training images that images are nearest to: whether they are copies, to be seen and not only scored."""
+"""The training images that images are nearest to: whether they are copies, scored and to be seen."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,26 @@ import numpy as np
 
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.evaluation.images import in_chunks
+from dcgan_jax.evaluation.metrics import nearest_distances
 
 _PIXELS = 2**24  # of training images that are on the device at a time, in float32: 64 MB
+
+
+def mean_nearest(images: np.ndarray, train: np.ndarray) -> float:
+    """The mean Euclidean distance of uint8 images to the nearest of others, in units of a white pixel.
+
+    The others [M, H, W, C] are on the device a few at a time.
+    """
+
+    def flat(images: np.ndarray) -> jax.Array:
+        return jnp.asarray(images, jnp.float32).reshape(len(images), -1) / 255
+
+    queries = flat(images)
+    nearest = np.full(len(images), np.inf, np.float32)
+    with jax.default_matmul_precision("float32"):
+        for some in in_chunks(train, _PIXELS):
+            nearest = np.minimum(nearest, nearest_distances(queries, flat(some)))
+    return float(jnp.asarray(nearest).mean())
 
 
 @jax_defaults()

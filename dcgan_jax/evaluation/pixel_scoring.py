@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcgan_jax.dtypes import jax_defaults
-from dcgan_jax.evaluation.class_scoring import checked, mean_nearest
+from dcgan_jax.evaluation.class_scoring import checked
 from dcgan_jax.evaluation.images import EvaluationError, choose, to_bytes
 from dcgan_jax.evaluation.metrics import mean_pairwise_distance
+from dcgan_jax.evaluation.nearest import mean_nearest
 from dcgan_jax.evaluation.patches import SIDE, draw_patches, pyramid_sizes, sliced_wasserstein
 from dcgan_jax.evaluation.real_images import MAX_QUERIES, part_real
 from dcgan_jax.evaluation.results import Evaluation, PixelScores
