@@ -13,7 +13,7 @@ from dcgan_jax.evaluation.mode_scoring import divergence, read_modes
 from dcgan_jax.evaluation.results import format_table, summary
 from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.run import create_run
-from dcgan_jax.training.scorer import scorer_of_run
+from dcgan_jax.training.scorer import is_of_modes, scorer_of_run
 from dcgan_jax.training.setup import prepare_run
 
 N = 2000
@@ -113,6 +113,13 @@ def test_run_is_scored_by_its_modes(run_dir, capsys):
     assert row["features"] == MODES
     assert 1 <= row["scores"]["modes"] <= 50
     assert "swd_mean" not in row["scores"]
+
+
+def test_images_that_are_read_otherwise_have_no_modes():
+    """Turned or inverted, they are no digits that the classifier knows."""
+    assert is_of_modes(TrainConfig(dataset="stacked_mnist", image_size="28x28"))
+    for other in ({"layout": "NWHC"}, {"range": "0,127"}, {"image_size": "32"}, {"channels": 1}, {"dataset": "mnist"}):
+        assert not is_of_modes(TrainConfig(**{"dataset": "stacked_mnist", **other}))
 
 
 def test_papers_number_of_images_is_the_default():

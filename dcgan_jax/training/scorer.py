@@ -41,15 +41,18 @@ class RunScorer(NamedTuple):
 
 def is_of_digits(config: TrainConfig) -> bool:
     """Whether the run's images are MNIST's as they are, which the classifiers of the evaluation know."""
-    as_they_are = config.range is None and config.layout is None
-    return config.dataset == "mnist" and config.image_shape() == IMAGE_SHAPE and as_they_are
+    return config.dataset == "mnist" and config.image_shape() == IMAGE_SHAPE and _read_as_they_are(config)
 
 
 def is_of_modes(config: TrainConfig) -> bool:
     """Whether the run's images are those of stacked MNIST as they are, whose modes can be counted."""
     sizes, channels = (None, "28", "28x28"), (None, MODE_SHAPE[2])
-    as_they_are = config.image_size in sizes and config.channels in channels and config.range is None
+    as_they_are = config.image_size in sizes and config.channels in channels and _read_as_they_are(config)
     return config.dataset == STACKED and as_they_are
+
+
+def _read_as_they_are(config: TrainConfig) -> bool:
+    return config.range is None and config.layout is None
 
 
 def figure_while_training(config: TrainConfig) -> str:
@@ -99,14 +102,10 @@ def scorer_of_run(
       DatasetError: as `load_test_split`.
     """
     if network is None and is_of_digits(config):
-        count = DEFAULT_SAMPLES if samples is None else samples
-        if not MIN_SAMPLES <= count <= MAX_SAMPLES:
-            raise ConfigError(f"`{name}` must be {MIN_SAMPLES} to {MAX_SAMPLES}, got {count}")
+        count = _checked(DEFAULT_SAMPLES if samples is None else samples, MIN_SAMPLES, name)
         return RunScorer(lambda state, key: evaluate(state, key, count), Comparability(SHA256, count))
     if network is None and is_of_modes(config):
-        count = MODE_SAMPLES if samples is None else samples
-        if not MIN_MODE_SAMPLES <= count <= MAX_SAMPLES:
-            raise ConfigError(f"`{name}` must be {MIN_MODE_SAMPLES} to {MAX_SAMPLES}, got {count}")
+        count = _checked(MODE_SAMPLES if samples is None else samples, MIN_MODE_SAMPLES, name)
         return RunScorer(_of_drawn(evaluate_modes, count), Comparability(MODES, count))
     if isinstance(network, Classifier) and config.hold_out is not None:
         raise ConfigError(
@@ -129,6 +128,13 @@ def scorer_of_run(
         raise ConfigError(f"`{name}` must be {numbers}, of which there are real images too, got {count}")
 
     return RunScorer(_of_drawn(score, count), Comparability(features, count))
+
+
+def _checked(count: int, few: int, name: str) -> int:
+    """A number of images, at least ``few``. Raises: ConfigError if it is out of range."""
+    if not few <= count <= MAX_SAMPLES:
+        raise ConfigError(f"`{name}` must be {few} to {MAX_SAMPLES}, got {count}")
+    return count
 
 
 def _of_drawn(score: ImageScorer, count: int) -> Callable[[GANState, jax.Array], Evaluation[Any]]:
