@@ -48,7 +48,7 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
     cache = not given.pop("no_compilation_cache") and not dry_run
 
     def work() -> int:
-        return _train(given, recipe, resume, dry_run, distributed, profile, every)
+        return _train(given, recipe, resume, dry_run, distributed, profile, every, cache)
 
     return run_command(work, cache=cache, trains=True)
 
@@ -93,6 +93,7 @@ def _train(
     distributed: bool,
     profile: int | None,
     report_every: int | None,
+    cache: bool,
 ) -> int:
     if report_every is not None and report_every < 1:
         raise ConfigError(f"--report-every must be at least 1, got {report_every}")
@@ -107,7 +108,7 @@ def _train(
             _dry_run(config, resume, init)
         return 0
     on_steps = None if report_every is None else partial(_report, report_every)
-    outcome = train(config, init=init, resume=resume, profile=profile, on_steps=on_steps)
+    outcome = train(config, init=init, resume=resume, profile=profile, on_steps=on_steps, keep_program=cache)
     if report_every and is_primary():
         _write_report(outcome.folder)
     if outcome.collapsed:

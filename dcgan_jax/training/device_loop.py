@@ -1,9 +1,10 @@
 """Steps on the devices: dispatches of one or many steps, and their losses and accuracies."""
 
+import dataclasses
 import functools
 import inspect
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from dcgan_jax.training.compile_options import memory_options, quick_options
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import batch_sharding
 from dcgan_jax.training.finite import check_finite_metrics
+from dcgan_jax.training.kept_program import compile_kept, program_file
 
 _jit = functools.partial(jax.jit, static_argnames=("batch_size", "capacity", "sharding"), donate_argnames="state")
 _STEPS_PER_CALL = 25  # on an accelerator: few enough that a signal is handled within a second or so
@@ -95,18 +97,28 @@ class StepRunner:
         mesh: Mesh,
         step: int,
         quick_compile: bool = False,
+        keep_program: bool = False,
     ):
-        """Begin after ``step`` steps; ``source`` and ``key`` are replicated over ``mesh``."""
+        """Begin after ``step`` steps; ``source`` and ``key`` are replicated over ``mesh``.
+
+        With ``keep_program`` the compiled step is kept for later starts, or read if an earlier one has kept it.
+        """
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         self.calls, self.compiled = 0, False
         self._source, self._key, self._mesh, self._step = source, key, mesh, step
-        self._run_steps = steps_program(quick_compile)
         self._capacity = min(config.steps_per_call or (1 if on_cpu else _STEPS_PER_CALL), config.steps)
         self._options: dict[str, Any] = {
             "batch_size": config.batch_size,
             "capacity": self._capacity,
             "sharding": batch_sharding(mesh),
         }
+        self._jitted = steps_program(quick_compile)
+        self._run_steps: Callable[..., tuple[GANState, Metrics]] = functools.partial(self._jitted, **self._options)
+        fields = [
+            field.name for field in dataclasses.fields(config) if field.metadata["fixed"] and field.name != "seed"
+        ]
+        fixed = {name: getattr(config, name) for name in fields}
+        self._identity = {**fixed, "capacity": self._capacity, "quick": quick_compile} if keep_program else None
         # At most two dispatches are ahead of the devices, so that a signal is soon handled. Zero where one CPU is
         # several devices: they share its threads, and programs that wait for each other could occupy all of them.
         self._ahead = 0 if on_cpu and mesh.size > 1 else 2
@@ -119,10 +131,13 @@ class StepRunner:
         Raises:
           NotEnoughMemoryError: if the step needs more memory than is free.
         """
-        compiled = self._run_steps.lower(state, self._source, self._key, 1, **self._options).compile()
-        check_step_fits(compiled, self._options["batch_size"], self._mesh)
+        arguments = (state, self._source, self._key, 1)
+        lower = functools.partial(self._jitted.lower, *arguments, **self._options)
+        path = None if self._identity is None else program_file(self._identity, arguments, self._mesh.size)
+        step = lower().compile() if path is None else compile_kept(path, arguments, lower)
+        check_step_fits(step, self._options["batch_size"], self._mesh)
+        self._run_steps, self.compiled = step, True
         release_free_memory()
-        self.compiled = True
 
     def advance(self, state: GANState, last: int) -> tuple[GANState, int, int]:
         """Dispatch the next steps, up to step ``last`` at most.
@@ -132,7 +147,7 @@ class StepRunner:
         """
         before, self._step = self._step, min(self._step + self._capacity, last)
         steps = self._step - before
-        state, metrics = self._run_steps(state, self._source, self._key, steps, **self._options)
+        state, metrics = self._run_steps(state, self._source, self._key, steps)
         self.calls += 1
         self._unread.append((before, metrics))
         self._pending.append(metrics)

@@ -70,6 +70,7 @@ def train(
     thresholds: CollapseThresholds | None = None,
     profile: int | None = None,
     on_steps: Callable[[Path, int, int], None] | None = None,
+    keep_program: bool = False,
 ) -> Outcome:
     """Train, or resume a run, and leave everything in its run directory.
 
@@ -83,6 +84,9 @@ def train(
       profile: how many steps after the first dispatch to trace, for Perfetto and xprof; none if None.
       on_steps: called on the primary process when what is due after a dispatch has been written, with the run directory
         and the numbers of steps before and after the dispatch. It must not raise.
+      keep_program: whether the compiled step is kept among those that JAX caches, if it caches any, and read from there
+        without tracing it again. For a process that runs this package as it is installed: what somebody has put in the
+        place of a function is not told apart. Runs by ``init`` and of several processes trace their step always.
 
     Raises:
       ConfigError, RunDirError, DatasetError, RecipeError: each with one line for the user, before anything is written.
@@ -98,7 +102,8 @@ def train(
     with contextlib.ExitStack() as stack:
         run = run_on_primary(lambda: open_checked(stack))
         try:
-            return _train(_broadcast_run(run, init), thresholds, broadcast_json(profile), on_steps)
+            keep = keep_program and init is None and jax.process_count() == 1
+            return _train(_broadcast_run(run, init), thresholds, broadcast_json(profile), on_steps, keep)
         except (NotFiniteError, PrimaryProcessError):  # raised on all processes
             raise
         except BaseException as error:
@@ -134,13 +139,14 @@ def _train(
     thresholds: CollapseThresholds | None,
     profile: int | None,
     on_steps: Callable[[Path, int, int], None] | None,
+    keep_program: bool,
 ) -> Outcome:
     """Train in a run directory that this job has locked, from a saved state or a new one."""
     config, mesh = run.config, run.mesh
     assert mesh is not None  # it is to be trained
     state, source, key = _place(run, mesh)
     step, stop_signal, collapsed, reached = int(state.step), None, False, False
-    runner = StepRunner(config, source, key, mesh, step, run.record.quick_compile)
+    runner = StepRunner(config, source, key, mesh, step, run.record.quick_compile, keep_program)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_signals(partial(acknowledge, runner) if is_primary() else None))
         if is_primary():
