@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# jax.experimental.serialize_executable on a CPU: a program that came from JAX's persistent cache is serialised, and loaded
-# elsewhere, without an error, and has no functions when it is called.
+# jax.experimental.serialize_executable on a CPU: a program that came from JAX's persistent cache is serialised and loaded
+# without an error, and lacks its functions when it is called.
 #
 # Versions: jax 0.10.2, jaxlib 0.10.2; Python 3.11, Linux, x86-64.
 # Expected: serialize(compiled) does not depend on whether compile() compiled or read the persistent cache: the second
 #   process writes a file that is as good as the first one's.
 # Observed: the first process's file loads and computes. The second process computes with its own program too, and
-#   writes a file that loads; its call raises "Error dispatching computation: Function wrapped_sine not found". So whether a saved program works
-#   depends on whether a cache was warm when it was saved, and a program that is saved to start quickly fails in the
-#   process that relies on it.
+#   writes a file that loads; its call raises "Error dispatching computation: Function wrapped_sine not found". So
+#   whether a saved program works depends on whether a cache was warm when it was saved, and a program that is saved to
+#   start quickly fails in the process that relies on it.
 # With jax 0.12.0.1 (Python 3.13) both files compute.
-# A way around it: listen to jax.monitoring's event /jax/compilation_cache/cache_hits, and serialise only what was compiled.
+# A way around it: listen to the event /jax/compilation_cache/cache_hits of jax.monitoring, and serialise only what was
+#   compiled.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
