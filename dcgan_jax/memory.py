@@ -56,14 +56,18 @@ def free_memory(root: Path = Path("/")) -> int | None:
     return min(free, default=None)
 
 
-def check_step_fits(step: Compiled, batch_size: int, mesh: Mesh) -> None:
-    """Raises: NotEnoughMemoryError if the step needs more memory than is free now; of a CPU for all its devices."""
+def check_step_fits(step: Compiled, batch_size: int, mesh: Mesh) -> int | None:
+    """The bytes that a step needs beside its arguments, of a CPU for all its devices; None where XLA does not say.
+
+    Raises:
+      NotEnoughMemoryError: if that is more memory than is free now.
+    """
     device = mesh.local_devices[0]
     needed, free = _needed_bytes(step), _free_bytes(device)
     if needed is not None and device.platform == "cpu":
         needed *= len(mesh.local_devices)
     if needed is None or free is None or needed <= free:
-        return
+        return needed
     raise NotEnoughMemoryError(
         f"`batch_size` {batch_size:,}: a step takes {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are "
         "free: choose a smaller one, or smaller images"

@@ -46,7 +46,19 @@ from dcgan_jax.training.run_dir import read_config
 
 LINE = re.compile(r"^(\d+): \[D loss: [\d.]+, acc: [\d.]+\]  \[A loss: [\d.]+, acc: [\d.]+\]$", re.MULTILINE)
 COMMANDS = [
-    *("train", "sample", "interpolate", "animate", "plot", "evaluate", "report", "train-classifier", "export", "import")
+    *(
+        "data",
+        "train",
+        "sample",
+        "interpolate",
+        "animate",
+        "plot",
+        "evaluate",
+        "report",
+        "train-classifier",
+        "export",
+        "import",
+    )
 ]
 
 

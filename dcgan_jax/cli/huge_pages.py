@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 FLAG = "--no-huge-pages"
-_COMMANDS = ("train", "evaluate", "train-classifier")  # those that compute for minutes
+_COMMANDS = ("train", "evaluate", "train-classifier", "data")  # those that compute for minutes, or measure train
 _TUNABLES = "GLIBC_TUNABLES"
 _GLIBC = (2, 35)  # the first that has the setting
 _SYSTEM_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")

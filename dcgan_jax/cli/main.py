@@ -15,6 +15,7 @@ from dcgan_jax.console import print_line, standard_streams
 from dcgan_jax.versions import package_version
 
 _COMMANDS = {
+    "data": "say what a data set holds, and write it prepared",
     "train": "train a run, or resume one",
     "sample": "draw images with a run's generator",
     "interpolate": "draw the way from one image of a generator to another",
@@ -79,6 +80,8 @@ def _run(command: str, argv: Sequence[str] | None, prog: str | None) -> int:
 def _import_command(name: str) -> Callable[..., int]:
     """A command's function. JAX and the packages around it, which take seconds, are imported here."""
     match name:
+        case "data":
+            from dcgan_jax.cli.data import data_main as run
         case "train":
             from dcgan_jax.cli.train import train_main as run
         case "sample":

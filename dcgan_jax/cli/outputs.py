@@ -8,23 +8,25 @@ from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError
 
 
-def new_path(out: str | None, stem: str, suffix: str) -> Path:
+def new_path(out: str | None, stem: str, suffix: str, flag: str = "--out") -> Path:
     """The path of ``--out``, or in the working directory the first of ``stem``, ``stem-2``, ... that is not there.
+
+    So with another ``flag`` in place of ``--out``.
 
     Raises:
       ConfigError, PathError: if the path cannot be printed, or is not a local one.
     """
     if out is not None:
         check_printable(out)
-        return local_path(out, "--out")
+        return local_path(out, flag)
     names = (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}" for number in itertools.count(1))
     return next(Path(name) for name in names if not os.path.lexists(name))
 
 
-def new_file(out: str | None, stem: str, suffixes: tuple[str, ...], note: str = "") -> Path:
+def new_file(out: str | None, stem: str, suffixes: tuple[str, ...], note: str = "", flag: str = "--out") -> Path:
     """`new_path` with the first of the suffixes, checked as by `check_new_file`."""
-    path = new_path(out, stem, suffixes[0])
-    check_new_file(path, suffixes, note)
+    path = new_path(out, stem, suffixes[0], flag)
+    check_new_file(path, suffixes, note, flag)
     return path
 
 
@@ -35,24 +37,24 @@ def check_printable(*names: str) -> None:
             raise ConfigError(f"file names must be printable text, got {name!r}")
 
 
-def check_new_file(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
+def check_new_file(path: Path, suffixes: tuple[str, ...], note: str = "", flag: str = "--out") -> None:
     """Raises: ConfigError unless ``--out`` has one of the suffixes, is new, and its directory can be written."""
-    check_suffix(path, suffixes, note)
+    check_suffix(path, suffixes, note, flag)
     if os.path.lexists(path):
-        raise ConfigError(f"{path} already exists: choose another --out")
-    check_folder(path.parent)
+        raise ConfigError(f"{path} already exists: choose another {flag}")
+    check_folder(path.parent, flag)
 
 
-def check_suffix(path: Path, suffixes: tuple[str, ...], note: str = "") -> None:
+def check_suffix(path: Path, suffixes: tuple[str, ...], note: str = "", flag: str = "--out") -> None:
     """Raises: ConfigError unless ``--out`` has one of the suffixes."""
     if not path.name.endswith(suffixes):
-        raise ConfigError(f"--out must end in {' or '.join(suffixes)}{note}, got {path}")
+        raise ConfigError(f"{flag} must end in {' or '.join(suffixes)}{note}, got {path}")
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, flag: str = "--out") -> None:
     """Raises: ConfigError unless the directory of ``--out`` exists and can be written."""
     if not folder.is_dir():
         problem = "is not a directory" if os.path.lexists(folder) else "does not exist"
-        raise ConfigError(f"the directory {folder} of --out {problem}: create it, or choose another --out")
+        raise ConfigError(f"the directory {folder} of {flag} {problem}: create it, or choose another {flag}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"cannot write in the directory {folder} of --out: choose another --out")
+        raise ConfigError(f"cannot write in the directory {folder} of {flag}: choose another {flag}")

@@ -41,7 +41,7 @@ def load_archives(source: str | Path, options: LoadOptions) -> Dataset:
     if not options.labels:
         return dataset
     labels = archive_labels(name, options.split, options.reading.data_dir)
-    return with_labels(dataset.images, labels, _CLASSES[name], dataset.notes)
+    return with_labels(dataset.images, labels, _CLASSES[name], dataset.notes)._replace(found=dataset.found)
 
 
 def archive_labels(name: str, split: str, data_dir: str | Path | None) -> np.ndarray:

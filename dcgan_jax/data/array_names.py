@@ -16,6 +16,7 @@ IMAGE_KEYS = {
     "test": ("test_images", "x_test"),
 }
 LABEL_KEYS = {"train": ("labels", "y_train", "train_labels", "y"), "test": ("test_labels", "y_test")}
+_CLASSES = "classes"  # names of the classes 0, 1, ..., as text
 _SILENT = ("arr_0", "x")  # names that say nothing of what else there is
 _LEAST_ROW = 16  # numbers of an array of rows of pixels
 
@@ -42,12 +43,14 @@ class Choice(NamedTuple):
       others: those of the other split's images, which decide the range of values too.
       labels: that of the labels, if there are any.
       unused: those of others.
+      classes: of these the one that may hold the names of the classes.
     """
 
     images: str
     others: tuple[str, ...]
     labels: str | None
     unused: tuple[str, ...]
+    classes: str | None = None
 
     def notes(self) -> tuple[str, ...]:
         """A line of the arrays that are not used, if there are any."""
@@ -92,7 +95,9 @@ def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -
     known = {wanted[0], *others, labels}
     keys = {key for each in (IMAGE_KEYS, LABEL_KEYS) for some in each.values() for key in some}
     unused = tuple(name for name in names if name not in known and _last(name) not in keys)
-    return Choice(wanted[0], others, labels, unused)
+    named = (name for name in unused if _last(name) == _CLASSES and specs[name].dtype.kind == "U")
+    classes = next((name for name in named if len(specs[name].shape) == 1), None)
+    return Choice(wanted[0], others, labels, unused, classes)
 
 
 def check_names(path: Path, reading: Reading, names: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from dcgan_jax.data.array_names import Choice, Spec, choose_arrays
 from dcgan_jax.data.common import (
     Dataset,
     DatasetError,
+    Found,
     LoadOptions,
     check_split,
     path_of,
@@ -126,10 +127,21 @@ def _read_array(arrays: Mapping[str, np.ndarray], name: str, path: Path, choice:
 def load_chosen(path: Path, choice: Choice, read: Callable[[str], np.ndarray], options: LoadOptions) -> Dataset:
     """The data set of chosen arrays, which ``read`` reads by name. Raises: as `to_dataset` and `labelled`."""
     given = None if choice.labels is None else read(choice.labels)
+    names = _class_names(given, choice, read)
     others = [read(name) for name in choice.others]
     dataset = to_dataset(read(choice.images), path, options, given, others)
+    choice = choice._replace(unused=tuple(name for name in choice.unused if not names or name != choice.classes))
     dataset = dataset._replace(notes=(*dataset.notes, *choice.notes()))
-    return dataset if given is None else labelled(dataset, given, f"{choice.labels} in {path}")
+    return dataset if given is None else labelled(dataset, given, f"{choice.labels} in {path}", names)
+
+
+def _class_names(labels: np.ndarray | None, choice: Choice, read: Callable[[str], np.ndarray]) -> tuple[str, ...]:
+    """The names of the classes 0, 1, ... by the array that has them; none if they do not fit the labels."""
+    if labels is None or choice.classes is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return ()
+    names = read(choice.classes)
+    fits = len(labels) and labels.min() >= 0 and labels.max() < len(names)
+    return tuple(map(str, names)) if fits else ()
 
 
 def _read_idx(path: Path, options: LoadOptions) -> Dataset:
@@ -182,11 +194,17 @@ def to_dataset(
     images, notes = to_nhwc(array, path, options.reading.layout, None if labels is None else len(labels))
     notes += _note_on_emnist(path, options.reading.layout)
     check_memory(len(images), images.shape[1:3], images.shape[3], path)
-    value_range = _value_range((array, *others), path, options)
+    value_range, values = _value_range((array, *others), path, options)
     notes += (value_range.note,) if value_range.note else ()
+    found = _found(array, images, values)
     if images.dtype == np.uint8 and value_range[:2] == (0, 255) and not isinstance(array, np.memmap):
-        return Dataset(np.ascontiguousarray(images), notes=notes)
-    return Dataset(in_pieces(value_range.to_bytes, images, images.shape[1:]), notes=notes)
+        return Dataset(np.ascontiguousarray(images), notes=notes, found=found)
+    return Dataset(in_pieces(value_range.to_bytes, images, images.shape[1:]), notes=notes, found=found)
+
+
+def _found(array: np.ndarray, images: np.ndarray, values: tuple[float, float]) -> Found:
+    kind = f"{array.dtype} {list(array.shape)}"
+    return Found({(images.shape[1], images.shape[2]): len(images)}, {kind: len(images)}, values)
 
 
 def _on_white(images: np.ndarray, path: object, options: LoadOptions, others: Sequence[np.ndarray]) -> Dataset:
@@ -194,12 +212,13 @@ def _on_white(images: np.ndarray, path: object, options: LoadOptions, others: Se
     check_memory(len(images), images.shape[1:3], 3, path)
     four = [with_alpha(each, options.reading.layout) for each in others]
     colours = [images[..., :3], *(each for each in four if each is not None)]
-    value_range = _value_range([each[..., :3] for each in colours], path, options)
+    value_range, values = _value_range([each[..., :3] for each in colours], path, options)
     opacity = opacity_range(images[..., 3], value_range, path)
     pixels = in_pieces(lambda some: on_white(some, value_range, opacity), images, (*images.shape[1:3], 3))
     count = transparent_images(images, opacity)
     altered = (f"transparent pixels made white in {count:,} of {len(images):,} images",) if count else ()
-    return Dataset(pixels, notes=(*altered, *filter(None, [value_range.note])), altered=altered)
+    notes = (*altered, *filter(None, [value_range.note]))
+    return Dataset(pixels, notes=notes, altered=altered, found=_found(images, images, values))
 
 
 def _note_on_emnist(path: object, layout: str | None) -> tuple[str, ...]:
@@ -211,14 +230,16 @@ def _note_on_emnist(path: object, layout: str | None) -> tuple[str, ...]:
     return (f"{stored}: `layout={usual}` turns them",)
 
 
-def _value_range(arrays: Sequence[np.ndarray], path: object, options: LoadOptions) -> ValueRange:
-    """The range of all values of these arrays, or the one that was asked for."""
+def _value_range(
+    arrays: Sequence[np.ndarray], path: object, options: LoadOptions
+) -> tuple[ValueRange, tuple[float, float]]:
+    """The range of all values of these arrays, or the one that was asked for; and the lowest and the highest value."""
     sizeable = [each for each in arrays if each.size]
     low = min(float(each.min()) for each in sizeable)
     high = max(float(each.max()) for each in sizeable)
     if options.reading.range is not None:
-        return given_range(options.reading.range, low, high, path)
+        return given_range(options.reading.range, low, high, path), (low, high)
     if all(each.dtype == np.bool_ for each in arrays):
-        return ValueRange(0, 1, "true and false taken as white and black")
+        return ValueRange(0, 1, "true and false taken as white and black"), (low, high)
     integers = all(np.issubdtype(each.dtype, np.integer) for each in arrays)
-    return known_range(low, high, integers=integers, what=path, dark=options.drawn)
+    return known_range(low, high, integers=integers, what=path, dark=options.drawn), (low, high)

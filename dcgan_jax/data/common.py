@@ -74,6 +74,28 @@ class LoadOptions(NamedTuple):
         return self._replace(reading=self.reading._replace(layout=self.reading.layout or layout))
 
 
+class Found(NamedTuple):
+    """What the images of a data set were before they got one size and 8 bits.
+
+    Attributes:
+      sizes: how many there are of each height and width.
+      kinds: how many there are of each kind: Pillow's modes, such as ``RGBA``, or an array's type and shape.
+      values: the lowest and the highest value of an array; None of pictures.
+      names: the file of each image, [N]; none where they have none.
+      files: how many files they are in, with those that are left out; 0 where that says nothing.
+    """
+
+    sizes: dict[tuple[int, int], int]
+    kinds: dict[str, int]
+    values: tuple[float, float] | None = None
+    names: tuple[str, ...] = ()
+    files: int = 0
+
+    def rows(self, numbers: np.ndarray) -> "Found":
+        """What the images of these numbers were; the sizes and kinds stay those of all."""
+        return self._replace(names=tuple(self.names[number] for number in numbers) if self.names else ())
+
+
 class Dataset(NamedTuple):
     """Images, and their classes where there are any.
 
@@ -84,6 +106,7 @@ class Dataset(NamedTuple):
       notes: what was done to the images, or left out, a line each.
       altered: those of the notes after which images show something else: cropped, made white, or left out.
       held_out: images of the same kind that were taken out of these, with the same classes; None if none were.
+      found: what the images were, where that is known.
     """
 
     images: np.ndarray
@@ -92,11 +115,13 @@ class Dataset(NamedTuple):
     notes: tuple[str, ...] = ()
     altered: tuple[str, ...] = ()
     held_out: "Dataset | None" = None
+    found: Found | None = None
 
     def rows(self, numbers: np.ndarray) -> "Dataset":
         """The images of these numbers, with their labels."""
         labels = None if self.labels is None else self.labels[numbers]
-        return self._replace(images=self.images[numbers], labels=labels)
+        found = self.found and self.found.rows(numbers)
+        return self._replace(images=self.images[numbers], labels=labels, found=found)
 
     def digest(self) -> str:
         """The SHA-256 of images, labels and classes, and of those that are held out, in hexadecimal."""

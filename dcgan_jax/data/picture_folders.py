@@ -1,5 +1,6 @@
 """Pictures as a data set: read once, and then from the user's cache."""
 
+import collections
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,10 +8,10 @@ import numpy as np
 
 from dcgan_jax.console import counted, print_line
 from dcgan_jax.data.cache import load_cached, save_cached
-from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_split
+from dcgan_jax.data.common import Dataset, DatasetError, Found, LoadOptions, check_split
 from dcgan_jax.data.fitting import check_memory, say_fit, size_for
 from dcgan_jax.data.folders import Classes, classes_of
-from dcgan_jax.data.members import File
+from dcgan_jax.data.members import File, printable
 from dcgan_jax.data.picture_files import name_kinds, remedy_of
 from dcgan_jax.data.pictures import Listing, check_broken, list_pictures, name_some, read_pictures
 from dcgan_jax.errors import first_line
@@ -66,7 +67,19 @@ def _with_classes(
     classes = classes_by_name(names)
     frames = [len(listing.headers[name].frames) for name in names]
     labels = None if classes.labels is None else np.repeat(classes.labels, frames)
-    return dataset._replace(labels=labels, classes=classes.names, notes=(*dataset.notes, *classes.notes))
+    notes, found = (*dataset.notes, *classes.notes), _found(listing, names)
+    return dataset._replace(labels=labels, classes=classes.names, notes=notes, found=found)
+
+
+def _found(listing: Listing, names: Sequence[str]) -> Found:
+    """What the pictures of these files were."""
+    frames = [(name, frame) for name in names for frame in listing.headers[name].frames]
+    sizes = collections.Counter(frame.size for _, frame in frames)
+    kinds = collections.Counter(frame.mode for _, frame in frames)
+    several = {name for name in names if len(listing.headers[name].frames) > 1}
+    places = (f"{printable(name)}[{frame.number}]" if name in several else printable(name) for name, frame in frames)
+    files = len(listing.headers) + len(listing.broken) + len(listing.lists) + sum(listing.others.values())
+    return Found(dict(sizes.most_common()), dict(kinds.most_common()), None, tuple(places), files)
 
 
 def _with_notes(path: Path, listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Dataset:

@@ -52,6 +52,11 @@ def describe_sources() -> str:
     return f"{', '.join(kinds)}, or {last}"
 
 
+def kind_of(source: str | Path) -> str:
+    """The kind of a data set that can be loaded, such as ``an .npy, .npz or idx file``."""
+    return next((each.kind for each in SOURCES if each.matches(source)), "")
+
+
 def load_source(source: str | Path, options: LoadOptions) -> Dataset:
     """The images of a name or path, by the first of `SOURCES` that it matches.
 

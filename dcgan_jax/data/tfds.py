@@ -208,7 +208,7 @@ def _read(name: str, options: LoadOptions, builder: Any) -> Dataset:
         images[i], labels[i] = example["image"], example["label"] if names else -1
     known = bool(np.all(labels >= 0))  # -1 is TFDS's for a label that is not published
     dataset = to_dataset(images, name, options.in_order("NHWC"))
-    return with_labels(dataset.images, labels, names, dataset.notes) if known else dataset
+    return with_labels(dataset.images, labels, names, dataset.notes)._replace(found=dataset.found) if known else dataset
 
 
 def _check_features(name: str, features: Any) -> None:

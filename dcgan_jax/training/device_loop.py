@@ -125,8 +125,11 @@ class StepRunner:
         self._pending: deque[Metrics] = deque()
         self._unread: list[tuple[int, Metrics]] = []  # the steps before each call since the last fetch, and its metrics
 
-    def compile(self, state: GANState) -> None:
+    def compile(self, state: GANState) -> int | None:
         """Compile the step, or read it from the cache, before the first `advance`, which would do it without a check.
+
+        Returns:
+          The bytes of memory that it needs beside its arguments; None where XLA does not say.
 
         Raises:
           NotEnoughMemoryError: if the step needs more memory than is free.
@@ -135,9 +138,10 @@ class StepRunner:
         lower = functools.partial(self._jitted.lower, *arguments, **self._options)
         path = None if self._identity is None else program_file(self._identity, arguments, self._mesh.size)
         step = lower().compile() if path is None else compile_kept(path, arguments, lower)
-        check_step_fits(step, self._options["batch_size"], self._mesh)
+        needed = check_step_fits(step, self._options["batch_size"], self._mesh)
         self._run_steps, self.compiled = step, True
         release_free_memory()
+        return needed
 
     def advance(self, state: GANState, last: int) -> tuple[GANState, int, int]:
         """Dispatch the next steps, up to step ``last`` at most.

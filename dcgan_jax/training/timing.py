@@ -65,7 +65,7 @@ def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh, compil
             "seconds": compile_seconds + written - start,
             "compile_seconds": compile_seconds,
             "steps_per_second": steps / (written - first_done) if steps else None,
-            "peak_memory_bytes": _peak_memory(),
+            "peak_memory_bytes": peak_memory(),
             "device": mesh.devices.flat[0].device_kind,
             "devices": mesh.size,
             "device_peak_memory_bytes": _device_peak_memory(),
@@ -92,7 +92,8 @@ def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh, compil
             print_line(f"warning: the timing of this session is not recorded ({first_line(error)})", error=True)
 
 
-def _peak_memory() -> int | None:
+def peak_memory() -> int | None:
+    """Bytes of memory that this process has had at its most; None where the system does not say."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,0 +1,143 @@
+"""Data sets as they are after all that was done to them, as files that are read back to the same pixels."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from dcgan_jax.data.common import Dataset, DatasetError
+from dcgan_jax.data.fitting import size_for
+from dcgan_jax.data.folders import check_folders, classes_of
+from dcgan_jax.data.layouts import to_nhwc
+from dcgan_jax.data.value_range import DARK
+from dcgan_jax.files import replace_file
+from dcgan_jax.images import as_picture
+
+_CHUNK = 64  # images that a thread encodes in one go
+
+
+def write_npz(path: Path, train: Dataset, test: Dataset | None = None) -> None:
+    """Write ``x_train`` uint8 [N, H, W, C], and of a test split ``x_test``.
+
+    With classes also ``y_train`` and ``y_test``, their numbers int32 [N], and ``classes``, their names.
+
+    Raises:
+      OSError: if it cannot be written; there is then no such file.
+    """
+    arrays: dict[str, Any] = {"x_train": train.images}
+    arrays |= {} if test is None else {"x_test": test.images}
+    if train.labels is not None:
+        arrays |= {"y_train": train.labels, "classes": np.array(train.classes)}
+        arrays |= {} if test is None or test.labels is None else {"y_test": test.labels}
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:  # a path would get another suffix
+            np.savez(file, **arrays)
+
+    replace_file(path, write)
+
+
+def write_zip(path: Path, dataset: Dataset) -> None:
+    """Write each image as a PNG, in a folder for each class; in one folder where there are none.
+
+    Where the names of classes are no names of folders, or ones that would be read as something else, such as
+    ``train``, ``dataset.json`` beside the pictures has the classes.
+
+    Raises:
+      OSError: if it cannot be written; there is then no such file.
+    """
+    names, listed = _names(dataset)
+
+    def write(partial: Path) -> None:
+        with zipfile.ZipFile(partial, "w") as archive:
+            for name, content in zip(names, _encode(dataset.images), strict=True):
+                archive.writestr(zipfile.ZipInfo(name), content)  # of a fixed date: the same images, the same bytes
+            if listed is not None:
+                archive.writestr(zipfile.ZipInfo("dataset.json"), json.dumps({"labels": listed}, ensure_ascii=False))
+
+    replace_file(path, write)
+
+
+def needed_to_read(path: Path, dataset: Dataset) -> dict[str, str]:
+    """The fields of a config, with their values, without which `load_data` reads what was written as something else."""
+    images = dataset.images
+    height, width, channels = images.shape[1:]
+    needed = {}
+    if size_for(None, [(height, width)]) != (height, width):
+        needed["image_size"] = f"{height}x{width}"
+    if images.max() < DARK:
+        needed["range"] = "0,255"
+    if path.suffix == ".zip":
+        grey = channels == 3 and all((some == some[..., :1]).all() for some in _pieces(images))
+        return needed | ({"channels": "3"} if grey else {})
+    return needed | ({} if _is_told(images, dataset.labels) else {"layout": "NHWC"})
+
+
+def _is_told(images: np.ndarray, labels: np.ndarray | None) -> bool:
+    """Whether the order of the axes of images [N, H, W, C] is told by their shape and values."""
+    try:
+        told = to_nhwc(images, "", labels=None if labels is None else len(labels))[0]
+    except DatasetError:
+        return False
+    return told.shape == images.shape and told.strides == images.strides
+
+
+def _names(dataset: Dataset) -> tuple[list[str], list[tuple[str, str]] | None]:
+    """The name of each image's file, and a list of their labels if the names do not say them."""
+    n = len(dataset.images)
+    digits = len(str(n - 1))
+    flat = [f"{number:0{digits}}.png" for number in range(n)]
+    if dataset.labels is None or len(dataset.classes) < 2:
+        return flat, None
+    counts = dict.fromkeys(dataset.classes, 0)
+    of = [dataset.classes[label] for label in dataset.labels]
+    in_folders = []
+    for name in of:  # from 0 in each: numbers that go on from folder to folder would be of one set
+        in_folders.append(f"{name}/{counts[name]:0{digits}}.png")
+        counts[name] += 1
+    if _say_classes(in_folders, {name for name in of}):
+        return in_folders, None
+    return flat, list(zip(flat, of, strict=True))
+
+
+def _say_classes(names: Sequence[str], classes: set[str]) -> bool:
+    """Whether these folders are read as these classes."""
+    plain = all(name.isprintable() and name.strip() == name and not set(name) & set('/\\:*?"<>|') for name in classes)
+    if not plain or any(name.startswith((".", "__MACOSX", "@eaDir")) or not 0 < len(name) <= 64 for name in classes):
+        return False
+    try:
+        check_folders(Path(), names)
+    except DatasetError:
+        return False
+    return set(classes_of(sorted(names), ()).names) == classes
+
+
+def _encode(images: np.ndarray) -> Iterator[bytes]:
+    """Each image as the bytes of a PNG."""
+
+    def encode(some: np.ndarray) -> list[bytes]:
+        return [_png(image) for image in some]
+
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(desc="writing pictures", total=len(images), disable=None, leave=False) as bar,
+    ):
+        for contents in pool.map(encode, _pieces(images)):
+            yield from contents
+            bar.update(len(contents))
+
+
+def _png(image: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    as_picture(image).save(content, format="png")
+    return content.getvalue()
+
+
+def _pieces(images: np.ndarray) -> list[np.ndarray]:
+    return [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
