@@ -135,7 +135,7 @@ def _draw(path: Path, data: Dataset) -> None:
         chosen = np.sort(random.permutation(n)[: columns * rows])
         images, shown = data.images[chosen], len(chosen)
         check_grid(images.shape[1:], len(images), columns)
-        above = [] if data.labels is None else [class_label(data.labels[i], data.classes) for i in chosen]
+        above = [] if data.labels is None else [class_label(int(data.labels[i]), data.classes) for i in chosen]
         pixels = labelled_grid(images, columns, above) if above else image_grid(images, columns)
     save_png(path, pixels)
     print_result(f"{'grid':<16}{path}, of {counted(shown, 'image')}")
