@@ -145,13 +145,9 @@ def test_numbered_classes_are_classes(names, folder, load):
 @pytest.mark.parametrize(
     ("folders", "one"),
     [
-        (["test", "train", "unlabeled", "val"], "train"),
         (["extra", "test", "train"], "train"),
         (["trainA", "trainB"], "trainA"),
         (["testA", "testB", "trainA", "trainB"], "trainA"),
-        (["train2017", "val2017"], "train2017"),
-        (["DIV2K_train_HR", "DIV2K_valid_HR"], "DIV2K_train_HR"),
-        (["test_images", "train_images"], "train_images"),
         (["images", "masks"], "images"),
         (["Annotations", "JPEGImages", "SegmentationClass"], "JPEGImages"),
         (["gt", "input"], "input"),
@@ -229,3 +225,31 @@ def test_labels_are_read_as_a_person_reads_them(folder, load):
     assert load().classes == ("owl", "wren")
     (folder / "metadata.csv").write_text("file_name,label\na.png, owl\nb.png,\nc.png,wren\n")
     assert load().notes == ("metadata.csv: labels of 2 of 3 pictures: none is used",)
+
+
+LIST_FORMS = {
+    "two columns": "filename,label\n{rows}",
+    "others": "breed,image\n{turned}",
+    "no names": "{rows}",
+    "more columns": "id,width,filename,target\n{more}",
+}
+
+
+@pytest.mark.parametrize("form", LIST_FORMS.values(), ids=LIST_FORMS.keys())
+def test_labels_of_a_csv_are_classes(form, folder, load):
+    labels = {"a.png": "owl", "b/c.png": "kite", "d.png": "owl"}
+    draw(folder, *labels)
+    rows = "".join(f"{name},{label}\n" for name, label in labels.items())
+    turned = "".join(f"{label},{name}\n" for name, label in labels.items())
+    more = "".join(f"1,8,{name},{label}\n" for name, label in labels.items())
+    (folder / "labels.csv").write_text(form.format(rows=rows, turned=turned, more=more))
+    dataset = load()
+    assert dataset.classes == ("kite", "owl")
+    assert dataset.labels.tolist() == [1, 0, 1]
+    assert dataset.notes == ("2 classes, as labels.csv says: kite, owl",)
+
+
+def test_columns_of_a_list_that_cannot_be_told_are_not_used(folder, load):
+    draw(folder, "a.png")
+    (folder / "labels.csv").write_text("a,b,c\na.png,1,2\n")
+    assert load().notes == ("labels.csv lists no labels, as the columns filename and label, with commas, would",)

@@ -183,21 +183,23 @@ def test_one_folder_around_all_is_no_class(folder):
 
 
 @pytest.mark.parametrize("below", ["", "cat/"], ids=["flat", "of classes"])
-def test_splits_are_no_classes(below, folder, tmp_path):
+def test_folders_of_splits_are_no_classes(below, folder, tmp_path):
     for split in ("test", "Train", "val"):
         save(folder / "data" / split / below / "1.png", GREY)
     save(folder / "data" / "Train" / "dog" / "2.png", GREY)
     shutil.make_archive(str(tmp_path / "z"), "zip", folder)
-    refused = "the folders Train, test, val in .* are splits or parts of a data set, not classes: "
+    for path in (folder, tmp_path / "z.zip"):
+        assert len(load_data(path).images) == 2
+        assert len(load_data(path, "test").images) == 1
+        assert "the train split is the folder data/Train; not used: val" in load_data(path).notes
+    save(folder / "data" / "unlabeled" / "1.png", GREY)
+    save(folder / "data" / "dog" / "1.png", GREY)  # one that is no split
+    shutil.make_archive(str(tmp_path / "z"), "zip", folder)
+    refused = "the folders Train, dog, test, unlabeled, val in .* are splits or parts of a data set, not classes: "
     with pytest.raises(DatasetError, match=f"{refused}give one of them, such as {folder / 'data' / 'Train'}$"):
         load_data(folder)
     with pytest.raises(DatasetError, match=f"{refused}unpack it, and give one, such as data/Train$"):
         load_data(tmp_path / "z.zip")
-    assert len(load_data(folder / "data" / "Train").images) == 2
-    save(folder / "data" / "unlabeled" / "1.png", GREY)
-    save(folder / "data" / "dog" / "1.png", GREY)  # one that is no split
-    with pytest.raises(DatasetError, match="the folders Train, dog, test, unlabeled, val in .* are splits or parts"):
-        load_data(folder)
 
 
 def test_hidden_and_other_files_are_left_out(folder):

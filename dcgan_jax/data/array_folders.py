@@ -11,8 +11,9 @@ from dcgan_jax.data.array_names import IMAGE_KEYS, Spec, check_names, choose_arr
 from dcgan_jax.data.arrays import load_chosen, to_dataset
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, NoSplitError, check_no_names, check_split
 from dcgan_jax.data.fitting import check_bytes
-from dcgan_jax.data.folders import check_folders, classes_of, is_list
+from dcgan_jax.data.folders import check_folders, classes_of
 from dcgan_jax.data.idx import read_idx
+from dcgan_jax.data.label_lists import is_list
 from dcgan_jax.data.labels import labelled
 from dcgan_jax.data.members import File, printable, reason
 from dcgan_jax.data.shards import split_of

@@ -62,7 +62,7 @@ def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
             return _read_npz(path, options)
         return _read_idx(path, options)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DatasetError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
+        raise DatasetError(f"cannot read {path} ({getattr(error, 'strerror', None) or first_line(error)})") from error
 
 
 def _load_npy(path: Path) -> np.ndarray:

@@ -6,21 +6,24 @@ from pathlib import Path
 from dcgan_jax.data.array_folders import has_arrays, has_idx, load_arrays, load_idx
 from dcgan_jax.data.batches import has_batches, load_batches
 from dcgan_jax.data.common import Dataset, LoadOptions, check_no_names, path_of, starts_with
+from dcgan_jax.data.csv_files import has_csv, load_csvs
 from dcgan_jax.data.members import File, is_tar, open_files
 from dcgan_jax.data.picture_files import SUFFIXES
 from dcgan_jax.data.picture_folders import load_pictures
 from dcgan_jax.data.shards import shards_of_split
+from dcgan_jax.data.split_folders import part_of_split
 from dcgan_jax.data.webdataset import has_samples, load_samples
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter is of an empty one
 
 _Has = Callable[[Sequence[File]], bool]
-_Load = Callable[[Path, Sequence[File], LoadOptions], Dataset]
+_LoadFiles = Callable[[Path, Sequence[File], LoadOptions], Dataset]
 # What files without pictures among them may be, in the order in which it is tried.
-_CONTENTS: tuple[tuple[_Has, _Load], ...] = (
+_CONTENTS: tuple[tuple[_Has, _LoadFiles], ...] = (
     (has_idx, load_idx),
     (has_batches, load_batches),
     (has_arrays, load_arrays),
+    (has_csv, load_csvs),
 )
 
 
@@ -44,9 +47,15 @@ def load_files(source: str | Path, options: LoadOptions) -> Dataset:
         if is_tar(path) and has_samples(files):
             shards_of_split(path, [path], options.split)
             return load_samples(path, files, options)
-        pictures = any(file.suffix in SUFFIXES for file in files)
-        for has, load in _CONTENTS:
-            if not pictures and has(files):
-                return load(path, files, options)
-        check_no_names(path, options)
-        return load_pictures(path, files, options)
+        part = part_of_split(path, files, options)
+        dataset = _load(path, part.files, part.options)
+        return dataset._replace(notes=(*dataset.notes, *part.notes))
+
+
+def _load(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
+    pictures = any(file.suffix in SUFFIXES for file in files)
+    for has, load in _CONTENTS:
+        if not pictures and has(files):
+            return load(path, files, options)
+    check_no_names(path, options)
+    return load_pictures(path, files, options)

@@ -1,17 +1,15 @@
 """What folders, and lists of labels beside pictures, say: classes, parts of one set, or sets that are no classes."""
 
-import csv
-import io
-import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dcgan_jax.data.common import DatasetError
+from dcgan_jax.data.label_lists import read_list
 from dcgan_jax.data.members import File, printable
 
 _SPLITS = (
@@ -20,7 +18,8 @@ _SPLITS = (
 )
 _TRAIN = ("train", "training")
 # With what data sets add: trainA, train2017, train_images, and before it, as in DIV2K_train_HR.
-_SPLIT = re.compile(rf"(.*[_\-. ])?({'|'.join(_SPLITS)})(?:[_\-. ]?(?:[a-z]|\d+|hr|lr|images|imgs|set|data|split))?")
+_ADDED = r"(?:[_\-. ]?(?:[a-z]|\d+|hr|lr|images|imgs|set|data|split))?"
+SPLIT_FOLDER = re.compile(rf"(.*[_\-. ])?({'|'.join(_SPLITS)}){_ADDED}")
 # Words in names of what belongs to pictures, pixel by pixel.
 _MAPS = {
     *("mask", "masks", "label", "labels", "labelids", "labelstr", "labelsts", "annotation", "annotations"),
@@ -113,7 +112,7 @@ def _not_classes(inside: Mapping[str, set[str]]) -> tuple[str, str]:
     Args:
       inside: their names, and those of the files in them.
     """
-    splits = {folder: found for folder in inside if (found := _SPLIT.fullmatch(folder.lower()))}
+    splits = {folder: found for folder in inside if (found := SPLIT_FOLDER.fullmatch(folder.lower()))}
     several = len({found[2] for found in splits.values()}) > 1
     # Such as trainA and trainB, and not as steam_train and express_train.
     parts = len(splits) > 1 and len(splits) == len(inside) and not any(found[1] for found in splits.values())
@@ -137,8 +136,8 @@ def _are_paired(pictures: set[str], maps: set[str]) -> bool:
 def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
     """The classes of pictures.
 
-    They are those of a list, ``dataset.json`` of StyleGAN's data sets or ``metadata.csv`` or ``metadata.jsonl`` of
-    Hugging Face's, or else the folders at the top, if there are several and every picture is in one.
+    They are those of a list, ``dataset.json`` of StyleGAN's data sets, ``metadata.csv`` or ``metadata.jsonl`` of
+    Hugging Face's, or ``labels.csv``, or else the folders at the top, if there are several and every picture is in one.
 
     Args:
       names: of the pictures, with slashes.
@@ -147,7 +146,7 @@ def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
     found: dict[str, str] = {}
     used, notes = [], []
     for file in lists:
-        labels, problem = _read_list(file)
+        labels, problem = read_list(file)
         notes += [f"{printable(file.name)} {problem}"] if problem else []
         if labels:
             found |= labels
@@ -166,11 +165,6 @@ def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
     say = "says" if len(used) == 1 else "say"
     note = f"{_count(classes)}, as {_some(used)} {say}: {_some(classes)}"
     return Classes(numbers.astype(np.int32), classes, (note, *notes))
-
-
-def is_list(file: File) -> bool:
-    """Whether a file lists the labels of pictures."""
-    return file.name.split("/")[-1] in _LISTS
 
 
 def _by_folder(names: Sequence[str]) -> Classes:
@@ -226,54 +220,3 @@ def _count(classes: Sequence[str]) -> str:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(map(printable, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
-
-
-def _read_list(file: File) -> tuple[dict[str, str], str]:
-    """The labels of a list by the name of the picture, and what is wrong with it."""
-    name = file.name.split("/")[-1]
-    folder = file.name.removesuffix(name)
-    try:
-        rows = [(picture, label) for picture, label in _LISTS[name](file.read().decode("utf-8-sig"))]
-    except Exception:  # whatever the parsers, or the file system, raise
-        return {}, f"lists no labels, as {_FORMS[name]} would"
-    given = {folder + str(picture).removeprefix("./"): _as_text(label) for picture, label in rows}
-    labels = {picture: label for picture, label in given.items() if label}
-    return labels, "" if labels else "lists no labels, each a number or a word"
-
-
-def _as_text(label: object) -> str:
-    """A label's text, or nothing if it is neither a number nor a word."""
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
-    return str(label).strip() if isinstance(label, str | int) else ""
-
-
-def _of_stylegan(text: str) -> Iterator[tuple[str, Any]]:
-    """``{"labels": [[name, label], ...]}``, or null or nothing in place of the list."""
-    labels = json.loads(text)["labels"] or []
-    yield from labels.items() if isinstance(labels, dict) else labels
-
-
-def _of_csv(text: str) -> Iterator[tuple[str, Any]]:
-    """Rows with the columns ``file_name`` and ``label``."""
-    for row in csv.DictReader(io.StringIO(text)):
-        yield row["file_name"], row.get("label")
-
-
-def _of_jsonl(text: str) -> Iterator[tuple[str, Any]]:
-    """A JSON object in each line, with the same names."""
-    for line in filter(str.strip, text.splitlines()):
-        row = json.loads(line)
-        yield row["file_name"], row.get("label")
-
-
-_LISTS: dict[str, Callable[[str], Iterator[tuple[str, Any]]]] = {
-    "dataset.json": _of_stylegan,
-    "metadata.csv": _of_csv,
-    "metadata.jsonl": _of_jsonl,
-}
-_FORMS = {
-    "dataset.json": '{"labels": [["a.png", 1], ...]}',
-    "metadata.csv": "the columns file_name and label, with commas,",
-    "metadata.jsonl": '{"file_name": "a.png", "label": 1} in each line',
-}

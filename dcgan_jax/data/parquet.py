@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dcgan_jax.data.arrays import to_dataset
+from dcgan_jax.data.arrow_columns import read_labels, stack_lists
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of, starts_with
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import Classes
@@ -61,13 +62,13 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
     shards, notes = shards_of_split(path, shards, options.split)
     try:
         table, columns = _read(path, shards, options)
-        labels = None if columns.labels is None else _labels(table[columns.labels])
+        labels = None if columns.labels is None else read_labels(table[columns.labels])
         images = table[columns.images]
         notes += columns.notes
         if columns.labels and labels is None:
             notes += (f"{columns.labels} in {path}: some labels are missing: none is used",)
         of_lists = _is_list(images.type)
-        array = _array(images.chunks, f"{columns.images} in {path}") if of_lists else np.empty(0)
+        array = stack_lists(images.chunks, f"{columns.images} in {path}") if of_lists else np.empty(0)
     except (DatasetError, MemoryError):
         raise
     except Exception as error:  # whatever Arrow raises of a damaged file
@@ -207,45 +208,6 @@ def _class_names(schema: Any, column: str) -> tuple[str, ...]:
         return tuple(names) if all(isinstance(name, str) for name in names) else ()
     except (KeyError, TypeError, ValueError):
         return ()
-
-
-def _labels(column: Any) -> np.ndarray | None:
-    """Labels [N], or None if some are missing."""
-    import pyarrow.types as types
-
-    values = column.combine_chunks()
-    values = values.dictionary_decode() if types.is_dictionary(values.type) else values
-    if values.null_count:
-        return None
-    array = values.to_numpy(zero_copy_only=False)
-    return array.astype(str) if array.dtype == object and len(array) and isinstance(array[0], str) else array
-
-
-def _array(chunks: Sequence[Any], what: str) -> np.ndarray:
-    """Numbers in lists of one length at each depth as an array [N, ...]. Raises: DatasetError if of several."""
-    parts = [_chunk_array(chunk, what) for chunk in chunks if len(chunk)]
-    shapes = {part.shape[1:] for part in parts}
-    if len(shapes) != 1:
-        some = " and ".join(str(list(shape)) for shape in sorted(shapes)[:2]) or "no rows"
-        raise DatasetError(f"{what} has images of several shapes ({some}): they must be of one")
-    return np.concatenate(parts) if len(parts) > 1 else parts[0]
-
-
-def _chunk_array(values: Any, what: str) -> np.ndarray:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    shape, values = [len(values)], getattr(values, "storage", values)
-    while pa.types.is_nested(values.type):
-        lengths = pc.unique(pc.list_value_length(values)).to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
-        if len(lengths) != 1 or lengths[0] is None:
-            some = " and ".join("none" if each is None else str(each) for each in lengths[:2]) or "no rows"
-            raise DatasetError(f"{what} has lists of several lengths ({some}): images must be of one size")
-        shape.append(lengths[0])
-        values = values.flatten()
-    if values.null_count:
-        raise DatasetError(f"{what} has pixels without a value")
-    return values.to_numpy(zero_copy_only=False).reshape(shape)
 
 
 def _pictures(path: Path, images: Any, labels: np.ndarray | None, columns: _Columns, options: LoadOptions) -> Dataset:

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from dcgan_jax.data.common import Dataset, DatasetError, Reading
 from dcgan_jax.data.decoding import Decoded, Header, Kind, decode, extremes, read_header
 from dcgan_jax.data.fitting import Size, to_channels
-from dcgan_jax.data.folders import check_folders, is_list
+from dcgan_jax.data.folders import check_folders
+from dcgan_jax.data.label_lists import is_list
 from dcgan_jax.data.members import File, printable, reason
 from dcgan_jax.data.picture_files import SUFFIXES, check_kinds, count_kinds, name_kinds
 from dcgan_jax.data.value_range import DARK, LEAST_BRIGHT, ValueRange, known_range

@@ -9,7 +9,9 @@ from dcgan_jax.data.arrays import is_array_file, load_array_file
 from dcgan_jax.data.batches import is_batch, load_batch
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, UnknownNameError, check_no_names, path_of
 from dcgan_jax.data.contents import holds_files, load_files
+from dcgan_jax.data.csv_files import is_csv, load_csv
 from dcgan_jax.data.hdf5 import is_hdf5, load_hdf5
+from dcgan_jax.data.lmdb_files import is_lmdb, load_lmdb
 from dcgan_jax.data.parquet import is_parquet, load_parquet
 from dcgan_jax.data.picture_files import ARCHIVES, SUFFIXES
 from dcgan_jax.data.stacked import STACKED, is_stacked, load_stacked
@@ -37,10 +39,12 @@ SOURCES: tuple[Source, ...] = (
     Source(", ".join(DATASETS), has_archives, load_archives),
     Source(STACKED, is_stacked, load_stacked),
     Source("a Parquet file or a folder of them", is_parquet, load_parquet, named=True),
+    Source("LMDB's pictures", is_lmdb, load_lmdb),
     Source("WebDataset's tars", is_shards, load_shards, named=True),
     Source("a folder, zip or tar of pictures or of arrays", holds_files, load_files, named=True),
     Source("CIFAR's batches or a pickle of arrays", is_batch, load_batch, named=True),
     Source("an HDF5 or MATLAB file", is_hdf5, load_hdf5, named=True),
+    Source("a CSV file of pixels", is_csv, load_csv, named=True),
     Source("an .npy, .npz or idx file", is_array_file, load_array_file, named=True),
     Source("a data set of TensorFlow Datasets", is_name, load_prepared),
 )

@@ -1,0 +1,230 @@
+"""CSV files of pixels: a row for each image, its pixels in columns of their own or in one of text, and its label."""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from dcgan_jax.data.arrays import to_dataset
+from dcgan_jax.data.arrow_columns import read_labels, stack_lists
+from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, LoadOptions, NoSplitError, check_split, path_of
+from dcgan_jax.data.csv_columns import Column, Columns, channels_of, choose_columns, has_header, is_list_of_numbers
+from dcgan_jax.data.fitting import check_bytes
+from dcgan_jax.data.label_lists import is_list
+from dcgan_jax.data.labels import labelled
+from dcgan_jax.data.members import File, printable, reason
+from dcgan_jax.data.shards import split_of
+from dcgan_jax.errors import first_line
+from dcgan_jax.versions import require
+
+_SUFFIXES = (".csv", ".csv.gz")
+_PIECE = 2**24  # bytes that are unpacked, or looked at, at a time
+_IN_MEMORY = 6  # bytes of numbers, in two forms, for each byte of text: most are of two or three digits and a comma
+_USAGES = {"publictest": "validation", "privatetest": "test"}  # FER2013's words for splits
+_MOST_CLASSES = 200
+
+
+def is_csv(source: str | Path) -> bool:
+    """Whether it is the path of a CSV file, gzipped or not."""
+    path = path_of(source)
+    return path is not None and path.is_file() and path.name.lower().endswith(_SUFFIXES)
+
+
+def load_csv(source: str | Path, options: LoadOptions) -> Dataset:
+    """The images of a CSV file, and their labels where there are any, as of `choose_columns`.
+
+    Args:
+      source: its path. Its first row may have the names of its columns; without them they are 1, 2, ...
+      options: the split is that of a column ``Usage``, as FER2013 has it; without one all rows are for training.
+
+    Raises:
+      NoSplitError: if there is no such split.
+      DatasetError: if pyarrow is not installed, the file is damaged, or its images cannot be told.
+    """
+    path = Path(path_of(source) or source)
+    try:
+        with path.open("rb") as file:
+            content = _content(file, path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"cannot read {path} ({reason(error)})") from error
+    return _load(content, path, options)
+
+
+def has_csv(files: Sequence[File]) -> bool:
+    """Whether there is a CSV file among the files that lists no labels of others."""
+    return any(map(_is_csv, files))
+
+
+def load_csvs(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
+    """`load_csv` of the one among the files of a folder or an archive whose name says the split.
+
+    Raises: as `load_csv`, or if several may be it.
+    """
+    by_name = {file.name: file for file in files if _is_csv(file)}
+    splits = {name: split_of(name) for name in by_name}
+    names = ", ".join(map(printable, by_name))
+    chosen = list(by_name)
+    if len(chosen) > 1 and set(splits.values()) & set(SPLITS):
+        chosen = [name for name, split in splits.items() if split == options.split]
+        if not chosen:
+            raise NoSplitError(f"{path} has no split {options.split}: it holds {names}")
+        options = options._replace(split="train")  # of the file
+    if len(chosen) > 1:
+        raise DatasetError(f"{path} holds {len(by_name)} CSV files, {names}: unpack it, and give one of them")
+    what = path / printable(chosen[0])
+    try:
+        content = _content(io.BytesIO(by_name[chosen[0]].read()), what)
+    except DatasetError:
+        raise
+    except Exception as error:  # whatever gzip, or the archive, raises
+        raise DatasetError(f"cannot read {what} ({reason(error)})") from error
+    return _load(content, what, options)
+
+
+def _is_csv(file: File) -> bool:
+    return file.name.lower().endswith(_SUFFIXES) and not is_list(file)
+
+
+def _content(file: IO[bytes], path: Path) -> bytes:
+    """The text of a file, unpacked. Raises: DatasetError if its numbers do not fit into memory."""
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    content = bytearray()
+    with gzip.open(file) if packed else file as unpacked:
+        while piece := unpacked.read(_PIECE):
+            content += piece
+            check_bytes(_IN_MEMORY * len(content), f"the numbers in {path}", "save fewer images, or a .npy of uint8")
+    return bytes(content)
+
+
+def _load(content: bytes, path: Path, options: LoadOptions) -> Dataset:
+    require("pyarrow.csv", "parquet", f"reading {path}", DatasetError)
+    try:
+        table = _read(content)
+        columns = choose_columns(path, _columns(table), options.reading, lambda i: _may_be_labels(table.column(i)))
+        table, notes = _of_split(path, table, columns, options)
+        images = _pixels(path, table, columns)
+        labels = None if columns.labels is None or not options.labels else read_labels(table.column(columns.labels))
+    except (DatasetError, MemoryError):
+        raise
+    except Exception as error:  # whatever Arrow raises of a damaged file
+        raise DatasetError(f"cannot read {path} ({printable(first_line(error))})") from error
+    grey = channels_of(images.shape[1]) == 1
+    dataset = to_dataset(images, path, options.in_order("NHW") if grey else options, labels)
+    notes = (*dataset.notes, *columns.notes, *notes)
+    if columns.labels is None or not options.labels:
+        return dataset._replace(notes=notes)
+    name = printable(table.column_names[columns.labels])
+    if labels is None:
+        return dataset._replace(notes=(*notes, f"{name} in {path}: some labels are missing: none is used"))
+    return labelled(dataset._replace(notes=notes), labels, f"{name} in {path}")
+
+
+def _read(content: bytes) -> Any:
+    """The file as a table. Raises: whatever Arrow raises of a damaged one."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    line = content[: content.find(b"\n") + 1] or content
+    fields = next(csv.reader([line.decode("utf-8", "replace").rstrip("\r\n")]), [])
+    named = has_header(fields)
+    names = [field.strip() for field in fields] if named else [str(i + 1) for i in range(len(fields))]
+    options = arrow.ReadOptions(column_names=names, skip_rows=int(named), block_size=_PIECE)
+    return arrow.read_csv(pa.BufferReader(content), read_options=options)
+
+
+def _columns(table: Any) -> list[Column]:
+    return [Column(field.name, _kind(table.column(i))) for i, field in enumerate(table.schema)]
+
+
+def _kind(column: Any) -> Any:
+    import pyarrow.types as types
+
+    if types.is_integer(column.type) or types.is_floating(column.type):
+        return "number"
+    if types.is_null(column.type) or not len(column):
+        return "empty"
+    first = column[0].as_py()
+    return "pixels" if isinstance(first, str) and is_list_of_numbers(first) else "text"
+
+
+def _may_be_labels(column: Any) -> bool:
+    """Whether numbers are those of classes: whole, from 0 or a little above, and most of those up to the last."""
+    import pyarrow.compute as pc
+
+    values = [each.as_py() for each in pc.unique(column)]  # pyright: ignore[reportAttributeAccessIssue]
+    if not 2 <= len(values) <= _MOST_CLASSES or None in values:
+        return False
+    return all(value == int(value) for value in values) and 0 <= min(values) <= max(values) < 2 * len(values)
+
+
+def _of_split(path: Path, table: Any, columns: Columns, options: LoadOptions) -> tuple[Any, tuple[str, ...]]:
+    """The rows of a split, and a note of those of others that are not used. Raises: NoSplitError if there are none."""
+    if columns.split is None:
+        check_split(path, options.split)
+        return table, ()
+    values = [(value or "").strip().lower() for value in table.column(columns.split).to_pylist()]
+    splits = {value: _USAGES.get(value) or split_of(value) for value in set(values)}
+    if options.split not in splits.values():
+        known = sorted(filter(None, splits.values()))
+        raise NoSplitError(f"{path} has no split {options.split}: it has {', '.join(known) or 'train'}")
+    chosen = np.array([splits[value] == options.split for value in values])
+    unused = sorted(printable(value) or "none" for value, split in splits.items() if split not in SPLITS)
+    notes = (f"splits that are not used: {', '.join(unused)}",) if unused else ()
+    return table.filter(chosen), notes
+
+
+def _pixels(path: Path, table: Any, columns: Columns) -> np.ndarray:
+    """The pixels of all images [N, M]. Raises: DatasetError if some are missing, or they are no square images."""
+    if not table.num_rows:
+        raise DatasetError(f"{path} has no rows of pixels")
+    if len(columns.pixels) == 1:
+        name = table.column_names[columns.pixels[0]]
+        return _numbers(table.column(columns.pixels[0]), f"{printable(name)} in {path}")
+    rows = np.empty((len(columns.pixels), table.num_rows), _dtype(table, columns.pixels))
+    for row, i in zip(rows, columns.pixels, strict=True):
+        if table.column(i).null_count:
+            raise DatasetError(f"{path} has pixels without a value, in the column {printable(table.column_names[i])}")
+        row[:] = table.column(i).to_numpy()
+    return np.ascontiguousarray(rows.T)
+
+
+def _dtype(table: Any, places: Sequence[int]) -> type:
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    if any(types.is_floating(table.column(i).type) for i in places):
+        return np.float64
+    extremes = [pc.min_max(table.column(i)).as_py() for i in places]  # pyright: ignore[reportAttributeAccessIssue]
+    bytes_ = all(each["min"] is not None and each["min"] >= 0 and each["max"] <= 255 for each in extremes)
+    return np.uint8 if bytes_ else np.int64
+
+
+def _numbers(texts: Any, what: str) -> np.ndarray:
+    """Texts of numbers with spaces between them as an array [N, M]. Raises: DatasetError if no images are so."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts = []
+    for chunk in texts.chunks:
+        words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(chunk))  # pyright: ignore
+        try:
+            numbers = words.cast(pa.list_(pa.int64()))
+        except pa.ArrowInvalid:
+            numbers = words.cast(pa.list_(pa.float64()))
+        part = stack_lists([numbers], what)
+        whole = part.dtype == np.int64 and part.size and part.min() >= 0 and part.max() <= 255
+        parts.append(part.astype(np.uint8) if whole else part)
+    sizes = sorted({part.shape[1] for part in parts})
+    if len(sizes) != 1 or not channels_of(sizes[0]):
+        raise DatasetError(
+            f"{what} has {' and '.join(map(str, sizes[:2]))} numbers in a row: images must be square, "
+            "grey or in colours"
+        )
+    return np.concatenate(parts)

@@ -1,0 +1,85 @@
+"""LMDB, as LSUN's scenes and Caffe's data sets come: encoded pictures by their keys."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_split, path_of
+from dcgan_jax.data.folders import classes_of
+from dcgan_jax.data.members import File
+from dcgan_jax.data.picture_folders import check_no_layout, load_listing
+from dcgan_jax.data.pictures import list_records
+from dcgan_jax.errors import first_line
+from dcgan_jax.versions import require
+
+_DATA = "data.mdb"  # in an environment's folder
+_MAGIC = (0xBEEFC0DE).to_bytes(4, "little")
+_START = 16  # bytes of the header of a page, before what is in it
+# Keys of what programs note beside the pictures.
+_NOTES = {b"length", b"num-samples", b"num_samples", b"__len__", b"__keys__", b"keys", b"meta"}
+
+
+def is_lmdb(source: str | Path) -> bool:
+    """Whether it is the path of an LMDB environment: its folder or its file."""
+    path = path_of(source)
+    if path is None or not path.exists():
+        return False
+    file = path / _DATA if path.is_dir() else path
+    if not file.is_file():
+        return False
+    return file.name == _DATA or file.suffix.lower() in (".lmdb", ".mdb") or _starts_as_one(file)
+
+
+def _starts_as_one(file: Path) -> bool:
+    try:
+        with file.open("rb") as content:
+            return content.read(_START + 4)[_START:] == _MAGIC
+    except OSError as error:
+        raise DatasetError(f"cannot read {file} ({error.strerror})") from error
+
+
+def load_lmdb(source: str | Path, options: LoadOptions) -> Dataset:
+    """The pictures of an LMDB environment, in the order of their keys; folders in these are classes.
+
+    It is opened for reading alone and without a lock, which would be a file beside it: nothing may write to it
+    meanwhile.
+
+    Raises:
+      NoSplitError: if another split than ``train`` is asked for.
+      DatasetError: if lmdb is not installed, the file is cut off or damaged, or its values are no pictures.
+    """
+    path = Path(path_of(source) or source)
+    lmdb = require("lmdb", "lmdb", f"reading {path}", DatasetError)
+    check_split(path, options.split)
+    check_no_layout(path, options)
+    try:
+        with lmdb.open(os.fspath(path), subdir=path.is_dir(), readonly=True, lock=False, create=False) as environment:
+            _check_whole(path, environment)
+            files = _files(environment)
+            listing = list_records(path, files, options.reading.frames)
+            return load_listing(path, listing, options, lambda names: classes_of(names, []))
+    except lmdb.Error as error:
+        raise DatasetError(f"cannot read {path} ({first_line(error)})") from error
+
+
+def _check_whole(path: Path, environment: Any) -> None:
+    """Raises: DatasetError if the file ends before its last page, which LMDB would read all the same."""
+    file = path / _DATA if path.is_dir() else path
+    size, whole = file.stat().st_size, (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if size < whole:
+        raise DatasetError(f"cannot read {file} (it is cut off: {size:,} of {whole:,} bytes): download it again")
+
+
+def _files(environment: Any) -> list[File]:
+    """The values of all keys but those of notes, each read in a transaction of its own, as threads need."""
+
+    def read(key: bytes) -> bytes:
+        with environment.begin() as transaction:
+            value = transaction.get(key)
+        if value is None:
+            raise OSError("it is gone")
+        return value
+
+    with environment.begin() as transaction:
+        keys = [key for key in transaction.cursor().iternext(values=False) if key not in _NOTES]
+    return [File(os.fsdecode(key), lambda key=key: read(key)) for key in keys]

@@ -1,0 +1,186 @@
+"""A small data set in each form of the table of containers in docs/data.md, by the library that writes that form."""
+
+import csv
+import gzip
+import io
+import pickle
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (8, 32, 32, 3), np.uint8)
+IMAGES[0, 0, 0], IMAGES[0, 0, 1] = 0, 255
+GREY = np.ascontiguousarray(IMAGES[..., :1])
+LABELS = np.array([1, 0] * 4)
+KINDS = ("kite", "owl")
+COARSE = ("bird",)
+
+
+def png(pixels):
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "png")
+    return content.getvalue()
+
+
+def pictures(path, numbers=range(8)):
+    for i in numbers:
+        (path / KINDS[LABELS[i]]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(IMAGES[i]).save(path / KINDS[LABELS[i]] / f"{i}.png")
+
+
+def packed(form, write):
+    """Writes an archive of what ``write`` puts into a folder."""
+
+    def pack(path):
+        folder = path.with_name("unpacked")
+        folder.mkdir()
+        write(folder)
+        shutil.move(shutil.make_archive(str(path.with_name("packed")), form, folder), path)
+        shutil.rmtree(folder)
+
+    return pack
+
+
+def splits(path):
+    pictures(path / "train")
+    pictures(path / "test", range(2))
+
+
+def arrays(path):
+    for i, image in enumerate(IMAGES):
+        (path / KINDS[LABELS[i]]).mkdir(parents=True, exist_ok=True)
+        np.save(path / KINDS[LABELS[i]] / f"{i}.npy", image)
+
+
+def idx(path):
+    for name, array in (("train-images-idx3-ubyte.gz", GREY[..., 0]), ("train-labels-idx1-ubyte.gz", LABELS)):
+        header = struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape)
+        path.with_name(name).write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
+
+
+def parquet(path):
+    pq = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+    import pyarrow as pa
+
+    pq.write_table(pa.table({"image": [{"bytes": png(each)} for each in IMAGES], "label": LABELS}), path)
+
+
+def repository(path):
+    (path / "data").mkdir(parents=True)
+    for split in ("train", "test"):
+        parquet(path / "data" / f"{split}-00000-of-00001.parquet")
+
+
+def webdataset(path):
+    writer = pytest.importorskip("webdataset", reason="webdataset is not installed")
+    for shard in range(4):
+        with writer.TarWriter(str(path.with_name(f"train-{shard:03}.tar"))) as tar:
+            for i in range(2 * shard, 2 * shard + 2):
+                tar.write({"__key__": f"{i:04}", "png": png(IMAGES[i]), "cls": int(LABELS[i])})
+
+
+def rows():
+    return IMAGES.transpose(0, 3, 1, 2).reshape(8, -1)
+
+
+def cifar10(path):
+    for i in range(2):
+        half = {b"data": rows()[i::2], b"labels": LABELS[i::2].tolist()}
+        (path / f"data_batch_{i + 1}").write_bytes(pickle.dumps(half, 3))
+    (path / "test_batch").write_bytes(pickle.dumps({b"data": rows(), b"labels": LABELS.tolist()}, 3))
+    (path / "batches.meta").write_bytes(pickle.dumps({b"label_names": KINDS}, 3))
+
+
+def cifar100(path):
+    for name in ("train", "test"):
+        (path / name).write_bytes(pickle.dumps({b"data": rows(), b"fine_labels": LABELS.tolist()}, 3))
+    (path / "meta").write_bytes(pickle.dumps({b"fine_label_names": KINDS, b"coarse_label_names": COARSE}, 3))
+
+
+def binary(path):
+    for name in ("data_batch_1", "test_batch"):
+        (path / f"{name}.bin").write_bytes(np.concatenate([np.uint8(LABELS)[:, None], rows()], 1).tobytes())
+
+
+def hdf5(path):
+    h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
+    with h5py.File(path, "w") as file:
+        file["images"], file["labels"] = IMAGES, LABELS
+
+
+def matlab(path):
+    scipy = pytest.importorskip("scipy.io", reason="the extra matlab is not installed")
+    scipy.savemat(path, {"X": IMAGES.transpose(1, 2, 3, 0), "y": LABELS[:, None]})
+
+
+def columns(path):
+    pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", *(f"pixel{i}" for i in range(1024))])
+        writer.writerows(np.column_stack([LABELS, GREY.reshape(8, -1)]).tolist())
+
+
+def texts(path):
+    pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["emotion", "pixels", "Usage"])
+        for label, image in zip(LABELS, GREY, strict=True):
+            writer.writerow([label, " ".join(map(str, image.ravel())), "Training"])
+
+
+def lmdb(path):
+    library = pytest.importorskip("lmdb", reason="the extra lmdb is not installed")
+    with library.open(str(path), map_size=2**24) as environment, environment.begin(write=True) as writer:
+        for i, image in enumerate(IMAGES):
+            writer.put(f"{i:04}".encode(), png(image))
+
+
+def pickled(path):
+    path.write_bytes(pickle.dumps({"images": IMAGES, "labels": LABELS}))
+
+
+# By the name in the table.
+WRITERS = {
+    "pictures": pictures,
+    "pictures.zip": packed("zip", pictures),
+    "pictures.tar.gz": packed("gztar", pictures),
+    "splits": splits,
+    "images.npy": lambda path: np.save(path, IMAGES),
+    "images.npz": lambda path: np.savez(path, images=IMAGES, labels=LABELS),
+    "arrays": arrays,
+    "train-images-idx3-ubyte.gz": idx,
+    "images.parquet": parquet,
+    "repository": repository,
+    "train-{000..003}.tar": webdataset,
+    "cifar-10-python.tar.gz": packed("gztar", cifar10),
+    "cifar-10-binary.tar.gz": packed("gztar", binary),
+    "cifar-100-python.tar.gz": packed("gztar", cifar100),
+    "images.pkl": pickled,
+    "images.h5": hdf5,
+    "train_32x32.mat": matlab,
+    "train.csv": columns,
+    "fer2013.csv": texts,
+    "church_outdoor_train_lmdb": lmdb,
+}
+
+
+def write(name, folder):
+    """The path of a data set of this name in a folder, which is written."""
+    path = Path(folder) / name
+    if path.suffix == "" and name not in ("repository", "splits", "church_outdoor_train_lmdb"):
+        path.mkdir()
+    WRITERS[name](path)
+    return path
+
+
+def in_order(dataset):
+    """Images and the numbers of their classes, in the order of the first pixels."""
+    order = np.lexsort(dataset.images.reshape(len(dataset.images), -1)[:, :8].T)
+    return dataset.images[order], None if dataset.labels is None else dataset.labels[order]

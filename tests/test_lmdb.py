@@ -1,0 +1,88 @@
+"""LMDB environments of pictures, as LSUN's, by LMDB's own writer."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from helpers import one_error_line, run_cli
+from PIL import Image
+
+from dcgan_jax.data import DatasetError, NoSplitError, load_data
+
+lmdb = pytest.importorskip("lmdb", reason="the extra lmdb is not installed")
+pytestmark = pytest.mark.usefixtures("data_cache")
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+
+
+def encoded(pixels, form="png"):
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, form, **({"lossless": True} if form == "webp" else {}))
+    return content.getvalue()
+
+
+def write(path, records, subdir=True):
+    with lmdb.open(str(path), subdir=subdir, map_size=2**24) as environment, environment.begin(write=True) as writer:
+        for key, value in records:
+            writer.put(key, value)
+    (path / "lock.mdb" if subdir else path.with_name(f"{path.name}-lock")).unlink()
+    return path
+
+
+def numbered(form="png"):
+    return [(f"{i:040x}".encode(), encoded(image, form)) for i, image in enumerate(IMAGES)]
+
+
+@pytest.mark.parametrize("form", ["png", "webp"])
+def test_environment_of_lsun_is_read(form, tmp_path):
+    """Its own program stores WebP by hexadecimal keys."""
+    folder = write(tmp_path / "church_outdoor_train_lmdb", numbered(form))
+    for path in (folder, folder / "data.mdb"):
+        dataset = load_data(path)
+        np.testing.assert_array_equal(dataset.images, IMAGES)
+        assert dataset.labels is None
+    with pytest.raises(NoSplitError):
+        load_data(folder, "test")
+
+
+def test_nothing_is_written_beside_it(tmp_path):
+    folder = write(tmp_path / "a", numbered())
+    file = write(tmp_path / "b.lmdb", numbered(), subdir=False)
+    before = file.read_bytes()
+    for path in (folder, file):
+        np.testing.assert_array_equal(load_data(path).images, IMAGES)
+    assert sorted(each.name for each in tmp_path.rglob("*")) == ["a", "b.lmdb", "data.mdb"]
+    assert file.read_bytes() == before
+
+
+def test_folders_in_keys_are_classes_and_notes_are_no_pictures(tmp_path):
+    records = [(f"{('owl', 'kite')[i % 2]}/{i:02}".encode(), encoded(image)) for i, image in enumerate(IMAGES)]
+    dataset = load_data(write(tmp_path / "a", [*records, (b"num-samples", b"12")]))
+    np.testing.assert_array_equal(dataset.images, np.concatenate([IMAGES[1::2], IMAGES[::2]]))
+    assert dataset.classes == ("kite", "owl")
+
+
+@pytest.mark.parametrize("end", [0, 10, 4096, 9000, -4096])
+def test_truncated_file_is_one_line(end, tmp_path):
+    folder = write(tmp_path / "a", numbered())
+    (folder / "data.mdb").write_bytes((folder / "data.mdb").read_bytes()[:end])
+    with pytest.raises(DatasetError, match="cannot read") as error:
+        load_data(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [([], "there are no pictures"), ([(b"a", b"no picture")], "1 of the 1 pictures in .* cannot be read")],
+    ids=["empty", "no picture"],
+)
+def test_what_holds_no_pictures_is_one_line(records, message, tmp_path):
+    with pytest.raises(DatasetError, match=message):
+        load_data(write(tmp_path / "a", records))
+
+
+def test_missing_extra_is_named_with_its_command(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "a", numbered())
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    assert run_cli("train", "--dataset", tmp_path / "a", "--dry-run") == 2
+    assert "needs the package lmdb: pip install 'dcgan-jax[lmdb]'" in one_error_line(capsys)
