@@ -27,7 +27,7 @@ from .pretrained import load_pretrained
 from .sampling import generate, interpolate, sample
 from .state import GANState, NetworkState, Update, averaged, init_state
 from .step import discriminator_step, generator_step, train_step
-from .training import TrainConfig, load_run, train
+from .training import TrainConfig, batches, load_run, train
 from .value_checks import check_images, check_state
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "TrainConfig",
     "Update",
     "averaged",
+    "batches",
     "check_images",
     "check_state",
     "compare_images",

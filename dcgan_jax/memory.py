@@ -63,7 +63,7 @@ def check_step_fits(step: Compiled, batch_size: int, mesh: Mesh) -> int | None:
       NotEnoughMemoryError: if that is more memory than is free now.
     """
     device = mesh.local_devices[0]
-    needed, free = _needed_bytes(step), _free_bytes(device)
+    needed, free = _needed_bytes(step), free_on(device)
     if needed is not None and device.platform == "cpu":
         needed *= len(mesh.local_devices)
     if needed is None or free is None or needed <= free:
@@ -126,7 +126,8 @@ def _needed_bytes(step: Compiled) -> int | None:
     return None if sizes is None else sizes.temp_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
 
 
-def _free_bytes(device: Any) -> int | None:
+def free_on(device: Any) -> int | None:
+    """Bytes of a device's memory that are free, or None where it does not say."""
     if device.platform == "cpu":
         return free_memory()
     stats = device.memory_stats() or {}

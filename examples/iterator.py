@@ -1,50 +1,38 @@
-"""Training from an iterator of your own: a Python generator here, a `grain` or `tf.data` one alike.
+"""A loop of your own over batches that a thread gathers ahead, stopped and continued to the same bits.
 
     python examples/iterator.py --steps 50 --batch-size 64
+    python examples/iterator.py --steps 50 --batch-size 64 --dataset images.npy   # stays in its file if it is large
 
-The step takes a batch wherever it comes from: uint8 in [0, 255] or floating point in [0, 1], on the host or a device.
-While the device works, the next batch is already on its way to it.
+A batch is a function of the key and of the step's number, so that no position in the data has to be saved. The step
+takes any other batch as well: uint8 in [0, 255] or floating point in [0, 1], of `grain` or `tf.data` alike.
 """
 
 import argparse
-import collections
-import itertools
-from collections.abc import Iterator
 
 import jax
-import numpy as np
 
-from dcgan_jax import GANState, init_state, load_dataset, train_step
-
-
-def shifted_digits(batch_size: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Random digits [B, 28, 28, 1], each moved by up to two pixels: an augmentation on the host."""
-    data, random = load_dataset(), np.random.default_rng(seed)
-    while True:
-        images = data[random.integers(0, len(data), batch_size)]
-        yield np.stack([np.roll(image, random.integers(-2, 3, 2), axis=(0, 1)) for image in images])
+from dcgan_jax import GANState, batches, init_state, load_data, train_step
 
 
-def prefetched(batches: Iterator[np.ndarray], ahead: int = 2) -> Iterator[jax.Array]:
-    """The same batches, ``ahead`` of them put on the device before they are asked for."""
-    queue = collections.deque(jax.device_put(batch) for batch in itertools.islice(batches, ahead))
-    while queue:
-        yield queue.popleft()
-        queue.extend(jax.device_put(batch) for batch in itertools.islice(batches, 1))
-
-
-def main(steps: int, batch_size: int) -> GANState:
-    key = jax.random.key(0)
-    state = init_state(key)
-    for i, images in enumerate(itertools.islice(prefetched(shifted_digits(batch_size)), steps)):
-        state, metrics = train_step(state, images, jax.random.fold_in(key, i))
-        if i % 10 == 0 or i == steps - 1:
-            print(f"{i + 1}: D's loss {metrics['d_loss']:.3f}, G's {metrics['g_loss']:.3f}")
+def train_on(state: GANState, images: object, key: jax.Array, steps: int, batch_size: int) -> GANState:
+    """The state after ``steps`` steps in all, from wherever it is."""
+    first = int(state.step)
+    for step, (batch, _) in zip(range(first, steps), batches(images, key, batch_size, first), strict=False):
+        state, metrics = train_step(state, batch, jax.random.fold_in(key, step))
+        if step % 10 == 0 or step == steps - 1:
+            print(f"{step + 1}: D's loss {metrics['d_loss']:.3f}, G's {metrics['g_loss']:.3f}")
     return state
+
+
+def main(steps: int, batch_size: int, dataset: str = "mnist") -> GANState:
+    key, data = jax.random.key(0), load_data(dataset, labels=False, image_size=(28, 28), channels=1, stream=None)
+    halfway = train_on(init_state(key), data, key, steps // 2, batch_size)
+    return train_on(halfway, data, key, steps, batch_size)  # as from a checkpoint
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--dataset", default="mnist")
     main(**vars(parser.parse_args()))

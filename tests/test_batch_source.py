@@ -65,7 +65,7 @@ class MappedImages(struct.PyTreeNode):
 
     path: str = struct.field(pytree_node=False)
 
-    def batch(self, key, batch_size):
+    def batch(self, key, batch_size, call=0):
         images = np.load(self.path, mmap_mode="r")
         shape = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
         rows = draw_rows(key, len(images), batch_size)

@@ -1,5 +1,7 @@
 """Dispatches of steps: their number per call changes neither the states nor the metrics."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from helpers import assert_close
@@ -19,7 +21,7 @@ def test_steps_per_call_change_nothing(small_state, small_images, key):
         config = TrainConfig(steps=11, batch_size=4, steps_per_call=steps_per_call)
         mesh = data_mesh(1)
         state, source = replicate((jax.tree.map(jnp.copy, small_state), DeviceImages(small_images)), mesh)
-        runner, rows, step = StepRunner(config, source, key, mesh, 0), [], 0
+        runner, rows, step = StepRunner(config, itertools.repeat(source), key, mesh, 0), [], 0
         while step < config.steps:
             state, before, step = runner.advance(state, 6 if step < 6 else 11)
             assert step - before <= steps_per_call

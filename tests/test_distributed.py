@@ -12,6 +12,7 @@ import pytest
 from helpers import (
     FLAGS,
     QUICK_COMPILATION,
+    assert_same_run,
     finish,
     free_port,
     metric_rows,
@@ -20,6 +21,7 @@ from helpers import (
     run_cli,
     run_program,
     scalars,
+    small_gan,
     timing_rows,
     traced_steps,
     wait_for,
@@ -175,6 +177,15 @@ def test_job_saves_at_a_batch_systems_signal(job, small_flags, tmp_path):
     assert [process.wait(timeout=600) for process in processes] == [0, 0]
     saved = checkpoint_steps(run_dir / "checkpoints")[0]
     assert f"stopped and saved at step {saved}" in (tmp_path / "run-0.txt").read_text()
+
+
+def test_streamed_job_has_the_bits_of_one_in_memory(job, small_flags, tmp_path):
+    """In calls of several steps; each process reads the rows of its own devices."""
+    for name, flag in (("memory", "--no-stream"), ("streamed", "--stream")):
+        flags = [*small_flags, "--steps", 11, "--steps-per-call", 3, flag]
+        processes = job(2, *flags, run_dir=tmp_path / name)
+        assert [process.wait(timeout=600) for process in processes] == [0, 0]
+    assert_same_run(tmp_path / "streamed", tmp_path / "memory", small_gan)
 
 
 def test_failed_primary_ends_the_others(job, tmp_path):

@@ -370,7 +370,7 @@ def test_pictures_are_read_once_and_cached(folder, cache, monkeypatch):
     second = load_data(folder)
     np.testing.assert_array_equal(first.images, second.images)
     assert second[1:] == first[1:]
-    assert len(list(cache.glob("data/*.npz"))) == 1
+    assert len(list(cache.glob("data/*.npy"))) == 1
 
 
 def test_cache_is_of_the_content(folder):
@@ -388,7 +388,7 @@ def test_cache_is_of_the_content(folder):
 def test_damaged_cache_is_not_used(folder, cache):
     save(folder / "a.png", GREY)
     expected = load_data(folder).images
-    (path,) = cache.glob("data/*.npz")
+    (path,) = cache.glob("data/*.npy")
     content = bytearray(path.read_bytes())
     for damage in (content[:100], b"", content.replace(GREY.tobytes()[:20], bytes(20))):
         path.write_bytes(damage)

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,7 @@ from dcgan_jax.cli.outputs import check_folder, check_new_file, check_printable,
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import counted, print_line
+from dcgan_jax.data.mapped import Lazy
 from dcgan_jax.evaluation.nearest import nearest_images
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
 from dcgan_jax.files import PARTIAL, replace_file
@@ -100,7 +102,7 @@ def _sample(args: argparse.Namespace) -> None:
     print_line(f"{counted(n, 'image')} of {loaded.title}, in {out}")
 
 
-def _training_images(run: Run) -> np.ndarray:
+def _training_images(run: Run) -> Any:
     """What the run's discriminator has seen as real: uint8 [M, H, W, C].
 
     Raises:
@@ -108,11 +110,23 @@ def _training_images(run: Run) -> np.ndarray:
     """
     data = load_images(run.config, run.record)
     check_unchanged(run.config, run.record, data, run.run_dir, "restore them, or leave --nearest out")
-    return np.concatenate([data.images, data.images[:, :, ::-1]]) if run.config.mirror else data.images
+    return _and_mirrored(data.images) if run.config.mirror else data.images
+
+
+def _and_mirrored(images: Any) -> Any:
+    """Images [M, H, W, C] and, after them, the same with left and right exchanged, made when they are asked for."""
+    n = len(images)
+
+    def get(rows: Any) -> np.ndarray:
+        numbers = np.arange(2 * n)[rows]
+        some = images[numbers % n]
+        return np.where((numbers < n)[:, None, None, None], some, some[:, :, ::-1])
+
+    return Lazy(images, (2 * n, *images.shape[1:]), get)
 
 
 def _with_nearest(
-    images: np.ndarray, train: np.ndarray, columns: int, above: list[str], beside: list[str]
+    images: np.ndarray, train: Any, columns: int, above: list[str], beside: list[str]
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """A grid whose rows are images [N, H, W, C] and the training images nearest to them in turn, with its labels.
 

@@ -22,6 +22,7 @@ from dcgan_jax.data.fitting import check_bytes, check_memory, in_pieces
 from dcgan_jax.data.idx import read_idx
 from dcgan_jax.data.labels import labelled
 from dcgan_jax.data.layouts import to_nhwc
+from dcgan_jax.data.mapped import pieces
 from dcgan_jax.data.transparency import on_white, opacity_range, transparent_images, with_alpha
 from dcgan_jax.data.value_range import ValueRange, given_range, known_range
 from dcgan_jax.errors import first_line
@@ -193,12 +194,15 @@ def to_dataset(
         return _on_white(four, path, options, others)
     images, notes = to_nhwc(array, path, options.reading.layout, None if labels is None else len(labels))
     notes += _note_on_emnist(path, options.reading.layout)
-    check_memory(len(images), images.shape[1:3], images.shape[3], path)
+    if not isinstance(array, np.memmap):  # of which nothing is in memory yet
+        check_memory(len(images), images.shape[1:3], images.shape[3], path)
     value_range, values = _value_range((array, *others), path, options)
     notes += (value_range.note,) if value_range.note else ()
     found = _found(array, images, values)
-    if images.dtype == np.uint8 and value_range[:2] == (0, 255) and not isinstance(array, np.memmap):
-        return Dataset(np.ascontiguousarray(images), notes=notes, found=found)
+    if images.dtype == np.uint8 and value_range[:2] == (0, 255):
+        if images.flags.c_contiguous:
+            return Dataset(images, notes=notes, found=found)
+        return Dataset(in_pieces(np.ascontiguousarray, images, images.shape[1:]), notes=notes, found=found)
     return Dataset(in_pieces(value_range.to_bytes, images, images.shape[1:]), notes=notes, found=found)
 
 
@@ -209,7 +213,8 @@ def _found(array: np.ndarray, images: np.ndarray, values: tuple[float, float]) -
 
 def _on_white(images: np.ndarray, path: object, options: LoadOptions, others: Sequence[np.ndarray]) -> Dataset:
     """`to_dataset` of [N, H, W, 4], the last channel transparency."""
-    check_memory(len(images), images.shape[1:3], 3, path)
+    if not isinstance(images, np.memmap):
+        check_memory(len(images), images.shape[1:3], 3, path)
     four = [with_alpha(each, options.reading.layout) for each in others]
     colours = [images[..., :3], *(each for each in four if each is not None)]
     value_range, values = _value_range([each[..., :3] for each in colours], path, options)
@@ -235,8 +240,8 @@ def _value_range(
 ) -> tuple[ValueRange, tuple[float, float]]:
     """The range of all values of these arrays, or the one that was asked for; and the lowest and the highest value."""
     sizeable = [each for each in arrays if each.size]
-    low = min(float(each.min()) for each in sizeable)
-    high = max(float(each.max()) for each in sizeable)
+    extremes = [(float(some.min()), float(some.max())) for each in sizeable for some in pieces(each)]
+    low, high = float(np.min(extremes)), float(np.max(extremes))  # NaN if one of them is
     if options.reading.range is not None:
         return given_range(options.reading.range, low, high, path), (low, high)
     if all(each.dtype == np.bool_ for each in arrays):

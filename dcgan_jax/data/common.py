@@ -6,10 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from dcgan_jax.data.mapped import RowsOf, is_mapped, pieces
 from dcgan_jax.errors import UserError
+from dcgan_jax.memory import free_memory
 from dcgan_jax.paths import PathError, local_path
 
 SPLITS = ("train", "test")
+_SHARE = 3  # images that take a larger part of the free memory than 1 / 3 stay in a file
 FRAMES = ("first", "all")  # of files that hold several pictures
 # The names of the archives, which Fashion-MNIST and KMNIST have taken over from MNIST.
 IMAGES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
@@ -55,7 +58,8 @@ class Reading(NamedTuple):
 class LoadOptions(NamedTuple):
     """What is wanted of a data set: the arguments of `dcgan_jax.data.load_data`.
 
-    A source need not obey ``labels``, ``image_size`` and ``channels``: they save it work, and `load_data` sees to them.
+    A source need not obey ``labels``, ``image_size``, ``channels`` and ``stream``: they save it work or memory, and
+    `load_data` sees to them.
     """
 
     split: str = "train"
@@ -63,6 +67,13 @@ class LoadOptions(NamedTuple):
     image_size: tuple[int, int] | Literal["own"] | None = None
     channels: int | None = None
     reading: Reading = Reading()
+    stream: bool | None = False
+    cache_dir: str | Path | None = None
+
+    def streams(self, size: int) -> bool:
+        """Whether images of so many bytes stay in a file: if they are to, or take more than a third of free memory."""
+        free = free_memory() if self.stream is None else None
+        return bool(self.stream) or (free is not None and _SHARE * size > free)
 
     @property
     def drawn(self) -> bool:
@@ -100,7 +111,7 @@ class Dataset(NamedTuple):
     """Images, and their classes where there are any.
 
     Attributes:
-      images: uint8 [N, H, W, C], 0 black to 255 full.
+      images: uint8 [N, H, W, C], 0 black to 255 full; in memory, or in a file from which they are read when asked for.
       labels: int32 [N], the number of each image's class, or None.
       classes: the names of the classes, in the order of their numbers.
       notes: what was done to the images, or left out, a line each.
@@ -118,19 +129,22 @@ class Dataset(NamedTuple):
     found: Found | None = None
 
     def rows(self, numbers: np.ndarray) -> "Dataset":
-        """The images of these numbers, with their labels."""
+        """The images of these numbers, with their labels; of images in a file, these stay there."""
         labels = None if self.labels is None else self.labels[numbers]
-        found = self.found and self.found.rows(numbers)
-        return self._replace(images=self.images[numbers], labels=labels, found=found)
+        images: Any = RowsOf(self.images, numbers) if isinstance(self.images, np.memmap) else self.images[numbers]
+        return self._replace(images=images, labels=labels, found=self.found and self.found.rows(numbers))
+
+    def in_memory(self) -> "Dataset":
+        """These, with the images in memory."""
+        return self._replace(images=np.asarray(self.images[:])) if is_mapped(self.images) else self
 
     def digest(self) -> str:
         """The SHA-256 of images, labels and classes, and of those that are held out, in hexadecimal."""
-        parts = [repr((self.images.shape, self.classes)).encode(errors="surrogateescape"), self.images]
-        parts += [] if self.labels is None else [self.labels]
-        parts += [] if self.held_out is None else [self.held_out.digest().encode()]
-        sha256 = hashlib.sha256()
-        for part in parts:
-            sha256.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)
+        sha256 = hashlib.sha256(repr((self.images.shape, self.classes)).encode(errors="surrogateescape"))
+        for part in (self.images, self.labels):
+            for some in () if part is None else pieces(part):
+                sha256.update(np.ascontiguousarray(some).data)
+        sha256.update(b"" if self.held_out is None else self.held_out.digest().encode())
         return sha256.hexdigest()
 
 

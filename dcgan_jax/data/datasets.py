@@ -1,17 +1,23 @@
 """Data sets by name or path, as NumPy arrays."""
 
+import hashlib
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from dcgan_jax.console import counted
 from dcgan_jax.data.archives import archive_labels, has_archives
+from dcgan_jax.data.cache import digest_of, map_in_cache
 from dcgan_jax.data.common import FRAMES, SPLITS, Dataset, DatasetError, LoadOptions, Reading, path_of
 from dcgan_jax.data.fitting import Size, check_memory, fit_array, say_fit, size_for
+from dcgan_jax.data.mapped import Lazy, copy_images, empty_images, pieces
 from dcgan_jax.data.sources import load_source
 from dcgan_jax.data.stacked import is_stacked
 from dcgan_jax.data.value_range import DARK
+
+_FORMAT = 1  # of arrays in the cache; changes whenever the same array gives other images
 
 
 def load_data(
@@ -26,6 +32,8 @@ def load_data(
     layout: str | None = None,
     frames: str = "first",
     images: str | None = None,
+    stream: bool | None = False,
+    cache_dir: str | Path | None = None,
 ) -> Dataset:
     """Images from whatever a person has, with their classes where there are any.
 
@@ -49,10 +57,13 @@ def load_data(
         `dcgan_jax.data.layouts.to_nhwc`.
       frames: of files of several pictures, pages or frames, the ``first`` or ``all``.
       images: the name of the array, the column or the member that holds the images, of files that hold several.
+      stream: whether the images stay in a mapped file, the ``.npy`` itself or one that is written once, and are read
+        when they are asked for; if None, those do that would take more than a third of the free memory.
+      cache_dir: the folder in which that file is written; one in the user's cache if None.
 
     Raises:
       NoSplitError: if it has no such split.
-      DatasetError: if that is not there, is damaged, holds no images, or does not fit into memory.
+      DatasetError: if that is not there, is damaged, holds no images, or does not fit into memory or on the disk.
     """
     if split not in SPLITS:
         raise DatasetError(f"unknown split {split!r} of {source}: choose from {', '.join(SPLITS)}")
@@ -62,8 +73,9 @@ def load_data(
         raise DatasetError(f"unknown frames {frames!r}: choose from {', '.join(FRAMES)}")
     names = (images, labels if isinstance(labels, str) else None)
     reading = Reading(data_dir, range, layout, frames, *names)
-    options = LoadOptions(split, bool(labels), image_size, channels, reading)
+    options = LoadOptions(split, bool(labels), image_size, channels, reading, stream, cache_dir)
     dataset = _fitted(load_source(source, options), str(source), image_size, channels)
+    dataset = _placed(dataset, source, options)
     if not options.drawn:
         _check_visible(dataset, source, options)
     return dataset if labels else dataset._replace(labels=None, classes=())
@@ -71,7 +83,8 @@ def load_data(
 
 def _check_visible(dataset: Dataset, source: str | Path, options: LoadOptions) -> None:
     """Raises: DatasetError if all pixels of all images are alike, or nearly black though nobody says that they are."""
-    low, high = int(dataset.images.min()), int(dataset.images.max())
+    extremes = [(int(some.min()), int(some.max())) for some in pieces(dataset.images)]
+    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
     how = f" ({'; '.join(dataset.altered)})" if dataset.altered else ""
     if low == high:
         colour = {0: "black", 255: "white"}.get(low, f"{low} of 255")
@@ -127,7 +140,8 @@ def _fitted(dataset: Dataset, name: str, image_size: Size | Literal["own"] | Non
     size, after = size_for(image_size, [(height, width)]), channels or before
     if (height, width, before) == (*size, after):
         return dataset
-    check_memory(n, size, after, name)
+    if not isinstance(dataset.images, (np.memmap, Lazy)):  # of which nothing is in memory yet
+        check_memory(n, size, after, name)
     notes, altered = list(dataset.notes), list(dataset.altered)
     if (height, width) != size:
         altered.append(f"{counted(n, 'image')} of {height}x{width} {say_fit([(height, width)], size)}")
@@ -140,3 +154,41 @@ def _fitted(dataset: Dataset, name: str, image_size: Size | Literal["own"] | Non
         )
     images = fit_array(dataset.images, size, after)
     return dataset._replace(images=images, notes=tuple(notes), altered=tuple(altered))
+
+
+def _placed(dataset: Dataset, source: str | Path, options: LoadOptions) -> Dataset:
+    """A data set whose images are in memory, or in a mapped file if they are to be streamed.
+
+    Raises:
+      DatasetError: if they do not fit into memory, or the file cannot be written.
+    """
+    images: Any = dataset.images
+    shape = images.shape
+    size = math.prod(shape)
+    if not options.streams(size):
+        if not isinstance(images, (np.memmap, Lazy)):
+            return dataset
+        check_memory(shape[0], shape[1:3], shape[3], source)
+        return dataset._replace(images=copy_images(images, empty_images(shape)))
+    if not isinstance(images, np.memmap):
+        images = map_in_cache(images, _key(images, options), source, options.cache_dir)
+    if options.stream is not None:
+        return dataset._replace(images=images)
+    note = (
+        f"{size / 2**30:.1f} GiB of images, more than a third of the free memory, are streamed from {images.filename} "
+        "(`stream=False` keeps them in memory)"
+    )
+    return dataset._replace(images=images, notes=(*dataset.notes, note))
+
+
+def _key(images: np.ndarray | Lazy, options: LoadOptions) -> str:
+    """What names images in the cache: the content of the array that they are read from, and how, or their own."""
+    base = images
+    while isinstance(base, Lazy):
+        base = base.base
+    if not isinstance(base, np.memmap):
+        return digest_of(images)
+    with open(str(base.filename), "rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    how = (images.shape, options.reading.range, options.reading.layout, _FORMAT)
+    return hashlib.sha256(repr((content, how)).encode()).hexdigest()

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dcgan_jax.data.common import DatasetError
+from dcgan_jax.data.mapped import Converted, Lazy, empty_images
 from dcgan_jax.memory import free_memory
 
 LARGEST = 64  # of the sides that are chosen for the user, in pixels
@@ -93,9 +94,14 @@ def fit_array(images: np.ndarray, size: Size, channels: int) -> np.ndarray:
     return in_pieces(lambda some: to_channels(_fit_all(some, size), channels), images, (*size, channels))
 
 
-def in_pieces(convert: Callable[[np.ndarray], np.ndarray], images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """``convert`` of ``images`` [N, ...], a few at a time, so that little memory is taken beside uint8 [N, *shape]."""
-    out = np.empty((len(images), *shape), np.uint8)
+def in_pieces(convert: Callable[[np.ndarray], np.ndarray], images: Any, shape: tuple[int, ...]) -> Any:
+    """``convert`` of ``images`` [N, ...], a few at a time, so that little memory is taken beside uint8 [N, *shape].
+
+    Of a mapped array they are converted when they are read: the result may be larger than memory.
+    """
+    if isinstance(images, (np.memmap, Lazy)):
+        return Converted(images, lambda some: in_pieces(convert, np.asarray(some), shape), shape)
+    out = empty_images((len(images), *shape))
     n = max(1, _CHUNK // max(math.prod(images.shape[1:]), math.prod(shape)))
     for start in range(0, len(images), n):
         out[start : start + n] = convert(images[start : start + n])

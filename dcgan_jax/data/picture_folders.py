@@ -1,22 +1,28 @@
 """Pictures as a data set: read once, and then from the user's cache."""
 
 import collections
+import contextlib
+import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from portalocker import LockException
 
 from dcgan_jax.console import counted, print_line
-from dcgan_jax.data.cache import load_cached, save_cached
+from dcgan_jax.data.cache import Cached, load_cached, save_cached, write_images, writing
 from dcgan_jax.data.common import Dataset, DatasetError, Found, LoadOptions, check_split
 from dcgan_jax.data.fitting import check_memory, say_fit, size_for
 from dcgan_jax.data.folders import Classes, classes_of
+from dcgan_jax.data.mapped import NewArray, empty_images
 from dcgan_jax.data.members import File, printable
 from dcgan_jax.data.picture_files import name_kinds, remedy_of
-from dcgan_jax.data.pictures import Listing, check_broken, list_pictures, name_some, read_pictures
+from dcgan_jax.data.pictures import Listing, NewImages, check_broken, list_pictures, name_some, read_pictures
 from dcgan_jax.errors import first_line
 
-_CACHE_FORMAT = 4  # changes whenever the same pictures give other arrays
+_CACHE_FORMAT = 5  # changes whenever the same pictures give other arrays
 
 
 def load_pictures(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
@@ -44,19 +50,58 @@ def load_listing(
     """The pictures of a listing. Args, raises: as `load_pictures`; ``classes`` are those of files by their names."""
     reading, sizes = options.reading, listing.sizes()
     size = size_for(options.image_size, sizes)
-    check_memory(len(sizes), size, options.channels or 3, path)
+    shape = (len(sizes), *size, options.channels or 3)
+    streams = options.streams(math.prod(shape))
+    if not streams:
+        check_memory(len(sizes), size, shape[3], path)
     about = (size, options.channels, reading.range, reading.frames, options.drawn, _CACHE_FORMAT)
     key = f"{listing.digest()[:32]}-{'-'.join(map(str, about))}".replace(" ", "")
-    cached = load_cached(key)
-    dataset, broken = cached or read_pictures(path, listing, size, options.channels, reading, options.drawn)
-    noted = _with_notes(path, listing, _with_classes(dataset, listing, broken, classes), broken)
-    if cached is None:
-        try:
-            save_cached(key, dataset, broken)
-        except (OSError, RuntimeError, KeyError) as error:  # the latter two: the user has no home directory
-            reason = first_line(error)
-            print_line(f"warning: the pictures cannot be cached ({reason}): they will be read again", error=True)
-    return noted
+    read = functools.partial(read_pictures, path, listing, size, options.channels, reading, options.drawn)
+    if cached := load_cached(key, options.cache_dir, streams):
+        dataset, broken = _of_cached(cached)
+    elif streams:
+        with writing(key, shape, path, options.cache_dir):
+            cached = save_cached(key, functools.partial(_read_into, read), options.cache_dir)
+        dataset, broken = _of_cached(cached)
+    else:
+        dataset, broken = read(empty_images)
+        _cache(key, dataset, broken, options)
+    return _with_notes(path, listing, _with_classes(dataset, listing, broken, classes), broken)
+
+
+def _read_into(read: Callable[[NewImages], tuple[Dataset, dict[str, str]]], path: Path) -> dict[str, Any]:
+    """Read pictures into an ``.npy``; `_about` them."""
+    with contextlib.ExitStack() as stack:
+
+        def new(shape: tuple[int, ...]) -> NewArray:
+            stack.close()  # of the first reading, if their range turns out to be another
+            return stack.enter_context(contextlib.closing(NewArray(path, shape)))
+
+        return _about(*read(new))
+
+
+def _cache(key: str, dataset: Dataset, broken: dict[str, str], options: LoadOptions) -> None:
+    """Keep pictures for the next time. A line is printed if they cannot be."""
+
+    def write(partial: Path) -> dict[str, Any]:
+        write_images(partial, dataset.images)
+        return _about(dataset, broken)
+
+    try:
+        save_cached(key, write, options.cache_dir)
+    except (OSError, RuntimeError, KeyError, LockException) as error:  # without a home directory, too
+        reason = first_line(error)
+        print_line(f"warning: the pictures cannot be cached ({reason}): they will be read again", error=True)
+
+
+def _about(dataset: Dataset, broken: dict[str, str]) -> dict[str, Any]:
+    """What the cache keeps beside the images: what was done to them, and the files that are not among them, and why."""
+    return {"notes": dataset.notes, "altered": dataset.altered, "broken": broken}
+
+
+def _of_cached(cached: Cached) -> tuple[Dataset, dict[str, str]]:
+    about = cached.about
+    return Dataset(cached.images, notes=tuple(about["notes"]), altered=tuple(about["altered"])), about["broken"]
 
 
 def _with_classes(

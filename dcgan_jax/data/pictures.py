@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import UnidentifiedImageError
@@ -17,6 +17,7 @@ from dcgan_jax.data.decoding import Decoded, Header, Kind, decode, extremes, rea
 from dcgan_jax.data.fitting import Size, to_channels
 from dcgan_jax.data.folders import check_folders
 from dcgan_jax.data.label_lists import is_list
+from dcgan_jax.data.mapped import NewArray, WriteError, kept
 from dcgan_jax.data.members import File, printable, reason
 from dcgan_jax.data.picture_files import SUFFIXES, check_kinds, count_kinds, name_kinds
 from dcgan_jax.data.value_range import DARK, LEAST_BRIGHT, ValueRange, known_range
@@ -32,6 +33,7 @@ _NAMES: dict[Kind, str] = {
     "bytes": "8 bits",
 }
 T = TypeVar("T")
+NewImages = Callable[[tuple[int, ...]], np.ndarray | NewArray]
 
 
 class Listing(NamedTuple):
@@ -108,7 +110,13 @@ def list_records(path: Path, records: Sequence[File], frames: str = "first") -> 
 
 
 def read_pictures(
-    path: Path, listing: Listing, size: Size, channels: int | None, reading: Reading, dark: bool = False
+    path: Path,
+    listing: Listing,
+    size: Size,
+    channels: int | None,
+    reading: Reading,
+    dark: bool,
+    new: NewImages,
 ) -> tuple[Dataset, dict[str, str]]:
     """The pictures of a listing, and the names of the files that turn out to be broken, with the reasons.
 
@@ -123,6 +131,7 @@ def read_pictures(
       channels: 1 or 3; as many as the pictures have if None: grey ones in files of colours are grey.
       reading: its ``range``, if the values are not to tell it.
       dark: whether pictures may be nearly black or all alike.
+      new: makes the array of a shape that they are put into: in memory, or in a file.
 
     Raises:
       DatasetError: if all are broken, or their values are of no range that is known.
@@ -133,13 +142,13 @@ def read_pictures(
         ranges |= _range_of(path, listing, kind, reading, broken, dark)
     if reading.range is not None and not ranges:  # beside deeper pictures, whose values it is of, bytes are as they are
         ranges["bytes"] = ValueRange(*reading.range)
-    images, decoded = _decode_all(path, listing, size, channels, ranges, broken)
+    images, decoded = _decode_all(path, listing, size, channels, ranges, broken, new)
     if "bytes" not in ranges and not dark and _brightest(listing, decoded) < DARK:
         ranges |= _range_of(path, listing, "bytes", reading, broken, dark)
-        images, decoded = _decode_all(path, listing, size, channels, ranges, broken)
+        images, decoded = _decode_all(path, listing, size, channels, ranges, broken, new)
     every = [each for group in decoded.values() for each in group]
-    if channels is None and all(each.grey for each in every):
-        images = np.ascontiguousarray(images[..., :1])
+    grey = channels is None and all(each.grey for each in every)
+    images = kept(images, len(every), 1 if grey else images.shape[3])
     notes, altered = _conversions(listing, decoded, ranges, images.shape[-1])
     return Dataset(images, notes=(*altered, *notes), altered=tuple(altered)), broken
 
@@ -151,17 +160,20 @@ def _decode_all(
     channels: int | None,
     ranges: dict[Kind, ValueRange],
     broken: dict[str, str],
-) -> tuple[np.ndarray, dict[str, list[Decoded]]]:
+    new: NewImages,
+) -> tuple[Any, dict[str, list[Decoded]]]:
     """The images of all files but the broken ones, more of which may turn out, and what each file's pictures are."""
     good = [file for file in listing.files.values() if file.name not in broken]
     counts = {file.name: len(listing.headers[file.name].frames) for file in good}
     starts = dict(zip(counts, np.cumsum([0, *counts.values()]).tolist(), strict=False))
-    images = np.empty((sum(counts.values()), *size, channels or 3), np.uint8)
+    modes = [frame.mode for file in good for frame in listing.headers[file.name].frames]
+    depth = channels or (1 if all(mode in _WITHOUT_COLOURS for mode in modes) else 3)
+    images = new((sum(counts.values()), *size, depth))
 
     def place(file: File) -> list[Decoded]:
         pictures = decode(file.read(), size, listing.headers[file.name].frames, ranges)
         for row, (pixels, _) in enumerate(pictures, starts[file.name]):
-            images[row] = to_channels(pixels, channels or 3)
+            images[row] = to_channels(pixels, depth)
         return [decoded for _, decoded in pictures]
 
     errors: dict[str, Exception] = {}
@@ -174,7 +186,7 @@ def _decode_all(
         if end != starts[name]:
             images[end : end + len(pictures)] = images[starts[name] : starts[name] + len(pictures)]
         end += len(pictures)
-    return images[:end], decoded
+    return images, decoded
 
 
 def _range_of(
@@ -255,6 +267,8 @@ def _each(work: Callable[[File], T], files: Sequence[File], errors: dict[str, Ex
 def _attempt(work: Callable[[File], T], file: File) -> T | Exception:
     try:
         return work(file)
+    except WriteError:  # no fault of the file's
+        raise
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them
         return error
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset, Reading
+from dcgan_jax.data.mapped import is_mapped
 from dcgan_jax.evaluation.class_scoring import evaluate_classes
 from dcgan_jax.evaluation.classifier import IMAGE_SHAPE
 from dcgan_jax.evaluation.classifier_file import Classifier
 from dcgan_jax.evaluation.efficientnet_lite import EfficientNetLite
-from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, MIN_SAMPLES, EvaluationError
+from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, MAX_SAMPLES, MIN_SAMPLES, EvaluationError, choose
 from dcgan_jax.evaluation.patches import SIDE
 from dcgan_jax.evaluation.perceptual_scoring import (
     FEW,
@@ -70,8 +71,15 @@ def _scorer_of_pixels(data: Dataset, source: str, reading: Reading) -> tuple[Ima
             f"{height}x{width}: train on larger ones (`image_size`), or leave the scores out"
         )
     test = _test_images(data, source, reading, MIN_REAL, 2)
-    most = floor_size(len(data.images), has_test=test is not None)
-    return lambda images, _: compare_images(images, data.images, test), most
+    most = floor_size(min(len(data.images), MAX_SAMPLES), has_test=test is not None)
+    return lambda images, _: compare_images(images, _some(data.images), test), most
+
+
+def _some(images: np.ndarray) -> np.ndarray:
+    """Images in memory, a random 60,000 of more, always the same."""
+    if len(images) > MAX_SAMPLES:
+        return images[np.sort(choose(len(images), MAX_SAMPLES))]
+    return images[:] if is_mapped(images) else images
 
 
 def _perceptual_scorer(

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.data.mapped import release
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.evaluation.images import in_chunks
 from dcgan_jax.evaluation.metrics import nearest_distances
@@ -25,6 +26,7 @@ def mean_nearest(images: np.ndarray, train: np.ndarray) -> float:
     with jax.default_matmul_precision("float32"):
         for some in in_chunks(train, _PIXELS):
             nearest = np.minimum(nearest, nearest_distances(queries, flat(some)))
+            release(some)
     return float(jnp.asarray(nearest).mean())
 
 
@@ -50,6 +52,7 @@ def nearest_images(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, n
         closer = distances < least
         numbers, least = np.where(closer, start + found, numbers), np.where(closer, distances, least)
         start += len(some)
+        release(some)
     return numbers, least
 
 

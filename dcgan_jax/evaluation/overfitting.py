@@ -126,4 +126,4 @@ def _logits(discriminator: Any, images: jax.Array, labels: jax.Array | None) -> 
 
 
 def _some(dataset: Dataset) -> Dataset:
-    return dataset.rows(choose(len(dataset.images), MAX_CALLED))._replace(held_out=None)
+    return dataset.rows(choose(len(dataset.images), MAX_CALLED))._replace(held_out=None).in_memory()

@@ -54,7 +54,7 @@ def hold_out(dataset: Dataset, count: int, source: str | Path) -> Dataset:
                 "hold out fewer, or add images of it"
             )
     note = f"{count:,} of {counted(len(dataset.images), 'image')} held out of training"
-    return kept._replace(held_out=held_out, notes=(*dataset.notes, note))
+    return kept._replace(held_out=held_out.in_memory(), notes=(*dataset.notes, note))
 
 
 def load_test_split(source: str | Path, like: Dataset, reading: Reading) -> Dataset | None:

@@ -1,7 +1,8 @@
 """Training as a program: runs, checkpoints, and everything that a run leaves on the disk."""
 
 from dcgan_jax.training.config import TrainConfig
+from dcgan_jax.training.host_batches import batches
 from dcgan_jax.training.loop import train
 from dcgan_jax.training.run import Run, load_run
 
-__all__ = ["Run", "TrainConfig", "load_run", "train"]
+__all__ = ["Run", "TrainConfig", "batches", "load_run", "train"]

@@ -106,6 +106,18 @@ class TrainConfig:
     data_dir: str | None = field(
         None, "directory of downloaded data sets (default: ~/tensorflow_datasets)", convert=absolute_path
     )
+    stream: bool | None = field(
+        None,
+        "read each batch from a file and keep no image in memory, to the same bits (default: where the images would "
+        "take more than a third of the free memory)",
+        kind=bool,
+    )
+    cache_dir: str | None = field(
+        None,
+        "folder in which images that are streamed, and pictures that were read, are kept (default: the user's cache)",
+        none="user",
+        convert=absolute_path,
+    )
     workdir: str | None = field(None, "run directory (default: the next number under runs/)", convert=path)
     preset: str = field(
         "tutorial",

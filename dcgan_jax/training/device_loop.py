@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,10 +14,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.stages import Wrapped
 
 from dcgan_jax.memory import check_step_fits, release_free_memory
-from dcgan_jax.prng import pin_key
 from dcgan_jax.state import GANState
 from dcgan_jax.step import Metrics, train_step
-from dcgan_jax.training.batch_source import BatchSource
+from dcgan_jax.training.batch_source import BatchSource, step_keys
 from dcgan_jax.training.compile_options import memory_options, quick_options
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import batch_sharding
@@ -55,10 +55,10 @@ def run_steps(
       The new state, and for each metric an array [capacity, ...] of which the first ``steps`` rows are valid.
     """
 
-    def step(state: GANState) -> tuple[GANState, Metrics]:
-        batch_key, step_key = jax.random.split(jax.random.fold_in(pin_key(key), state.step))
+    def step(state: GANState, call: jax.Array | int = 0) -> tuple[GANState, Metrics]:
+        batch_key, step_key = step_keys(key, state.step)
         # Each update of the discriminator has a batch.
-        images, labels = source.batch(batch_key, batch_size * state.d_steps)
+        images, labels = source.batch(batch_key, batch_size * state.d_steps, call)
         if sharding is not None:
             images, labels = jax.lax.with_sharding_constraint((images, labels), sharding)
         return train_step(state, images, step_key, labels)
@@ -68,7 +68,7 @@ def run_steps(
         return state, jax.tree.map(lambda value: value[None], metrics)
 
     def body(i: jax.Array, carry: tuple[GANState, Metrics]) -> tuple[GANState, Metrics]:
-        state, metrics = step(carry[0])
+        state, metrics = step(carry[0], i)
         return state, jax.tree.map(lambda values, value: values.at[i].set(value), carry[1], metrics)
 
     metrics = jax.tree.map(lambda m: jnp.zeros((capacity, *m.shape), m.dtype), jax.eval_shape(step, state)[1])
@@ -79,6 +79,12 @@ def run_steps(
 def steps_program(quick: bool) -> Wrapped:
     """`run_steps`, or the same compiled with what `compile_options` has for this device: to other roundings."""
     return _jit(inspect.unwrap(run_steps), compiler_options=quick_options() | memory_options()) if quick else run_steps
+
+
+def steps_per_call(config: TrainConfig, mesh: Mesh) -> int:
+    """The most steps of a dispatch."""
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return min(config.steps_per_call or (1 if on_cpu else _STEPS_PER_CALL), config.steps)
 
 
 class StepRunner:
@@ -92,21 +98,28 @@ class StepRunner:
     def __init__(
         self,
         config: TrainConfig,
-        source: BatchSource,
+        sources: Iterator[BatchSource],
         key: jax.Array,
         mesh: Mesh,
         step: int,
         quick_compile: bool = False,
         keep_program: bool = False,
     ):
-        """Begin after ``step`` steps; ``source`` and ``key`` are replicated over ``mesh``.
+        """Begin after ``step`` steps.
 
-        With ``keep_program`` the compiled step is kept for later starts, or read if an earlier one has kept it.
+        Args:
+          config: the run's.
+          sources: of the batches of each dispatch; always the same one if it holds all images.
+          key: the run's, replicated over ``mesh``.
+          mesh: the devices.
+          step: the steps before.
+          quick_compile: as of `steps_program`.
+          keep_program: whether the compiled step is kept for later starts, or read if an earlier one has kept it.
         """
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         self.calls, self.compiled = 0, False
-        self._source, self._key, self._mesh, self._step = source, key, mesh, step
-        self._capacity = min(config.steps_per_call or (1 if on_cpu else _STEPS_PER_CALL), config.steps)
+        self._sources, self._key, self._mesh, self._step = sources, key, mesh, step
+        self._capacity = steps_per_call(config, mesh)
         self._options: dict[str, Any] = {
             "batch_size": config.batch_size,
             "capacity": self._capacity,
@@ -134,9 +147,14 @@ class StepRunner:
         Raises:
           NotEnoughMemoryError: if the step needs more memory than is free.
         """
-        arguments = (state, self._source, self._key, 1)
+        source = next(self._sources)
+        self._sources = itertools.chain([source], self._sources)
+        arguments = (state, source, self._key, 1)
         lower = functools.partial(self._jitted.lower, *arguments, **self._options)
-        path = None if self._identity is None else program_file(self._identity, arguments, self._mesh.size)
+        path = None
+        if self._identity is not None:
+            identity = {**self._identity, "source": str(jax.tree.structure(source))}
+            path = program_file(identity, arguments, self._mesh.size)
         step = lower().compile() if path is None else compile_kept(path, arguments, lower)
         needed = check_step_fits(step, self._options["batch_size"], self._mesh)
         self._run_steps, self.compiled = step, True
@@ -151,7 +169,7 @@ class StepRunner:
         """
         before, self._step = self._step, min(self._step + self._capacity, last)
         steps = self._step - before
-        state, metrics = self._run_steps(state, self._source, self._key, steps)
+        state, metrics = self._run_steps(state, next(self._sources), self._key, steps)
         self.calls += 1
         self._unread.append((before, metrics))
         self._pending.append(metrics)

@@ -123,6 +123,11 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(_AXIS))
 
 
+def batches_sharding(mesh: Mesh) -> NamedSharding:
+    """The second axis, that of each of several batches, split evenly over the devices."""
+    return NamedSharding(mesh, PartitionSpec(None, _AXIS))
+
+
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """The tree's arrays (no typed PRNG keys) on every device; each process passes the same ones."""
     if jax.process_count() > 1:

@@ -2,28 +2,32 @@
 
 import contextlib
 import dataclasses
+import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
 
 from dcgan_jax.console import print_line
+from dcgan_jax.data.mapped import is_mapped
 from dcgan_jax.dtypes import jax_defaults
+from dcgan_jax.memory import free_on
 from dcgan_jax.state import GANState
 from dcgan_jax.training import schedule
 from dcgan_jax.training.announce import acknowledge, announce_start
 from dcgan_jax.training.batch_source import BatchSource, DeviceImages
 from dcgan_jax.training.collapse import CollapseThresholds
 from dcgan_jax.training.config import ConfigError, TrainConfig
-from dcgan_jax.training.device_loop import StepRunner
+from dcgan_jax.training.device_loop import StepRunner, steps_per_call
 from dcgan_jax.training.distributed import (
     JobFailedError,
     PrimaryProcessError,
+    batches_sharding,
     broadcast_arrays,
     broadcast_json,
     data_mesh,
@@ -34,6 +38,7 @@ from dcgan_jax.training.distributed import (
 )
 from dcgan_jax.training.finite import NotFiniteError, check_finite
 from dcgan_jax.training.first_state import create_state
+from dcgan_jax.training.host_batches import sent_batches
 from dcgan_jax.training.overfitting import note_few_images
 from dcgan_jax.training.primary import open_primary
 from dcgan_jax.training.profile import check_profile, profile_steps
@@ -144,10 +149,11 @@ def _train(
     """Train in a run directory that this job has locked, from a saved state or a new one."""
     config, mesh = run.config, run.mesh
     assert mesh is not None  # it is to be trained
-    state, source, key = _place(run, mesh)
+    state, sources, key = _place(run, mesh)
     step, stop_signal, collapsed, reached = int(state.step), None, False, False
-    runner = StepRunner(config, source, key, mesh, step, run.record.quick_compile, keep_program)
+    runner = StepRunner(config, sources, key, mesh, step, run.record.quick_compile, keep_program)
     with contextlib.ExitStack() as stack:
+        stack.callback(getattr(sources, "close", lambda: None))
         stop = stack.enter_context(stop_signals(partial(acknowledge, runner) if is_primary() else None))
         if is_primary():
             announce_start(config, run.run_dir, run.record.recipe, state, mesh)
@@ -232,16 +238,38 @@ def _measured(
         yield advance
 
 
-def _place(run: Run, mesh: Mesh) -> tuple[GANState, BatchSource, jax.Array]:
-    """The state, the source of the images and the run's key, on each device of the mesh.
+def _place(run: Run, mesh: Mesh) -> tuple[GANState, Iterator[BatchSource], jax.Array]:
+    """The state and the run's key on each device of the mesh, and for each dispatch the source of its images.
 
     For new and resumed runs alike: they share one compiled program.
     """
-    data = run.data
+    config, data = run.config, run.data
     if data is None:  # another process than the primary, which has checked its own
-        data = load_images(run.config, run.record)
-        check_unchanged(run.config, run.record, data, run.run_dir, "give all machines the same images")
-    key = run.keys["run"]
-    state, images, labels, key_data = replicate((run.state, data.images, data.labels, jax.random.key_data(key)), mesh)
-    source = DeviceImages(images, labels, run.config.mirror)
-    return state, source, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))
+        data = load_images(config, run.record)
+        check_unchanged(config, run.record, data, run.run_dir, "give all machines the same images")
+    key, step = run.keys["run"], int(run.state.step)
+    streams = is_mapped(data.images) or (config.stream is None and _is_beyond(data.images.nbytes, mesh))
+    held = None if streams else (data.images, data.labels)
+    state, held, key_data = replicate((run.state, held, jax.random.key_data(key)), mesh)
+    if held is not None:
+        sources = itertools.repeat(DeviceImages(held[0], held[1], mirror=config.mirror))
+    else:
+        capacity, size = steps_per_call(config, mesh), config.batch_size * run.state.d_steps
+        options: dict[str, Any] = {"mirror": config.mirror, "sharding": batches_sharding(mesh)}
+        sources = sent_batches(data, key, size, _dispatches(step, config, capacity), capacity, **options)
+    return state, sources, jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))
+
+
+def _is_beyond(size: int, mesh: Mesh) -> bool:
+    """Whether so many bytes take more than a third of the free memory of a device that has its own."""
+    device = mesh.local_devices[0]
+    free = None if device.platform == "cpu" else free_on(device)
+    return free is not None and 3 * size > free
+
+
+def _dispatches(step: int, config: TrainConfig, capacity: int) -> Iterator[tuple[int, int]]:
+    """The number of steps before each dispatch, and of its own, from ``step`` on."""
+    while step < config.steps:
+        end = min(step + capacity, schedule.next_stop(step, config))
+        yield step, end - step
+        step = end

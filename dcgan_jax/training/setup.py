@@ -232,7 +232,12 @@ def load_images(config: TrainConfig, record: RunRecord | None = None) -> Dataset
     if record:
         size, channels = record.image_shape[:2], record.image_shape[2]
     data = load_data(
-        config.dataset, image_size=size, channels=channels, **config.reading().arguments(labels=config.conditional)
+        config.dataset,
+        image_size=size,
+        channels=channels,
+        stream=config.stream,
+        cache_dir=config.cache_dir,
+        **config.reading().arguments(labels=config.conditional),
     )
     return data if config.hold_out is None else hold_out(data, config.hold_out, config.dataset)
 

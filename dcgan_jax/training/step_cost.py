@@ -1,5 +1,6 @@
 """What a step of a run takes, measured: the time to compile it, its own time, and memory."""
 
+import itertools
 import time
 from typing import NamedTuple
 
@@ -63,7 +64,8 @@ def measure_step(config: TrainConfig, data: Dataset) -> StepCost:
     key_data = jax.random.key_data(keys["run"])
     state, images, labels, key_data = replicate((state, data.images, data.labels, key_data), mesh)
     key = jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(keys["run"]))
-    runner = StepRunner(config, DeviceImages(images, labels, config.mirror), key, mesh, 0, record.quick_compile)
+    sources = itertools.repeat(DeviceImages(images, labels, config.mirror))
+    runner = StepRunner(config, sources, key, mesh, 0, record.quick_compile)
     began = time.perf_counter()
     step_bytes = runner.compile(state)
     compiled = time.perf_counter()

@@ -1,0 +1,220 @@
+"""Images in files, for sets that are larger than memory: written by rows, mapped, and read a few rows at a time."""
+
+import math
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_PIECE = 2**18  # bytes that are read at a time
+_ALIGNMENT = 64  # bytes; JAX's arrays on a CPU share the memory of NumPy's that begin at a multiple of it
+
+
+def empty_images(shape: tuple[int, ...]) -> np.ndarray:
+    """uint8 of this shape, not initialised, which a device that is a CPU takes over without a copy."""
+    size = math.prod(shape)
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].reshape(shape)
+
+
+def pieces(images: Any) -> Iterator[np.ndarray]:
+    """Images [N, ...], some rows at a time, of which no more is in this process's memory if they are mapped."""
+    count = max(1, _PIECE // max(math.prod(images.shape[1:]) * images.dtype.itemsize, 1))
+    for start in range(0, len(images), count):
+        rows = slice(start, start + count)
+        yield images[rows]
+        release(images, rows)
+
+
+def copy_images(images: Any, out: Any) -> Any:
+    """``out`` with images of its shape in it, copied some at a time."""
+    start = 0
+    for some in pieces(images):
+        out[start : start + len(some)] = some
+        start += len(some)
+    return out
+
+
+def release(images: Any, rows: slice = slice(None)) -> None:
+    """Give back the pages of rows of a mapped array, which the system keeps cached as long as it has memory."""
+    while isinstance(images, Converted):
+        images = images.base
+    if isinstance(images, RowsOf):
+        images, numbers = images.base, images.numbers[rows]
+        rows = slice(int(numbers.min()), int(numbers.max()) + 1)
+    if not isinstance(images, np.memmap) or not hasattr(mmap, "MADV_DONTNEED"):  # the latter on Windows
+        return
+    some = mapping = images[rows]
+    while isinstance(mapping, np.ndarray):
+        mapping = mapping.base
+    if isinstance(mapping, mmap.mmap):
+        origin = np.frombuffer(mapping, np.uint8).ctypes.data
+        low, high = (address - origin for address in np.lib.array_utils.byte_bounds(some))
+        first = low - low % mmap.PAGESIZE
+        mapping.madvise(mmap.MADV_DONTNEED, first, high - first)
+
+
+def is_mapped(images: Any) -> bool:
+    """Whether images are in a file, and are read from it when they are asked for."""
+    return isinstance(images, (np.memmap, RowsOf))
+
+
+class Lazy:
+    """Images as an array has them, [N, H, W, C] uint8, each of which is computed when it is asked for.
+
+    Args:
+      base: the mapped array that they are computed from.
+      shape: theirs.
+      get: the images of some rows, a slice or numbers [n].
+    """
+
+    dtype, ndim = np.dtype(np.uint8), 4
+
+    def __init__(self, base: Any, shape: tuple[int, ...], get: Callable[[Any], np.ndarray]):
+        self.base, self.shape, self._get = base, shape, get
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self._get(rows)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self[:], dtype)
+
+
+class Converted(Lazy):
+    """Rows of a mapped array, converted as they are read: `dcgan_jax.data.fitting.in_pieces` without its memory."""
+
+    def __init__(self, images: Any, convert: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]):
+        super().__init__(images, (len(images), *shape), lambda rows: convert(images[rows]))
+
+
+class RowsOf(Lazy):
+    """Some rows of a mapped array, by their numbers [N]."""
+
+    def __init__(self, images: np.ndarray, numbers: np.ndarray):
+        super().__init__(images, (len(numbers), *images.shape[1:]), lambda rows: images[numbers[rows]])
+        self.numbers = numbers
+
+
+class RowReader:
+    """Reads rows of images, uint8 [N, H, W, C]: those of a mapped array from its file.
+
+    A file that is cut meanwhile is an error so, where a mapped page would end the process; and rows that were read do
+    not count as memory of the process.
+    """
+
+    def __init__(self, images: Any):
+        self._images, self._numbers, self._file, self._start = images, None, None, 0
+        if isinstance(images, RowsOf):
+            self._images, self._numbers = images.base, images.numbers
+        root = self._images
+        while isinstance(root, np.memmap) and isinstance(root.base, np.memmap):
+            root = root.base
+        if not isinstance(root, np.memmap) or root.mode != "r" or not hasattr(os, "preadv"):
+            return
+        if self._images.flags.c_contiguous and self._images.dtype == np.uint8:
+            self._file = open(str(root.filename), "rb", buffering=0)  # noqa: SIM115  # until `close`
+            self._start = root.offset + self._images.ctypes.data - root.ctypes.data
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """The images of rows [B]: uint8 [B, H, W, C].
+
+        Raises:
+          OSError: if they cannot be read.
+        """
+        rows = rows if self._numbers is None else self._numbers[rows]
+        if self._file is None:
+            return self._images[rows]
+        shape, descriptor = self._images.shape[1:], self._file.fileno()
+        size, out = math.prod(shape), empty_images((len(rows), *shape))
+        offsets = (self._start + rows.astype(np.int64) * size).tolist()
+        if hasattr(os, "posix_fadvise"):  # the disk has all of them to do at once
+            for offset in offsets:
+                os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_WILLNEED)
+        for offset, image in zip(offsets, out.reshape(len(rows), size), strict=True):
+            if os.preadv(descriptor, [image.data], offset) != size:
+                raise OSError(f"{self._file.name} has changed while it was read")
+        return out
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+class WriteError(OSError):
+    """A `NewArray` cannot be written, because the disk is full for example."""
+
+
+class NewArray:
+    """An ``.npy`` of uint8 [N, H, W, C] that is being written: rows are set and read as those of an array.
+
+    It is written and not mapped: a full disk is a `WriteError` so, and no signal that ends the process. Threads may set
+    rows at the same time.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]):
+        self.shape = shape
+        self._file, self._lock = path.open("w+b"), threading.Lock()
+        self._start = self._write_header()
+
+    def _write_header(self) -> int:
+        self._file.seek(0)
+        header = {"descr": "|u1", "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        return self._file.tell()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, _ = rows.indices(len(self))
+        size = math.prod(self.shape[1:])
+        with self._lock:
+            self._file.seek(self._start + start * size)
+            content = self._file.read(max(stop - start, 0) * size)
+        return np.frombuffer(content, np.uint8).reshape(-1, *self.shape[1:])
+
+    def __setitem__(self, rows: int | slice, images: np.ndarray) -> None:
+        self._write(rows if isinstance(rows, int) else rows.start or 0, images, math.prod(self.shape[1:]))
+
+    def _write(self, first: int, images: np.ndarray, size: int) -> None:
+        try:
+            with self._lock:
+                self._file.seek(self._start + first * size)
+                self._file.write(np.ascontiguousarray(images).data)
+        except OSError as error:
+            raise WriteError(error.errno, error.strerror) from error
+
+    def cut(self, count: int, channels: int) -> None:
+        """Keep the first rows, and the first channels of their pixels."""
+        shape = (count, *self.shape[1:3], channels)
+        if shape == self.shape:
+            return
+        before, after = math.prod(self.shape[1:]), math.prod(shape[1:])
+        rows = max(1, _PIECE // before)
+        for start in range(0, count, rows):  # never beyond what was read
+            self._write(start, self[start : min(start + rows, count)][..., :channels], after)
+        self.shape = shape
+        assert self._write_header() == self._start  # NumPy leaves space in it for as many digits
+        self._file.flush()
+
+    def close(self) -> None:
+        """Write what is not yet written, and close the file, which then ends with the last row."""
+        with self._file:
+            self._file.truncate(self._start + math.prod(self.shape))
+
+
+def kept(images: Any, count: int, channels: int) -> Any:
+    """The first rows of images [N, H, W, C], and the first channels of their pixels; a `NewArray` is cut."""
+    if isinstance(images, NewArray):
+        images.cut(count, channels)
+        return images
+    return images[:count] if channels == images.shape[3] else np.ascontiguousarray(images[:count, ..., :channels])
