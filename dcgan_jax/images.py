@@ -33,6 +33,20 @@ def image_grid(images: np.ndarray, columns: int = 4, scale: int = _SCALE) -> np.
     return grid.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
+def grid_images(grid: np.ndarray, shape: Sequence[int], n: int, columns: int = 4) -> np.ndarray:
+    """The images that `image_grid` has laid out: its pixels, uint8 [height, width, C] -> uint8 [n, H, W, C].
+
+    Raises:
+      ValueError: if the grid is not one of ``n`` images of this shape [H, W, C].
+    """
+    h, w, c = shape
+    rows, pixels = -(-n // columns), grid[::_SCALE, ::_SCALE]
+    if pixels.shape != (rows * (h + _GAP) + _GAP, columns * (w + _GAP) + _GAP, c):
+        raise ValueError(f"a picture of {list(grid.shape)} is no grid of {n} images of {list(shape)}")
+    cells = pixels[_GAP:, _GAP:].reshape(rows, h + _GAP, columns, w + _GAP, c)
+    return cells[:, :h, :, :w].swapaxes(1, 2).reshape(-1, h, w, c)[:n]
+
+
 def labelled_grid(
     images: np.ndarray, columns: int, labels: Sequence[str], row_labels: Sequence[str] = ()
 ) -> np.ndarray:

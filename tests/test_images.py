@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dcgan_jax import save_grid
-from dcgan_jax.images import grid_pixels, image_grid, labelled_grid, save_each, with_title
+from dcgan_jax.images import grid_images, grid_pixels, image_grid, labelled_grid, save_each, with_title
 
 
 def test_grid_holds_each_image_in_its_place():
@@ -91,3 +91,13 @@ def test_each_image_is_a_file(channels, mode, tmp_path):
 def test_pixels_of_a_grid_are_counted():
     grid = image_grid(np.zeros((7, 5, 6, 1)), 3)
     assert 0 < grid.shape[0] * grid.shape[1] - grid_pixels((5, 6, 1), 7, 3) == 8 * (grid.shape[0] + grid.shape[1] - 8)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (8, 12, 3)])
+def test_grid_is_taken_apart(shape):
+    images = np.random.default_rng(0).integers(0, 256, (10, *shape), np.uint8)
+    grid = image_grid(images)
+    np.testing.assert_array_equal(grid_images(grid, shape, 10), images)
+    for other, n in ((shape, 13), ((shape[0] - 1, *shape[1:]), 10), ((*shape[:2], 4 - shape[2]), 10)):
+        with pytest.raises(ValueError, match="is no grid of"):
+            grid_images(grid, other, n)

@@ -21,6 +21,7 @@ from dcgan_jax import EvaluationError, compare_perceptually
 from dcgan_jax.evaluation import perceptual_scoring
 from dcgan_jax.evaluation.comparability import PERCEPTUAL, Comparability
 from dcgan_jax.evaluation.efficientnet_lite import efficientnet_features, load_efficientnet_lite
+from dcgan_jax.evaluation.nearest import nearest_images
 from dcgan_jax.evaluation.perceptual_scoring import perceptual_features, perceptual_floor, score_perceptually
 from dcgan_jax.evaluation.torch_file import read_tensors
 from dcgan_jax.report.charts import charts
@@ -81,6 +82,18 @@ def test_fault_of_each_picture_is_worse(fault, real):
     kids = [floor.kid_x1000 for floor in real[1]]
     found = scores_of(changed(shapes(100, 2)[0], FAULTS[fault]), real).kid_x1000
     assert found - max(kids) > max(kids) - min(kids)
+
+
+def test_nearest_by_features_are_found(network):
+    """A copy has no distance, and the others that of their features."""
+    train = shapes(40, 0)[0]
+    images = np.concatenate([train[[30, 7]], shapes(3, 5)[0]])
+    numbers, distances = nearest_images(images, train, network)
+    apart = efficientnet_features(images, network)[:, None] - efficientnet_features(train, network)
+    expected = np.linalg.norm(apart, axis=-1)
+    assert (numbers[:2].tolist(), distances[:2].tolist()) == ([30, 7], [0, 0])
+    np.testing.assert_array_equal(numbers, expected.argmin(1))
+    np.testing.assert_allclose(distances, expected.min(1), rtol=1e-5)  # sums of 1,280 squares in float32
 
 
 def test_missing_class_is_worse(real):

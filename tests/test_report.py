@@ -18,13 +18,24 @@ from programs.small_recipe import init
 
 from dcgan_jax import TrainConfig, load_run
 from dcgan_jax.cli.flags import add_config_flags
+from dcgan_jax.data import DatasetError
 from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.report import charts, page, read_source, tables
 from dcgan_jax.report.render import ReportError
 from dcgan_jax.training.record import RunRecord
 
+# Of MNIST, which the runs here name, no images are loaded: `test_report_nearest` is about them.
+pytestmark = pytest.mark.usefixtures("without_images")
 HOSTILE = '<img src=x onerror="document.title=1">'
 FAILED = {"step": 400, "weights": "last", "evaluation": None}
+
+
+@pytest.fixture
+def without_images(monkeypatch):
+    def load(*_):
+        raise DatasetError("no images")
+
+    monkeypatch.setattr("dcgan_jax.report.nearest.load_images", load)
 
 
 def embedded(path):
@@ -293,13 +304,15 @@ def test_report_every_keeps_the_bits(small_flags, tmp_path, monkeypatch, capsys)
     runs = {}
     flags = ["--steps", 3, *small_flags, "--report-every"]
     write, steps = page.report_page, []
-    monkeypatch.setattr(page, "report_page", lambda sources: steps.append(sources[0].step) or write(sources))
+    monkeypatch.setattr(
+        page, "report_page", lambda sources, **how: steps.append((sources[0].step, how)) or write(sources, **how)
+    )
     assert run_cli("train", "--workdir", "whole", *flags, 2) == 0
-    assert steps == [2, 3]
+    assert steps == [(2, {"nearest": False}), (3, {"nearest": True})]
     assert embedded(tmp_path / "whole" / "report.html")["runs"][0]["facts"][0] == ["Step", "3 of 3"]
     capsys.readouterr()
 
-    def fail(sources):
+    def fail(sources, **_):
         raise RuntimeError("a mistake")
 
     monkeypatch.setattr(page, "report_page", fail)

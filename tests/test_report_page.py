@@ -1,5 +1,6 @@
 """The page of `report` in a browser: it can be read, moved and heard, and asks for nothing from elsewhere."""
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from helpers import evaluation_row, write_run
@@ -21,9 +22,21 @@ def reports(tmp_path_factory):
     hostile = write_run(folder / HOSTILE, TrainConfig(conditional=True, dataset=HOSTILE), record)
     empty = write_run(folder / "empty", rows=0, grids=(), checkpoint=False)
     first = write_run(folder / "first", rows=1, evaluations=evaluations[:1], grids=(0,))
-    groups = {"one": [one], "two": [one, hostile], "hostile": [hostile], "first": [first], "empty": [empty]}
+    np.save(folder / "images.npy", np.random.default_rng(1).integers(0, 256, (60, 8, 8, 1), np.uint8))
+    config = TrainConfig(dataset=str(folder / "images.npy"), hold_out=20)
+    near = write_run(folder / "near", config, RunRecord((8, 8, 1)))
+    gone = write_run(folder / "gone", TrainConfig(dataset=str(folder / "gone.npy")), RunRecord((8, 8, 1)))
+    groups = {
+        "near": [near],
+        "near and gone": [near, gone],
+        "one": [one],
+        "two": [one, hostile],
+        "hostile": [hostile],
+        "first": [first],
+        "empty": [empty],
+    }
     for name, runs in groups.items():
-        write_report([read_source(run) for run in runs], folder / f"{name}.html")
+        write_report([read_source(run) for run in runs], folder / f"{name}.html", nearest="near" in name)
     return folder
 
 
@@ -103,6 +116,23 @@ def test_first_row_is_drawn(reports, open_page):
     assert page.locator("figure.chart").nth(2).locator(".legend").inner_text().split() == ["FID", "4"]
 
 
+def test_samples_are_beside_nearest_training_pictures(reports, open_page):
+    page = open_page(reports / "near.html")
+    section = page.get_by_role("region", name="Nearest training pictures")
+    pairs = section.get_by_role("listitem")
+    assert pairs.count() == 16
+    texts = pairs.locator("img").evaluate_all("images => images.map((image) => image.alt)")
+    assert texts[:2] == ["Sample 1", "Training picture nearest to sample 1"]
+    distances = [float(text) for text in pairs.all_inner_texts()]
+    assert distances == sorted(distances)
+    assert section.get_by_text("Of 20 held-out pictures").count() == 1
+    widths = pairs.locator("img").evaluate_all("images => images.map((image) => image.naturalWidth)")
+    assert widths == [8] * 32
+    page = open_page(reports / "near and gone.html")
+    assert page.get_by_text("Left out: ").count() == 1
+    assert page.get_by_role("heading", name="gone", exact=True, level=3).count() >= 1
+
+
 def test_each_chart_has_a_table(reports, open_page):
     page = open_page(reports / "one.html")
     charts = page.locator("figure.chart")
@@ -121,7 +151,7 @@ def test_texts_of_a_run_are_shown_as_texts(reports, open_page):
     assert page.locator("img[src=x]").count() == 0
 
 
-@pytest.mark.parametrize("name", ["one", "two", "hostile", "first", "empty"])
+@pytest.mark.parametrize("name", ["near", "near and gone", "one", "two", "hostile", "first", "empty"])
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "dark")])
 def test_page_is_accessible_and_fits(name, width, scheme, reports, open_page):
     """Axe finds nothing, with every part of the page open, and nothing is wider than the window."""

@@ -41,7 +41,7 @@ def report_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     args = parser.parse_args(argv)
     if args.explore:
         return run_inference_command(lambda: _explore(args), args.no_compilation_cache)
-    return run_command(lambda: _report(args), cache=False)
+    return run_command(lambda: _report(args), cache=not args.no_compilation_cache)
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -49,7 +49,7 @@ def _report(args: argparse.Namespace) -> None:
     runs, out = _paths(args, "report.html", recorded_run)
     sources = [read_source(run) for run in runs]
     check_folder(out.parent)
-    write_report(sources, out)
+    write_report(sources, out, nearest=True)
     print_line(f"a report of {', '.join(map(str, runs))}, in {out}")
 
 

@@ -110,7 +110,7 @@ def _train(
     on_steps = None if report_every is None else partial(_report, report_every)
     outcome = train(config, init=init, resume=resume, profile=profile, on_steps=on_steps, keep_program=cache)
     if report_every and is_primary():
-        _write_report(outcome.folder)
+        _write_report(outcome.folder, nearest=True)
     if outcome.collapsed:
         return 4
     return 130 if outcome.stopped_by == signal.SIGINT else 0
@@ -132,9 +132,10 @@ def _report(every: int, run_dir: Path, before: int, step: int) -> None:
         _write_report(run_dir)
 
 
-def _write_report(run_dir: Path) -> None:
+def _write_report(run_dir: Path, nearest: bool = False) -> None:
+    """Refresh the run's report; what is ``nearest`` takes longer, and is looked for when training has ended."""
     try:
-        write_report([read_source(run_dir)], run_dir / "report.html")
+        write_report([read_source(run_dir)], run_dir / "report.html", nearest=nearest)
     except Exception as error:  # whatever is wrong with a report, the training does not end for it
         print_line(f"warning: the report in {run_dir} was not written ({first_line(error)})", error=True)
 

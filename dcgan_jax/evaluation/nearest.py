@@ -1,11 +1,14 @@
 """The training images that images are nearest to: whether they are copies, scored and to be seen."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dcgan_jax.data.mapped import release
 from dcgan_jax.dtypes import jax_defaults
+from dcgan_jax.evaluation.efficientnet_lite import EfficientNetLite, efficientnet_features
 from dcgan_jax.evaluation.images import in_chunks
 from dcgan_jax.evaluation.metrics import nearest_distances
 
@@ -31,24 +34,34 @@ def mean_nearest(images: np.ndarray, train: np.ndarray) -> float:
 
 
 @jax_defaults()
-def nearest_images(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest_images(
+    images: np.ndarray, train: np.ndarray, network: EfficientNetLite | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The number of the training image that is nearest to each image, and its distance.
 
     Args:
       images: uint8 [N, H, W, C].
       train: uint8 [M, H, W, C].
+      network: in whose features they are compared; by their pixels if None.
 
     Returns:
       Numbers [N] below M, the first of equal ones but for rounding; and Euclidean distances [N], in units of a white
-      pixel.
+      pixel or of the features.
     """
-    queries = _flat(images)
+    if network is not None:
+        return _nearest_rows(*(efficientnet_features(each, network) for each in (images, train)), _as_they_are)
+    return _nearest_rows(images, train, _flat)
+
+
+def _nearest_rows(
+    images: np.ndarray, train: np.ndarray, flat: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest_images` of what ``flat`` makes rows [., P] of, a part of the training images at a time."""
+    queries = flat(images)
     numbers, least, start = np.zeros(len(images), np.int64), np.full(len(images), np.inf), 0
     for some in in_chunks(train, _PIXELS):
-        found = np.asarray(_nearest(queries, _flat(some)))
-        distances = np.linalg.norm(
-            _flat(images) - _flat(some[found]), axis=-1
-        )  # not by the sums that `_nearest` rounds
+        found = np.asarray(_nearest(queries, flat(some)))
+        distances = np.linalg.norm(queries - flat(some[found]), axis=-1)  # not by the sums that `_nearest` rounds
         closer = distances < least
         numbers, least = np.where(closer, start + found, numbers), np.where(closer, distances, least)
         start += len(some)
@@ -61,6 +74,10 @@ def _nearest(queries: jax.Array, others: jax.Array) -> jax.Array:
     """The number of the nearest of the others [M, P] to each query [N, P]."""
     with jax.default_matmul_precision("float32"):
         return (jnp.square(others).sum(-1) - 2 * queries @ others.T).argmin(-1)
+
+
+def _as_they_are(features: np.ndarray) -> np.ndarray:
+    return features
 
 
 def _flat(images: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dcgan_jax.report.charts import about_mean, charts
+from dcgan_jax.report.nearest import nearest_pictures
 from dcgan_jax.report.render import ReportError, check_page, render, replace_page
 from dcgan_jax.report.source import Source, short_names
 from dcgan_jax.report.tables import commands, facts, tables
@@ -13,22 +14,31 @@ from dcgan_jax.report.tables import commands, facts, tables
 MAX_BYTES = 5_000_000
 _POINTS = 2_000  # of a curve: two a pixel on a wide screen
 _MIN_POINTS = 100  # with fewer a curve does not show what it is
+_OF_NEAREST = 5  # a fifth of the page is that of nearest pictures, at most
 _MAX_GRIDS = 60  # of a run: as many as a slider has positions that a finger can tell apart
 
 
-def write_report(sources: Sequence[Source], out: Path) -> None:
+def write_report(sources: Sequence[Source], out: Path, *, nearest: bool = False) -> None:
     """Write a report of runs as one HTML file; a reader never sees part of it.
+
+    Args:
+      sources: the runs.
+      out: the file.
+      nearest: whether to show the training pictures that are nearest to samples, for which the runs' images are
+        loaded.
 
     Raises:
       ReportError: as `check_page`, or if the runs are too many for one file.
       OSError: if a file cannot be read or written.
     """
     check_page(out)
-    replace_page(out, report_page(sources))
+    replace_page(out, report_page(sources, nearest=nearest))
 
 
-def report_page(sources: Sequence[Source], max_bytes: int = MAX_BYTES) -> bytes:
+def report_page(sources: Sequence[Source], max_bytes: int = MAX_BYTES, *, nearest: bool = False) -> bytes:
     """The page of runs. Curves are thinned to what a screen can show, grids of samples to what fits.
+
+    Args: as `write_report`.
 
     Raises:
       ReportError: if the curves alone are more than ``max_bytes``.
@@ -38,12 +48,15 @@ def report_page(sources: Sequence[Source], max_bytes: int = MAX_BYTES) -> bytes:
         {"name": source.name, "label": label, "facts": facts(source), "commands": commands(source)}
         for label, source in zip(short_names(sources), sources, strict=True)
     ]
+    of_each = max_bytes // _OF_NEAREST // len(sources)
+    near = [nearest_pictures(source, of_each) for source in sources] if nearest else []
     for points in (_POINTS, _POINTS // 4, _MIN_POINTS):
         data = {
             "runs": about,
             "charts": charts(sources, points),
             "mean": about_mean(sources),
             "tables": tables(sources),
+            "nearest": near,
             "pictures": [],
         }
         left = max_bytes - len(render(_title(sources), "report", data))

@@ -86,6 +86,32 @@ function samples() {
   );
 }
 
+// The newest samples of each run beside the training pictures that are nearest to them.
+function nearestPictures() {
+  const several = data.runs.length > 1;
+  const runs = data.nearest.flatMap((found, i) => {
+    if (found === null) return [];
+    const pairs = found.pairs.map(([sample, training, distance], j) =>
+      element(
+        "li",
+        {},
+        png(sample, `Sample ${j + 1}`),
+        png(training, `Training picture nearest to sample ${j + 1}`),
+        element("span", {}, distance),
+      ),
+    );
+    return element(
+      "div",
+      { className: "run" },
+      several ? heading(3, data.runs[i].label) : null,
+      element("p", { className: "note" }, found.about),
+      found.facts.length ? facts(found.facts) : null,
+      pairs.length ? element("ul", { className: "pairs" }, ...pairs) : null,
+    );
+  });
+  return runs.length ? section("Nearest training pictures", ...runs) : null;
+}
+
 // The value of a line at the point that is nearest to a step; null outside of its steps.
 function nearest(line, step) {
   if (!line.x.length || step < line.x[0] || step > line.x[line.x.length - 1]) return null;
@@ -282,4 +308,4 @@ function commands() {
 }
 
 const page = document.getElementById("page");
-page.replaceChildren(...[header(), samples(), curves(), tables(), commands()].filter((node) => node !== null));
+page.replaceChildren(...[header(), samples(), nearestPictures(), curves(), tables(), commands()].filter((node) => node !== null));
