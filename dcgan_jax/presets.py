@@ -10,6 +10,12 @@ from dcgan_jax.optimizers import InverseSqrt, muon, rmsprop
 from dcgan_jax.penalties import r1_penalty
 
 PRESETS = ("tutorial", "article", "upstream", "keras3", "recommended")
+RECOMMENDED = "recommended"
+
+# What ``recommended`` does in runs against learning pictures by heart: of fewer training pictures than this, all that
+# the discriminator sees is augmented. Of more, MNIST's 60,000 for one, nothing is. Set by `benchmarks.few_pictures`.
+FEW_PICTURES = 5_000
+FEW_PICTURES_AUGMENT = "adaptive"  # as `dcgan_jax.augment.named_augmentation` takes it
 
 
 class Preset(NamedTuple):
@@ -51,6 +57,21 @@ def preset(
       ValueError: for any other name.
     """
     return _preset(name, generator_learning_rate, discriminator_learning_rate)
+
+
+def recommended_augmentation(images: int) -> str | None:
+    """The augmentation that goes with ``recommended`` for so many training images, or None for none.
+
+    Runs of that preset have it where none is chosen. `init_state` has none by itself: pass it
+    ``augment=named_augmentation(names)`` with these names.
+
+    Args:
+      images: the number of training images, without those that are held out.
+
+    Returns:
+      Names as `dcgan_jax.augment.named_augmentation` takes them: of fewer than 5,000 images ``adaptive``.
+    """
+    return FEW_PICTURES_AUGMENT if images < FEW_PICTURES else None
 
 
 @functools.cache  # the same objects each time, so that two states of one preset share a compiled step

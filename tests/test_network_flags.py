@@ -5,14 +5,17 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from helpers import all_files, compile_steps_quickly, one_error_line, run_cli
+from helpers import all_files, assert_same_bits, compile_steps_quickly, one_error_line, run_cli
 
-from dcgan_jax import TrainConfig, init_state, load_run, preset, r1_penalty
+from dcgan_jax import TrainConfig, init_state, load_run, preset, r1_penalty, train
 from dcgan_jax.augment import named_augmentation
 from dcgan_jax.losses import CROSS_ENTROPY, HINGE, RELATIVISTIC, WASSERSTEIN
 from dcgan_jax.optimizers import InverseSqrt, muon, rmsprop
-from dcgan_jax.presets import PRESETS
-from dcgan_jax.training.first_state import initializer
+from dcgan_jax.presets import FEW_PICTURES, FEW_PICTURES_AUGMENT, PRESETS, recommended_augmentation
+from dcgan_jax.training.first_state import create_state, initializer
+from dcgan_jax.training.record import RunRecord
+from dcgan_jax.training.run import create_run
+from dcgan_jax.training.setup import with_augmentation
 
 # Narrow networks, which compile quickly; every flag but the learning rates' has another value than its default.
 SMALL = ["--width", 2, "--latent-size", 5, "--dropout", 0.1, "--loss", "hinge", "--r1", 0.5, "--augment", "color,flip"]
@@ -135,3 +138,70 @@ def test_every_flag_has_a_range():
     for name, about in ranges.items():
         bounded = about["kind"] is float or about["kind"] is int
         assert bounded or about["choices"] or about["convert"], name
+
+
+def few_pictures(run_dir, **fields):
+    """The config of a run of ``recommended`` on 30 pictures, with narrow networks."""
+    path = run_dir.parent / "few.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8))
+    small = {"batch_size": 2, "width": 2, "latent_size": 5, **fields}
+    return TrainConfig(dataset=str(path), workdir=str(run_dir), preset="recommended", **small)
+
+
+@pytest.mark.parametrize("images", [1, FEW_PICTURES - 1, FEW_PICTURES, 60_000])
+def test_recommended_augments_few_pictures_alone(images, capsys):
+    """Of MNIST's 60,000, of other presets and where an augmentation is chosen, the config is as it was."""
+    names = FEW_PICTURES_AUGMENT if images < FEW_PICTURES else None
+    assert recommended_augmentation(images) == names
+    config = TrainConfig(preset="recommended")
+    assert with_augmentation(config, images) == dataclasses.replace(config, augment=names)
+    assert capsys.readouterr().out.count("fewer than 5,000, the preset recommended augments") == (names is not None)
+    others = [{"preset": name} for name in PRESETS[:-1]]
+    others += [{"preset": "recommended", "augment": augment} for augment in ("none", "flip")]
+    for fields in others:
+        assert with_augmentation(TrainConfig(**fields), images) == TrainConfig(**fields)
+    assert capsys.readouterr().out == ""
+
+
+def test_chosen_augmentation_is_recorded(tmp_path, monkeypatch, capsys):
+    """One line says so; the run resumes to the same bits, by the config that it began with, and by its directory."""
+    compile_steps_quickly(monkeypatch)
+    whole = train(few_pictures(tmp_path / "whole", steps=3))
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if "by heart" in line)
+    assert line.startswith("note: of 30 training images, fewer than 5,000, the preset recommended augments ")
+    assert "`augment='adaptive'` (`augment='none'` for none)" in line
+    for steps in (1, 2):
+        parts = train(few_pictures(tmp_path / "parts", steps=steps), resume=steps == 2)
+    assert run_cli("train", "--workdir", tmp_path / "parts", "--resume", "--steps", 3) == 0
+    assert capsys.readouterr().out.count("by heart") == 1
+    parts = load_run(tmp_path / "parts")
+    assert parts.config.augment == "adaptive"
+    assert_same_bits(parts.state, whole.state)
+    refused = ["--workdir", tmp_path / "parts", "--resume", "--steps", 4, "--augment", "none"]
+    assert run_cli("train", *refused) == 2
+    assert "has --augment adaptive, not none" in one_error_line(capsys)
+
+
+def test_no_augmentation_can_be_chosen(tmp_path, monkeypatch, capsys):
+    """It is that of a run from before the preset chose one, and such a run stays as it is."""
+    compile_steps_quickly(monkeypatch)
+    chosen = train(few_pictures(tmp_path / "chosen", steps=2, augment="none"))
+    out = capsys.readouterr().out
+    assert "augments what" not in out
+    assert out.count("note: a discriminator can learn 30 images by heart: `augment='adaptive'` prevents it") == 1
+    assert chosen.state.augment is None
+    before = tmp_path / "before"
+    with monkeypatch.context() as patch:
+        patch.setattr("dcgan_jax.training.setup.recommended_augmentation", lambda _: None)
+        train(few_pictures(before, steps=1))
+    assert load_run(before).config.augment is None
+    capsys.readouterr()
+    assert run_cli("train", "--workdir", before, "--resume", "--steps", 2, "--augment", "none") == 0
+    assert_same_bits(load_run(before).state, chosen.state)
+
+
+def test_created_run_has_the_augmentation_of_its_state(tmp_path):
+    config = few_pictures(tmp_path / "run", steps=1)
+    run_dir = create_run(config, *create_state(config, RunRecord((8, 8, 1))))
+    assert load_run(run_dir).state.augment is None

@@ -32,6 +32,7 @@ from dcgan_jax.evaluation.overfitting import (
 )
 from dcgan_jax.evaluation.real_images import hold_out
 from dcgan_jax.evaluation.results import Evaluation, PixelScores
+from dcgan_jax.presets import FEW_PICTURES
 from dcgan_jax.report.charts import charts
 from dcgan_jax.report.source import read_source
 from dcgan_jax.report.tables import facts
@@ -241,8 +242,10 @@ def test_remedy_is_what_the_run_lacks():
 
 def test_note_is_for_few_images_without_remedy():
     plain = gan(Brightness())
-    assert "`augment='adaptive'` prevents it" in str(note_few_images(plain, 1999, called=False, recipe=False))
-    assert note_few_images(plain, 2000, called=False, recipe=False) is None
+    assert "`augment='adaptive'` prevents it" in str(
+        note_few_images(plain, FEW_PICTURES - 1, called=False, recipe=False)
+    )
+    assert note_few_images(plain, FEW_PICTURES, called=False, recipe=False) is None
     assert note_few_images(plain, 500, called=True, recipe=False) is None
     assert note_few_images(gan(Brightness(), augment=translation), 500, called=False, recipe=False) is None
 

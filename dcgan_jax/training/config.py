@@ -6,9 +6,10 @@ from dcgan_jax.augment import AUGMENTATIONS
 from dcgan_jax.data import FRAMES, Reading, describe_sources, parse_range, parse_size
 from dcgan_jax.losses import LOSSES
 from dcgan_jax.models import DTYPES
-from dcgan_jax.presets import PRESETS
+from dcgan_jax.presets import FEW_PICTURES, FEW_PICTURES_AUGMENT, PRESETS
 from dcgan_jax.state import FAKES
 from dcgan_jax.training.fields import (
+    NO_AUGMENTATION,
     ConfigError,
     absolute_path,
     augmentations,
@@ -216,9 +217,10 @@ class TrainConfig:
     )
     augment: str | None = field(
         None,
-        f"what the discriminator sees of images, for few pictures: some of {', '.join(AUGMENTATIONS)}, with commas "
-        "(default: the images as they are)",
-        none="none",
+        f"what the discriminator sees of images, for few pictures: some of {', '.join(AUGMENTATIONS)}, with commas, or "
+        f"none, the images as they are (default: the preset's: of recommended {FEW_PICTURES_AUGMENT} for fewer than "
+        f"{FEW_PICTURES:,} pictures, else none)",
+        none="preset",
         convert=augmentations,
         fixed=True,
         network=True,
@@ -288,6 +290,10 @@ class TrainConfig:
         """Where the run's images are looked for, and how their files are read."""
         given = None if self.range is None else parse_range(self.range)
         return Reading(self.data_dir, given, self.layout, self.frames, self.images, self.labels)
+
+    def augmentation(self) -> str | None:
+        """The names of the run's augmentation, or None for none; of a run that has started, the preset's is chosen."""
+        return None if self.augment == NO_AUGMENTATION else self.augment
 
     def check_recipe(self, recipe: str) -> None:
         """Raises: ConfigError if a field that describes the tutorial's networks is given together with a recipe."""

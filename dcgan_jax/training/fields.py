@@ -12,6 +12,9 @@ from dcgan_jax.errors import UserError
 from dcgan_jax.paths import PathError, local_path
 from dcgan_jax.pretrained import PRETRAINED
 
+# The word for no augmentation, also in place of the preset's.
+NO_AUGMENTATION = "none"
+
 _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
@@ -177,7 +180,9 @@ def size(value: str, name: str) -> str:
 
 
 def augmentations(value: str, name: str) -> str:
-    """The names of augmentations, with commas between them, in the order in which they are applied."""
+    """The names of augmentations, with commas between them, in the order in which they are applied; or ``none``."""
+    if value == NO_AUGMENTATION:
+        return value
     try:
         named_augmentation(value)
     except ValueError as error:

@@ -71,7 +71,7 @@ def initializer(config: TrainConfig, record: RunRecord | None = None) -> Callabl
         discriminator=Discriminator(**options),
         latent_size=config.latent_size or _LATENT_SIZE,
         losses=_losses(config, chosen.losses),
-        augment=None if config.augment is None else named_augmentation(config.augment),
+        augment=None if (names := config.augmentation()) is None else named_augmentation(names),
         d_steps=config.d_steps,
         ema=config.ema,
         fakes=config.fakes,

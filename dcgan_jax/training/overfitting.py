@@ -6,13 +6,11 @@ from typing import Any
 from dcgan_jax.augment import Adaptive
 from dcgan_jax.console import counted
 from dcgan_jax.evaluation.overfitting import Calls
+from dcgan_jax.presets import FEW_PICTURES, FEW_PICTURES_AUGMENT
 from dcgan_jax.state import GANState
 
 OVERFITTED = 0.5  # from here on, held-out images are nearer to fakes than to training images
 IN_A_ROW = 2  # evaluations: logits rise and fall as the two networks take turns, and one can be an exception
-# Images that a discriminator learns by heart without augmentation: within 10,000 steps of 256 images it sees each of
-# 2,000 more than a thousand times.
-FEW = 2_000
 
 
 class OverfittingDetector:
@@ -62,9 +60,9 @@ def remedy_for(state: GANState, recipe: bool) -> str:
 
 def note_few_images(state: GANState, images: int, called: bool, recipe: bool) -> str | None:
     """A line for a run of few images that neither prevents overfitting nor shows it; None for any other."""
-    if images >= FEW or called or state.augment is not None:
+    if images >= FEW_PICTURES or called or state.augment is not None:
         return None
-    prevents = "an augmentation in the recipe" if recipe else "`augment='adaptive'`"
+    prevents = "an augmentation in the recipe" if recipe else f"`augment={FEW_PICTURES_AUGMENT!r}`"
     return (
         f"note: a discriminator can learn {counted(images, 'image')} by heart: {prevents} prevents it, and "
         "`eval_every=N` `hold_out=N` (a tenth of them, or none where there is a test split) shows it"

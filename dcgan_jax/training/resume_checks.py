@@ -5,6 +5,7 @@ from typing import Any
 
 from dcgan_jax.training.checkpoint import Verified
 from dcgan_jax.training.config import ConfigError, TrainConfig
+from dcgan_jax.training.fields import NO_AUGMENTATION
 from dcgan_jax.training.recipe import Recipe
 from dcgan_jax.training.record import RunRecord
 
@@ -86,4 +87,5 @@ def _decisive(config: TrainConfig, record: RunRecord) -> dict[str, Any]:
     height, width, channels = record.image_shape
     values["image_size"] = config.image_size or f"{height}x{width}"
     values["channels"] = config.channels or channels
+    values["augment"] = config.augmentation() or NO_AUGMENTATION
     return {**values, "quick_compile": record.quick_compile}

@@ -15,6 +15,7 @@ from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.interop import import_weights, match_weights, replace_weights
 from dcgan_jax.interop.common import WeightsError, named_arrays
 from dcgan_jax.paths import local_path
+from dcgan_jax.presets import RECOMMENDED
 from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, with_pretrained
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
@@ -32,6 +33,7 @@ from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.digests import CheckpointError
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.environment import differences, environment_info
+from dcgan_jax.training.fields import NO_AUGMENTATION
 from dcgan_jax.training.first_state import create_state, initializer
 from dcgan_jax.training.recipe import Init, Recipe, as_recipe
 from dcgan_jax.training.record import RunRecord
@@ -262,6 +264,8 @@ def create_run(
     """
     run_dir = resolve_run_dir(config.workdir, resume=False)
     if data is None:
+        if config.preset == RECOMMENDED:  # it chooses none: the state has the one that it has
+            config = dataclasses.replace(config, augment=config.augment or NO_AUGMENTATION)
         config, record, data, *_ = prepare_run(config, run_dir, resume=False, init=init)
     else:
         record = create_record(config, data)

@@ -8,17 +8,19 @@ from typing import NamedTuple
 
 from jax.sharding import Mesh
 
-from dcgan_jax.console import print_line
+from dcgan_jax.console import counted, print_line
 from dcgan_jax.data import Dataset, DatasetError, load_data, load_dataset, parse_size, say_classes
 from dcgan_jax.evaluation.classifier import load_classifier
 from dcgan_jax.evaluation.image_scorer import explain_pixels
 from dcgan_jax.evaluation.overfitting import Called, choose_called
 from dcgan_jax.evaluation.real_images import hold_out, load_test_split
 from dcgan_jax.evaluation.strided_classifier import load_strided_classifier
+from dcgan_jax.presets import FEW_PICTURES, RECOMMENDED, recommended_augmentation
 from dcgan_jax.training.checkpoint import Verified, latest_checkpoint
 from dcgan_jax.training.compile_options import quick_options
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import data_mesh
+from dcgan_jax.training.fields import NO_AUGMENTATION
 from dcgan_jax.training.history import figures, read_history
 from dcgan_jax.training.loggers import validate_loggers
 from dcgan_jax.training.recipe import Init, Recipe, as_recipe
@@ -92,10 +94,28 @@ def prepare_run(config: TrainConfig, run_dir: Path, resume: bool, init: Init | N
             f"`batch_size` must be at most {len(data.images)}, the images of {config.dataset}, got "
             f"{config.batch_size}: choose a smaller one{fewer}"
         )
+    if not resume and recipe is None:
+        config = with_augmentation(config, len(data.images))
     record = with_log_id(with_recipe(saved or create_record(config, data), recipe), config.log)
     done = None if checkpoint is None else checkpoint.step
     scorer = None if config.eval_every is None else _prepare_scorer(config, data, run_dir, done)
     return Prepared(config, record, data, scorer, mesh, checkpoint, recipe)
+
+
+def with_augmentation(config: TrainConfig, images: int) -> TrainConfig:
+    """The config of a new run of so many images with the augmentation that its preset chooses; a line says so.
+
+    The config as it is where one is chosen, or the preset chooses none.
+    """
+    names = recommended_augmentation(images) if config.preset == RECOMMENDED else None
+    if names is None or config.augment is not None:
+        return config
+    print_line(
+        f"note: of {counted(images, 'training image')}, fewer than {FEW_PICTURES:,}, the preset {config.preset} "
+        f"augments what the discriminator sees, which could learn them by heart: `augment={names!r}` "
+        f"(`augment={NO_AUGMENTATION!r}` for none)"
+    )
+    return dataclasses.replace(config, augment=names)
 
 
 def _check_evaluations(config: TrainConfig, resume: bool) -> None:
@@ -248,6 +268,8 @@ def _prepare_resume(
     """The checked config, the run's record, and its latest valid checkpoint or None."""
     saved, record = read_config(run_dir)
     check_recipe(record, recipe, f"the run in {run_dir}")
+    if config.augment is None and config.preset == RECOMMENDED:  # what the preset chose when the run began
+        config = dataclasses.replace(config, augment=saved.augment)
     check_same(config, record, f"the run in {run_dir}", saved, record)
     config = dataclasses.replace(
         config, image_size=config.image_size or saved.image_size, channels=config.channels or saved.channels
