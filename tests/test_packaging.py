@@ -7,11 +7,19 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 
 import pytest
 from helpers import ROOT
 
 from dcgan_jax import __all__ as public
+
+
+def test_version_is_the_same_everywhere():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    newest = next(line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## "))
+    assert newest == f"## {version}"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +57,7 @@ def test_sources_are_all_that_the_tests_need(tree, tmp_path):
     with tarfile.open(archive) as tar:
         built = {name.partition("/")[2] for name in tar.getnames()}
     files = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
-    left_out = {name for name in files - built if not name.startswith((".ci/", ".git"))}
+    left_out = {name for name in files - built if not name.startswith((".ci/", ".git", ".pre-commit"))}
     assert left_out == {"notes.txt", "dcgan_jax/__pycache__/step.pyc"}
     assert built - files == {"PKG-INFO"}
 
