@@ -49,7 +49,8 @@ def nearest_images(
       pixel or of the features.
     """
     if network is not None:
-        return _nearest_rows(*(efficientnet_features(each, network) for each in (images, train)), _as_they_are)
+        of_images, of_train = (efficientnet_features(each, network) for each in (images, train))
+        return _nearest_rows(of_images, of_train, _as_they_are)
     return _nearest_rows(images, train, _flat)
 
 
