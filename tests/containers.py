@@ -88,18 +88,39 @@ def rows():
     return IMAGES.transpose(0, 3, 1, 2).reshape(8, -1)
 
 
+class _Python2Pickler(pickle._Pickler):
+    """Bytes become text of Python 2, in which CIFAR's authors wrote their batches."""
+
+    def save_bytes(self, value):
+        self.write(pickle.BINSTRING + struct.pack("<i", len(value)) + value)
+        self.memoize(value)
+
+    dispatch = {**pickle._Pickler.dispatch, bytes: save_bytes}
+
+
+def python2_pickle(tree):
+    _Python2Pickler(content := io.BytesIO(), 2).dump(tree)
+    return content.getvalue()
+
+
+def names(texts):
+    return [text.encode() for text in texts]
+
+
 def cifar10(path):
     for i in range(2):
         half = {b"data": rows()[i::2], b"labels": LABELS[i::2].tolist()}
-        (path / f"data_batch_{i + 1}").write_bytes(pickle.dumps(half, 3))
-    (path / "test_batch").write_bytes(pickle.dumps({b"data": rows(), b"labels": LABELS.tolist()}, 3))
-    (path / "batches.meta").write_bytes(pickle.dumps({b"label_names": KINDS}, 3))
+        (path / f"data_batch_{i + 1}").write_bytes(python2_pickle(half))
+    (path / "test_batch").write_bytes(python2_pickle({b"data": rows(), b"labels": LABELS.tolist()}))
+    (path / "batches.meta").write_bytes(python2_pickle({b"label_names": names(KINDS)}))
 
 
 def cifar100(path):
+    batch = {b"data": rows(), b"fine_labels": LABELS.tolist(), b"coarse_labels": [0] * 8}
     for name in ("train", "test"):
-        (path / name).write_bytes(pickle.dumps({b"data": rows(), b"fine_labels": LABELS.tolist()}, 3))
-    (path / "meta").write_bytes(pickle.dumps({b"fine_label_names": KINDS, b"coarse_label_names": COARSE}, 3))
+        (path / name).write_bytes(python2_pickle(batch))
+    meta = {b"fine_label_names": names(KINDS), b"coarse_label_names": names(COARSE)}
+    (path / "meta").write_bytes(python2_pickle(meta))
 
 
 def binary(path):

@@ -1,7 +1,6 @@
 """What other libraries read from files, and write to them, is what `load_data` reads: the same pixels and classes."""
 
 import io
-import pickle
 
 import numpy as np
 import pytest
@@ -43,20 +42,10 @@ def test_arrays_in_parquet_of_hugging_face(tmp_path):
     assert_same(load_data(tmp_path / "a.parquet"), written.with_format("numpy")["image"], written["label"])
 
 
-def batches(folder, count):
-    if count == 10:
-        cifar10(folder)
-    else:
-        cifar100(folder)
-        for name in ("train", "test"):
-            batch = pickle.loads((folder / name).read_bytes()) | {b"coarse_labels": [0] * 8}
-            (folder / name).write_bytes(pickle.dumps(batch, 3))
-
-
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_cifar10_of_keras(split, folder):
     cifar = pytest.importorskip("keras.src.datasets.cifar", reason="Keras is not installed")
-    batches(folder, 10)
+    cifar10(folder)
     names = ["data_batch_1", "data_batch_2"] if split == "train" else ["test_batch"]
     data, labels = zip(*(cifar.load_batch(str(folder / name)) for name in names), strict=True)
     assert_same(load_data(folder, split), np.concatenate(data).transpose(0, 2, 3, 1), np.concatenate(labels), KINDS)
@@ -65,7 +54,7 @@ def test_cifar10_of_keras(split, folder):
 @pytest.mark.parametrize("key", ["fine_labels", "coarse_labels"])
 def test_cifar100_of_keras(key, folder):
     cifar = pytest.importorskip("keras.src.datasets.cifar", reason="Keras is not installed")
-    batches(folder, 100)
+    cifar100(folder)
     data, labels = cifar.load_batch(str(folder / "train"), label_key=key)
     names = KINDS if key == "fine_labels" else COARSE
     assert_same(load_data(folder, labels=key), data.transpose(0, 2, 3, 1), labels, names)
@@ -83,7 +72,7 @@ def test_cifar_of_torchvision(count, train, tmp_path):
         meta = {**known.meta, "md5": None}
 
     (folder := tmp_path / known.base_folder).mkdir()
-    batches(folder, count)
+    {10: cifar10, 100: cifar100}[count](folder)
     theirs = Own(tmp_path, train=train)
     assert_same(load_data(folder, "train" if train else "test"), theirs.data, theirs.targets, theirs.classes)
 
