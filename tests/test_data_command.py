@@ -245,7 +245,7 @@ def test_step_is_measured_and_the_next_command_runs(faulty, tmp_path, capsys, mo
 
 
 def test_step_that_does_not_fit_is_said(faulty, capsys, monkeypatch):
-    monkeypatch.setattr("dcgan_jax.memory._free_bytes", lambda device: 1000)
+    monkeypatch.setattr("dcgan_jax.memory.free_on", lambda device: 1000)
     compile_steps_quickly(monkeypatch)
     said = data(capsys, faulty, "--width", 8, "--batch-size", 4, "--no-grid", "--no-compilation-cache")
     assert "--batch-size 4: a step takes" in said["step"]

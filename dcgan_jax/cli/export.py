@@ -2,13 +2,15 @@
 
 import argparse
 import dataclasses
+import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from dcgan_jax.cli.errors import run_inference_command
 from dcgan_jax.cli.flags import add_run, add_run_flags
-from dcgan_jax.cli.outputs import check_printable, new_file
+from dcgan_jax.cli.outputs import check_new_file, check_no_partial, check_printable, new_file
 from dcgan_jax.cli.parser import Parser
-from dcgan_jax.cli.sources import load_source
+from dcgan_jax.cli.sources import TRAINING, LoadedRun, load_source, networks_of
 from dcgan_jax.console import print_line
 from dcgan_jax.interop import (
     NETWORKS,
@@ -18,14 +20,28 @@ from dcgan_jax.interop import (
     export_onnx,
     export_safetensors,
     export_stablehlo,
+    export_torch,
 )
 from dcgan_jax.interop.onnx_check import onnx_runtime
 from dcgan_jax.interop.onnx_graph import OPSETS
 from dcgan_jax.interop.programs import LAYOUTS, PRECISIONS
-from dcgan_jax.pretrained import FOLDER, PRETRAINED
+from dcgan_jax.interop.pytorch_modules import module_file
+from dcgan_jax.paths import local_path
+from dcgan_jax.pretrained import FOLDER, PRETRAINED, describe_pretrained
+from dcgan_jax.pretrained.hub import About, export_hub, is_hub_folder
+from dcgan_jax.pretrained.model_card import hub_dataset
 from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.history import comparable_evaluations, read_history
 
-_SUFFIXES = {"stablehlo": ".stablehlo", "safetensors": ".safetensors", "keras": ".weights.h5", "onnx": ".onnx"}
+_SUFFIXES = {
+    "stablehlo": ".stablehlo",
+    "safetensors": ".safetensors",
+    "keras": ".weights.h5",
+    "onnx": ".onnx",
+    "torch": ".safetensors",
+    "hub": "",
+}
+_STEMS = {"safetensors": "gan", "torch": "gan_torch", "hub": "gan-hub"}  # of what has both networks
 
 
 def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -35,9 +51,16 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     add_run_flags(parser)
     parser.add_argument("--format", required=True, choices=list(_SUFFIXES))
     parser.add_argument(
-        "--network", choices=NETWORKS, default="generator", help="which one (default: generator; safetensors has both)"
+        "--network",
+        choices=NETWORKS,
+        default="generator",
+        help="which one (default: generator; safetensors, torch and hub have both)",
     )
-    parser.add_argument("--out", metavar="FILE", help="(default: generator.onnx, or generator-2.onnx and so on)")
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        help="a file, of hub a new folder (default: generator.onnx, or generator-2.onnx and so on)",
+    )
     onnx = parser.add_argument_group("of --format onnx")
     onnx.add_argument(
         "--opset",
@@ -52,22 +75,33 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     onnx.add_argument(
         "--check", action="store_true", default=None, help="run the file in ONNX Runtime, and compare it with JAX"
     )
+    hub = parser.add_argument_group("of --format hub")
+    hub.add_argument(
+        "--license", metavar="ID", help="of the weights, as the Hub names licences: mit, cc-by-4.0 (default: unknown)"
+    )
     args = parser.parse_args(argv)
     return run_inference_command(lambda: _export(args), args.no_compilation_cache)
 
 
 def _export(args: argparse.Namespace) -> None:
-    suffix = _SUFFIXES[args.format]
     check_printable(args.source)
-    stem = "gan" if args.format == "safetensors" else args.network
-    out = new_file(args.out, stem, (suffix,), f" for --format {args.format}")
+    stem = _STEMS.get(args.format, str(args.network))
+    out = new_file(args.out, stem, (_SUFFIXES[args.format],), f" for --format {args.format}")
+    if args.format == "torch":
+        check_new_file(out.with_name(module_file(out.name)), (".py",))
+    if args.format == "hub":
+        check_no_partial(out)
     _check_flags(args)
-    if args.network == "discriminator" and args.format != "safetensors":
+    networks = networks_of(args.source)
+    if args.network not in networks or (args.format == "safetensors" and networks != NETWORKS):
+        raise ConfigError(_without_discriminator(args.source))
+    if args.network == "discriminator" and args.format not in _STEMS:
         args.weights = "last"
     loaded = load_source(args.source, args, args.network)
     run = loaded.run
     about = {**loaded.metadata, "settings": dataclasses.asdict(run.config) | dataclasses.asdict(run.record)}
     stored = {"layout": args.layout or LAYOUTS[0], "precision": args.precision or PRECISIONS[0]}
+    written = str(out)
     match args.format:
         case "stablehlo":
             export_stablehlo(out, run.state, args.network)
@@ -77,8 +111,15 @@ def _export(args: argparse.Namespace) -> None:
             export_keras(out, run.state, args.network)
         case "onnx":
             export_onnx(out, run.state, args.network, about, opset=args.opset, **stored)
-    what = "generator and discriminator" if args.format == "safetensors" else args.network
-    print_line(f"{what} of {loaded.title}, in {out}")
+        case "torch":
+            modules = export_torch(out, run.state, about, networks)
+            written = f"{out}, and their modules in {modules}"
+        case "hub":
+            export_hub(out, run.state, _about(loaded, args), networks)
+    what = " and ".join(networks) if args.format in _STEMS else args.network
+    print_line(f"{what} of {loaded.title}, in {written}")
+    if args.format == "hub":
+        print_line(f"upload it with: hf upload USER/{shlex.quote(out.name)} {shlex.quote(str(out))}")
     if args.check:
         found = check_onnx(out, run.state, args.network, **stored)
         difference = f"{found.difference:.1e} from JAX in {found.runtime}, tolerance {found.tolerance:.1e}"
@@ -87,14 +128,33 @@ def _export(args: argparse.Namespace) -> None:
         print_line(f"{out} is at most {difference}")
 
 
+def _about(loaded: LoadedRun, args: argparse.Namespace) -> About:
+    """What a folder for the Hub says of a run: nothing that names a path of this machine."""
+    run, weights = loaded.run, loaded.metadata["weights"]
+    training: dict[str, Any] = {name: getattr(run.config, name) for name in TRAINING}
+    training |= {"dataset": hub_dataset(run.config.dataset), "data_digest": run.record.data_digest}
+    training |= {"step": loaded.metadata["step"], "weights": weights}
+    if args.source in PRETRAINED:
+        training = {"preset": run.config.preset, "dataset": run.config.dataset, **describe_pretrained(args.source)}
+        return About(training, license_id=args.license or "mit")
+    groups = comparable_evaluations(read_history(run.run_dir)).values()
+    ours = [[row for row in rows if (row["step"], row["weights"]) == (training["step"], weights)] for rows in groups]
+    evaluations = [rows[-1]["evaluation"] for rows in ours if rows]
+    return About(training, run.record.classes, evaluations, args.license or "unknown")
+
+
+def _without_discriminator(source: str) -> str:
+    if source in PRETRAINED:
+        return (
+            f"the pretrained weights {source} have no discriminator; their generator is a safetensors file already, "
+            f"{FOLDER / source}.safetensors"
+        )
+    return f"the folder {source} has no discriminator; its generator is a safetensors file already, in it"
+
+
 def _check_flags(args: argparse.Namespace) -> None:
     """Raises: ConfigError or WeightsError for flags that do not fit together, before a run is read."""
-    if args.source in PRETRAINED and (args.network == "discriminator" or args.format == "safetensors"):
-        raise ConfigError(
-            f"the pretrained weights {args.source} have no discriminator; their generator is a safetensors file "
-            f"already, {FOLDER / args.source}.safetensors"
-        )
-    if args.network == "discriminator" and args.format != "safetensors" and args.weights == "average":
+    if args.network == "discriminator" and args.format not in _STEMS and args.weights == "average":
         raise ConfigError("--weights average is of the generator: the discriminator has no moving average")
     if args.dtype is not None and args.format != "stablehlo":
         why = "an ONNX model computes in float32" if args.format == "onnx" else "such a file holds weights alone"
@@ -103,6 +163,10 @@ def _check_flags(args: argparse.Namespace) -> None:
         for flag in ("opset", "layout", "precision", "check"):
             if getattr(args, flag) is not None:
                 raise ConfigError(f"--{flag} is for --format onnx")
+    if args.license is not None and args.format != "hub":
+        raise ConfigError("--license is for --format hub")
+    if args.format == "hub" and is_hub_folder(local_path(args.source, "RUN")) and args.source not in PRETRAINED:
+        raise ConfigError(f"{args.source} is a folder for the Hub already: copy it")
     if args.opset is not None and args.opset not in OPSETS:
         raise ConfigError(f"--opset must be between {OPSETS[0]} and {OPSETS[-1]}, got {args.opset}")
     if args.check:

@@ -30,7 +30,8 @@ def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
         "weights",
         nargs="+",
         metavar="FILE",
-        help="a .safetensors, or a .h5 or .keras of Keras; what a file holds is recognised, in any order",
+        help="a .safetensors of export, as JAX or PyTorch names arrays, or a .h5 or .keras of Keras; what a file holds "
+        "is recognised, in any order",
     )
     add_config_flags(parser, without=("init_from",))
     add_recipe_flag(parser)

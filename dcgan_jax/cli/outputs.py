@@ -4,6 +4,7 @@ import itertools
 import os
 from pathlib import Path
 
+from dcgan_jax.files import PARTIAL
 from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError
 
@@ -58,3 +59,10 @@ def check_folder(folder: Path, flag: str = "--out") -> None:
         raise ConfigError(f"the directory {folder} of {flag} {problem}: create it, or choose another {flag}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"cannot write in the directory {folder} of {flag}: choose another {flag}")
+
+
+def check_no_partial(folder: Path) -> None:
+    """Raises: ConfigError if the directory of ``--out`` is being written, or was."""
+    partial = folder.with_name(folder.name + PARTIAL)
+    if os.path.lexists(partial):
+        raise ConfigError(f"{partial} exists: another command writes it, or one that was killed left it: remove it")

@@ -15,14 +15,14 @@ import numpy as np
 from dcgan_jax.cli.drawing import check_finite_images, check_grid, check_seeds, class_label, parse_classes, parse_seeds
 from dcgan_jax.cli.errors import run_inference_command
 from dcgan_jax.cli.flags import add_run, add_run_flags
-from dcgan_jax.cli.outputs import check_folder, check_new_file, check_printable, new_path
+from dcgan_jax.cli.outputs import check_folder, check_new_file, check_no_partial, check_printable, new_path
 from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import load_source
 from dcgan_jax.console import counted, print_line
 from dcgan_jax.data.mapped import Lazy
 from dcgan_jax.evaluation.nearest import nearest_images
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
-from dcgan_jax.files import PARTIAL, replace_file
+from dcgan_jax.files import replace_file
 from dcgan_jax.images import as_bytes, image_grid, labelled_grid, save_each, save_png
 from dcgan_jax.sampling import generate_singly, image_shape, sample_seeds
 from dcgan_jax.training.config import ConfigError
@@ -159,9 +159,7 @@ def _check_out(out: Path) -> None:
     elif out.is_symlink() or out.samefile(os.curdir):
         raise ConfigError(f"the directory {out} would be replaced: name a new one in it with --out")
     check_folder(out.parent)
-    partial = out.with_name(out.name + PARTIAL)
-    if os.path.lexists(partial):
-        raise ConfigError(f"{partial} exists: another command writes it, or one that was killed left it: remove it")
+    check_no_partial(out)
 
 
 def _seeds(args: argparse.Namespace) -> list[int]:

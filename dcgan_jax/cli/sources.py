@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dcgan_jax.cli.flags import refuse_run_flags
+from dcgan_jax.interop import NETWORKS
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, describe_pretrained, with_pretrained
+from dcgan_jax.pretrained.hub import is_hub_folder, read_hub, read_hub_config
 from dcgan_jax.state import averaged
 from dcgan_jax.training.config import ConfigError, TrainConfig
-from dcgan_jax.training.first_state import create_state
+from dcgan_jax.training.first_state import create_state, run_keys
 from dcgan_jax.training.history import describe_weights, weights_name
 from dcgan_jax.training.recipe import read_recipe
+from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import Run, load_run
+
+# What a folder for the Hub says of its run's training, as fields of its config; with a data set's name, but no path.
+TRAINING = ("preset", "batch_size", "seed", "hold_out", "mirror")
 
 
 class LoadedRun(NamedTuple):
@@ -32,17 +38,21 @@ class LoadedRun(NamedTuple):
 
 
 def load_source(source: str | Path, args: argparse.Namespace, network: str = "generator") -> LoadedRun:
-    """The run to sample from, evaluate or export, by the flags of `add_run_flags`; or the pretrained weights.
+    """The run to sample from, evaluate or export, by the flags of `add_run_flags`; or pretrained weights.
 
     ``--dtype`` is what the ``network`` computes in, which is the one that the command uses. A name of pretrained
-    weights comes before a run directory of that name: ``./mnist`` is the latter. The file that ``--recipe`` names is
-    executed; no file of the run directory ever is.
+    weights comes before a directory of that name: ``./mnist`` is the latter, a run's or one for the Hub. The
+    file that ``--recipe`` names is executed; no file of the run directory ever is.
 
     Raises:
       UserError: as `load_run` and `read_recipe`; or if the average is requested and the run has none, or a dtype and
         the network has no choice of it.
     """
-    loaded = _load_pretrained(str(source), args) if str(source) in PRETRAINED else _load_run(source, args)
+    if str(source) in PRETRAINED:
+        loaded = _load_pretrained(str(source), args)
+    else:
+        path = local_path(source, "RUN")
+        loaded = _load_hub(path, args) if is_hub_folder(path) else _load_run(path, args)
     if args.dtype is None:
         return loaded
     state = loaded.run.state
@@ -54,8 +64,19 @@ def load_source(source: str | Path, args: argparse.Namespace, network: str = "ge
     return LoadedRun(loaded.run._replace(state=state), metadata, f"{loaded.title}, in {args.dtype}")
 
 
-def _load_run(source: str | Path, args: argparse.Namespace) -> LoadedRun:
-    run_dir = local_path(source, "RUN")
+def networks_of(source: str | Path) -> tuple[str, ...]:
+    """The networks that a RUN has: pretrained weights, and some folders for the Hub, are of the generator alone.
+
+    Raises:
+      WeightsError, PathError: if it is a folder for the Hub whose config cannot be read, or no local path.
+    """
+    if str(source) in PRETRAINED:
+        return NETWORKS[:1]
+    path = local_path(source, "RUN")
+    return NETWORKS[:1] if is_hub_folder(path) and read_hub_config(path).discriminator is None else NETWORKS
+
+
+def _load_run(run_dir: Path, args: argparse.Namespace) -> LoadedRun:
     with contextlib.redirect_stdout(sys.stderr):  # what a recipe prints is not the command's result
         recipe = None if args.recipe is None else read_recipe(args.recipe)
         run = load_run(run_dir, args.checkpoint, init=recipe)
@@ -78,6 +99,22 @@ def _load_pretrained(name: str, args: argparse.Namespace) -> LoadedRun:
     state = with_pretrained(state, name).replace(ema=None)
     metadata = {"run": name, "step": describe_pretrained(name)["step"], "weights": "pretrained"}
     return LoadedRun(Run(config, state, keys, {}), metadata, f"the pretrained weights {name}")
+
+
+def _load_hub(folder: Path, args: argparse.Namespace) -> LoadedRun:
+    """A folder for the Hub as a run; its optimizers are new."""
+    refuse_run_flags(args, f"runs: {folder} is a folder for the Hub, with the weights of one step")
+    about = read_hub_config(folder)
+    training = about.training
+    config = TrainConfig(
+        **{name: training[name] for name in TRAINING if name in training},
+        dataset=training.get("dataset") or str(folder / "images"),
+        conditional=about.classes is not None,
+    )
+    record = RunRecord(about.image_shape, about.classes, training.get("data_digest"))
+    metadata = {"run": str(folder), "step": training.get("step", 0), "weights": training.get("weights", "last")}
+    run = Run(config, read_hub(folder), run_keys(config), {}, record, folder)
+    return LoadedRun(run, metadata, f"the weights in {folder}")
 
 
 def recorded_run(source: str) -> Path:

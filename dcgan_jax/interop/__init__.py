@@ -10,6 +10,7 @@ from dcgan_jax.interop.keras import (
 from dcgan_jax.interop.keras_files import export_keras
 from dcgan_jax.interop.onnx_check import check_onnx
 from dcgan_jax.interop.programs import export_onnx, export_stablehlo
+from dcgan_jax.interop.pytorch import export_torch
 from dcgan_jax.interop.weights import (
     export_safetensors,
     import_weights,
@@ -28,6 +29,7 @@ __all__ = [
     "export_onnx",
     "export_safetensors",
     "export_stablehlo",
+    "export_torch",
     "generator_from_keras",
     "generator_to_keras",
     "import_weights",

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,28 @@ from safetensors.numpy import load_file, save
 
 from dcgan_jax.ema import start_average
 from dcgan_jax.files import replace_file
-from dcgan_jax.interop.common import WeightsError, leaf_name, named_arrays, network_state, network_variables
+from dcgan_jax.interop.common import NETWORKS, WeightsError, leaf_name, named_arrays, network_state, network_variables
 from dcgan_jax.interop.keras_files import HDF5, ZIP, read_keras
+from dcgan_jax.interop.pytorch import from_torch, is_torch, refuse_pickle
 from dcgan_jax.state import GANState
 
 
-def export_safetensors(path: Path, state: GANState, metadata: dict[str, Any]) -> None:
+def export_safetensors(
+    path: Path, state: GANState, metadata: dict[str, Any], networks: Sequence[str] = NETWORKS
+) -> None:
     """Write the parameters and moving statistics of both networks, as ``generator/params/conv_1/kernel`` and so on.
 
     Args:
       path: the file.
       state: of any modules.
       metadata: goes into the file's metadata, as JSON under ``dcgan-jax``.
+      networks: which ones.
 
     Raises:
       OSError: if the file cannot be written.
     """
-    tensors = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in named_arrays(state).items()}
+    arrays = {name: leaf for name, leaf in named_arrays(state).items() if name.partition("/")[0] in networks}
+    tensors = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in arrays.items()}
     content = save(tensors, metadata={"dcgan-jax": json.dumps(metadata)})
     replace_file(path, lambda partial: partial.write_bytes(content))
 
@@ -57,7 +63,8 @@ def read_weights(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
     """The variables of the networks in a file, which is recognised by its content, not by its name.
 
     Args:
-      path: a safetensors file of `export_safetensors`, or what Keras saves (`read_keras`).
+      path: a safetensors file of `export_safetensors` or of the modules of `export_torch`, or what Keras saves
+        (`read_keras`).
       state: of the same modules.
 
     Returns:
@@ -75,6 +82,8 @@ def read_weights(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
                 start = file.read(9)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise WeightsError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
+    if path.is_file() and not start.startswith(HDF5) and not start.endswith(b"{"):
+        refuse_pickle(path, start)
     if start.startswith((ZIP, HDF5)):
         weights = read_keras(path, state)
     elif start.endswith(b"{") or path.name.endswith(".safetensors"):
@@ -152,4 +161,6 @@ def _read_safetensors(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
         tensors = load_file(path)
     except Exception as error:  # whatever its parser raises for a damaged file
         raise WeightsError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
+    if is_torch(tensors):
+        tensors = from_torch(tensors, state, str(path))
     return match_weights(tensors, state, str(path))

@@ -1,4 +1,4 @@
-"""Trained generators that come with the package."""
+"""Trained generators: those that come with the package, and folders for the Hugging Face Hub."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,9 @@ from safetensors import safe_open
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.files import read_verified
 from dcgan_jax.interop import WeightsError, import_weights
+from dcgan_jax.paths import local_path
 from dcgan_jax.presets import preset
+from dcgan_jax.pretrained.hub import read_hub
 from dcgan_jax.prng import seed_key
 from dcgan_jax.state import GANState, init_state
 
@@ -20,7 +22,7 @@ _SHA256 = {"mnist": "a04702985d3b33bb64e3b4c5d1e358489eaaf94417bffd635fbc06af523
 
 
 @jax_defaults()
-def load_pretrained(name: str = "mnist") -> GANState:
+def load_pretrained(name: str | Path = "mnist") -> GANState:
     """A state with a trained generator, to sample from: ``sample(load_pretrained(), key, 16)``.
 
     Its discriminator and optimizers are those of a new state of the preset ``recommended``, without an average.
@@ -28,14 +30,23 @@ def load_pretrained(name: str = "mnist") -> GANState:
     float16 there, and float32 in the state.
 
     Args:
-      name: ``mnist``, the digits.
+      name: ``mnist``, the digits; or a folder that ``dcgan-jax export --format hub`` has written, whose discriminator
+        is the trained one, of the preset that trained both. ``./mnist`` is a folder.
 
     Raises:
       ValueError: for any other name.
-      WeightsError: if the file is missing or damaged.
+      PathError: if it is a URL.
+      WeightsError: if a file is missing or damaged.
     """
     if name not in PRETRAINED:
-        raise ValueError(f"there is no pretrained generator {name!r}: choose from {', '.join(PRETRAINED)}")
+        folder = local_path(name, "name")
+        if folder.is_dir():
+            return read_hub(folder)
+        raise ValueError(
+            f"there is no pretrained generator {str(name)!r}: choose from {', '.join(PRETRAINED)}, or give a folder "
+            "for the Hub"
+        )
+    name = str(name)
     recommended = preset(TRAINED_BY)._replace(ema=None, ema_ramp=None)
     return with_pretrained(init_state(seed_key(0), preset=recommended), name)
 

@@ -38,13 +38,18 @@ def create_state(
     Raises:
       RecipeError: if ``init`` fails, or returns no state of these images.
     """
-    names = ("init", "run", "grid", "reals", "fakes", "evaluation")
-    keys: dict[str, jax.Array] = dict(zip(names, split_key(seed_key(config.seed), len(names)), strict=True))
+    keys = run_keys(config)
     if init is not None:
         return as_recipe(init)(keys.pop("init"), *_images_of(config, record)), keys
     # One program, and not a small one for each array of zeros.
     build = jax.jit(initializer(config, record), compiler_options=quick_options())
     return build(keys.pop("init")), keys
+
+
+def run_keys(config: TrainConfig) -> dict[str, jax.Array]:
+    """The keys of `create_state`, and ``init`` for the first state."""
+    names = ("init", "run", "grid", "reals", "fakes", "evaluation")
+    return dict(zip(names, split_key(seed_key(config.seed), len(names)), strict=True))
 
 
 def _images_of(config: TrainConfig, record: RunRecord | None) -> tuple[tuple[int, int, int], int | None]:

@@ -94,6 +94,8 @@ def from_json(text: str) -> tuple[TrainConfig, RunRecord]:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"the config is not JSON ({error})") from error
     values = values if isinstance(values, dict) else {}
+    if values.get("model_type") == "dcgan-jax":
+        raise ConfigError("this is a folder for the Hub, which holds weights and no run: they are in model.safetensors")
     if "format" not in values and "batch_size" in values:
         raise ConfigError(f"the config has no format, and this version reads format {FORMAT}: {EARLIER}")
     if values.get("format", FORMAT) != FORMAT:
