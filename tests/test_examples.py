@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import re
 import runpy
 import subprocess
 import sys
@@ -222,6 +223,20 @@ def test_population_equals_single_gans(monkeypatch):
     third = jax.tree.map(lambda leaf: leaf[2], population)
     assert_close(third.discriminator.params, alone.discriminator.params, 1e-2)
     assert third.step == alone.step == 3
+
+
+def test_readme_runs(tmp_path, monkeypatch):
+    """Its programs, with as few steps and images as show that they run."""
+    monkeypatch.chdir(tmp_path)
+    programs = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert len(programs) == 2
+    for program in programs:
+        names = {}
+        exec(program.replace("range(100)", "range(1)").replace("(64,)", "(2,)").replace("[:64]", "[:2]"), names)
+        assert names["state"].step == 1
+        assert np.isfinite(names["metrics"]["d_loss"])
+    assert names["digits"].shape == (16, 28, 28, 1)
+    assert (tmp_path / "digits.png").exists()
 
 
 def test_every_example_is_short_tested_and_named():
