@@ -1,5 +1,6 @@
 """Fixtures, and the compilation cache that all processes of a test session share."""
 
+import contextlib
 import fcntl
 import os
 import pickle
@@ -87,6 +88,24 @@ def steps_are_traced():
     """In this process, whose tests replace functions, and which compiles by options of its own, no step is kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device_loop, "program_file", lambda *_: None)
+        yield
+
+
+# The core broadcasts no ranks and promotes no dtypes but by name. Flax and Optax promote dtypes (in BatchNorm of
+# bfloat16, Adam and schedules), so where tests use them only ranks are strict.
+_STRICT_RANKS = {"test_models", "test_optimizers", "test_step"}
+_STRICT = {"test_augment", "test_layers", "test_losses", "test_penalties"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def strict_promotion(request):
+    """In the core's files JAX raises where it would broadcast ranks, and in most of them promote dtypes, by itself."""
+    name = request.module.__name__
+    with contextlib.ExitStack() as stack:
+        if name in _STRICT | _STRICT_RANKS:
+            stack.enter_context(jax.numpy_rank_promotion("raise"))
+        if name in _STRICT:
+            stack.enter_context(jax.numpy_dtype_promotion("strict"))
         yield
 
 
