@@ -1,5 +1,6 @@
 """The ONNX graphs of the package's own networks: what every runtime takes, and the same numbers as JAX."""
 
+import re
 import sys
 
 import jax
@@ -11,7 +12,7 @@ from test_interop import TOLERANCE, moved
 
 from dcgan_jax import Discriminator, Generator, init_state, load_run
 from dcgan_jax.cli import export as command
-from dcgan_jax.interop import WeightsError, check_onnx, export_onnx
+from dcgan_jax.interop import WeightsError, check_onnx, export_onnx, export_quantized_onnx, make_examples
 from dcgan_jax.interop.onnx_graph import OPSETS
 
 onnx = pytest.importorskip("onnx")
@@ -120,6 +121,56 @@ def test_int8_is_a_quarter_of_the_size(network, tmp_path):
     assert (tmp_path / "int8.onnx").stat().st_size <= 0.3 * (tmp_path / "full.onnx").stat().st_size
 
 
+@pytest.mark.filterwarnings("ignore")  # of the library
+@pytest.mark.parametrize("layout", ("NHWC", "NCHW"))
+@pytest.mark.parametrize("network", NETWORKS)
+def test_quantized_networks_are_close(network, layout, state, tmp_path):
+    """A step of eight bits is 1/255 of a map's range; ten maps of a network, at most, that is 4 %."""
+    out = tmp_path / "int8.onnx"
+    found = export_quantized_onnx(out, state, network, {"run": "a"}, layout=layout)
+    examples = make_examples(state, network, 32, seed=2).in_layout(layout)
+    apart = np.abs(run_file(out, examples.inputs) - examples.expected)
+    assert 0 < apart.mean() < 10 / 255 * np.abs(examples.expected).max()
+    assert 0 < found.mean < found.largest
+    assert found.after == out.stat().st_size
+    model = onnx.load(out)
+    assert [(each.key, each.value) for each in model.metadata_props] == [("run", "a")]
+    assert model.producer_name == "dcgan-jax"
+    kernels = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 4]
+    assert kernels
+    assert {tensor.data_type for tensor in kernels} == {onnx.TensorProto.INT8}
+    assert all(value.type.tensor_type.shape.dim[0].dim_param == "batch" for value in model.graph.input)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the library
+def test_quantize_says_what_it_changes(tmp_path, capsys):
+    out = tmp_path / "g.onnx"
+    assert run_cli("export", "mnist", "--format", "onnx", "--quantize", "--out", out) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"generator of the pretrained weights mnist, in {out}"
+    pattern = r"int8: (.+) MB in float32, (.+) MB now \((.+) %\); pixels differ from JAX by (.+) at most and (.+) on "
+    before, after, percent, largest, mean = map(float, re.match(pattern, second).groups())
+    assert after == round(out.stat().st_size / 1e6, 1)
+    assert 25 <= percent <= 30
+    assert abs(100 * after / before - percent) < 1
+    assert 0 < mean < 0.01  # a hundredth of a pixel's range: what one sees in no digit
+    assert mean < largest < 1
+
+
+def test_examples_are_what_jax_computes(narrow, small_run, tmp_path, capsys):
+    out, beside = tmp_path / "g.onnx", tmp_path / "g.examples.npz"
+    command_line = ("export", "mnist", "--format", "onnx", "--layout", "NCHW", "--with-examples", "--out", out)
+    assert run_cli(*command_line) == 0
+    assert f"noise and images of JAX to compare with, in {beside}" in capsys.readouterr().out
+    examples = np.load(beside)
+    assert {name: examples[name].shape for name in examples} == {"noise": (8, 100), "images": (8, 1, 28, 28)}
+    np.testing.assert_allclose(run_file(out, {"noise": examples["noise"]}), examples["images"], rtol=0, atol=1e-5)
+    out.unlink()
+    assert run_cli(*command_line) == 2
+    assert f"{beside} already exists" in one_error_line(capsys)
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_float16_rounds_the_kernels_alone(network, state, tmp_path):
     full, half = tmp_path / "full.onnx", tmp_path / "half.onnx"
@@ -212,11 +263,16 @@ def test_bad_flags_of_onnx_are_one_line(small_run, tmp_path, capsys, monkeypatch
         (["--format", "keras", "--opset", 18], "--opset is for --format onnx"),
         (["--format", "stablehlo", "--layout", "NCHW"], "--layout is for --format onnx"),
         (["--format", "stablehlo", "--precision", "float16"], "--precision is for --format onnx"),
-        (["--format", "safetensors", "--check"], "--check is for --format onnx"),
+        (["--format", "safetensors", "--check"], "--check is for --format onnx and tflite"),
+        (["--format", "tflite", "--quantize"], "--quantize is for --format onnx"),
+        (["--format", "safetensors", "--with-examples"], "--with-examples is of one network"),
+        (["--format", "onnx", "--quantize", "--check"], "--quantize does not go with --check"),
+        (["--format", "onnx", "--quantize", "--precision", "float16"], "does not go with --precision float16"),
     ]:
         assert run_cli("export", small_run, "--recipe", RECIPE, *flags) == 2
-        assert one_error_line(capsys) == f"error: {message}\n"
+        assert message in one_error_line(capsys)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert run_cli("export", small_run, "--recipe", RECIPE, "--format", "onnx", "--check") == 2
-    assert "needs the package onnxruntime: pip install 'dcgan-jax[onnxruntime]'" in one_error_line(capsys)
+    for flag in ("--check", "--quantize"):
+        assert run_cli("export", small_run, "--recipe", RECIPE, "--format", "onnx", flag) == 2
+        assert "needs the package onnxruntime: pip install 'dcgan-jax[onnxruntime]'" in one_error_line(capsys)
     assert not all_files(tmp_path)

@@ -11,7 +11,18 @@ from packaging.version import Version
 def test_each_lower_bound_is_one_that_was_tried():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    names = ("export", "onnxruntime", "perceptual", "plot", "tensorboard", "parquet", "hdf5", "matlab", "lmdb")
+    names = (
+        "export",
+        "onnxruntime",
+        "perceptual",
+        "plot",
+        "tensorboard",
+        "tflite",
+        "parquet",
+        "hdf5",
+        "matlab",
+        "lmdb",
+    )
     required = [*project["dependencies"], *(each for name in names for each in extras[name])]
     bounds = {}
     for each in map(Requirement, required):

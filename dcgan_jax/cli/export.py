@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from dcgan_jax.cli.errors import run_inference_command
@@ -16,20 +17,28 @@ from dcgan_jax.interop import (
     NETWORKS,
     WeightsError,
     check_onnx,
+    check_tflite,
     export_keras,
     export_onnx,
+    export_quantized_onnx,
     export_safetensors,
     export_stablehlo,
+    export_tflite,
     export_torch,
+    make_examples,
+    write_examples,
 )
 from dcgan_jax.interop.onnx_check import onnx_runtime
 from dcgan_jax.interop.onnx_graph import OPSETS
+from dcgan_jax.interop.onnx_quantized import Quantization
 from dcgan_jax.interop.programs import LAYOUTS, PRECISIONS
 from dcgan_jax.interop.pytorch_modules import module_file
+from dcgan_jax.interop.tflite import require_litert
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import FOLDER, PRETRAINED, describe_pretrained
 from dcgan_jax.pretrained.hub import About, export_hub, is_hub_folder
 from dcgan_jax.pretrained.model_card import hub_dataset
+from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.history import comparable_evaluations, read_history
 
@@ -38,6 +47,7 @@ _SUFFIXES = {
     "safetensors": ".safetensors",
     "keras": ".weights.h5",
     "onnx": ".onnx",
+    "tflite": ".tflite",
     "torch": ".safetensors",
     "hub": "",
 }
@@ -61,6 +71,15 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
         metavar="PATH",
         help="a file, of hub a new folder (default: generator.onnx, or generator-2.onnx and so on)",
     )
+    parser.add_argument(
+        "--check", action="store_true", default=None, help="run the onnx or tflite file, and compare it with JAX"
+    )
+    parser.add_argument(
+        "--with-examples",
+        action="store_true",
+        default=None,
+        help="write 8 inputs and their outputs in JAX beside the file, to compare with: generator.examples.npz",
+    )
     onnx = parser.add_argument_group("of --format onnx")
     onnx.add_argument(
         "--opset",
@@ -73,7 +92,7 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
         "--precision", choices=PRECISIONS, help="what weights are stored in; computed is in float32 (default: float32)"
     )
     onnx.add_argument(
-        "--check", action="store_true", default=None, help="run the file in ONNX Runtime, and compare it with JAX"
+        "--quantize", action="store_true", default=None, help="weights and maps in int8, for a quarter of the size"
     )
     hub = parser.add_argument_group("of --format hub")
     hub.add_argument(
@@ -95,37 +114,75 @@ def _export(args: argparse.Namespace) -> None:
     networks = networks_of(args.source)
     if args.network not in networks or (args.format == "safetensors" and networks != NETWORKS):
         raise ConfigError(_without_discriminator(args.source))
+    examples = out.with_name(f"{out.name.removesuffix(_SUFFIXES[args.format])}.examples.npz")
+    if args.with_examples:
+        check_new_file(examples, (".npz",))
     if args.network == "discriminator" and args.format not in _STEMS:
         args.weights = "last"
     loaded = load_source(args.source, args, args.network)
     run = loaded.run
     about = {**loaded.metadata, "settings": dataclasses.asdict(run.config) | dataclasses.asdict(run.record)}
-    stored = {"layout": args.layout or LAYOUTS[0], "precision": args.precision or PRECISIONS[0]}
-    written = str(out)
+    written, quantized = str(out), None
     match args.format:
-        case "stablehlo":
-            export_stablehlo(out, run.state, args.network)
-        case "safetensors":
-            export_safetensors(out, run.state, about)
-        case "keras":
-            export_keras(out, run.state, args.network)
-        case "onnx":
-            export_onnx(out, run.state, args.network, about, opset=args.opset, **stored)
         case "torch":
             modules = export_torch(out, run.state, about, networks)
             written = f"{out}, and their modules in {modules}"
         case "hub":
             export_hub(out, run.state, _about(loaded, args), networks)
+        case _:
+            quantized = _write(args, out, run.state, about)
     what = " and ".join(networks) if args.format in _STEMS else args.network
     print_line(f"{what} of {loaded.title}, in {written}")
     if args.format == "hub":
         print_line(f"upload it with: hf upload USER/{shlex.quote(out.name)} {shlex.quote(str(out))}")
+    if quantized:
+        print_line(_quantization_line(quantized, args.network))
+    if args.with_examples:
+        made = make_examples(run.state, args.network).in_layout(args.layout or LAYOUTS[0])
+        write_examples(examples, made)
+        print_line(f"{' and '.join((*made.inputs, made.output))} of JAX to compare with, in {examples}")
     if args.check:
-        found = check_onnx(out, run.state, args.network, **stored)
-        difference = f"{found.difference:.1e} from JAX in {found.runtime}, tolerance {found.tolerance:.1e}"
-        if not found.difference <= found.tolerance:  # NaN is above it
-            raise WeightsError(f"{out} is up to {difference}: do not use it")
-        print_line(f"{out} is at most {difference}")
+        _check(args, out, run.state)
+
+
+def _write(args: argparse.Namespace, out: Path, state: GANState, about: dict[str, Any]) -> Quantization | None:
+    layout, precision = args.layout or LAYOUTS[0], args.precision or PRECISIONS[0]
+    match args.format:
+        case "stablehlo":
+            export_stablehlo(out, state, args.network)
+        case "safetensors":
+            export_safetensors(out, state, about)
+        case "keras":
+            export_keras(out, state, args.network)
+        case "tflite":
+            export_tflite(out, state, args.network)
+        case "onnx" if args.quantize:
+            return export_quantized_onnx(out, state, args.network, about, opset=args.opset, layout=layout)
+        case "onnx":
+            export_onnx(out, state, args.network, about, opset=args.opset, layout=layout, precision=precision)
+    return None
+
+
+def _quantization_line(found: Quantization, network: str) -> str:
+    what = "pixels" if network == "generator" else "logits"
+    return (
+        f"int8: {found.before / 1e6:.1f} MB in float32, {found.after / 1e6:.1f} MB now "
+        f"({100 * found.after / found.before:.0f} %); {what} differ from JAX by {found.largest:.2g} at most and "
+        f"{found.mean:.2g} on average, of {found.images} inputs"
+    )
+
+
+def _check(args: argparse.Namespace, out: Path, state: GANState) -> None:
+    """Raises: WeightsError if the file does not compute what JAX does."""
+    if args.format == "tflite":
+        found = check_tflite(out, state, args.network)
+    else:
+        stored = {"layout": args.layout or LAYOUTS[0], "precision": args.precision or PRECISIONS[0]}
+        found = check_onnx(out, state, args.network, **stored)
+    difference = f"{found.difference:.1e} from JAX in {found.runtime}, tolerance {found.tolerance:.1e}"
+    if not found.difference <= found.tolerance:  # NaN is above it
+        raise WeightsError(f"{out} is up to {difference}: do not use it")
+    print_line(f"{out} is at most {difference}")
 
 
 def _about(loaded: LoadedRun, args: argparse.Namespace) -> About:
@@ -157,17 +214,27 @@ def _check_flags(args: argparse.Namespace) -> None:
     if args.network == "discriminator" and args.format not in _STEMS and args.weights == "average":
         raise ConfigError("--weights average is of the generator: the discriminator has no moving average")
     if args.dtype is not None and args.format != "stablehlo":
-        why = "an ONNX model computes in float32" if args.format == "onnx" else "such a file holds weights alone"
+        computes = args.format in ("onnx", "tflite")
+        why = "such a model computes in float32" if computes else "such a file holds weights alone"
         raise ConfigError(f"--dtype is for --format stablehlo: {why}")
     if args.format != "onnx":
-        for flag in ("opset", "layout", "precision", "check"):
+        for flag in ("opset", "layout", "precision", "quantize"):
             if getattr(args, flag) is not None:
                 raise ConfigError(f"--{flag} is for --format onnx")
     if args.license is not None and args.format != "hub":
         raise ConfigError("--license is for --format hub")
     if args.format == "hub" and is_hub_folder(local_path(args.source, "RUN")) and args.source not in PRETRAINED:
         raise ConfigError(f"{args.source} is a folder for the Hub already: copy it")
+    if args.check and args.format not in ("onnx", "tflite"):
+        raise ConfigError("--check is for --format onnx and tflite")
+    if args.with_examples and args.format in _STEMS:
+        raise ConfigError(f"--with-examples is of one network, and --format {args.format} has both")
+    if args.quantize and (args.check or args.precision == "float16"):
+        other = "--check" if args.check else "--precision float16"
+        raise ConfigError(f"--quantize does not go with {other}: it prints how far int8 is from JAX by itself")
     if args.opset is not None and args.opset not in OPSETS:
         raise ConfigError(f"--opset must be between {OPSETS[0]} and {OPSETS[-1]}, got {args.opset}")
-    if args.check:
+    if args.format == "tflite":
+        require_litert("schema_py_generated")
+    elif args.check or args.quantize:
         onnx_runtime()

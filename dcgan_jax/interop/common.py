@@ -1,5 +1,8 @@
 """What exporting and importing share: the two networks by name, their arrays by name, and optional packages."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -53,3 +56,17 @@ def named_arrays(state: GANState) -> dict[str, jax.Array]:
 def leaf_name(path: Any) -> str:
     """A leaf's path in a tree, as ``generator/params/conv_1/kernel``."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+@contextlib.contextmanager
+def quiet_loggers(*names: str) -> Iterator[None]:
+    """Within, these loggers log nothing."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import jax.numpy as jnp
 from dcgan_jax.dtypes import at_least_float32, jax_defaults
 from dcgan_jax.errors import first_line
 from dcgan_jax.files import replace_file
-from dcgan_jax.interop.common import WeightsError, input_shape, network_state, require
+from dcgan_jax.interop.common import WeightsError, input_shape, network_state, quiet_loggers, require
 from dcgan_jax.interop.onnx_graph import (
     OPSETS,
     Shape,
@@ -153,7 +151,7 @@ def _converted(path: Path, state: GANState, network: str, opset: int, layout: st
     half = network_state(state, network)
     inputs = _inputs(state, network, "batch")
     channels_first = {"inputs_as_nchw": [0]} if network == "discriminator" else {"outputs_as_nchw": [0]}
-    with _quiet("jax2onnx", "onnx_ir"):  # they log much about plugins for packages that are not installed
+    with quiet_loggers("jax2onnx", "onnx_ir"):  # they log much about plugins for packages that are not installed
         to_onnx = require("jax2onnx").to_onnx
         try:
             with _own_types(half):
@@ -190,17 +188,3 @@ def _inputs(state: GANState, network: str, batch: Any) -> dict[str, jax.ShapeDty
 def _own_types(half: NetworkState) -> contextlib.AbstractContextManager[None]:
     """Within, JAX has 64-bit types if the network has, whatever the process's setting is."""
     return jax.enable_x64(any(leaf.dtype.itemsize == 8 for leaf in jax.tree.leaves((half.params, half.batch_stats))))
-
-
-@contextlib.contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Within, these loggers log nothing."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
