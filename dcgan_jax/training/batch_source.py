@@ -55,20 +55,31 @@ class DeviceImages(struct.PyTreeNode):
 class SentBatches(struct.PyTreeNode):
     """The batches of one dispatch, which the host has drawn as `DeviceImages` would have: of `step_rows`.
 
+    On one device each batch is gathered from them by numbers that the compiler does not know, as `DeviceImages` gathers
+    it from all images: the rest of the compiled step is the same program then, and is rounded alike.
+
     Attributes:
       images: uint8 [K, B, H, W, C], of K steps.
       labels: their classes, int32 [K, B], or None.
+      numbers: those of the images among all K * B, int32 [K, B]; None if several devices share each batch.
       mirror: whether to `mirror_some` of each batch. Static.
     """
 
     images: jax.Array
     labels: jax.Array | None = None
+    numbers: jax.Array | None = None
     mirror: bool = struct.field(pytree_node=False, default=False)
 
     def batch(self, key: jax.Array, batch_size: int, call: jax.Array | int = 0) -> tuple[jax.Array, jax.Array | None]:
         """A batch, as `BatchSource.batch`; ``key`` is that of the step that it was drawn for."""
-        images = _mirrored(self.images[call], key, self.mirror)
-        return images, None if self.labels is None else self.labels[call]
+
+        def of_call(values: jax.Array) -> jax.Array:
+            if self.numbers is None:
+                return values[call]
+            return values.reshape(-1, *values.shape[2:])[self.numbers[call]]
+
+        images = _mirrored(of_call(self.images), key, self.mirror)
+        return images, None if self.labels is None else of_call(self.labels)
 
 
 def step_keys(key: jax.Array, step: jax.Array | int) -> tuple[jax.Array, jax.Array]:

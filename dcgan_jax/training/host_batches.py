@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding, Sharding
 
 from dcgan_jax.data import Dataset, load_data
 from dcgan_jax.data.mapped import RowReader
@@ -73,7 +73,7 @@ def sent_batches(
     capacity: int,
     *,
     mirror: bool,
-    sharding: Sharding,
+    sharding: NamedSharding,
 ) -> Iterator[SentBatches]:
     """The batches of each dispatch of a run, two dispatches ahead of the devices.
 
@@ -98,8 +98,11 @@ def sent_batches(
             some[:steps] = list(itertools.islice(rows, steps))
             yield some
 
+    numbers = None
+    if sharding.mesh.size == 1:
+        numbers = jax.device_put(np.arange(capacity * batch_size, dtype=np.int32).reshape(capacity, -1), sharding)
     for images, labels in _gathered(data.images, data.labels, of_dispatches(), sharding):
-        yield SentBatches(images, labels, mirror)
+        yield SentBatches(images, labels, numbers, mirror)
 
 
 def _rows(key: jax.Array, size: int, count: int, step: int) -> Iterator[np.ndarray]:
