@@ -69,6 +69,7 @@ def main() -> None:
         attn_res_layers=[32],
         disc_output_size=1,
         aug_types=["cutout", "translation"],
+        use_aim=False,
     )
     trainer.set_data_src(str(args.pictures))
     end = _BEGAN + 60 * args.minutes
