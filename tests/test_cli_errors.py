@@ -16,10 +16,11 @@ from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.finite import NotFiniteError, check_finite_metrics
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+(?![\w])")
-# These hold command lines: the command that repeats a run, XLA's options, other programs' commands, a parser.
+# These hold command lines: the command that repeats a run, XLA's options, other programs' commands, a parser, a
+# model card.
 COMMAND_LINES = (
     *("report/tables.py", "training/environment.py"),
-    *("evaluation/train_classifier.py", "evaluation/image_scorer.py"),
+    *("evaluation/train_classifier.py", "evaluation/image_scorer.py", "pretrained/model_card.py"),
 )
 OTHER_PROGRAMS = {"--logdir", "--project"}  # of TensorBoard and xprof, and of Trackio
 

@@ -25,7 +25,9 @@ def test_version_is_the_same_everywhere():
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """A copy of the project as a clone has it."""
-    ignored = shutil.ignore_patterns(".git", ".?env*", ".*_cache", ".hypothesis", "__pycache__", "_build", "runs")
+    ignored = shutil.ignore_patterns(
+        ".git", ".?env*", ".*_cache", "*.egg-info", ".hypothesis", "__pycache__", "_build", "runs"
+    )
     return shutil.copytree(ROOT, tmp_path_factory.mktemp("packaging") / "tree", ignore=ignored)
 
 

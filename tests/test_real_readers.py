@@ -115,7 +115,7 @@ def test_shards_of_webdataset(tmp_path):
     assert_same(load_data(path), [Image.open(io.BytesIO(content)) for content in pictures_], labels)
 
 
-def test_lmdb_of_lsun_by_torchvision(tmp_path):
+def test_lmdb_of_lsun_by_torchvision(tmp_path, monkeypatch):
     datasets = pytest.importorskip("torchvision.datasets", reason="torchvision is not installed")
     library = pytest.importorskip("lmdb", reason="the extra lmdb is not installed")
     environment = library.open(str(tmp_path / "church_outdoor_train_lmdb"), map_size=2**24)
@@ -124,5 +124,6 @@ def test_lmdb_of_lsun_by_torchvision(tmp_path):
             Image.fromarray(image).save(content := io.BytesIO(), "webp", lossless=True)
             writer.put(f"{i:040x}".encode(), content.getvalue())
     ours = load_data(tmp_path / "church_outdoor_train_lmdb").images
+    monkeypatch.chdir(tmp_path)  # where it leaves a list of the keys
     theirs = datasets.LSUN(str(tmp_path), classes=["church_outdoor_train"])
     np.testing.assert_array_equal(ours, np.stack([np.asarray(image) for image, _ in theirs]))

@@ -144,7 +144,7 @@ def torch_arrays(state: GANState, network: str) -> list[TorchArray]:
 def is_torch(names: Iterable[str]) -> bool:
     """Whether arrays of a safetensors file are named as in a state dict of PyTorch, not as in JAX."""
     names = list(names)
-    return bool(names) and not any("/" in name for name in names)
+    return not any("/" in name for name in names) and any(name.endswith((".weight", ".bias")) for name in names)
 
 
 def from_torch(tensors: dict[str, Any], state: GANState, source: str) -> dict[str, np.ndarray]:
