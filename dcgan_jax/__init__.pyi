@@ -24,6 +24,7 @@ from .optimizers import muon, rmsprop
 from .penalties import gradient_penalty, r1_penalty, r2_penalty, sum_penalties
 from .presets import Preset, preset
 from .pretrained import load_pretrained
+from .projection import Projection, project
 from .sampling import generate, interpolate, sample
 from .state import GANState, NetworkState, Update, averaged, init_state
 from .step import discriminator_step, generator_step, train_step
@@ -43,6 +44,7 @@ __all__ = [
     "Losses",
     "NetworkState",
     "Preset",
+    "Projection",
     "TrainConfig",
     "Update",
     "averaged",
@@ -73,6 +75,7 @@ __all__ = [
     "load_run",
     "muon",
     "preset",
+    "project",
     "r1_penalty",
     "r2_penalty",
     "rmsprop",

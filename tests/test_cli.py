@@ -51,6 +51,7 @@ COMMANDS = [
         "train",
         "sample",
         "interpolate",
+        "project",
         "animate",
         "plot",
         "evaluate",

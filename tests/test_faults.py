@@ -37,7 +37,7 @@ from helpers import (
 from programs.small_recipe import init
 
 from dcgan_jax import load_run
-from dcgan_jax.cli.sample import _save_npy
+from dcgan_jax.cli.drawing import save_npy
 from dcgan_jax.files import replace_file
 from dcgan_jax.training import run_dir as run_dirs
 from dcgan_jax.training.array_store import save_tree
@@ -527,7 +527,7 @@ def test_samples_that_are_cut_short_are_an_error(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (images.nbytes, before[1]))  # there is a header, too
     try:
         with pytest.raises(OSError, match="File too large"):
-            _save_npy(tmp_path / "samples.npy", images)
+            save_npy(tmp_path / "samples.npy", images)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 

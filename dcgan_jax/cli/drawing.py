@@ -1,17 +1,26 @@
 """What the commands that draw with a run's generator share: seeds, classes, and checks of what is drawn."""
 
 import argparse
+import io
+import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from dcgan_jax.animation import MAX_FPS
 from dcgan_jax.console import counted
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
-from dcgan_jax.images import grid_pixels
+from dcgan_jax.images import grid_pixels, image_grid, labelled_grid, with_title
+from dcgan_jax.models import Generator
+from dcgan_jax.sampling import between_classes, generate_singly, interpolate
+from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError
 
-_LAST_SEED = 2**31 - 1
+MAX_WAY = 5000  # images of a way
+_SIDE = 256  # screen pixels that an animation has at least
+LAST_SEED = 2**31 - 1
 _LONGEST_NAME = 16  # characters of a class beside its images
 
 
@@ -27,8 +36,8 @@ def parse_seeds(text: str) -> list[int]:
         if len(numbers) > 2 or not all(each.isascii() and each.isdigit() and len(each) < 20 for each in numbers):
             raise ConfigError(f"--seeds must be numbers and ranges, such as 17,42,100-115, got {part.strip()!r}")
         first, last = int(numbers[0]), int(numbers[-1])
-        if not first <= last <= _LAST_SEED:
-            raise ConfigError(f"--seeds must be between 0 and {_LAST_SEED}, and ranges go up, got {part.strip()}")
+        if not first <= last <= LAST_SEED:
+            raise ConfigError(f"--seeds must be between 0 and {LAST_SEED}, and ranges go up, got {part.strip()}")
         if len(seeds) + last - first >= MAX_SAMPLES:
             raise ConfigError(f"--seeds must be {MAX_SAMPLES} seeds at most")
         seeds += range(first, last + 1)
@@ -41,13 +50,13 @@ def check_seeds(first: int, n: int) -> list[int]:
     Raises:
       ConfigError: if one of them is out of range.
     """
-    if not 0 <= first <= _LAST_SEED - n + 1:
-        raise ConfigError(f"--seed must be between 0 and {_LAST_SEED - n + 1} for {counted(n, 'sample')}, got {first}")
+    if not 0 <= first <= LAST_SEED - n + 1:
+        raise ConfigError(f"--seed must be between 0 and {LAST_SEED - n + 1} for {counted(n, 'sample')}, got {first}")
     return list(range(first, first + n))
 
 
-def parse_classes(text: str | None, classes: tuple[str, ...] | None, source: str) -> list[int]:
-    """The numbers of the classes that are named, or of all.
+def parse_classes(text: str | None, classes: tuple[str, ...] | None, source: str, flag: str = "--classes") -> list[int]:
+    """The numbers of the classes that are named by ``flag``, or of all.
 
     Raises:
       ConfigError: if there is no such class, or the run has none.
@@ -63,7 +72,7 @@ def parse_classes(text: str | None, classes: tuple[str, ...] | None, source: str
         elif name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(classes):
             chosen.append(int(name))
         else:
-            raise ConfigError(f"--classes: there is no class {name!r}: choose from {', '.join(classes)}")
+            raise ConfigError(f"{flag}: there is no class {name!r}: choose from {', '.join(classes)}")
     return chosen
 
 
@@ -105,3 +114,57 @@ def check_fps(fps: int) -> None:
     """Raises: ConfigError if ``--fps`` is out of range."""
     if not 1 <= fps <= MAX_FPS:
         raise ConfigError(f"--fps must be between 1 and {MAX_FPS}, got {fps}")
+
+
+def check_way(state: GANState, labels: np.ndarray | jnp.ndarray | None, flag: str = "--classes") -> None:
+    """Raises: ConfigError if the way leads between classes, whose vectors other generators do not have."""
+    module = state.generator.module
+    if labels is not None and len(set(np.asarray(labels).tolist())) > 1 and not isinstance(module, Generator):
+        raise ConfigError(
+            f"a way between classes needs the generator dcgan_jax.Generator, got {type(module).__name__}: name one "
+            f"class with {flag}"
+        )
+
+
+def way_images(
+    state: GANState,
+    start: tuple[jnp.ndarray, int | None],
+    end: tuple[jnp.ndarray, int | None],
+    n: int,
+    straight: bool = False,
+) -> np.ndarray:
+    """The images [n, H, W, C] from one noise and class to another."""
+    noise = interpolate(start[0], end[0], n, straight=straight)
+    if start[1] is None or end[1] is None:
+        return generate_singly(state, noise)
+    if start[1] == end[1]:
+        return generate_singly(state, noise, jnp.full(n, start[1], jnp.int32))
+    return generate_singly(between_classes(state, start[1], end[1], n), noise, jnp.arange(n, dtype=jnp.int32))
+
+
+def way_rows(images: np.ndarray, marks: list[str], labelled: bool) -> np.ndarray:
+    """Ways [legs, frames, H, W, C] as a grid with a row for each, whose ends are marked."""
+    legs, frames = images.shape[:2]
+    images = images.reshape(legs * frames, *images.shape[2:])
+    if not labelled:
+        return image_grid(images, frames)
+    above = [text for start, end in itertools.pairwise(marks) for text in (start, *[""] * (frames - 2), end)]
+    return labelled_grid(images, frames, above)
+
+
+def way_pictures(images: np.ndarray, marks: list[str], labelled: bool) -> list[np.ndarray]:
+    """The frames of an animation of ways: each end once, both of them named above."""
+    scale = max(1, -(-_SIDE // images.shape[3]))
+    frames = []
+    for i, leg in enumerate(images):
+        for image in leg if i == 0 else leg[1:]:
+            picture = image_grid(image[None], 1, scale)
+            frames.append(with_title(picture, f"{marks[i]} to {marks[i + 1]}") if labelled else picture)
+    return frames
+
+
+def save_npy(path: Path, array: np.ndarray) -> None:
+    """Write an array; to be used within `replace_file`."""
+    content = io.BytesIO()  # into a file NumPy writes in C, and does not notice that the last write fails
+    np.save(content, array)
+    path.write_bytes(content.getvalue())

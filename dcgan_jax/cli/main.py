@@ -19,6 +19,7 @@ _COMMANDS = {
     "train": "train a run, or resume one",
     "sample": "draw images with a run's generator",
     "interpolate": "draw the way from one image of a generator to another",
+    "project": "find the noise that draws a picture",
     "animate": "show how a run's samples changed, as an animation",
     "plot": "plot losses, accuracies and FID of runs",
     "evaluate": "score a run's images, or those of files, beside real ones",
@@ -88,6 +89,8 @@ def _import_command(name: str) -> Callable[..., int]:
             from dcgan_jax.cli.sample import sample_main as run
         case "interpolate":
             from dcgan_jax.cli.interpolate import interpolate_main as run
+        case "project":
+            from dcgan_jax.cli.project import project_main as run
         case "animate":
             from dcgan_jax.cli.animate import animate_main as run
         case "plot":

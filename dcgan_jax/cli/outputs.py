@@ -9,10 +9,10 @@ from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError
 
 
-def new_path(out: str | None, stem: str, suffix: str, flag: str = "--out") -> Path:
+def new_path(out: str | None, stem: str, suffix: str, beside: tuple[str, ...] = (), flag: str = "--out") -> Path:
     """The path of ``--out``, or in the working directory the first of ``stem``, ``stem-2``, ... that is not there.
 
-    So with another ``flag`` in place of ``--out``.
+    Nor are then those that end in one of ``beside`` in place of the suffix. ``flag`` gives the path, if not ``--out``.
 
     Raises:
       ConfigError, PathError: if the path cannot be printed, or is not a local one.
@@ -20,13 +20,21 @@ def new_path(out: str | None, stem: str, suffix: str, flag: str = "--out") -> Pa
     if out is not None:
         check_printable(out)
         return local_path(out, flag)
-    names = (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}" for number in itertools.count(1))
-    return next(Path(name) for name in names if not os.path.lexists(name))
+    stems = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+    free = (each for each in stems if not any(os.path.lexists(each + end) for end in (suffix, *beside)))
+    return Path(next(free) + suffix)
 
 
-def new_file(out: str | None, stem: str, suffixes: tuple[str, ...], note: str = "", flag: str = "--out") -> Path:
+def new_file(
+    out: str | None,
+    stem: str,
+    suffixes: tuple[str, ...],
+    note: str = "",
+    beside: tuple[str, ...] = (),
+    flag: str = "--out",
+) -> Path:
     """`new_path` with the first of the suffixes, checked as by `check_new_file`."""
-    path = new_path(out, stem, suffixes[0], flag)
+    path = new_path(out, stem, suffixes[0], beside, flag)
     check_new_file(path, suffixes, note, flag)
     return path
 

@@ -2,7 +2,6 @@
 
 import argparse
 import collections
-import io
 import math
 import os
 from collections.abc import Sequence
@@ -12,7 +11,15 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax.cli.drawing import check_finite_images, check_grid, check_seeds, class_label, parse_classes, parse_seeds
+from dcgan_jax.cli.drawing import (
+    check_finite_images,
+    check_grid,
+    check_seeds,
+    class_label,
+    parse_classes,
+    parse_seeds,
+    save_npy,
+)
 from dcgan_jax.cli.errors import run_inference_command
 from dcgan_jax.cli.flags import add_run, add_run_flags
 from dcgan_jax.cli.outputs import check_folder, check_new_file, check_no_partial, check_printable, new_path
@@ -90,7 +97,7 @@ def _sample(args: argparse.Namespace) -> None:
     images = generate_singly(loaded.run.state, noise, labels)
     check_finite_images(images, args.source)
     if out.suffix == ".npy":
-        replace_file(out, lambda partial: _save_npy(partial, as_bytes(images)))
+        replace_file(out, lambda partial: save_npy(partial, as_bytes(images)))
     elif out.suffix != ".png":
         save_each(out, _names(seeds, rows), images)
     else:
@@ -182,9 +189,3 @@ def _names(seeds: list[int], rows: list[int] | None) -> list[str]:
     """The names of single images: the seed, after the number of the class if that is chosen."""
     by_seed = [f"{seed:06d}" for seed in seeds]
     return by_seed if rows is None else [f"{row}-{name}" for row in rows for name in by_seed]
-
-
-def _save_npy(path: Path, images: np.ndarray) -> None:
-    content = io.BytesIO()  # into a file NumPy writes in C, and does not notice that the last write fails
-    np.save(content, images)
-    path.write_bytes(content.getvalue())

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from portalocker import LockException
 
 from dcgan_jax.console import counted, print_line
 from dcgan_jax.data.cache import Cached, load_cached, save_cached, write_images, writing
-from dcgan_jax.data.common import Dataset, DatasetError, Found, LoadOptions, check_split
-from dcgan_jax.data.fitting import check_memory, say_fit, size_for
+from dcgan_jax.data.common import Dataset, DatasetError, Found, LoadOptions, Reading, check_split
+from dcgan_jax.data.decoding import extremes, read_header
+from dcgan_jax.data.fitting import Size, check_memory, say_fit, size_for
 from dcgan_jax.data.folders import Classes, classes_of
 from dcgan_jax.data.mapped import NewArray, empty_images
-from dcgan_jax.data.members import File, printable
+from dcgan_jax.data.members import File, printable, read_file, reason
 from dcgan_jax.data.picture_files import name_kinds, remedy_of
 from dcgan_jax.data.pictures import Listing, NewImages, check_broken, list_pictures, name_some, read_pictures
 from dcgan_jax.errors import first_line
@@ -36,6 +38,25 @@ def load_pictures(path: Path, files: Sequence[File], options: LoadOptions) -> Da
     check_no_layout(path, options)
     listing = list_pictures(path, files, options.reading.frames)
     return load_listing(path, listing, options, lambda names: classes_of(names, listing.lists))
+
+
+def load_picture(path: Path, size: Size, channels: int, reading: Reading | None = None) -> Dataset:
+    """One picture of a file, as a folder's pictures are read, whatever it shows: uint8 [1, *size, channels].
+
+    Raises:
+      DatasetError: if it cannot be read, or its values are of no range that is known.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Pillow warns of large pictures
+            content = read_file(path)
+            file = File(path.name, lambda: content)
+            header = read_header(content, signed=not file.suffix)
+            extremes(content, header.frames)  # decodes it
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them
+        raise DatasetError(f"cannot read the picture {path} ({reason(error)})") from error
+    listing = Listing({file.name: file}, {file.name: header}, {}, (), {})
+    dataset, broken = read_pictures(path, listing, size, channels, reading or Reading(), True, empty_images)
+    return _with_notes(path, listing, dataset, broken)
 
 
 def check_no_layout(path: Path, options: LoadOptions) -> None:
