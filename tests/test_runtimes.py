@@ -120,8 +120,8 @@ def test_page_of_the_docs_draws_in_a_browser(exported, browser, tmp_path):
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    page = browser.new_page()
     try:
-        page = browser.new_page()
         page.goto(f"http://127.0.0.1:{server.server_port}/index.html")
         drawn = (
             "() => document.querySelector('canvas').getContext('2d').getImageData(0, 0, 28, 28).data.some(x => x > 0)"
@@ -137,6 +137,7 @@ def test_page_of_the_docs_draws_in_a_browser(exported, browser, tmp_path):
             inputs["noise"].tolist(),
         )
     finally:
+        page.close()
         server.shutdown()
         server.server_close()
     np.testing.assert_allclose(np.reshape(found, expected.shape), expected, rtol=0, atol=1e-5)
