@@ -37,8 +37,8 @@ def same(a, b):
 
 def test_kept_step_is_not_lowered_again(step, tmp_path):
     lower, arguments, lowered = step
-    compiled = compile_kept(tmp_path / "a.step", arguments, lower)
-    kept = compile_kept(tmp_path / "a.step", arguments, lower)
+    compiled = compile_kept(tmp_path / "a.step", arguments, lower, jax.devices()[:1])
+    kept = compile_kept(tmp_path / "a.step", arguments, lower, jax.devices()[:1])
     assert len(lowered) == 1
     assert same(kept(*arguments), compiled(*arguments))
 
@@ -49,9 +49,9 @@ def test_kept_step_is_not_lowered_again(step, tmp_path):
 def test_damaged_step_is_compiled(damage, step, tmp_path):
     lower, arguments, lowered = step
     path = tmp_path / "a.step"
-    compiled = compile_kept(path, arguments, lower)
+    compiled = compile_kept(path, arguments, lower, jax.devices()[:1])
     path.write_bytes(damage(path.read_bytes()))
-    assert same(compile_kept(path, arguments, lower)(*arguments), compiled(*arguments))
+    assert same(compile_kept(path, arguments, lower, jax.devices()[:1])(*arguments), compiled(*arguments))
     assert len(lowered) == 2
 
 
@@ -60,14 +60,14 @@ def test_step_of_jaxs_cache_is_not_kept(step, tmp_path):
     lower, arguments, _ = step
     lower().compile()  # into JAX's cache
     jax.clear_caches()
-    compiled = compile_kept(tmp_path / "a.step", arguments, lower)
+    compiled = compile_kept(tmp_path / "a.step", arguments, lower, jax.devices()[:1])
     assert compiled(*arguments)[1]["a"] > 0
     assert not list(tmp_path.iterdir())
 
 
 def test_full_disk_is_no_error(step, tmp_path):
     lower, arguments, _ = step
-    compiled = compile_kept(tmp_path / "missing" / "a.step", arguments, lower)
+    compiled = compile_kept(tmp_path / "missing" / "a.step", arguments, lower, jax.devices()[:1])
     assert compiled(*arguments)[0]["none"] is None
 
 
@@ -100,6 +100,17 @@ def test_nothing_is_kept_without_jaxs_cache():
             assert program_file({}, (), 1) is None
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_kept_step_is_for_some_of_the_devices(train_process, tmp_path):
+    environment = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment["XLA_FLAGS"] = f"{QUICK_COMPILATION} --xla_force_host_platform_device_count=3"
+    for run in ("first", "second"):
+        flags = ["--steps", 2, "--batch-size", 2, "--width", 4, "--devices", 2, "--log-every", 1, "--workdir", run]
+        code, _, err = finish(train_process(*flags, cwd=tmp_path, environment=environment))
+        assert code == 0, err
+    assert metric_rows(tmp_path / "first") == metric_rows(tmp_path / "second")
+    assert len(list((tmp_path / "cache").rglob("*.step"))) == 1
 
 
 def test_second_command_does_not_trace_the_step(train_process, tmp_path):

@@ -155,7 +155,8 @@ class StepRunner:
         if self._identity is not None:
             identity = {**self._identity, "source": str(jax.tree.structure(source))}
             path = program_file(identity, arguments, self._mesh.size)
-        step = lower().compile() if path is None else compile_kept(path, arguments, lower)
+        devices = list(self._mesh.devices.flat)
+        step = lower().compile() if path is None else compile_kept(path, arguments, lower, devices)
         needed = check_step_fits(step, self._options["batch_size"], self._mesh)
         self._run_steps, self.compiled = step, True
         release_free_memory()

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,18 @@ def program_file(identity: Mapping[str, Any], arguments: tuple[Any, ...], device
     return Path(folder) / f"{name}.step"
 
 
-def compile_kept(path: Path, arguments: tuple[Any, ...], lower: Callable[[], Lowered]) -> Compiled:
+def compile_kept(
+    path: Path, arguments: tuple[Any, ...], lower: Callable[[], Lowered], devices: Sequence[Any]
+) -> Compiled:
     """The step of a file; if there is none that can be read, it is compiled and kept there.
 
     Args:
       path: from `program_file`.
       arguments: what it is called with, the state first. It returns the next state, and a dict of metrics.
       lower: lowers it for such arguments.
+      devices: those that it is for, of which there may be more.
     """
-    kept = _read(path, arguments)
+    kept = _read(path, arguments, devices)
     if kept is not None:
         return kept
     hits = []
@@ -73,7 +76,7 @@ def compile_kept(path: Path, arguments: tuple[Any, ...], lower: Callable[[], Low
     return step
 
 
-def _read(path: Path, arguments: tuple[Any, ...]) -> Compiled | None:
+def _read(path: Path, arguments: tuple[Any, ...], devices: Sequence[Any]) -> Compiled | None:
     """The step that `_write` has kept, to be called with such arguments; None if it cannot be read."""
     try:
         content = path.read_bytes()
@@ -82,7 +85,8 @@ def _read(path: Path, arguments: tuple[Any, ...]) -> Compiled | None:
             return None
         names, _, program = content.partition(b"\n")
         result = jax.tree.structure((arguments[0], dict.fromkeys(json.loads(names), 0)))
-        return deserialize_and_load(program, jax.tree.structure((arguments, {})), result)
+        given = jax.tree.structure((arguments, {}))
+        return deserialize_and_load(program, given, result, execution_devices=devices)
     except Exception:  # whatever is wrong with it, the step is compiled as it would be without one
         return None
 
