@@ -35,6 +35,11 @@ _HIERARCHIES = (
 )
 
 
+def is_large(size: int, free: int | None) -> bool:
+    """Whether images of so many bytes are to stay in a file: more than a third of what is free, where that is known."""
+    return free is not None and 3 * size > free
+
+
 def free_memory(root: Path = Path("/")) -> int | None:
     """Bytes of memory that can be had without swapping, or None where the system does not say.
 

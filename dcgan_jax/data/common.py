@@ -8,11 +8,10 @@ import numpy as np
 
 from dcgan_jax.data.mapped import RowsOf, is_mapped, pieces
 from dcgan_jax.errors import UserError
-from dcgan_jax.memory import free_memory
+from dcgan_jax.memory import free_memory, is_large
 from dcgan_jax.paths import PathError, local_path
 
 SPLITS = ("train", "test")
-_SHARE = 3  # images that take a larger part of the free memory than 1 / 3 stay in a file
 FRAMES = ("first", "all")  # of files that hold several pictures
 # The names of the archives, which Fashion-MNIST and KMNIST have taken over from MNIST.
 IMAGES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
@@ -72,8 +71,7 @@ class LoadOptions(NamedTuple):
 
     def streams(self, size: int) -> bool:
         """Whether images of so many bytes stay in a file: if they are to, or take more than a third of free memory."""
-        free = free_memory() if self.stream is None else None
-        return bool(self.stream) or (free is not None and _SHARE * size > free)
+        return is_large(size, free_memory()) if self.stream is None else self.stream
 
     @property
     def drawn(self) -> bool:

@@ -80,7 +80,7 @@ def needed_to_read(path: Path, dataset: Dataset) -> dict[str, str]:
 
 
 def _is_told(images: np.ndarray, labels: np.ndarray | None) -> bool:
-    """Whether the order of the axes of images [N, H, W, C] is told by their shape and values."""
+    """Whether the order of the axes of images [N, H, W, C] follows from their shape and values."""
     try:
         told = to_nhwc(images, "", labels=None if labels is None else len(labels))[0]
     except DatasetError:

@@ -182,7 +182,7 @@ def from_torch(tensors: dict[str, Any], state: GANState, source: str) -> dict[st
 
 
 def refuse_pickle(path: Path, start: bytes) -> None:
-    """Raises: WeightsError for a file of ``torch.save``. It is told by its name and content, and never unpickled."""
+    """Raises: WeightsError for a file of ``torch.save``. Its name and content say so; it is never unpickled."""
     if not (start.startswith(b"\x80") or path.suffix.lower() in PICKLES or _holds_pickle(path, start)):
         return
     raise WeightsError(

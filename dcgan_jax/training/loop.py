@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from dcgan_jax.console import print_line
 from dcgan_jax.data.mapped import is_mapped
 from dcgan_jax.dtypes import jax_defaults
-from dcgan_jax.memory import free_on
+from dcgan_jax.memory import free_on, is_large
 from dcgan_jax.state import GANState
 from dcgan_jax.training import schedule
 from dcgan_jax.training.announce import acknowledge, announce_start
@@ -263,8 +263,7 @@ def _place(run: Run, mesh: Mesh) -> tuple[GANState, Iterator[BatchSource], jax.A
 def _is_beyond(size: int, mesh: Mesh) -> bool:
     """Whether so many bytes take more than a third of the free memory of a device that has its own."""
     device = mesh.local_devices[0]
-    free = None if device.platform == "cpu" else free_on(device)
-    return free is not None and 3 * size > free
+    return device.platform != "cpu" and is_large(size, free_on(device))
 
 
 def _dispatches(step: int, config: TrainConfig, capacity: int) -> Iterator[tuple[int, int]]:
