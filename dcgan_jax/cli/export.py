@@ -59,7 +59,9 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     parser = Parser(prog=prog, description="Write a run's networks in a format of other programs, for inference.")
     add_run(parser)
     add_run_flags(parser)
-    parser.add_argument("--format", required=True, choices=list(_SUFFIXES))
+    parser.add_argument(  # with a name for its values: as braces they are wider than a line of the usage
+        "--format", required=True, choices=list(_SUFFIXES), metavar="FORMAT", help=f"one of {', '.join(_SUFFIXES)}"
+    )
     parser.add_argument(
         "--network",
         choices=NETWORKS,
