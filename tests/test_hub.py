@@ -19,7 +19,7 @@ from dcgan_jax.pretrained.hub import About, export_hub
 from dcgan_jax.pretrained.model_card import hub_dataset, metrics_of
 from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.record import RunRecord
-from dcgan_jax.training.run import create_run
+from dcgan_jax.training.run import create_run, with_weights
 
 FILES = ["README.md", "config.json", "model.safetensors", "samples.png"]
 
@@ -223,7 +223,6 @@ def test_damaged_folders_are_one_line(damage, message, copied, tmp_path, capsys)
         (["export", "{}", "--format", "hub"], "{} is a folder for the Hub already: copy it"),
         (["export", "{}", "--format", "torch", "--license", "mit"], "--license is for --format hub"),
         (["plot", "{}"], "this is a folder for the Hub, which holds weights and no run"),
-        (["train", "--init-from", "{}"], "this is a folder for the Hub, which holds weights and no run"),
     ],
 )
 def test_folders_are_no_runs(argv, message, folder, tmp_path, capsys, monkeypatch):
@@ -231,6 +230,19 @@ def test_folders_are_no_runs(argv, message, folder, tmp_path, capsys, monkeypatc
     assert run_cli(*(str(each).format(folder) for each in argv)) == 2
     assert message.format(folder) in one_error_line(capsys)
     assert not any(tmp_path.iterdir())
+
+
+def test_training_starts_from_a_folder(folder, capsys):
+    config = TrainConfig(batch_size=2, width=4, latent_size=6, preset="article", init_from=str(folder))
+    started = with_weights(create_state(config)[0], config)
+    assert_same_bits(weights(started), weights(load_pretrained(folder)))
+    assert "were trained by the preset tutorial, and this run trains by article" in capsys.readouterr().out
+
+
+def test_weights_in_a_run_leave_it_a_run(recorded_run, tmp_path):
+    shutil.copytree(recorded_run, tmp_path / "run")
+    assert run_cli("export", recorded_run, "--format", "safetensors", "--out", tmp_path / "run/model.safetensors") == 0
+    assert run_cli("sample", tmp_path / "run", "--samples", 1, "--out", tmp_path / "one.png") == 0
 
 
 def test_licences_are_named_as_on_the_hub(recorded_run, tmp_path, capsys):

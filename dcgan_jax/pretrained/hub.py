@@ -110,9 +110,11 @@ def export_hub(folder: Path, state: GANState, about: About | None = None, networ
 
 
 def is_hub_folder(path: Path) -> bool:
-    """Whether a path is a folder of `export_hub`, or a damaged one."""
+    """Whether a path is a folder of `export_hub`, or a damaged one; a run that holds exported weights is none."""
+    if not path.is_dir() or (path / "checkpoints").is_dir():
+        return False
     try:
-        return path.is_dir() and ((path / HUB_WEIGHTS).exists() or _read_json(path).get("model_type") == _TYPE)
+        return (path / HUB_WEIGHTS).exists() or _read_json(path).get("model_type") == _TYPE
     except (OSError, ValueError):
         return False
 

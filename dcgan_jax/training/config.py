@@ -129,7 +129,8 @@ class TrainConfig:
     )
     init_from: str | None = field(
         None,
-        "weights to start from: a run directory, a safetensors or Keras file, or mnist, which is pretrained",
+        "weights to start from: a run directory, a folder for the Hub, a safetensors or Keras file, or mnist, which is "
+        "pretrained",
         convert=weights,
         fixed=True,
     )

@@ -17,6 +17,7 @@ from dcgan_jax.interop.common import WeightsError, named_arrays
 from dcgan_jax.paths import local_path
 from dcgan_jax.presets import RECOMMENDED
 from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, with_pretrained
+from dcgan_jax.pretrained.hub import HUB_WEIGHTS, is_hub_folder, read_hub_config
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
 from dcgan_jax.training.array_store import describe_tree, first_difference
@@ -101,9 +102,9 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack, ini
 
 
 def with_weights(state: GANState, config: TrainConfig, init: Init | None = None) -> GANState:
-    """The first state of a run with the weights of its ``init_from``: a run, a file, or the name of pretrained ones.
+    """The first state of a run with the weights of its ``init_from``: a run, a file, a folder for the Hub, or pretrained ones.
 
-    Of a run they are the last weights of both networks, which fit each other, and of a file those that it holds. The
+    Of a run they are the last weights of both networks, which fit each other, and of the rest those that it holds. The
     optimizers, the step and the moving average are new. A line says so if another preset trained the weights. A run
     whose networks a recipe built is read by ``init``.
 
@@ -131,11 +132,17 @@ def _replaced(state: GANState, config: TrainConfig, init: Init | None) -> GANSta
     path = local_path(config.init_from, "`init_from`")
     if not path.exists():
         raise ConfigError(
-            f"`init_from`: there is no run and no file {path}: give a run directory, a safetensors or Keras file, or "
-            f"{' or '.join(PRETRAINED)}"
+            f"`init_from`: there is no run and no file {path}: give a run directory, a folder for the Hub, a "
+            f"safetensors or Keras file, or {' or '.join(PRETRAINED)}"
         )
     if not path.is_dir():
         return import_weights(path, state)
+    if is_hub_folder(path):
+        trained = read_hub_config(path).training.get("preset")
+        state = import_weights(path / HUB_WEIGHTS, state)
+        if trained and init is None:
+            _note_preset(trained, config)
+        return state
     run = load_run(path, init=init if read_config(path)[1].recipe else None)
     weights = match_weights(named_arrays(run.state), state, f"the run in {path}")
     if not run.recipe and init is None:
