@@ -14,7 +14,7 @@ from dcgan_jax.layers import conv2d
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import common, few_pictures, guard, minutes, quality, roofline, scaling, step_time  # noqa: E402
+from benchmarks import common, guard, minutes, pictures, quality, roofline, scaling, step_time  # noqa: E402
 
 
 def test_minimum_multiply_adds():
@@ -235,25 +235,25 @@ def test_minutes_table_by_hand():
     assert table == "\n".join([header, "|---|---|---|---|---|---|---|", *rows])
 
 
-def test_few_pictures_are_split_without_overlap(tmp_path):
+def test_pictures_are_split_without_overlap(tmp_path):
     """Fewer are among more; the reference and the floor do not depend on how many are trained on."""
     files = [tmp_path / f"{i}.png" for i in range(50)]
-    few, more = (few_pictures.split(files, n, held_out=15) for n in (5, 20))
+    few, more = (pictures.split(files, n, held_out=15) for n in (5, 20))
     assert few.train == more.train[:5]
     assert (few.floor, few.reference) == (more.floor, more.reference)
     assert sorted(more.train + more.floor + more.reference) == sorted(files)
     with pytest.raises(ValueError, match="50 pictures are too few for 21 to train on, and 15 each"):
-        few_pictures.split(files, 21, held_out=15)
+        pictures.split(files, 21, held_out=15)
 
 
-def test_few_pictures_are_copied_once(tmp_path):
+def test_pictures_are_copied_once(tmp_path):
     for name in ("b.JPG", "a.png", "notes.txt"):
         (tmp_path / "some" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "some" / name).write_text(name)
-    files = few_pictures.find_pictures(tmp_path / "some")
+    files = pictures.find_pictures(tmp_path / "some")
     assert [file.name for file in files] == ["a.png", "b.JPG"]
     for _ in range(2):
-        copies = few_pictures.copied(files, tmp_path / "copies")
+        copies = pictures.copied(files, tmp_path / "copies")
         assert {file.name: file.read_text() for file in copies.iterdir()} == {
             "000000.png": "a.png",
             "000001.jpg": "b.JPG",
@@ -261,30 +261,27 @@ def test_few_pictures_are_copied_once(tmp_path):
         files = []  # a second time nothing is copied
 
 
-def test_few_pictures_settings_name_no_paths(tmp_path):
-    setting = few_pictures.parse_setting(f"adaptive,flip@{tmp_path}")
-    assert setting.flags() == ["--augment", "adaptive,flip", "--init-from", str(tmp_path)]
-    assert (setting.name(), setting.title()) == (
-        "adaptive-flip-from-run",
-        "`adaptive,flip`, from the weights of another run",
-    )
-    assert few_pictures.parse_setting("none") == few_pictures.Setting("none")
+def test_settings_of_pictures_show_no_paths():
+    setting = pictures.parse_setting("from-run=--augment adaptive,flip --init-from '/home/a b/run'")
+    assert setting == pictures.Setting("from-run", ("--augment", "adaptive,flip", "--init-from", "/home/a b/run"))
+    assert pictures.told(setting.flags) == "`--augment adaptive,flip --init-from run`"
+    assert pictures.parse_setting("plain=") == pictures.Setting("plain")
+    assert pictures.parse_setting("own=--recipe a.py --mirror").recipe() == ["--recipe", "a.py"]
+    for text in ("adaptive", "=--mirror", "a/b="):
+        with pytest.raises(ValueError, match="a setting is NAME=FLAGS"):
+            pictures.parse_setting(text)
 
 
-def test_few_pictures_end_by_steps_or_minutes():
-    job = few_pictures.Job(pictures=100, size=32, steps=10, minutes=1, batch_size=4)
-    ends = [few_pictures.is_finished({"seconds": seconds}, job, step) for seconds, step in ((59, 9), (0, 10), (60, 0))]
-    assert ends == [False, True, True]
+def test_table_of_pictures_by_hand():
+    def row(name, steps, kid, **more):
+        scores, floor = {"kid_x1000": kid, "recall": 0.5}, {"kid_x1000": 0.1, "recall": 0.75, "fid": 9.0}
+        evaluation = {"evaluation": {"scores": scores, "floor": floor}}
+        return {"pictures": 1000, "size": 32, "name": name, "flags": "", "steps": steps, **evaluation, **more}
 
-
-def test_few_pictures_table_by_hand():
-    scores, nearest = {"kid_x1000": 12.34, "recall": 0.5}, {"fakes": 1.0, "held_out": 2.0}
-    floor = {"kid_x1000": 0.1, "recall": 0.75, "fid": 9.0}
-    row = {"pictures": 1000, "size": 32, "title": "a", "steps": 2000, "seconds": 90.0}
-    done = {
-        **row,
-        "evaluation": {"scores": scores, "floor": floor},
-        "nearest": {"features": nearest, "pixels": nearest},
-    }
-    last = few_pictures.table({"rows": {"a": done, "b": row}}).splitlines()[2:]
-    assert last == ["| 1,000 | 32x32 | a | 2,000 | 1.5 | 12.3 (0.1) |  | 0.5 (0.75) | 1 (2) | 1 (2) |"]
+    nearest = {"fakes": 1.0, "held_out": 2.0}
+    rows = [row("a", 2000, 12.34), row("b", 2000, 3.0, nearest={"features": nearest, "pixels": nearest})]
+    last = pictures.table({"rows": dict(enumerate(rows))}).splitlines()[2:]
+    assert last == [
+        "| 1,000 | 32x32 | 2,000 | b |  | 3 (0.1) |  |  | 0.5 (0.75) | 1 (2) | 1 (2) |",
+        "| 1,000 | 32x32 | 2,000 | a |  | 12.3 (0.1) |  |  | 0.5 (0.75) |  |  |",
+    ]

@@ -3,6 +3,7 @@
 Each in float32, or under `torch.autocast` in bfloat16.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,24 +13,27 @@ from torch import nn
 torch.set_flush_denormal(True)  # otherwise its CPU steps become two to three times slower in the course of training
 
 
-def generator_network() -> nn.Sequential:
+def generator_network(size: int = 28, channels: int = 1) -> nn.Sequential:
+    """The tutorial's, for images of ``size`` pixels a side, a multiple of 4."""
+
     def block(features: int, to: int) -> list[nn.Module]:
         return [nn.ConvTranspose2d(features, to, 5, padding=2), nn.BatchNorm2d(to, eps=1e-3), nn.ReLU()]
 
+    side = size // 4
     return nn.Sequential(
-        *(nn.Linear(100, 256 * 7 * 7), nn.BatchNorm1d(256 * 7 * 7, eps=1e-3), nn.ReLU()),
-        *(nn.Unflatten(1, (256, 7, 7)), nn.Dropout(0.4)),
+        *(nn.Linear(100, 256 * side**2), nn.BatchNorm1d(256 * side**2, eps=1e-3), nn.ReLU()),
+        *(nn.Unflatten(1, (256, side, side)), nn.Dropout(0.4)),
         *(nn.Upsample(scale_factor=2), *block(256, 128)),
         *(nn.Upsample(scale_factor=2), *block(128, 64)),
-        *(*block(64, 32), nn.ConvTranspose2d(32, 1, 5, padding=2), nn.Sigmoid()),
+        *(*block(64, 32), nn.ConvTranspose2d(32, channels, 5, padding=2), nn.Sigmoid()),
     )
 
 
-def discriminator_network() -> nn.Sequential:
+def discriminator_network(size: int = 28, channels: int = 1) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for features, to, stride in [(1, 64, 2), (64, 128, 2), (128, 256, 2), (256, 512, 1)]:
+    for features, to, stride in [(channels, 64, 2), (64, 128, 2), (128, 256, 2), (256, 512, 1)]:
         layers += [nn.Conv2d(features, to, 5, stride, padding=2), nn.LeakyReLU(0.2), nn.Dropout(0.4)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512 * 4 * 4, 1))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512 * math.ceil(size / 8) ** 2, 1))
 
 
 def prepare(images: np.ndarray, variant: str = "eager", dtype: str = "float32") -> tuple[Callable[..., None], str]:

@@ -10,6 +10,7 @@ their dropout, and images in [0, 1]. Files, and resuming, are those of `benchmar
 
 import functools
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,11 +33,16 @@ def _initialise(module: nn.Module) -> None:
 
 def main() -> None:
     parser = program_parser("Train the tutorial's networks by the recipe of PyTorch's example.")
+    parser.add_argument("--images", type=Path, help="an array of others, uint8 [N, S, S, C] (default: MNIST's)")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
+    data, n = load_dataset() if args.images is None else np.load(args.images), args.batch_size
 
     torch.manual_seed(args.seed)
-    generator, discriminator = generator_network().apply(_initialise), discriminator_network().apply(_initialise)
+    _, size, _, channels = data.shape
+    generator, discriminator = (
+        network(size, channels).apply(_initialise) for network in (generator_network, discriminator_network)
+    )
     if args.draw_from is not None:
         with np.load(args.draw_from) as kept:
             generator.load_state_dict({name: torch.from_numpy(value) for name, value in kept.items()})
@@ -56,7 +62,6 @@ def main() -> None:
             part.load_state_dict(saved[name])
         log = rows_up_to(rows, done)
 
-    data, n = load_dataset(), args.batch_size
     cross_entropy = nn.BCEWithLogitsLoss()
     ones, zeros = torch.ones(n, 1), torch.zeros(n, 1)
     for step in range(done + 1, args.steps + 1):
@@ -100,11 +105,11 @@ def main() -> None:
 
 
 def _draw(generator: nn.Module, seed: int) -> np.ndarray:
-    """10,000 images in inference mode: uint8 [10000, 28, 28, 1]."""
+    """10,000 images in inference mode: uint8 [10000, S, S, C]."""
     noise = torch.randn(SAMPLES, 100, generator=torch.Generator().manual_seed(seed))
     generator.eval()
     with torch.no_grad():
-        images = torch.cat([generator(part) for part in noise.split(250)])  # [10000, 1, 28, 28]
+        images = torch.cat([generator(part) for part in noise.split(250)])  # [10000, C, S, S]
     generator.train()
     return np.rint(images.permute(0, 2, 3, 1).numpy() * 255).astype(np.uint8)
 

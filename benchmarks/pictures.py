@@ -1,0 +1,330 @@
+"""Which settings learn pictures best: runs on some of a folder's, in turn, and programs of others on the same ones.
+
+    python -m benchmarks.pictures FOLDER --pictures 300 --at 1000 3000 --settings "none=--augment none" adaptive=
+    python -m benchmarks.pictures FOLDER --pictures 50000 --held-out 5000 --settings recommended= "r1=--r1 1"
+    python -m benchmarks.pictures FOLDER --settings --pytorch VENV/bin/python --lightweight VENV/bin/python
+    python -m benchmarks.pictures --report
+
+A setting is a name and, after an equals sign, flags of the project's own command, by which it trains: with the preset
+``recommended`` and batches of 64 unless the flags say other. Each is scored at the steps of ``--at``. The peers are
+`benchmarks.peers.pytorch_dcgan` for as many steps, and `benchmarks.peers.lightweight` for ``--minutes``, each in a
+Python of its own.
+
+Of all pictures in the folder, in an order that is always the same, the first are trained on, so that 300 are the 100
+and others; the last are the reference that images are compared with in the features of ``--features perceptual``; and
+as many before them, which nobody is trained on either, are the floor. Of few pictures, the distances to the nearest one
+that was trained on are measured too. What is done is kept: the program goes on where it was stopped. Grids are of the
+first 36 images of a fixed seed, none chosen.
+"""
+
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.common import RESULTS, ROOT, machine, markdown_table, write_json
+from dcgan_jax import averaged, load_run, save_grid
+from dcgan_jax.data import load_data
+from dcgan_jax.evaluation.efficientnet_lite import EfficientNetLite, load_efficientnet_lite
+from dcgan_jax.evaluation.images import draw_bytes
+from dcgan_jax.evaluation.nearest import nearest_images
+from dcgan_jax.evaluation.perceptual_scoring import (
+    PerceptualFeatures,
+    perceptual_features,
+    perceptual_floor,
+    score_perceptually,
+)
+from dcgan_jax.evaluation.results import PerceptualScores
+from dcgan_jax.prng import seed_key
+from dcgan_jax.training.checkpoint import checkpoint_steps
+from dcgan_jax.training.recipe import read_recipe
+
+SETTINGS = ("none=--augment none", "translation=--augment translation,color,cutout", "adaptive=--augment adaptive")
+LIGHTWEIGHT, PYTORCH = "lightweight-gan", "PyTorch's DCGAN recipe"
+FEW = 5_000  # training pictures, of which the nearest are looked for
+_GRID = 36
+_DISTANCES = ("features", "pixels")
+_SUFFIXES = {".png", ".jpg", ".jpeg"}
+
+
+class Setting(NamedTuple):
+    """A name, and flags of the command."""
+
+    name: str
+    flags: tuple[str, ...] = ()
+
+    def recipe(self) -> list[str]:
+        """``--recipe FILE`` if it is among the flags: each resumption needs it again."""
+        return [] if "--recipe" not in self.flags else ["--recipe", self.flags[self.flags.index("--recipe") + 1]]
+
+
+class Job(NamedTuple):
+    """What one training run is of.
+
+    Attributes:
+      pictures: how many it is trained on.
+      size: of its images, in pixels.
+      batch_size: real images a step.
+    """
+
+    pictures: int
+    size: int
+    batch_size: int
+
+    def key(self, name: str) -> str:
+        """Of its rows in the results, and of its folder."""
+        return f"{self.pictures}-{self.size}px-{name}"
+
+
+class Parts(NamedTuple):
+    """Files of a folder: those that are trained on, those of the floor, and the reference; none is in two."""
+
+    train: list[Path]
+    floor: list[Path]
+    reference: list[Path]
+
+
+class Real(NamedTuple):
+    """What is computed once of the pictures that nobody is trained on, in one size."""
+
+    network: EfficientNetLite
+    features: PerceptualFeatures
+    held_out: np.ndarray
+    floor: PerceptualScores
+
+
+def parse_setting(text: str) -> Setting:
+    """``NAME=FLAGS``.
+
+    Raises:
+      ValueError: without a name of letters, digits and hyphens.
+    """
+    name, equals, flags = text.partition("=")
+    if not equals or not name.replace("-", "").isalnum():
+        raise ValueError(f"a setting is NAME=FLAGS, its name of letters, digits and hyphens, got {text!r}")
+    return Setting(name, tuple(shlex.split(flags)))
+
+
+def split(files: list[Path], pictures: int, held_out: int) -> Parts:
+    """Parts of the files in a random order that is always the same; fewer pictures are among more of them.
+
+    Raises:
+      ValueError: if there are too few files.
+    """
+    if len(files) < pictures + 2 * held_out:
+        raise ValueError(
+            f"{len(files):,} pictures are too few for {pictures:,} to train on, and {held_out:,} each for the "
+            "reference and the floor: take fewer (--pictures, --held-out)"
+        )
+    mixed = [files[i] for i in np.random.RandomState(0).permutation(len(files))]
+    return Parts(mixed[:pictures], mixed[-2 * held_out : -held_out], mixed[-held_out:])
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """The PNGs and JPEGs below a folder, in one order."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+
+
+def copied(files: list[Path], folder: Path) -> Path:
+    """A folder with copies of these files, which have numbers for names; it is there at once, and whole."""
+    if not folder.exists():
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for i, file in enumerate(files):
+            shutil.copyfile(file, partial / f"{i:06}{file.suffix.lower()}")
+        partial.rename(folder)
+    return folder
+
+
+def train(job: Job, setting: Setting, pictures: Path, run_dir: Path, step: int) -> float:
+    """Train by the command up to a step, from where it stopped; the seconds that it took, its start included."""
+    if last_step(run_dir) >= step:
+        return 0.0
+    if (run_dir / "config.json").exists():
+        flags = ["--resume", *setting.recipe()]
+    else:
+        data = "--dataset", str(pictures), "--image-size", str(job.size), "--channels", "3"
+        preset = [] if setting.recipe() else ["--preset", "recommended"]
+        flags = [*preset, *data, "--batch-size", str(job.batch_size), *setting.flags]
+    began = time.perf_counter()
+    command = [sys.executable, "train.py", *flags, "--steps", str(step), "--workdir", str(run_dir)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return time.perf_counter() - began
+
+
+def train_lightweight(
+    job: Job, python: str, pictures: Path, folder: Path, minutes: float, count: int
+) -> tuple[int, float, np.ndarray]:
+    """Its steps and seconds, and what it draws after so many minutes: uint8 [count, size, size, 3]."""
+    folder.mkdir(parents=True, exist_ok=True)
+    limits = ["--size", job.size, "--minutes", minutes, "--draw", count]
+    command = [python, "-m", "benchmarks.peers.lightweight", pictures, folder, *limits]
+    if not (folder / "done.json").exists():
+        subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
+    done = json.loads((folder / "done.json").read_text())
+    return done["steps"], done["seconds"], np.load(folder / "images.npy")
+
+
+def train_pytorch(job: Job, python: str, pictures: Path, folder: Path, at: list[int]) -> float:
+    """Train up to the last step of ``at`` and write ``STEP.npy`` for each; the seconds that it took."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if all((folder / f"{step}.npy").exists() for step in at):
+        return 0.0
+    images = folder / "pictures.npy"
+    if not images.exists():
+        np.save(images, read(pictures, job.size))
+    began = time.perf_counter()
+    steps = ["--steps", max(at), "--draw-at", *at, "--batch-size", job.batch_size, "--images", images]
+    command = [python, "-m", "benchmarks.peers.pytorch_dcgan", folder, *steps]
+    subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
+    return time.perf_counter() - began
+
+
+def draw(run_dir: Path, setting: Setting, step: int, count: int) -> np.ndarray:
+    """Images of a run's generator, averaged where it has an average: uint8 [count, H, W, C]."""
+    recipe = setting.recipe()
+    state = load_run(run_dir, step, init=read_recipe(recipe[1]) if recipe else None).state
+    return draw_bytes(state if state.ema is None else averaged(state), seed_key(0), count, None)
+
+
+def read_real(floor: Path, reference: Path, size: int) -> Real:
+    """The pictures of two folders in a size, and what is computed of them."""
+    pool, held_out = read(floor, size), read(reference, size)
+    network = load_efficientnet_lite()
+    features = perceptual_features(pool, held_out, network)
+    return Real(network, features, held_out, perceptual_floor(len(pool), features))
+
+
+def read(folder: Path, size: int) -> np.ndarray:
+    """The pictures of a folder, as the command reads them: uint8 [N, size, size, 3]."""
+    return load_data(folder, image_size=(size, size), channels=3, labels=False).images
+
+
+def score(images: np.ndarray, trained_on: np.ndarray | None, real: Real) -> dict[str, Any]:
+    """The scores of images, uint8 [N, size, size, 3], and of the floor; distances to the nearest training picture."""
+    evaluation = score_perceptually(images, real.features, real.floor).to_json()
+    for part in ("scores", "floor"):
+        del evaluation[part]["nearest"]  # that to the floor's pictures
+    if trained_on is None:
+        return {"evaluation": evaluation}
+    queries, nearest = np.concatenate([images, real.held_out]), {}
+    for name, network in zip(_DISTANCES, (real.network, None), strict=True):
+        distances = nearest_images(queries, trained_on, network)[1]
+        fakes, held_out = distances[: len(images)], distances[len(images) :]
+        nearest[name] = {"fakes": float(np.median(fakes)), "held_out": float(np.median(held_out))}
+    return {"evaluation": evaluation, "nearest": nearest}
+
+
+def last_step(run_dir: Path) -> int:
+    """The step of a run's newest checkpoint, 0 before there is one."""
+    return max(checkpoint_steps(run_dir / "checkpoints"), default=0)
+
+
+def table(result: dict[str, Any]) -> str:
+    """A row for each training run and step, in the order of size, pictures, and KID at the last step."""
+    rows = sorted(result["rows"].values(), key=lambda row: (row["size"], row["pictures"], row["steps"], _kid(row)))
+    distances = [name for name in _DISTANCES if any("nearest" in row for row in rows)]
+    cells = []
+    for row in rows:
+        scores, floor = row["evaluation"]["scores"], row["evaluation"]["floor"]
+        what = f"{row['pictures']:,}", f"{row['size']}x{row['size']}", f"{row['steps']:,}", row["name"], row["flags"]
+        values = [_beside(scores.get(name), floor.get(name)) for name in ("kid_x1000", "fid", "precision", "recall")]
+        near = row.get("nearest", {})
+        values += [_beside(near[name]["fakes"], near[name]["held_out"]) if near else "" for name in distances]
+        cells.append([*what, *values])
+    header = ["pictures", "size", "steps", "setting", "flags", "KID times 1,000", "FID", "precision", "recall"]
+    return markdown_table([*header, *(f"nearest training picture, {name}" for name in distances)], cells)
+
+
+def _kid(row: dict[str, Any]) -> float:
+    return row["evaluation"]["scores"]["kid_x1000"]
+
+
+def _beside(value: float | None, real: float | None) -> str:
+    """A score, and in brackets that of real images; empty where there is none."""
+    return "" if value is None or real is None else f"{value:.3g} ({real:.3g})"
+
+
+def told(flags: tuple[str, ...]) -> str:
+    """Flags as tables show them: of a path on this machine its name alone."""
+    return f"`{shlex.join(Path(each).name if each.startswith('/') else each for each in flags)}`" if flags else ""
+
+
+def run(args: argparse.Namespace, settings: list[Setting], parts: Parts) -> None:
+    """Train, draw and score what is not done yet; the results are written after each."""
+    data, count = args.work / "data", args.held_out
+    folders = [copied(part, data / f"{name}-{len(part)}") for name, part in parts._asdict().items()]
+    job = Job(args.pictures, args.size, args.batch_size)
+    result = json.loads(args.json.read_text()) if args.json.exists() else {"machine": machine(), "rows": {}}
+    trained_on = read(folders[0], args.size) if args.pictures <= FEW else None
+    real: Real | None = None
+
+    def keep(name: str, flags: str, step: int, images: np.ndarray, seconds: float) -> None:
+        nonlocal real
+        key = f"{job.key(name)}-{step}"
+        save_grid(args.work / f"{key}.png", images[:_GRID], columns=6)
+        real = real or read_real(folders[1], folders[2], args.size)
+        row = {"name": name, "flags": flags, "steps": step, "seconds": seconds, **job._asdict()}
+        result["rows"][key] = row | score(images[:count], trained_on, real)
+        write_json(args.json, result)
+        print(table(result), flush=True)
+
+    for setting in settings:
+        folder = args.work / job.key(setting.name)
+        for step in sorted(args.at):
+            if f"{job.key(setting.name)}-{step}" not in result["rows"]:
+                seconds = train(job, setting, folders[0], folder, step)
+                keep(setting.name, told(setting.flags), step, draw(folder, setting, step, count), seconds)
+    if args.pytorch and any(f"{job.key(PYTORCH)}-{step}" not in result["rows"] for step in args.at):
+        folder = args.work / job.key("pytorch")
+        seconds = train_pytorch(job, args.pytorch, folders[0], folder, args.at)
+        for step in args.at:
+            keep(PYTORCH, "", step, np.load(folder / f"{step}.npy"), seconds)
+    if args.lightweight and not any(row["name"] == LIGHTWEIGHT for row in result["rows"].values()):
+        folder = args.work / job.key("lightweight")
+        steps, seconds, images = train_lightweight(job, args.lightweight, folders[0], folder, args.minutes, count)
+        keep(LIGHTWEIGHT, "", steps, images, seconds)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="of pictures, PNGs and JPEGs, in any folders below it")
+    parser.add_argument("--pictures", type=int, default=300, help="to train on (default: 300)")
+    parser.add_argument("--held-out", type=int, default=2000, help="for the reference, and as many for the floor")
+    parser.add_argument("--size", type=int, default=32, help="of the images (default: 32)")
+    parser.add_argument("--at", type=int, nargs="+", default=[1000], help="steps that are scored (default: 1000)")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--settings", nargs="*", default=SETTINGS, metavar="NAME=FLAGS", help="of train.py")
+    parser.add_argument("--pytorch", metavar="PYTHON", help="one with PyTorch, to train that peer too")
+    parser.add_argument("--lightweight", metavar="PYTHON", help="one with lightweight-gan, to train that peer too")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of lightweight-gan (default: 30)")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "pictures", help="runs, pictures, grids")
+    parser.add_argument("--json", type=Path, default=RESULTS / "pictures.json", help="everything measured")
+    parser.add_argument("--report", action="store_true", help="only print the table of what is done")
+    args = parser.parse_args()
+    if not args.report:
+        if args.folder is None or not args.folder.is_dir():
+            parser.error(f"there is no folder {args.folder}: name one with pictures")
+        if min(args.pictures, args.held_out - 3, args.size, *args.at, args.minutes, args.batch_size) <= 0:
+            parser.error("all numbers must be above 0, and --held-out at least 4")
+        args.work = args.work.absolute()
+        try:
+            settings = [parse_setting(text) for text in args.settings]
+            parts = split(find_pictures(args.folder), args.pictures, args.held_out)
+        except ValueError as error:
+            parser.error(str(error))
+        run(args, settings, parts)
+    print(table(json.loads(args.json.read_text())))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
