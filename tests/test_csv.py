@@ -53,6 +53,18 @@ def test_pixels_alone_have_no_classes(names, tmp_path):
     assert dataset.labels is None
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+@pytest.mark.parametrize("names", [["label", *PIXELS], None], ids=["named", "unnamed"])
+def test_spreadsheets_delimit_otherwise(delimiter, names, tmp_path):
+    path = write(tmp_path / "a.csv", np.column_stack([LABELS, ROWS]), names)
+    path.write_text(path.read_text().replace(",", delimiter))
+    dataset = load_data(path)
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert [int(dataset.classes[label]) for label in dataset.labels] == LABELS.tolist()
+    path.write_text(path.read_text().replace(f"{delimiter}255", f"{delimiter}255,0"))  # decimal commas
+    np.testing.assert_array_equal(load_data(path).images, IMAGES)
+
+
 def test_words_are_labels(tmp_path):
     words = [["odd" if label % 2 else "even", *row] for label, row in zip(LABELS, ROWS.tolist(), strict=True)]
     for names in (["kind", *PIXELS], None):

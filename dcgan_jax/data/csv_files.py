@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
 _SUFFIXES = (".csv", ".csv.gz")
+_DECIMAL_COMMA = re.compile(r"\s*-?\d+(,\d+)?\s*")
 _PIECE = 2**24  # bytes that are unpacked, or looked at, at a time
 _IN_MEMORY = 6  # bytes of numbers, in two forms, for each byte of text: most are of two or three digits and a comma
 _USAGES = {"publictest": "validation", "privatetest": "test"}  # FER2013's words for splits
@@ -131,12 +133,31 @@ def _read(content: bytes) -> Any:
     from pyarrow import csv as arrow
 
     content = content.removeprefix(b"\xef\xbb\xbf")
-    line = content[: content.find(b"\n") + 1] or content
-    fields = next(csv.reader([line.decode("utf-8", "replace").rstrip("\r\n")]), [])
+    lines = io.BytesIO(content)
+    first, second = lines.readline(), lines.readline()
+    delimiter, fields = _first_row(first.decode("utf-8", "replace").rstrip("\r\n"))
     named = has_header(fields)
     names = [field.strip() for field in fields] if named else [str(i + 1) for i in range(len(fields))]
     options = arrow.ReadOptions(column_names=names, skip_rows=int(named), block_size=_PIECE)
-    return arrow.read_csv(pa.BufferReader(content), read_options=options)
+    row = second if named else first
+    return arrow.read_csv(
+        pa.BufferReader(content),
+        read_options=options,
+        parse_options=arrow.ParseOptions(delimiter=delimiter),
+        convert_options=arrow.ConvertOptions(decimal_point="," if delimiter != "," and b"," in row else "."),
+    )
+
+
+def _first_row(line: str) -> tuple[str, list[str]]:
+    """The delimiter and the fields of a line: of the delimiter that parts most of it, but not where commas are decimal.
+
+    Spreadsheets write semicolons where the language has decimal commas.
+    """
+    rows = {delimiter: next(csv.reader([line], delimiter=delimiter), []) for delimiter in ",;\t"}
+    for delimiter, fields in rows.items():
+        if delimiter != "," and len(fields) > 1 and all(_DECIMAL_COMMA.fullmatch(field) for field in fields):
+            return delimiter, fields
+    return max(rows.items(), key=lambda row: len(row[1]))
 
 
 def _columns(table: Any) -> list[Column]:
