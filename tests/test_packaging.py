@@ -76,7 +76,7 @@ def test_wheel_says_what_it_is(wheel):
     (installed,) = importlib.metadata.distributions(name="dcgan-jax", path=[str(wheel)])
     about = installed.metadata
     assert about["Description-Content-Type"] == "text/markdown"
-    assert about["License-Expression"] == "MIT"
+    assert about["License-Expression"] == "MIT AND CC-BY-SA-3.0"  # the images of MNIST are in it
     assert "Typing :: Typed" in about.get_all("Classifier")
     assert not [line for line in about.get_all("Classifier") if line.startswith("License")]  # beside SPDX, refused
     assert about.get_payload().startswith("# dcgan-jax\n")
