@@ -1,5 +1,6 @@
-"""The notebook is the walkthrough and a training; it runs, and prints what it says."""
+"""The notebooks run, and print what they say."""
 
+import json
 import re
 
 import nbformat
@@ -7,6 +8,7 @@ import pytest
 from helpers import QUICK_COMPILATION, ROOT
 from nbclient import NotebookClient
 
+SMALL = ROOT / "examples" / "jax_ai_stack_dcgan.ipynb"
 NOTEBOOK = ROOT / "examples" / "tutorial.ipynb"
 
 
@@ -37,3 +39,16 @@ def test_notebook_runs(tmp_path, monkeypatch):
     assert "step 4: D's loss " in text
     assert "same digits: True" in text
     assert "FID (lower is better)" in text
+
+
+@pytest.mark.slow
+def test_small_notebook_runs_without_the_package(tmp_path, monkeypatch):
+    """It is a DCGAN in Flax NNX by itself; in 2,000 steps it draws most digits."""
+    notebook = nbformat.read(SMALL, as_version=4)
+    assert not any("dcgan_jax" in cell.source for cell in notebook.cells)
+    (settings,) = tagged(notebook, "parameters")
+    settings.source = "steps = 2000"
+    NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    counts = json.loads(printed(notebook.cells).partition(": ")[2])
+    assert sum(counts) == 1000
+    assert sum(count >= 10 for count in counts) >= 8

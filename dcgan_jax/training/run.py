@@ -104,9 +104,10 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack, ini
 def with_weights(state: GANState, config: TrainConfig, init: Init | None = None) -> GANState:
     """The first state of a run with the weights of its ``init_from``.
 
-    It is a run, a folder for the Hub, a safetensors or Keras file, or the name of pretrained weights. Of a run they are the last weights of both networks, which fit each other, and of the rest those that it holds. The
-    optimizers, the step and the moving average are new. A line says so if another preset trained the weights. A run
-    whose networks a recipe built is read by ``init``.
+    It is a run, a folder for the Hub, a safetensors or Keras file, or the name of pretrained weights. Of a run they
+    are the last weights of both networks, which fit each other, and of the rest those that it holds. The optimizers,
+    the step and the moving average are new. A line says so if another preset trained the weights. A run whose networks
+    a recipe built is read by ``init``.
 
     Raises:
       UserError: if they cannot be read, or are of other networks.
