@@ -87,6 +87,21 @@ def shown(page):
     return np.array(pixels, np.uint8).reshape(height, width, 4)[..., :3]
 
 
+def class_button(page, name):
+    return page.get_by_role("group", name="Class").get_by_role("button", name=name, exact=True)
+
+
+def pressed(page):
+    """The texts of the buttons that are pressed, of all that can be."""
+    return page.locator("button[aria-pressed=true]").all_inner_texts()
+
+
+def all_pixels(page):
+    """Those of every canvas of the page, as lists: the large picture, the ends of the walk, and the tiles."""
+    script = "c => c.map((c) => Array.from(c.getContext('2d').getImageData(0, 0, WIDTH, HEIGHT).data))"
+    return page.locator("canvas").evaluate_all(script)
+
+
 @pytest.mark.parametrize("name", STATES)
 def test_images_are_those_of_generate(name, pages, explore):
     """Of 16 noises, to 2 of 255 levels, which nobody sees.
@@ -197,7 +212,7 @@ def test_picture_is_chosen_from_a_grid(explore):
 
 def test_link_restores_the_picture_and_its_class(explore, open_page, pages):
     page = settled(explore("classes"))
-    page.get_by_label("Class").select_option(HOSTILE)
+    class_button(page, HOSTILE).click()
     page.get_by_label("Direction 2").press("End")
     settled(page)
     address = page.evaluate("location.href")
@@ -206,7 +221,7 @@ def test_link_restores_the_picture_and_its_class(explore, open_page, pages):
     other.goto(address)
     other.get_by_text("Drawn here").wait_for()
     assert (shown(settled(other)) == shown(page)).all()
-    assert other.get_by_label("Class").input_value() == "1"
+    assert pressed(other) == [HOSTILE]
     assert other.evaluate("location.href") == address
 
 
@@ -221,14 +236,45 @@ def test_address_without_a_picture_says_so(hash, explore):
     settled(page)
 
 
-def test_class_changes_every_picture(explore):
+@pytest.mark.parametrize("keys", [None, ("Tab", "Tab", "Space"), ("Tab", "Tab", "Enter")])
+def test_class_changes_every_picture(keys, explore):
+    """By a click or the keyboard; every picture keeps its noise, and comes back to the bit with the first class."""
     page = settled(explore("classes"))
-    assert page.get_by_label("Class").locator("option").all_inner_texts() == ["cat", HOSTILE, "</script>"]
-    noise, first = page.evaluate("shown.noise"), shown(page)
-    page.get_by_label("Class").select_option("</script>")
+    names = ["cat", HOSTILE, "</script>"]
+    assert page.get_by_role("group", name="Class").get_by_role("button").all_inner_texts() == names
+    assert pressed(page) == ["cat"]
+    noise, first = page.evaluate("shown.noise"), all_pixels(page)
+    assert len(first) == 1 + 2 + 16
+    if keys is None:
+        class_button(page, "</script>").click()
+    else:
+        class_button(page, "cat").focus()
+        for key in keys:
+            page.keyboard.press(key)
     settled(page)
+    assert pressed(page) == ["</script>"]
     assert page.evaluate("[shown.noise, shown.label]") == [noise, 2]
-    assert (shown(page) != first).any()
+    assert all(ours != before for ours, before in zip(all_pixels(page), first, strict=True))
+    page.evaluate("paint(picture, randomNoise(1), 2)")
+    assert all_pixels(page)[0] == all_pixels(page)[1]  # the start of the walk, which is the picture of seed 1
+    class_button(page, "cat").click()
+    settled(page)
+    assert all_pixels(page) == first
+
+
+def test_followed_link_changes_the_class_of_every_picture(explore):
+    page = settled(explore("classes"))
+    first = all_pixels(page)
+    page.evaluate("location.hash = toHash(shown.noise, 1)")
+    page.wait_for_function("shown.label === 1")
+    settled(page)
+    assert pressed(page) == [HOSTILE]
+    assert all(ours != before for ours, before in zip(all_pixels(page), first, strict=True))
+
+
+def test_generator_without_classes_has_no_buttons_for_them(explore):
+    page = settled(explore("digits"))
+    assert page.locator("[aria-pressed]").count() == 0
 
 
 @pytest.mark.parametrize("name", ["classes", "colour"])

@@ -182,52 +182,56 @@ function choice() {
     const target = element("canvas", { width: WIDTH, height: HEIGHT });
     return { target, button: element("button", { type: "button", className: "tile", "aria-label": `Show picture ${i + 1}` }, target) };
   });
+  const noises = buttons.map(() => randomNoise());
+  buttons.forEach(({ button }, i) => {
+    button.onclick = () => show(noises[i]);
+  });
+  const redraw = () => buttons.forEach(({ target }, i) => draw(target, () => noises[i]));
   const renew = () => {
-    for (const { target, button } of buttons) {
-      const noise = randomNoise();
-      button.onclick = () => show(noise);
-      draw(target, () => noise);
-    }
+    noises.forEach((_, i) => {
+      noises[i] = randomNoise();
+    });
+    redraw();
   };
   const node = section(
     "Choose one",
     element("div", { className: "tiles" }, ...buttons.map(({ button }) => button)),
     element("button", { type: "button", onclick: renew }, "Other pictures"),
   );
-  return { node, renew };
+  return { node, redraw };
 }
 
-function classes(redraw) {
-  if (!data.classes) return null;
-  const options = data.classes.map((name, i) => element("option", { value: i }, name));
-  const select = element("select", { id: "class" }, ...options);
-  select.onchange = () => {
-    shown.label = Number(select.value);
+// The classes, one of which all pictures are of; the others keep their noise when it changes.
+function classes() {
+  if (!data.classes) return { node: null, choose: () => {} };
+  const buttons = data.classes.map((name, i) => element("button", { type: "button", onclick: () => choose(i) }, name));
+  const choose = (label) => {
+    shown.label = label;
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", i === label));
     draw(picture, shownNoise);
-    redraw();
+    drawSmall();
   };
-  return element("div", { className: "control" }, element("label", { htmlFor: "class" }, "Class"), select);
+  const title = element("span", { id: "class" }, "Class");
+  const node = element("div", { className: "classes", role: "group", "aria-labelledby": "class" }, title, ...buttons);
+  return { node, choose };
 }
 
 // The picture of the address, if it has one: when the page is opened, and when another link to a picture is followed.
 function openAddress() {
   const found = fromHash(location.hash);
   if (location.hash && !found) problem.textContent = "The address holds no picture of this generator: here is a random one.";
-  if (found) {
-    problem.textContent = "";
-    shown.label = found.label;
-    const select = document.getElementById("class");
-    if (select) select.value = found.label;
-  }
+  if (found) problem.textContent = "";
   show(found ? found.noise : randomNoise());
+  choosingClass.choose(found ? found.label : shown.label);
 }
 
 const problem = element("p", { role: "status" });
 const walking = walk();
 const choosing = choice();
+const choosingClass = classes();
 const drawSmall = () => {
   walking.redraw();
-  choosing.renew();
+  choosing.redraw();
 };
 document.getElementById("page").replaceChildren(
   element(
@@ -241,7 +245,7 @@ document.getElementById("page").replaceChildren(
   element(
     "section",
     { className: "studio", "aria-label": "Picture" },
-    element("div", {}, picture, classes(drawSmall), element("div", { className: "control" }, random, link), note),
+    element("div", {}, picture, choosingClass.node, element("div", { className: "control" }, random, link), note),
     element("div", {}, heading(2, "Directions"), directions()),
   ),
   walking.node,
