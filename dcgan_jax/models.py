@@ -26,7 +26,7 @@ DTYPES = ("float32", "bfloat16")  # what the networks may compute in
 _ZEROS = nn.initializers.zeros_init()
 _KERNEL_SIZE = 5  # the tutorial's, in every convolution
 _KERNEL_INIT = nn.initializers.glorot_uniform()
-_EMBEDDING = 50  # numbers that stand for a class beside the noise
+EMBEDDING = 50  # numbers that stand for a class beside the noise
 _WIDEST = 8  # of a map's channels, times `width`; with more the parameters of larger images would be theirs alone
 
 
@@ -104,7 +104,7 @@ class Generator(nn.Module):
             return Conv(features, upsample=upsample, dtype=self.dtype, plain=self.plain, name=name)
 
         if self.classes is not None:
-            embedding = nn.Embed(self.classes, _EMBEDDING, dtype=self.dtype, name="embedding")
+            embedding = nn.Embed(self.classes, EMBEDDING, dtype=self.dtype, name="embedding")
             z = jnp.concatenate([z, embedding(_checked(labels)).astype(z.dtype)], axis=-1)  # [B, latent + 50]
         stages = doublings(height, width)
         h, w, features = -(-height // 2**stages), -(-width // 2**stages), self.width * min(2**stages, _WIDEST)
