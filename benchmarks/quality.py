@@ -30,7 +30,7 @@ from dcgan_jax.evaluation.images import DEFAULT_SAMPLES, choose, draw_bytes
 from dcgan_jax.evaluation.results import Evaluation, Scores, present_names
 from dcgan_jax.evaluation.scoring import evaluate_bytes
 from dcgan_jax.images import as_bytes, labelled_grid, read_grid, save_png
-from dcgan_jax.sampling import sample_in_batches
+from dcgan_jax.sampling import sample_in_batches, sample_labels
 from dcgan_jax.state import GANState
 from dcgan_jax.training.checkpoint import checkpoint_steps
 
@@ -171,10 +171,12 @@ def _scored(setting: Setting, folder: Path, step: int) -> Iterator[tuple[str, di
 def score(state: GANState, key: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
     """The scores of 10,000 samples, and of real images, each with ``fids`` by the other extractors.
 
-    Whatever the samples are: an average of the first 100 steps may still be grey.
+    Whatever the samples are: an average of the first 100 steps may still be grey. A state with classes draws digits at
+    random, as `dcgan_jax.evaluate` has them.
     """
-    images = draw_bytes(state, key, DEFAULT_SAMPLES, None)
-    return _in_all_features(images, evaluate_bytes(images))
+    labels = sample_labels(state, key, DEFAULT_SAMPLES)
+    images = draw_bytes(state, key, DEFAULT_SAMPLES, labels)
+    return _in_all_features(images, evaluate_bytes(images, None if labels is None else np.asarray(labels)))
 
 
 def _in_all_features(images: np.ndarray, evaluation: Evaluation[Scores]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,9 +1,11 @@
-"""Release a run's generator as the package's pretrained one.
+"""Release a run's generator as one of the package's pretrained ones.
 
     python -m benchmarks.release runs/quality/recommended-0 --checkpoint 10000
+    python -m benchmarks.release runs/conditional --checkpoint 3000
 
-Writes ``dcgan_jax/pretrained/mnist.safetensors``, in float16, and the model card beside it, with the scores of the
-rounded weights, and prints the digest that ``dcgan_jax/pretrained/__init__.py`` has to have.
+The first writes ``dcgan_jax/pretrained/mnist.safetensors``, in float16, and the model card beside it, with the scores
+of the rounded weights, and prints the digest that ``dcgan_jax/pretrained/__init__.py`` has to have. The second is of a
+run with ``--conditional``, and writes ``mnist-conditional.safetensors``, as ``dcgan_jax/pretrained/compact.py`` has it.
 """
 
 import argparse
@@ -12,8 +14,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save
 
@@ -21,9 +21,10 @@ from benchmarks.common import machine
 from benchmarks.quality import score
 from dcgan_jax import averaged, load_run
 from dcgan_jax.files import replace_file
-from dcgan_jax.interop import replace_weights
-from dcgan_jax.interop.common import leaf_name, network_variables
-from dcgan_jax.pretrained import FOLDER
+from dcgan_jax.interop import match_weights, replace_weights
+from dcgan_jax.interop.common import named_arrays
+from dcgan_jax.pretrained import CONDITIONAL, FOLDER
+from dcgan_jax.pretrained.compact import compact, expand
 from dcgan_jax.state import GANState
 
 _SMALLEST_NORMAL = 2.0**-14  # of float16; below it digits get lost, and a variance may become 0
@@ -34,14 +35,14 @@ Weights of the tutorial's generator, trained on MNIST by the preset `recommended
 | | |
 |---|---|
 | made by | `{command}`, step {step:,} |
-| weights | {weights}, rounded to float16 |
+| weights | {weights}, {how} |
 | trained on | MNIST's 60,000 training images ({processor}, JAX {jax}) |
-| file | `mnist.safetensors`, {size:,} bytes |
+| file | `{name}.safetensors`, {size:,} bytes |
 | SHA-256 | `{digest}` |
 
 ```python
-state = load_pretrained("mnist")
-images = sample(state, jax.random.key(0), 16)  # [16, 28, 28, 1] in [0, 1]
+state = load_pretrained("{name}")
+{call}
 ```
 
 ## Scores
@@ -55,21 +56,41 @@ Of 10,000 images of the rounded weights against the test images, and of as many 
 ## What it is for
 
 Examples, tests and pictures. It draws single digits in white on black, as people wrote them for MNIST, and nothing
-else. It cannot be told which digit to draw. It is the generator alone: `dcgan-jax train --init-from mnist` trains it
-further, against a new discriminator.
+else. {which} It is the generator alone:
+`dcgan-jax train --init-from {flags}` trains it further, against a new discriminator.
 The weights have the licence of this project.
 """
+_PLAIN = {
+    "name": "mnist",
+    "call": "images = sample(state, jax.random.key(0), 16)  # [16, 28, 28, 1] in [0, 1]",
+    "how": "rounded to float16",
+    "which": f"It cannot be told which digit to draw, and `{CONDITIONAL}` can.",
+    "flags": "mnist",
+}
+_BY_CLASS = {
+    "name": CONDITIONAL,
+    "call": "images = sample(state, jax.random.key(0), 3, jnp.array([3, 1, 4]))  # [3, 28, 28, 1] in [0, 1]",
+    "how": "in fewer numbers (`compact.py`), rounded to float16",
+    "which": "It draws the digit that it is asked for.",
+    "flags": f"{CONDITIONAL} --conditional",
+}
 
 
 def _rounded(state: GANState) -> tuple[GANState, dict[str, np.ndarray]]:
-    """The state with the generator's weights rounded to float16, and the rounded arrays by name."""
-    weights = {"generator": network_variables(state)["generator"]}
-    half = jax.tree.map(lambda x: np.asarray(x, np.float16), weights)
-    arrays = {leaf_name(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(half)}
-    for name, array in arrays.items():
+    """The state with the generator's weights as they ship, rounded to float16, and the arrays of the file by name.
+
+    It computes in float32, whatever it was trained in.
+    """
+    arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(state).items() if name.startswith("generator/")}
+    if state.classes is not None:
+        arrays = compact(arrays, state.latent_size)
+    half = {name: array.astype(np.float16) for name, array in arrays.items()}
+    for name, array in half.items():
         if not np.isfinite(array).all() or (name.endswith("/var") and (array < _SMALLEST_NORMAL).any()):
             raise ValueError(f"{name} does not fit into float16")
-    return replace_weights(state, jax.tree.map(jnp.float32, half)), arrays
+    whole = half if state.classes is None else expand(half, state.classes)
+    state = replace_weights(state, match_weights(whole, state, "the rounded weights"))
+    return state.replace(generator=state.generator.computed_in("float32")), half
 
 
 def _rows(ours: dict[str, Any], floor: dict[str, Any]) -> str:
@@ -79,6 +100,8 @@ def _rows(ours: dict[str, Any], floor: dict[str, Any]) -> str:
         *((f"FID by `{name}` (benchmarks/extractors)", fid, floor["fids"][name]) for name, fid in ours["fids"].items()),
         *((name, ours[name], floor[name]) for name in ("precision", "recall", "class_kl", "nearest")),
     ]
+    if ours["as_asked"] is not None:
+        lines.append(("share that is read as the digit asked for", ours["as_asked"], floor["as_asked"]))
     return "\n".join(f"| {name} | {a:.3f} | {b:.3f} |" for name, a, b in lines)
 
 
@@ -90,14 +113,16 @@ def main() -> None:
     run = load_run(args.run, args.checkpoint)
     state, arrays = _rounded(averaged(run.state).replace(ema=None))
     ours, floor = score(state, run.keys["evaluation"])
-    config = run.config
-    command = f"python train.py --preset {config.preset} --batch-size {config.batch_size} --seed {config.seed}"
+    config, kind = run.config, _BY_CLASS if run.config.conditional else _PLAIN
+    flags = f"{' --conditional' * config.conditional} --batch-size {config.batch_size}"
+    flags += f" --dtype {config.dtype}" * (config.dtype != "float32")
+    command = f"python train.py --preset {config.preset}{flags} --seed {config.seed}"
     about = {"command": command, "step": args.checkpoint, "weights": "the moving average of the generator"}
     content = save(arrays, metadata={"dcgan-jax": json.dumps(about)})
     digest = hashlib.sha256(content).hexdigest()
-    card = _CARD.format(**about, **machine(), size=len(content), digest=digest, scores=_rows(ours, floor))
-    replace_file(FOLDER / "mnist.safetensors", lambda partial: partial.write_bytes(content))
-    replace_file(FOLDER / "mnist.md", lambda partial: partial.write_text(card))
+    card = _CARD.format(**about, **kind, **machine(), size=len(content), digest=digest, scores=_rows(ours, floor))
+    replace_file(FOLDER / f"{kind['name']}.safetensors", lambda partial: partial.write_bytes(content))
+    replace_file(FOLDER / f"{kind['name']}.md", lambda partial: partial.write_text(card))
     print(f"{len(content):,} bytes, SHA-256 {digest}")
 
 

@@ -18,18 +18,23 @@ from helpers import (
     run_cli,
 )
 from programs.small_recipe import init
+from safetensors.numpy import load_file
 
-from dcgan_jax import TrainConfig, load_pretrained, load_run, sample
+from benchmarks import release
+from dcgan_jax import TrainConfig, init_state, load_pretrained, load_run, sample
 from dcgan_jax.evaluation.classifier import classify
 from dcgan_jax.evaluation.metrics import class_shares, confident_share
-from dcgan_jax.interop import WeightsError
-from dcgan_jax.pretrained import FOLDER, PRETRAINED
+from dcgan_jax.images import save_png
+from dcgan_jax.interop import WeightsError, import_weights, match_weights
+from dcgan_jax.pretrained import CONDITIONAL, FOLDER, PRETRAINED
+from dcgan_jax.pretrained.compact import expand
 from dcgan_jax.training.config import ConfigError
+from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.resume_checks import check_same
+from dcgan_jax.training.run import create_run
 
 START = ["--steps", 1, "--batch-size", 2]
-_FILE = FOLDER / "mnist.safetensors"
 
 
 def first_checkpoint(run_dir):
@@ -48,9 +53,19 @@ def test_pretrained_generator_draws_digits():
     assert min(class_shares(logits)) > 0.03  # a tenth each; of 256, three standard deviations are 0.056
 
 
-def test_pretrained_weights_are_small_and_float16():
-    assert _FILE.stat().st_size < 5_000_000
-    with safetensors.safe_open(_FILE, "numpy") as file:
+def test_conditional_generator_draws_the_digits_asked_for():
+    """Of real digits the classifier reads 0.4 % as another, one of 256; ten are allowed."""
+    labels = np.arange(256, dtype=np.int32) % 10
+    logits, _ = classify(np.asarray(sample(load_pretrained(CONDITIONAL), jax.random.key(3), 256, labels)))
+    assert (logits.argmax(-1) == labels).mean() > 0.96
+    assert confident_share(logits) > 0.85  # as above
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_pretrained_weights_are_small_and_float16(name):
+    path = FOLDER / f"{name}.safetensors"
+    assert path.stat().st_size < 5_000_000
+    with safetensors.safe_open(path, "numpy") as file:
         assert {file.get_tensor(name).dtype for name in file.keys()} == {np.dtype(np.float16)}  # noqa: SIM118
         assert {name.split("/")[0] for name in file.keys()} == {"generator"}  # noqa: SIM118
 
@@ -66,13 +81,14 @@ def test_model_card_is_of_the_file(name):
     assert f"`{about['command']}`, step {about['step']:,}" in card
 
 
-def test_damaged_weights_are_refused(tmp_path, monkeypatch):
-    content = bytearray(_FILE.read_bytes())
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_damaged_weights_are_refused(name, tmp_path, monkeypatch):
+    content = bytearray((FOLDER / f"{name}.safetensors").read_bytes())
     content[-1] ^= 1
-    (tmp_path / "mnist.safetensors").write_bytes(content)
+    (tmp_path / f"{name}.safetensors").write_bytes(content)
     monkeypatch.setattr("dcgan_jax.pretrained.FOLDER", tmp_path)
     with pytest.raises(WeightsError, match="is damaged or another file.*reinstall dcgan-jax"):
-        load_pretrained()
+        load_pretrained(name)
     with pytest.raises(ValueError, match="no pretrained generator 'cats': choose from mnist"):
         load_pretrained("cats")
 
@@ -97,9 +113,81 @@ def test_commands_draw_from_pretrained_weights(tmp_path, capsys, monkeypatch):
     assert program.call(np.zeros((2, 100), np.float32)).shape == (2, 28, 28, 1)
 
 
+def test_commands_draw_the_classes_asked_for(tmp_path, capsys, monkeypatch):
+    """By the conditional weights, of either name; nothing else is asked for."""
+    monkeypatch.chdir(tmp_path)
+    for source in ("mnist", CONDITIONAL):
+        assert run_cli("sample", source, "--classes", "3,1,4", "--samples", 1, "--out", f"{source}.npy") == 0
+        out = capsys.readouterr().out
+        assert out == f"3 images of the pretrained weights mnist-conditional, in {source}.npy\n"
+    images = np.load("mnist.npy")
+    assert classify(images)[0].argmax(-1).tolist() == [3, 1, 4]
+    assert (images == np.load(f"{CONDITIONAL}.npy")).all()
+    assert run_cli("sample", "mnist", "--grid", "--samples", 1, "--out", "all.npy") == 0
+    assert (np.load("all.npy")[[3, 1, 4]] == images).all()
+    assert run_cli("sample", CONDITIONAL, "--samples", 2, "--out", "random.npy") == 0
+    assert run_cli("interpolate", "mnist", "--seeds", "0,1", "--classes", "3,5", "--frames", 2) == 0
+    assert "seeds 0,1 of the pretrained weights mnist-conditional, in " in capsys.readouterr().out
+    save_png(tmp_path / "four.png", images[2])
+    project = ["project", "mnist", "four.png", "--starts", 1, "--steps", 1]
+    assert run_cli(*project, "--class", 4) == 0
+    assert "drawn by the pretrained weights mnist-conditional, in " in capsys.readouterr().out
+    assert run_cli(*project) == 0
+    assert "drawn by the pretrained weights mnist, in " in capsys.readouterr().out
+
+
+def test_conditional_weights_are_a_source_of_commands(tmp_path, capsys, monkeypatch):
+    """Their scores have the share of digits that are those asked for; what is exported draws the same."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dcgan_jax.report.weights._SAMPLES", 2)  # as in test_explorer.py
+    assert run_cli("evaluate", CONDITIONAL, "--samples", 129, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["scores"]["as_asked"] > 0.9
+    assert run_cli("report", CONDITIONAL, "--explore") == 0
+    page = (tmp_path / "explorer.html").read_text()
+    assert '"classes":["0","1","2","3","4","5","6","7","8","9"]' in page.replace(" ", "")
+    assert len(page) < 8_000_000
+    assert run_cli("export", CONDITIONAL, "--format", "safetensors", "--out", "whole.safetensors") == 0
+    assert run_cli("export", CONDITIONAL, "--format", "hub", "--out", "hub") == 0
+    state = load_pretrained(CONDITIONAL)
+    assert_same_bits(weights(load_pretrained("./hub").generator), weights(state.generator))
+    whole = import_weights(tmp_path / "whole.safetensors", init_state(jax.random.key(1), classes=10))
+    assert_same_bits(weights(whole.generator), weights(state.generator))
+
+
+def test_release_writes_what_it_has_scored(tmp_path, monkeypatch, capsys):
+    """Of a conditional run, whose file has fewer numbers than its generator; in float32, and not as it was trained."""
+    scored = []
+    scores = dict.fromkeys(("fid", "second_fid", "precision", "recall", "class_kl", "nearest", "as_asked"), 0.5)
+    monkeypatch.setattr(release, "score", lambda state, key: (scored.append(state), ({**scores, "fids": {}},) * 2)[1])
+    monkeypatch.setattr(release, "FOLDER", tmp_path)
+    flags = {"preset": "recommended", "conditional": True, "batch_size": 2, "dtype": "bfloat16"}
+    config = TrainConfig(**flags, width=4, workdir=str(tmp_path / "run"))
+    create_run(config, *create_state(config, RunRecord(classes=tuple("0123456789"))))
+    monkeypatch.setattr("sys.argv", ["release", str(tmp_path / "run"), "--checkpoint", "0"])
+    release.main()
+    arrays = load_file(tmp_path / "mnist-conditional.safetensors")
+    (state,) = scored
+    loaded = match_weights(expand(arrays, 10), state, "the file")["generator"]
+    assert_same_bits((loaded["params"], loaded["batch_stats"]), weights(state.generator))
+    assert np.dtype(state.generator.module.dtype) == np.float32
+    card = (tmp_path / "mnist-conditional.md").read_text()
+    assert (
+        "`python train.py --preset recommended --conditional --batch-size 2 --dtype bfloat16 --seed 0`, step 0" in card
+    )
+    assert "| share that is read as the digit asked for | 0.500 | 0.500 |" in card
+    assert hashlib.sha256((tmp_path / "mnist-conditional.safetensors").read_bytes()).hexdigest() in card
+    assert capsys.readouterr().out.split()[-1] in card
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (
+            ["sample", "mnist", "--classes", "3", "--checkpoint", "5"],
+            "--checkpoint is for runs: mnist names pretrained",
+        ),
+        (["sample", "mnist", "--classes", "3,ten"], "--classes: there is no class 'ten': choose from 0, 1, 2, 3"),
+        (["export", CONDITIONAL, "--format", "keras", "--network", "discriminator"], "have no discriminator"),
         (["sample", "mnist", "--checkpoint", "5"], "--checkpoint is for runs: mnist names pretrained weights"),
         (["evaluate", "mnist", "--weights", "last"], "--weights is for runs: mnist names pretrained weights"),
         (["sample", "mnist", "--recipe", "own.py"], "--recipe is for runs: mnist names pretrained weights"),
@@ -129,6 +217,15 @@ def test_run_starts_from_pretrained_weights(tmp_path, monkeypatch, capsys):
     assert_same_bits(weights(tuned.generator), weights(load_pretrained().generator))
     assert_same_bits(tuned.discriminator, new.discriminator)
     assert json.loads((tmp_path / "tuned" / "config.json").read_text())["config"]["init_from"] == "mnist"
+
+
+def test_conditional_run_starts_from_conditional_weights(tmp_path, monkeypatch):
+    compile_steps_quickly(monkeypatch)
+    flags = ["--conditional", "--init-from", CONDITIONAL, "--workdir", tmp_path / "tuned"]
+    assert run_cli("train", *START, *flags) == 0
+    assert_same_bits(
+        weights(load_run(tmp_path / "tuned", 0).state.generator), weights(load_pretrained(CONDITIONAL).generator)
+    )
 
 
 def test_run_starts_from_a_run_or_a_file(small_run, small_flags, tmp_path):
@@ -182,6 +279,7 @@ def test_resumed_run_needs_its_source_no_more(small_run, small_flags, tmp_path, 
         (["--init-from", "gs://bucket/weights"], "--init-from must be a local path, not a URL"),
         (["--init-from", "mnist", "--image-size", "32", "--dataset", "a.npy"], "must have shape"),
         (["--init-from", "mnist", "--conditional"], "holds other arrays than these networks"),
+        (["--init-from", CONDITIONAL], "holds other arrays than these networks"),
     ],
 )
 def test_weights_that_do_not_fit_are_one_line(flags, message, tmp_path, capsys, monkeypatch):

@@ -35,7 +35,7 @@ from dcgan_jax.interop.programs import LAYOUTS, PRECISIONS
 from dcgan_jax.interop.pytorch_modules import module_file
 from dcgan_jax.interop.tflite import require_litert
 from dcgan_jax.paths import local_path
-from dcgan_jax.pretrained import FOLDER, PRETRAINED, describe_pretrained
+from dcgan_jax.pretrained import CONDITIONAL, FOLDER, PRETRAINED, describe_pretrained
 from dcgan_jax.pretrained.hub import About, export_hub, is_hub_folder
 from dcgan_jax.pretrained.model_card import hub_dataset
 from dcgan_jax.state import GANState
@@ -114,7 +114,8 @@ def _export(args: argparse.Namespace) -> None:
         check_no_partial(out)
     _check_flags(args)
     networks = networks_of(args.source)
-    if args.network not in networks or (args.format == "safetensors" and networks != NETWORKS):
+    plain = networks == NETWORKS or args.source == CONDITIONAL  # whose file has fewer numbers than the network
+    if args.network not in networks or (args.format == "safetensors" and not plain):
         raise ConfigError(_without_discriminator(args.source))
     examples = out.with_name(f"{out.name.removesuffix(_SUFFIXES[args.format])}.examples.npz")
     if args.with_examples:
@@ -132,7 +133,7 @@ def _export(args: argparse.Namespace) -> None:
         case "hub":
             export_hub(out, run.state, _about(loaded, args), networks)
         case _:
-            quantized = _write(args, out, run.state, about)
+            quantized = _write(args, out, run.state, about, networks)
     what = " and ".join(networks) if args.format in _STEMS else args.network
     print_line(f"{what} of {loaded.title}, in {written}")
     if args.format == "hub":
@@ -147,13 +148,15 @@ def _export(args: argparse.Namespace) -> None:
         _check(args, out, run.state)
 
 
-def _write(args: argparse.Namespace, out: Path, state: GANState, about: dict[str, Any]) -> Quantization | None:
+def _write(
+    args: argparse.Namespace, out: Path, state: GANState, about: dict[str, Any], networks: Sequence[str]
+) -> Quantization | None:
     layout, precision = args.layout or LAYOUTS[0], args.precision or PRECISIONS[0]
     match args.format:
         case "stablehlo":
             export_stablehlo(out, state, args.network)
         case "safetensors":
-            export_safetensors(out, state, about)
+            export_safetensors(out, state, about, networks)
         case "keras":
             export_keras(out, state, args.network)
         case "tflite":
@@ -203,6 +206,8 @@ def _about(loaded: LoadedRun, args: argparse.Namespace) -> About:
 
 
 def _without_discriminator(source: str) -> str:
+    if source == CONDITIONAL:
+        return f"the pretrained weights {source} have no discriminator"
     if source in PRETRAINED:
         return (
             f"the pretrained weights {source} have no discriminator; their generator is a safetensors file already, "

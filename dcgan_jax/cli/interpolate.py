@@ -55,7 +55,7 @@ def interpolate_main(argv: Sequence[str] | None = None, prog: str | None = None)
     parser.add_argument(
         "--classes",
         metavar="NAMES",
-        help="of a conditional run: one class, or one for each seed (default: the class that a seed draws)",
+        help="of a conditional run or of mnist: one class, or one for each seed (default: the class that a seed draws)",
     )
     add_fps_flag(parser, 24)
     parser.add_argument("--no-labels", action="store_true", help="no seeds and classes beside the images")
@@ -79,7 +79,7 @@ def _interpolate(args: argparse.Namespace) -> None:
     seeds = parse_seeds(args.seeds)
     frames = (60 if animated else 10) if args.frames is None else args.frames
     _check_frames(seeds, frames)
-    loaded = load_source(args.source, args)
+    loaded = load_source(args.source, args, by_class=args.classes is not None)
     state, names = loaded.run.state, loaded.run.record.classes or ()
     if not animated:
         check_grid(image_shape(state), (len(seeds) - 1) * frames, frames)

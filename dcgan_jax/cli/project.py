@@ -67,7 +67,10 @@ def project_main(argv: Sequence[str] | None = None, prog: str | None = None) -> 
     add_run_flags(parser)
     parser.add_argument("--to", metavar="PICTURE2", help="the same for another picture, and the way to it")
     parser.add_argument(
-        "--class", dest="of_class", metavar="NAME", help="of a conditional run, by name or number (default: the best)"
+        "--class",
+        dest="of_class",
+        metavar="NAME",
+        help="of a conditional run or of mnist, by name or number (default: of a conditional one the best)",
     )
     parser.add_argument("--invert", action="store_true", help="exchange black and white: for digits in black on white")
     add_config_flags(parser, only=("range",))
@@ -100,7 +103,7 @@ def _project(args: argparse.Namespace) -> None:
     files = _files(args)
     _check_numbers(args, files.walk)
     reading = TrainConfig(range=getattr(args, "range", None)).reading()
-    loaded = load_source(args.source, args)
+    loaded = load_source(args.source, args, by_class=args.of_class is not None)
     state, names = loaded.run.state, loaded.run.record.classes
     label = None if args.of_class is None else _one_class(args.of_class, names, args.source)
     own_noise, own_labels = sample_seeds(state, np.arange(args.seed, args.seed + _OWN))

@@ -51,7 +51,8 @@ def sample_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     by_class.add_argument(
         "--classes",
         metavar="NAMES",
-        help="a row of these images for each of these classes of a conditional run, by name or number, with commas",
+        help="a row of these images for each of these classes of a conditional run, or of mnist, by name or number, "
+        "with commas",
     )
     by_class.add_argument("--grid", action="store_true", help="such a row for every class")
     parser.add_argument(
@@ -75,10 +76,11 @@ def _sample(args: argparse.Namespace) -> None:
     out = new_path(args.out, "samples", ".png")
     _check_out(out)
     seeds = _seeds(args)
-    loaded = load_source(args.source, args)
+    by_class = args.grid or args.classes is not None
+    loaded = load_source(args.source, args, by_class=by_class)
     classes = loaded.run.record.classes
     rows = None
-    if args.grid or args.classes is not None:
+    if by_class:
         rows = parse_classes(args.classes, classes, args.source)
         if len(set(rows)) < len(rows):
             raise ConfigError(f"--classes has a class twice, got {args.classes}")

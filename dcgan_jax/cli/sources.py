@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 from dcgan_jax.cli.flags import refuse_run_flags
 from dcgan_jax.interop import NETWORKS
 from dcgan_jax.paths import local_path
-from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, describe_pretrained, with_pretrained
+from dcgan_jax.pretrained import (
+    CONDITIONAL,
+    PRETRAINED,
+    TRAINED_BY,
+    describe_pretrained,
+    pretrained_classes,
+    with_pretrained,
+)
 from dcgan_jax.pretrained.hub import is_hub_folder, read_hub, read_hub_config
 from dcgan_jax.state import averaged
 from dcgan_jax.training.config import ConfigError, TrainConfig
@@ -37,19 +44,22 @@ class LoadedRun(NamedTuple):
     title: str
 
 
-def load_source(source: str | Path, args: argparse.Namespace, network: str = "generator") -> LoadedRun:
+def load_source(
+    source: str | Path, args: argparse.Namespace, network: str = "generator", by_class: bool = False
+) -> LoadedRun:
     """The run to sample from, evaluate or export, by the flags of `add_run_flags`; or pretrained weights.
 
     ``--dtype`` is what the ``network`` computes in, which is the one that the command uses. A name of pretrained
     weights comes before a directory of that name: ``./mnist`` is the latter, a run's or one for the Hub. The
-    file that ``--recipe`` names is executed; no file of the run directory ever is.
+    file that ``--recipe`` names is executed; no file of the run directory ever is. ``by_class`` takes of the pretrained
+    weights those that draw by class.
 
     Raises:
       UserError: as `load_run` and `read_recipe`; or if the average is requested and the run has none, or a dtype and
         the network has no choice of it.
     """
     if str(source) in PRETRAINED:
-        loaded = _load_pretrained(str(source), args)
+        loaded = _load_pretrained(str(source), args, by_class)
     else:
         path = local_path(source, "RUN")
         loaded = _load_hub(path, args) if is_hub_folder(path) else _load_run(path, args)
@@ -91,14 +101,16 @@ def _load_run(run_dir: Path, args: argparse.Namespace) -> LoadedRun:
     return LoadedRun(run._replace(state=state), metadata, title)
 
 
-def _load_pretrained(name: str, args: argparse.Namespace) -> LoadedRun:
+def _load_pretrained(name: str, args: argparse.Namespace, by_class: bool) -> LoadedRun:
     """Pretrained weights as a run of the preset that trained them; its optimizers are new."""
     refuse_run_flags(args, f"runs: {name} names pretrained weights, and ./{name} a run directory")
-    config = TrainConfig(preset=TRAINED_BY, dataset=name)
-    state, keys = create_state(config)
+    name = CONDITIONAL if by_class else name
+    classes = pretrained_classes(name)
+    config, record = TrainConfig(preset=TRAINED_BY, conditional=classes is not None), RunRecord(classes=classes)
+    state, keys = create_state(config, record)
     state = with_pretrained(state, name).replace(ema=None)
     metadata = {"run": name, "step": describe_pretrained(name)["step"], "weights": "pretrained"}
-    return LoadedRun(Run(config, state, keys, {}), metadata, f"the pretrained weights {name}")
+    return LoadedRun(Run(config, state, keys, {}, record), metadata, f"the pretrained weights {name}")
 
 
 def _load_hub(folder: Path, args: argparse.Namespace) -> LoadedRun:

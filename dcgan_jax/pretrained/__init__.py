@@ -5,20 +5,27 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
+from safetensors.numpy import load
 
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.files import read_verified
-from dcgan_jax.interop import WeightsError, import_weights
+from dcgan_jax.interop import WeightsError, match_weights, replace_weights
 from dcgan_jax.paths import local_path
 from dcgan_jax.presets import preset
+from dcgan_jax.pretrained.compact import expand
 from dcgan_jax.pretrained.hub import read_hub
 from dcgan_jax.prng import seed_key
 from dcgan_jax.state import GANState, init_state
 
-PRETRAINED = ("mnist",)
+CONDITIONAL = "mnist-conditional"  # draws by class
+PRETRAINED = ("mnist", CONDITIONAL)
 TRAINED_BY = "recommended"  # the preset
 FOLDER = Path(__file__).parent
-_SHA256 = {"mnist": "a04702985d3b33bb64e3b4c5d1e358489eaaf94417bffd635fbc06af5235c3ea"}
+_DIGITS = tuple("0123456789")
+_SHA256 = {
+    "mnist": "a04702985d3b33bb64e3b4c5d1e358489eaaf94417bffd635fbc06af5235c3ea",
+    CONDITIONAL: "",
+}
 
 
 @jax_defaults()
@@ -30,8 +37,9 @@ def load_pretrained(name: str | Path = "mnist") -> GANState:
     float16 there, and float32 in the state.
 
     Args:
-      name: ``mnist``, the digits; or a folder that ``dcgan-jax export --format hub`` has written, whose discriminator
-        is the trained one, of the preset that trained both. ``./mnist`` is a folder.
+      name: ``mnist``, the digits; ``mnist-conditional``, the digits by class, as of ``sample(state, key, n, labels)``;
+        or a folder that ``dcgan-jax export --format hub`` has written, whose discriminator is the trained one, of the
+        preset that trained both. ``./mnist`` is a folder.
 
     Raises:
       ValueError: for any other name.
@@ -48,7 +56,14 @@ def load_pretrained(name: str | Path = "mnist") -> GANState:
         )
     name = str(name)
     recommended = preset(TRAINED_BY)._replace(ema=None, ema_ramp=None)
-    return with_pretrained(init_state(seed_key(0), preset=recommended), name)
+    classes = pretrained_classes(name)
+    state = init_state(seed_key(0), preset=recommended, classes=None if classes is None else len(classes))
+    return with_pretrained(state, name)
+
+
+def pretrained_classes(name: str) -> tuple[str, ...] | None:
+    """The names of the classes by which the weights draw, or None."""
+    return _DIGITS if name == CONDITIONAL else None
 
 
 def describe_pretrained(name: str) -> dict[str, Any]:
@@ -64,5 +79,7 @@ def with_pretrained(state: GANState, name: str) -> GANState:
       WeightsError: if the file is missing or damaged, or the state's generator has other arrays.
     """
     path = FOLDER / f"{name}.safetensors"
-    read_verified(path, _SHA256[name], WeightsError, "reinstall dcgan-jax")
-    return import_weights(path, state)
+    arrays = load(read_verified(path, _SHA256[name], WeightsError, "reinstall dcgan-jax"))
+    if classes := pretrained_classes(name):
+        arrays = expand(arrays, len(classes))
+    return replace_weights(state, match_weights(arrays, state, str(path)))

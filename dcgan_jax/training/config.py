@@ -7,6 +7,7 @@ from dcgan_jax.data import FRAMES, Reading, describe_sources, parse_range, parse
 from dcgan_jax.losses import LOSSES
 from dcgan_jax.models import DTYPES
 from dcgan_jax.presets import FEW_PICTURES, FEW_PICTURES_AUGMENT, PRESETS
+from dcgan_jax.pretrained import PRETRAINED
 from dcgan_jax.state import FAKES
 from dcgan_jax.training.fields import (
     NO_AUGMENTATION,
@@ -129,8 +130,8 @@ class TrainConfig:
     )
     init_from: str | None = field(
         None,
-        "weights to start from: a run directory, a folder for the Hub, a safetensors or Keras file, or mnist, which is "
-        "pretrained",
+        "weights to start from: a run directory, a folder for the Hub, a safetensors or Keras file, or the name of "
+        f"pretrained weights: {', '.join(PRETRAINED)}",
         convert=weights,
         fixed=True,
     )
