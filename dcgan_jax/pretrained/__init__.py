@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 _DIGITS = tuple("0123456789")
 _SHA256 = {
     "mnist": "a04702985d3b33bb64e3b4c5d1e358489eaaf94417bffd635fbc06af5235c3ea",
-    CONDITIONAL: "",
+    CONDITIONAL: "9f856751bb3274600a46bef81de730994ee80f4e443614fc398d54c4781a714e",
 }
 
 
