@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# MNN adds a constant column after a product as a row, if the product is square.
+#
+# Versions: MNN 3.6.1, onnx 1.23.2, numpy 2.4.6; Python 3.11, Linux, x86-64.
+# Expected: a constant [4, 1] adds one number to each row of [4, 4], as in ONNX's reference: Gemm's C, and Add after
+#   MatMul.
+# Observed: where there are as many rows as columns, each column gets its number instead: the column is taken for the
+#   bias of the layer. With 3 rows and 4 columns it is right. No message. A batch of as many examples as a layer has
+#   outputs is enough.
+# A way around it: give C its full shape.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+python3 -m venv "$folder/venv"
+"$folder/venv/bin/pip" install --quiet MNN==3.6.1 onnx==1.23.2 numpy==2.4.6
+cat > "$folder/column.py" <<'PYTHON'
+import subprocess
+import sys
+
+import MNN.expr as expr
+import MNN.nn as nn
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+# What the command mnnconvert calls; the command itself imports MNN.tools, which calls pip.
+CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
+
+
+def computed(folder, model, inputs):
+    """By MNN on a CPU, from the ONNX file."""
+    onnx.save(model, f"{folder}/g.onnx")
+    names = ["-f", "ONNX", "--modelFile", f"{folder}/g.onnx", "--MNNModel", f"{folder}/g.mnn", "--bizCode", "x"]
+    done = subprocess.run([sys.executable, "-c", CONVERT, *names], check=True, capture_output=True, text=True)
+    assert "Converted Success!" in done.stdout, done.stdout
+    net = nn.load_module_from_file(f"{folder}/g.mnn", list(inputs), ["y"], backend=0, precision=1, thread_num=1)
+    (found,) = net.forward([expr.const(x, x.shape, expr.NCHW, expr.float) for x in inputs.values()])
+    return np.array((expr.convert(found, expr.NCHW) if len(found.shape) == 4 else found).read())
+
+
+def graph(nodes, inputs, constants, opset=18):
+    """A checked model with the output "y", and what ONNX's reference computes of the inputs."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, x.shape) for name, x in inputs.items()]
+    tensors = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+
+    def model(shape):
+        y = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
+        body = helper.make_graph(nodes, "g", values, [y], tensors)
+        return helper.make_model(
+            body, opset_imports=[helper.make_opsetid("", opset)], ir_version=8 if opset <= 18 else 10
+        )
+
+    (expected,) = ReferenceEvaluator(model(None)).run(None, inputs)
+    checked = model(expected.shape)
+    onnx.checker.check_model(checked, full_check=True)
+    return checked, expected
+
+
+def normal(*shape):
+    return random.standard_normal(shape).astype(np.float32)
+
+
+def difference(nodes, inputs, constants, opset=18):
+    """The largest between the runtime and ONNX's reference."""
+    model, expected = graph(nodes, inputs, constants, opset)
+    y = computed(folder, model, inputs)
+    assert y.shape == expected.shape, (y.shape, expected.shape)
+    return float(np.abs(y - expected).max())
+
+
+folder, random, found = sys.argv[1], np.random.default_rng(0), {}
+
+for rows in (3, 4):
+    inputs, constants = {"x": normal(rows, 5)}, {"w": normal(5, 4), "c": normal(rows, 1)}
+    gemm = [helper.make_node("Gemm", ["x", "w", "c"], ["y"])]
+    add = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Add", ["h", "c"], ["y"])]
+    found["Gemm", rows] = difference(gemm, inputs, constants)
+    found["MatMul and Add", rows] = difference(add, inputs, constants)
+    full = constants | {"c": np.repeat(constants["c"], 4, axis=1)}
+    found["Gemm, full shape", rows] = difference(gemm, inputs, full)
+
+for case, value in found.items():
+    print(f"{case}: largest difference {value:.2g}")
+wrong = {case for case, value in found.items() if not value < 1e-4}
+if wrong != {("Gemm", 4), ("MatMul and Add", 4)}:
+    sys.exit("not as observed before")
+PYTHON
+"$folder/venv/bin/python" "$folder/column.py" "$folder"
