@@ -27,6 +27,7 @@ class Preset(NamedTuple):
       losses: what the two networks minimise.
       ema: decay of a moving average of the generator, or None.
       ema_ramp: the average's ramp, or None; see `dcgan_jax.ema.EMA`.
+      fakes: the generator's mode for the fakes of the discriminator's update, as of `dcgan_jax.GANState`.
     """
 
     discriminator: optax.GradientTransformation
@@ -35,6 +36,7 @@ class Preset(NamedTuple):
     losses: Losses = CROSS_ENTROPY
     ema: float | None = None
     ema_ramp: float | None = None
+    fakes: str = "inference"
 
 
 def preset(
@@ -49,7 +51,8 @@ def preset(
       name: ``tutorial``, what the walkthrough gives as the current code; ``article``, the article's own
         listing; ``upstream``, the last version in the tutorial's repository (efe15a1); ``keras3``, the
         walkthrough's settings as Keras 3 runs them, with epsilon inside the root; ``recommended``: Muon, no dropout,
-        the R1 penalty in each fourth step on each fourth image, and a moving average of the generator.
+        the R1 penalty in each fourth step on each fourth image, fakes in training mode for both updates, and a moving
+        average of the generator.
       generator_learning_rate: of the generator's optimizer, above 0, in the preset's schedule; the preset's if None.
       discriminator_learning_rate: likewise.
 
@@ -98,5 +101,6 @@ def _preset(name: str, g: float | None, d: float | None) -> Preset:
                 losses=CROSS_ENTROPY._replace(penalty=r1_penalty(0.3), penalty_every=4, penalty_stride=4),
                 ema=0.998,
                 ema_ramp=0.05,
+                fakes="training",
             )
     raise ValueError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")

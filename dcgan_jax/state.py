@@ -179,7 +179,7 @@ def init_state(  # noqa: D417  # most arguments are described once, at `GANState
     latent_size: int = 100,
     ema: float | None = None,
     ema_ramp: float | None = None,
-    fakes: str = "inference",
+    fakes: str | None = None,
     losses: Losses | None = None,
     noise: Callable[[jax.Array, tuple[int, ...]], jax.Array] = uniform_noise,
     metrics: Callable[[Update], dict[str, jax.Array]] | None = None,
@@ -201,7 +201,8 @@ def init_state(  # noqa: D417  # most arguments are described once, at `GANState
       generator_tx, discriminator_tx: any Optax transformation; the preset's if None.
       latent_size: dimensions of the noise; the tutorial's 100.
       ema, ema_ramp: decay and ramp of a moving average of the generator, see `EMA`; the preset's if None.
-      fakes, losses, noise, metrics, classes, augment, d_steps: as of `GANState`; the losses are the preset's if None.
+      fakes, losses: as of `GANState`; the preset's if None.
+      noise, metrics, classes, augment, d_steps: as of `GANState`.
 
     Raises:
       ValueError: if an argument is out of its range, or a network's output has another shape, or draws random numbers
@@ -212,6 +213,7 @@ def init_state(  # noqa: D417  # most arguments are described once, at `GANState
     ema = chosen.ema if ema is None else ema
     ema_ramp = chosen.ema_ramp if ema_ramp is None and ema is not None else ema_ramp
     losses = chosen.losses if losses is None else losses
+    fakes = chosen.fakes if fakes is None else fakes
     generator = generator or Generator(dropout_rate=chosen.dropout_rate, classes=classes)
     discriminator = discriminator or Discriminator(dropout_rate=chosen.dropout_rate, classes=classes)
     generator_tx = chosen.generator if generator_tx is None else generator_tx

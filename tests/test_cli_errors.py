@@ -95,12 +95,12 @@ def test_notes_of_a_command_name_flags(capsys):
 
 def test_warning_of_a_collapse_names_flags():
     reals = np.random.default_rng(0).random((4, 8, 8, 1))
-    detector = CollapseDetector(0, reals, digits=False)
     metrics = {"d_loss": 0.0, "d_accuracy": 1.0, "g_loss": 9.0, "g_accuracy": 0.0}
-    lines = [line for step in range(1, 301) if (line := detector.observe_losses(step, metrics))]
-    assert [as_flags(line).partition("Remedies: ")[2] for line in lines] == [
-        "lower learning rates, fakes in training mode (--fakes training), or another --seed"
-    ]
+    for fakes, also in (("inference", "fakes in training mode (--fakes training), "), ("training", "")):
+        detector = CollapseDetector(0, reals, digits=False, fakes=fakes)
+        lines = [line for step in range(1, 301) if (line := detector.observe_losses(step, metrics))]
+        remedies = [as_flags(line).partition("Remedies: ")[2] for line in lines]
+        assert remedies == [f"lower learning rates, {also}or another --seed"]
 
 
 def test_library_names_no_flags():

@@ -23,6 +23,7 @@ from dcgan_jax import (
     train_step,
 )
 from dcgan_jax.losses import CROSS_ENTROPY
+from dcgan_jax.presets import PRESETS
 
 quick_step = quick_jit(train_step)
 
@@ -82,6 +83,13 @@ def test_recommended_has_every_part():
     assert "mu" in state.generator.opt_state._fields
     assert (state.ema.decay, state.ema.ramp) == (0.998, 0.05)
     assert state.losses[2:5] == (r1_penalty(0.3), 4, 4)
+    assert state.fakes == "training"
+
+
+def test_fakes_are_the_presets_unless_chosen(key):
+    assert [small_gan(key, preset=name).fakes for name in PRESETS] == ["inference"] * 4 + ["training"]
+    assert small_gan(key, preset="recommended", fakes="inference").fakes == "inference"
+    assert small_gan(key, fakes="training").fakes == "training"
 
 
 def test_a_preset_gives_only_what_is_left_out():

@@ -37,6 +37,9 @@ class CollapseThresholds:
     digits: int = 2
 
 
+_TRAINING = "fakes in training mode (`fakes='training'`), "
+
+
 class CollapseDetector:
     """Observes each step's losses and each grid of samples of a run, from its start or from where it resumes.
 
@@ -55,6 +58,7 @@ class CollapseDetector:
         digits: bool,
         state: dict[str, Any] | None = None,
         thresholds: CollapseThresholds | None = None,
+        fakes: str = "inference",
     ):
         """Begin after ``step`` steps.
 
@@ -64,8 +68,10 @@ class CollapseDetector:
           digits: whether the images are handwritten digits, whose different classes are counted.
           state: the `state_dict` of the detector before an interruption; what it has reported is reported again.
           thresholds: the defaults if None.
+          fakes: the state's: a remedy is not one that is there already.
         """
         state = state or {}
+        self._remedies = "lower learning rates, " + _TRAINING * (fakes != "training") + "or another `seed`"
         self._thresholds = thresholds or CollapseThresholds()
         self._step = step
         self._real_distance = mean_distance(reals)
@@ -137,8 +143,7 @@ class CollapseDetector:
         return self._report(
             "discriminator",
             f"the discriminator has won: over the last {limits.window} steps its accuracy was {accuracy:.3f} and its "
-            f"loss {loss:.4f}, which teaches the generator nothing. Remedies: lower learning rates, "
-            "fakes in training mode (`fakes='training'`), or another `seed`",
+            f"loss {loss:.4f}, which teaches the generator nothing. Remedies: {self._remedies}",
         )
 
     def observe_images(self, step: int, images: np.ndarray) -> str | None:

@@ -228,9 +228,11 @@ class TrainConfig:
         network=True,
     )
     d_steps: int = field(1, "updates of the discriminator in a step", high=100, fixed=True, network=True)
-    fakes: str = field(
-        "inference",
-        "mode of the generator for the fakes of the discriminator's update",
+    fakes: str | None = field(
+        None,
+        "mode of the generator for the fakes of the discriminator's update (default: the preset's: inference, of "
+        "recommended training)",
+        none="preset",
         choices=FAKES,
         fixed=True,
         network=True,

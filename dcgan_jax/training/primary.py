@@ -127,7 +127,7 @@ def open_primary(run: Run, thresholds: CollapseThresholds | None, stack: context
     files = stack.enter_context(RunFiles(run.run_dir, config, run.record, run.keys, step, run.mesh.size, run.recipe))
     kinds = figures(read_history(run.run_dir))  # of the rows up to the step
     monitor = Monitor(
-        CollapseDetector(step, reals / 255, is_of_digits(config), run.collapse, thresholds),
+        CollapseDetector(step, reals / 255, is_of_digits(config), run.collapse, thresholds, run.state.fakes),
         run.state.losses,
         penalty=run.collapse.get("d_penalty", 0.0),
         evaluations=kinds.pop(run.scorer.comparability, []) if run.scorer else [],
