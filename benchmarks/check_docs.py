@@ -19,7 +19,19 @@ from urllib.parse import unquote, urlsplit
 import dcgan_jax
 import dcgan_jax.interop
 import dcgan_jax.report
-from benchmarks import features, minutes, own_data, perceptual, quality, recall, recorded, roofline, scaling, step_time
+from benchmarks import (
+    features,
+    minutes,
+    own_data,
+    perceptual,
+    pictures,
+    quality,
+    recall,
+    recorded,
+    roofline,
+    scaling,
+    step_time,
+)
 from benchmarks.common import PICTURES, RESULTS, ROOT
 from benchmarks.walkthrough import notebook_cells
 
@@ -80,6 +92,13 @@ def own_pictures() -> Iterator[str]:
     yield from lacking("docs/data.md", own_data.pixels_table(), own_data.digits_table(), recorded.sizes_table())
     for name in own_data.SETS:
         yield from lacking_picture("docs/data.md", f"own-{name}.png")
+
+
+def colour() -> Iterator[str]:
+    """The table and the picture of docs/pictures-results.md."""
+    page = "docs/pictures-results.md"
+    yield from lacking(page, pictures.table(_result("pictures")))
+    yield from lacking_picture(page, "pictures-colour.png")
 
 
 def faults() -> Iterator[str]:
@@ -243,7 +262,20 @@ def _result(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-CHECKS = (performance, scores, own_pictures, faults, search, readme, walkthrough, notebook, named_tests, links, site)
+CHECKS = (
+    performance,
+    scores,
+    own_pictures,
+    colour,
+    faults,
+    search,
+    readme,
+    walkthrough,
+    notebook,
+    named_tests,
+    links,
+    site,
+)
 
 
 def main() -> int:
