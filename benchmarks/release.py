@@ -116,6 +116,7 @@ def main() -> None:
     config, kind = run.config, _BY_CLASS if run.config.conditional else _PLAIN
     flags = f"{' --conditional' * config.conditional} --batch-size {config.batch_size}"
     flags += f" --dtype {config.dtype}" * (config.dtype != "float32")
+    flags += f" --fakes {config.fakes}" if config.fakes else ""
     command = f"python train.py --preset {config.preset}{flags} --seed {config.seed}"
     about = {"command": command, "step": args.checkpoint, "weights": "the moving average of the generator"}
     content = save(arrays, metadata={"dcgan-jax": json.dumps(about)})
