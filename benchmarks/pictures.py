@@ -42,13 +42,13 @@ from dcgan_jax.evaluation.perceptual_scoring import (
     score_perceptually,
 )
 from dcgan_jax.evaluation.results import PerceptualScores
+from dcgan_jax.presets import FEW_PICTURES
 from dcgan_jax.prng import seed_key
 from dcgan_jax.training.checkpoint import checkpoint_steps
 from dcgan_jax.training.recipe import read_recipe
 
 SETTINGS = ("none=--augment none", "translation=--augment translation,color,cutout", "adaptive=--augment adaptive")
 LIGHTWEIGHT, PYTORCH = "lightweight-gan", "PyTorch's DCGAN recipe"
-FEW = 5_000  # training pictures, of which the nearest are looked for
 _GRID = 36
 _DISTANCES = ("features", "pixels")
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -264,7 +264,7 @@ def run(args: argparse.Namespace, settings: list[Setting], parts: Parts) -> None
     folders = [copied(part, data / f"{name}-{len(part)}") for name, part in parts._asdict().items()]
     job = Job(args.pictures, args.size, args.batch_size)
     result = json.loads(args.json.read_text()) if args.json.exists() else {"machine": machine(), "rows": {}}
-    trained_on = read(folders[0], args.size) if args.pictures <= FEW else None
+    trained_on = read(folders[0], args.size) if args.pictures <= FEW_PICTURES else None
     real: Real | None = None
 
     def keep(name: str, flags: str, step: int, images: np.ndarray, seconds: float) -> None:
@@ -277,18 +277,22 @@ def run(args: argparse.Namespace, settings: list[Setting], parts: Parts) -> None
         write_json(args.json, result)
         print(table(result), flush=True)
 
+    def left(name: str) -> list[int]:
+        """The steps that are not scored yet."""
+        return [step for step in sorted(args.at) if f"{job.key(name)}-{step}" not in result["rows"]]
+
     for setting in settings:
         folder = args.work / job.key(setting.name)
-        for step in sorted(args.at):
-            if f"{job.key(setting.name)}-{step}" not in result["rows"]:
-                seconds = train(job, setting, folders[0], folder, step)
-                keep(setting.name, told(setting.flags), step, draw(folder, setting, step, count), seconds)
-    if args.pytorch and any(f"{job.key(PYTORCH)}-{step}" not in result["rows"] for step in args.at):
+        for step in left(setting.name):
+            seconds = train(job, setting, folders[0], folder, step)
+            keep(setting.name, told(setting.flags), step, draw(folder, setting, step, count), seconds)
+    if args.pytorch and (steps := left(PYTORCH)):
         folder = args.work / job.key("pytorch")
         seconds = train_pytorch(job, args.pytorch, folders[0], folder, args.at)
-        for step in args.at:
+        for step in steps:
             keep(PYTORCH, "", step, np.load(folder / f"{step}.npy"), seconds)
-    if args.lightweight and not any(row["name"] == LIGHTWEIGHT for row in result["rows"].values()):
+    # Its steps are those that its minutes allow.
+    if args.lightweight and not any(key.startswith(f"{job.key(LIGHTWEIGHT)}-") for key in result["rows"]):
         folder = args.work / job.key("lightweight")
         steps, seconds, images = train_lightweight(job, args.lightweight, folders[0], folder, args.minutes, count)
         keep(LIGHTWEIGHT, "", steps, images, seconds)
