@@ -42,7 +42,7 @@ def test_notebook_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_small_notebook_runs_without_the_package(tmp_path, monkeypatch):
+def test_small_notebook_runs_without_the_package(tmp_path):
     """It is a DCGAN in Flax NNX by itself; in 2,000 steps it draws most digits."""
     notebook = nbformat.read(SMALL, as_version=4)
     assert not any("dcgan_jax" in cell.source for cell in notebook.cells)

@@ -37,9 +37,6 @@ class CollapseThresholds:
     digits: int = 2
 
 
-_TRAINING = "fakes in training mode (`fakes='training'`), "
-
-
 class CollapseDetector:
     """Observes each step's losses and each grid of samples of a run, from its start or from where it resumes.
 
@@ -71,7 +68,8 @@ class CollapseDetector:
           fakes: the state's: a remedy is not one that is there already.
         """
         state = state or {}
-        self._remedies = "lower learning rates, " + _TRAINING * (fakes != "training") + "or another `seed`"
+        training = [] if fakes == "training" else ["fakes in training mode (`fakes='training'`)"]
+        self._remedies = ", ".join(["lower learning rates", *training, "or another `seed`"])
         self._thresholds = thresholds or CollapseThresholds()
         self._step = step
         self._real_distance = mean_distance(reals)
