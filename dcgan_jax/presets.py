@@ -13,7 +13,8 @@ PRESETS = ("tutorial", "article", "upstream", "keras3", "recommended")
 RECOMMENDED = "recommended"
 
 # What ``recommended`` does in runs against learning pictures by heart: of fewer training pictures than this, all that
-# the discriminator sees is augmented. Of more, MNIST's 60,000 for one, nothing is. Set by `benchmarks.pictures`.
+# the discriminator sees is augmented. Of more, MNIST's 60,000 for one, nothing is. No experiment has set the two yet:
+# `benchmarks.pictures` is there for it.
 FEW_PICTURES = 5_000
 FEW_PICTURES_AUGMENT = "adaptive"  # as `dcgan_jax.augment.named_augmentation` takes it
 
