@@ -56,14 +56,14 @@ def _ncnn(folder: Path, threads: int, half: bool = False) -> Run:
     program = Path(str(pnnx.__file__)).parent / "pnnx"
     command = [str(program), "nchw.onnx", f"inputshape={shapes}", f"fp16={int(half)}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if not (folder / "nchw.ncnn.param").exists():
-        raise RuntimeError(f"pnnx wrote no file: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+    if done.returncode:  # also where it runs a graph of classes for its shapes, on labels that it does not set
+        raise RuntimeError(f"pnnx failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
     net = ncnn.Net()
     net.opt.num_threads = threads
     if not half:
         net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    net.load_param(str(folder / "nchw.ncnn.param"))
-    net.load_model(str(folder / "nchw.ncnn.bin"))
+    if net.load_param(str(folder / "nchw.ncnn.param")) or net.load_model(str(folder / "nchw.ncnn.bin")):
+        raise RuntimeError("ncnn does not load what pnnx wrote")
 
     def run(inputs: Inputs) -> np.ndarray:
         outputs = []
