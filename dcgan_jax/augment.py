@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-Augment = Callable[[jax.Array, jax.Array], jax.Array]
+from dcgan_jax.types import Images, Key, Scalar
+
+Augment = Callable[[Images, Key], Images]
 
 AUGMENTATIONS = ("translation", "color", "cutout", "flip", "adaptive")
 
@@ -89,7 +91,7 @@ class Adaptive:
     target: float
     images: int
 
-    def __call__(self, images: jax.Array, key: jax.Array, probability: jax.Array) -> jax.Array:
+    def __call__(self, images: Images, key: Key, probability: Scalar) -> Images:
         """Each augmentation of each image [B, H, W, C] with this probability, a scalar."""
         for augment, each_key in zip(self.augmentations, _split(key, self.augmentations), strict=True):
             choice_key, augment_key = jax.random.split(each_key)
@@ -97,7 +99,7 @@ class Adaptive:
             images = jnp.where(chosen, augment(images, augment_key), images)
         return images
 
-    def adapt(self, probability: jax.Array, called_real: jax.Array, batch_size: int) -> jax.Array:
+    def adapt(self, probability: Scalar, called_real: Scalar, batch_size: int) -> Scalar:
         """The probability after a step in which this share of ``batch_size`` real images was called real."""
         change = jnp.sign(called_real - self.target) * (batch_size / self.images)
         return jnp.clip(probability + change, 0.0, 1.0)
@@ -142,7 +144,7 @@ def _of_name(name: str) -> list[Augment]:
 class _Translation:
     ratio: float
 
-    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(self, images: Images, key: Key) -> Images:
         n, height, width, _ = images.shape
         row_key, column_key = jax.random.split(key)
         rows = _shifts(row_key, n, height, self.ratio, images.dtype)  # [B, H, H]
@@ -155,7 +157,7 @@ class _Translation:
 class _Cutout:
     ratio: float
 
-    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(self, images: Images, key: Key) -> Images:
         n, height, width, _ = images.shape
         row_key, column_key = jax.random.split(key)
         rows = _within(row_key, n, height, self.ratio)  # [B, H]
@@ -168,13 +170,13 @@ class _Cutout:
 class _Brightness:
     strength: float
 
-    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(self, images: Images, key: Key) -> Images:
         return images + _each(key, images, -self.strength, self.strength)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Saturation:
-    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(self, images: Images, key: Key) -> Images:
         grey = images.mean(axis=-1, keepdims=True)  # [B, H, W, 1]
         return grey + (images - grey) * _each(key, images, 0.0, 2.0)
 
@@ -183,14 +185,14 @@ class _Saturation:
 class _Contrast:
     strength: float
 
-    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(self, images: Images, key: Key) -> Images:
         mean = images.mean(axis=(1, 2, 3), keepdims=True)  # [B, 1, 1, 1]
         return mean + (images - mean) * _each(key, images, 1 - self.strength, 1 + self.strength)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Flip:
-    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(self, images: Images, key: Key) -> Images:
         return jnp.where(_chosen(key, images, 0.5), images[:, :, ::-1], images)
 
 
@@ -198,7 +200,7 @@ class _Flip:
 class _Composed:
     augmentations: tuple[Augment, ...]
 
-    def __call__(self, images: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(self, images: Images, key: Key) -> Images:
         for augment, each_key in zip(self.augmentations, _split(key, self.augmentations), strict=True):
             images = augment(images, each_key)
         return images

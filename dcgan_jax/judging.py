@@ -9,9 +9,10 @@ from dcgan_jax.augment import Adaptive
 from dcgan_jax.losses import discriminator_accuracy, generator_accuracy, pair_accuracy
 from dcgan_jax.state import GANState
 from dcgan_jax.step_arguments import check_augmented, check_scalar, to_unit_range
+from dcgan_jax.types import Images, Key, Labels, Logits, RealImages, Scalar
 
 
-def augmented(state: GANState, images: jax.Array, key: jax.Array) -> jax.Array:
+def augmented(state: GANState, images: Images, key: Key) -> Images:
     """What the discriminator sees of images [N, H, W, C]."""
     if state.augment is None:
         return images
@@ -20,7 +21,7 @@ def augmented(state: GANState, images: jax.Array, key: jax.Array) -> jax.Array:
     return check_augmented(state.augment(images, key, *probability), images)
 
 
-def adapted_probability(state: GANState, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array | None:
+def adapted_probability(state: GANState, real_logits: Logits, fake_logits: Logits) -> Scalar | None:
     """The probability of an adaptive augmentation after an update with these logits [B, 1]."""
     if state.augment_probability is None or not isinstance(state.augment, Adaptive):
         return None
@@ -29,8 +30,8 @@ def adapted_probability(state: GANState, real_logits: jax.Array, fake_logits: ja
 
 
 def judge_real(
-    state: GANState, params: Any, images: jax.Array | None, fake: jax.Array, key: jax.Array, labels: jax.Array | None
-) -> jax.Array | None:
+    state: GANState, params: Any, images: RealImages | None, fake: Images, key: Key, labels: Labels | None
+) -> Logits | None:
     """The logits [B, 1] of the step's real images in the generator's update, if its loss compares pairs."""
     if not state.losses.pairwise:
         return None
@@ -41,20 +42,18 @@ def judge_real(
     return state.discriminator.train(params, seen, key, labels)[0]
 
 
-def accuracy_of_discriminator(state: GANState, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+def accuracy_of_discriminator(state: GANState, real_logits: Logits, fake_logits: Logits) -> Scalar:
     """Share of the images that are classified correctly, or of the pairs, in [0, 1]."""
     count = pair_accuracy if state.losses.pairwise else discriminator_accuracy
     return count(real_logits, fake_logits)
 
 
-def accuracy_of_generator(fake_logits: jax.Array, real_logits: jax.Array | None) -> jax.Array:
+def accuracy_of_generator(fake_logits: Logits, real_logits: Logits | None) -> Scalar:
     """Share of the fakes that are classified as real, or look more real than the image beside them, in [0, 1]."""
     return generator_accuracy(fake_logits) if real_logits is None else pair_accuracy(fake_logits, real_logits)
 
 
-def penalty_value(
-    state: GANState, params: Any, real: jax.Array, fake: jax.Array, key: jax.Array, labels: jax.Array | None
-) -> jax.Array:
+def penalty_value(state: GANState, params: Any, real: Images, fake: Images, key: Key, labels: Labels | None) -> Scalar:
     """The penalty of the losses in the steps that have one, and 0 in the others.
 
     It is of each ``penalty_stride``-th image. Its discriminator judges images by their labels, in their order, once or
@@ -66,8 +65,8 @@ def penalty_value(
     labels = None if labels is None else labels[::stride]
     dropout_key, key = jax.random.split(jax.random.fold_in(key, 2))  # 1 is that of the update's own streams
 
-    def value(params: Any) -> jax.Array:
-        def discriminator(x: jax.Array) -> jax.Array:
+    def value(params: Any) -> Scalar:
+        def discriminator(x: Images) -> Logits:
             if labels is not None and x.shape[0] % real.shape[0]:
                 raise ValueError(
                     f"a penalty's discriminator judges images by their labels: give it all {real.shape[0]}, "

@@ -16,9 +16,10 @@ from jax import lax
 from dcgan_jax.cpu_conv import conv2d_cpu
 from dcgan_jax.prng import pin_key
 from dcgan_jax.spatial import depth_to_space
+from dcgan_jax.types import Kernel, Key, Maps, NewMaps
 
 
-def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, plain: bool = False) -> jax.Array:
+def conv2d(x: Maps, kernel: Kernel, stride: int = 1, plain: bool = False) -> NewMaps:
     """Convolve with zero padding as TensorFlow's and Keras's 'same' places it.
 
     Args:
@@ -44,7 +45,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int = 1, plain: bool = False
     )
 
 
-def upsample_conv2d(x: jax.Array, kernel: jax.Array, plain: bool = False) -> jax.Array:
+def upsample_conv2d(x: Maps, kernel: Kernel, plain: bool = False) -> NewMaps:
     """Upsample by 2 with nearest neighbours, then `conv2d` with stride 1, without the large image.
 
     Along one axis, output pixel 2p + a (a is 0 or 1) reads the upsampled image at 2p + a + t - r for
@@ -75,7 +76,7 @@ def upsample_conv2d(x: jax.Array, kernel: jax.Array, plain: bool = False) -> jax
     return depth_to_space(conv2d(x, small, plain=plain), c_out)  # [B, H, W, 4 out] -> [B, 2 H, 2 W, out]
 
 
-def dropout(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
+def dropout(x: jax.Array, rate: float, key: Key) -> jax.Array:
     """Zero each element with probability ``rate`` and scale the others so that the mean stays.
 
     Each element is decided by 16 random bits, half of what the random number generator returns at a time: random bits
@@ -112,7 +113,7 @@ def _check_shapes(x: jax.Array, kernel: jax.Array) -> None:
         raise ValueError(f"the kernel's height and width must be equal and odd, got {kernel.shape[:2]}")
 
 
-def _conv2d_xla(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def _conv2d_xla(x: Maps, kernel: Kernel, stride: int) -> NewMaps:
     return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 

@@ -13,6 +13,7 @@ import optax
 
 from dcgan_jax.dtypes import at_least_float32
 from dcgan_jax.penalties import Penalty, gradient_penalty
+from dcgan_jax.types import FakeLogits, Logits, Scalar
 
 LOSSES = ("cross-entropy", "hinge", "least-squares", "wasserstein", "relativistic")
 
@@ -36,15 +37,15 @@ class Losses(NamedTuple):
         larger logit, as only differences of such logits have a meaning.
     """
 
-    discriminator: Callable[[jax.Array, jax.Array], jax.Array]
-    generator: Callable[..., jax.Array]
+    discriminator: Callable[[Logits, Logits], Scalar]
+    generator: Callable[..., Scalar]
     penalty: Penalty | None = None
     penalty_every: int = 1
     penalty_stride: int = 1
     pairwise: bool = False
 
 
-def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+def discriminator_loss(real_logits: Logits, fake_logits: FakeLogits) -> Scalar:
     """Mean binary cross-entropy of real images against label 1 and of fakes against label 0.
 
     Args:
@@ -60,7 +61,7 @@ def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Ar
     return (real.sum() + fake.sum()) / (real.size + fake.size)  # without moving any where they are sharded
 
 
-def generator_loss(fake_logits: jax.Array) -> jax.Array:
+def generator_loss(fake_logits: Logits) -> Scalar:
     """Mean binary cross-entropy of fakes against label 1: the non-saturating loss (Goodfellow et al. 2014).
 
     Args:
@@ -73,7 +74,7 @@ def generator_loss(fake_logits: jax.Array) -> jax.Array:
     return optax.sigmoid_binary_cross_entropy(fake_logits, jnp.ones_like(fake_logits)).mean()
 
 
-def hinge_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+def hinge_loss(real_logits: Logits, fake_logits: FakeLogits) -> Scalar:
     """The discriminator's hinge loss: ``mean(max(0, 1 - real)) + mean(max(0, 1 + fake))``; 2 at chance.
 
     Logits [B, 1] beyond 1 on the right side have no gradient (Lim and Ye, arXiv:1705.02894).
@@ -81,7 +82,7 @@ def hinge_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
     return jax.nn.relu(1 - _float32(real_logits)).mean() + jax.nn.relu(1 + _float32(fake_logits)).mean()
 
 
-def least_squares_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+def least_squares_loss(real_logits: Logits, fake_logits: FakeLogits) -> Scalar:
     """The discriminator's least squares: ``mean((real - 1)^2) / 2 + mean((fake + 1)^2) / 2``; 1 at chance.
 
     Targets 1 and -1 of logits [B, 1], one of the two choices of Mao et al., arXiv:1611.04076 (a = -1, b = 1, c = 0):
@@ -90,12 +91,12 @@ def least_squares_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Ar
     return (jnp.square(_float32(real_logits) - 1).mean() + jnp.square(_float32(fake_logits) + 1).mean()) / 2
 
 
-def least_squares_generator_loss(fake_logits: jax.Array) -> jax.Array:
+def least_squares_generator_loss(fake_logits: Logits) -> Scalar:
     """The generator's least squares: ``mean(fake^2) / 2`` of logits [B, 1], towards the boundary (c = 0)."""
     return jnp.square(_float32(fake_logits)).mean() / 2
 
 
-def wasserstein_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+def wasserstein_loss(real_logits: Logits, fake_logits: FakeLogits) -> Scalar:
     """The critic's loss: ``mean(fake) - mean(real)`` of logits [B, 1]. Without a penalty it has no bound.
 
     Minus this estimates the distance (Arjovsky et al., arXiv:1701.07875). These logits have no threshold, so that
@@ -104,12 +105,12 @@ def wasserstein_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Arra
     return _float32(fake_logits).mean() - _float32(real_logits).mean()
 
 
-def raise_fakes(fake_logits: jax.Array) -> jax.Array:
+def raise_fakes(fake_logits: Logits) -> Scalar:
     """The generator's loss beside a hinge and a Wasserstein loss: ``-mean(fake)`` of logits [B, 1]."""
     return -_float32(fake_logits).mean()
 
 
-def relativistic_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+def relativistic_loss(real_logits: Logits, fake_logits: Logits) -> Scalar:
     """The discriminator's loss of pairs: ``mean(log(1 + exp(fake - real)))`` of logits [B, 1]; ln 2 at chance.
 
     Each real image is to look more real than the fake beside it (Jolicoeur-Martineau, arXiv:1807.00734), in the form of
@@ -118,7 +119,7 @@ def relativistic_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Arr
     return jax.nn.softplus(_float32(fake_logits) - _float32(real_logits)).mean()
 
 
-def relativistic_generator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+def relativistic_generator_loss(real_logits: Logits, fake_logits: Logits) -> Scalar:
     """The generator's loss of pairs: `relativistic_loss` with the two exchanged."""
     return relativistic_loss(fake_logits, real_logits)
 
@@ -165,21 +166,21 @@ def check_losses(losses: Any) -> None:
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
-def discriminator_accuracy(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+def discriminator_accuracy(real_logits: Logits, fake_logits: FakeLogits) -> Scalar:
     """Share of images classified correctly, at the threshold of Keras's binary accuracy: real if p > 0.5. In [0, 1]."""
     right = (real_logits > 0).sum(dtype=jnp.int32) + (fake_logits <= 0).sum(dtype=jnp.int32)
     return right.astype(jnp.float32) / (real_logits.size + fake_logits.size)
 
 
-def generator_accuracy(fake_logits: jax.Array) -> jax.Array:
+def generator_accuracy(fake_logits: Logits) -> Scalar:
     """Share of fakes that the discriminator classifies as real. In [0, 1]."""
     return (fake_logits > 0).mean(dtype=jnp.float32)
 
 
-def pair_accuracy(larger_logits: jax.Array, logits: jax.Array) -> jax.Array:
+def pair_accuracy(larger_logits: Logits, logits: Logits) -> Scalar:
     """Share of pairs in which the first logit [B, 1] is larger than the second. In [0, 1]."""
     return (larger_logits > logits).mean(dtype=jnp.float32)
 
 
-def _float32(logits: jax.Array) -> jax.Array:
+def _float32(logits: Logits) -> Logits:
     return logits.astype(at_least_float32(logits.dtype))

@@ -20,6 +20,7 @@ from jax.typing import DTypeLike
 
 from dcgan_jax.dtypes import at_least_float32
 from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
+from dcgan_jax.types import Images, Labels, Logits, Maps, NewMaps, Noise
 
 DTYPES = ("float32", "bfloat16")  # what the networks may compute in
 
@@ -43,7 +44,7 @@ class Conv(nn.Module):
     plain: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Maps) -> NewMaps:
         shape = (_KERNEL_SIZE, _KERNEL_SIZE, x.shape[-1], self.features)
         kernel = self.param("kernel", _KERNEL_INIT, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
@@ -88,7 +89,7 @@ class Generator(nn.Module):
     width: int = 64
 
     @nn.compact
-    def __call__(self, z: jax.Array, train: bool = False, labels: jax.Array | None = None) -> jax.Array:
+    def __call__(self, z: Noise, train: bool = False, labels: Labels | None = None) -> Images:
         height, width, channels = self.image_shape
         if height < 4 or width < 4 or height % 4 or width % 4:
             raise ValueError(f"image height and width must be multiples of 4, got {self.image_shape}")
@@ -151,7 +152,7 @@ class Discriminator(nn.Module):
     width: int = 64
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False, labels: jax.Array | None = None) -> jax.Array:
+    def __call__(self, images: Images, train: bool = False, labels: Labels | None = None) -> Logits:
         x = images
         halvings = doublings(*images.shape[1:3]) + 1
         widest = self.width * _WIDEST
@@ -179,7 +180,7 @@ def _add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     return (x.astype(at_least_float32(x.dtype)) + bias[(None,) * (x.ndim - 1)]).astype(x.dtype)
 
 
-def _checked(labels: jax.Array | None) -> jax.Array:
+def _checked(labels: Labels | None) -> Labels:
     if labels is None:
         raise ValueError("a network with classes needs the labels of its batch")
     return labels

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from dcgan_jax.dtypes import at_least_float32
+from dcgan_jax.types import Images, Key, Logits, Scalar
 
-Judge = Callable[[jax.Array], jax.Array]  # images [N, H, W, C] to logits [N, 1]
-Penalty = Callable[[Judge, jax.Array, jax.Array, jax.Array], jax.Array]
+Judge = Callable[[Images], Logits]  # images [N, H, W, C] to logits [N, 1]
+Penalty = Callable[[Judge, Images, Images, Key], Scalar]
 
 
 def r1_penalty(gamma: float) -> Penalty:
@@ -70,7 +71,7 @@ class _FlatDiscriminator:
     gamma: float
     of_fakes: bool
 
-    def __call__(self, discriminator: Judge, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(self, discriminator: Judge, real: Images, fake: Images, key: Key) -> Scalar:
         del key
         return self.gamma / 2 * _squared_slopes(discriminator, fake if self.of_fakes else real).mean()
 
@@ -79,7 +80,7 @@ class _FlatDiscriminator:
 class _GradientPenalty:
     weight: float
 
-    def __call__(self, discriminator: Judge, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(self, discriminator: Judge, real: Images, fake: Images, key: Key) -> Scalar:
         share = jax.random.uniform(key, (real.shape[0], 1, 1, 1), real.dtype)
         between = share * real + (1 - share) * fake  # [B, H, W, C]
         # 1e-12: the derivative of the root is infinite at a slope of 0.
@@ -91,13 +92,13 @@ class _GradientPenalty:
 class _Sum:
     penalties: tuple[Penalty, ...]
 
-    def __call__(self, discriminator: Judge, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(self, discriminator: Judge, real: Images, fake: Images, key: Key) -> Scalar:
         keys = jax.random.split(key, len(self.penalties))
         values = [each(discriminator, real, fake, one) for each, one in zip(self.penalties, keys, strict=True)]
         return jnp.stack(values).sum()
 
 
-def _squared_slopes(discriminator: Judge, images: jax.Array) -> jax.Array:
+def _squared_slopes(discriminator: Judge, images: Images) -> jax.Array:
     """``|dD/dx|^2`` of each image, at least float32 [B]."""
     slopes = jax.grad(lambda x: discriminator(x).sum())(images)  # [B, H, W, C]
     return jnp.square(slopes.astype(at_least_float32(slopes.dtype))).sum((1, 2, 3))

@@ -11,12 +11,13 @@ from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.prng import pin_key, seed_keys
 from dcgan_jax.sharding import image_sharding, with_auto_axes
 from dcgan_jax.state import GANState
+from dcgan_jax.types import Images, Key, Labels, Noise, NoiseVector
 
 _BATCH = 100  # images that are drawn at a time: a hundred megabytes or two
 _CALL = 100  # images of a call that draws one at a time
 
 
-def sample_noise(state: GANState, key: jax.Array, n: int) -> jax.Array:
+def sample_noise(state: GANState, key: Key, n: int) -> Noise:
     """``n`` vectors of the state's noise, float32 [n, latent_size]; n at least 1.
 
     Raises:
@@ -31,7 +32,7 @@ def sample_noise(state: GANState, key: jax.Array, n: int) -> jax.Array:
     return z.astype(jnp.float32)
 
 
-def sample_labels(state: GANState, key: jax.Array, n: int) -> jax.Array | None:
+def sample_labels(state: GANState, key: Key, n: int) -> Labels | None:
     """``n`` classes drawn uniformly, int32 [n]; None if the state has no classes."""
     if state.classes is None:
         return None
@@ -59,7 +60,7 @@ def check_labels(state: GANState, labels: jax.Array | None, n: int) -> None:
 
 @jax.jit
 @with_auto_axes(image_sharding)
-def generate(state: GANState, z: jax.Array, labels: jax.Array | None = None) -> jax.Array:
+def generate(state: GANState, z: Noise, labels: Labels | None = None) -> Images:
     """The generator's images of ``z`` [B, latent_size], and of the classes ``labels`` [B]: [B, H, W, C] in [0, 1].
 
     Inference mode: moving batch statistics, no dropout, so each image depends on its own noise and class only.
@@ -79,7 +80,7 @@ def image_shape(state: GANState) -> tuple[int, ...]:
 
 
 @functools.partial(jax.jit, static_argnames="n")
-def sample(state: GANState, key: jax.Array, n: int, labels: jax.Array | None = None) -> jax.Array:
+def sample(state: GANState, key: Key, n: int, labels: Labels | None = None) -> Images:
     """``n`` images of fresh noise, [n, H, W, C] in [0, 1], in inference mode; n at least 1.
 
     Args:
@@ -98,9 +99,9 @@ def sample(state: GANState, key: jax.Array, n: int, labels: jax.Array | None = N
 @jax_defaults()
 def sample_in_batches(
     state: GANState,
-    key: jax.Array,
+    key: Key,
     n: int,
-    labels: jax.Array | None = None,
+    labels: Labels | None = None,
     convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> np.ndarray:
     """As `sample`, for any ``n``: a few hundred images at a time, by one compiled program, as a NumPy array.
@@ -120,7 +121,7 @@ def sample_in_batches(
 
 
 @jax_defaults()
-def sample_seeds(state: GANState, seeds: np.ndarray) -> tuple[jax.Array, jax.Array | None]:
+def sample_seeds(state: GANState, seeds: np.ndarray) -> tuple[Noise, Labels | None]:
     """The noise [N, latent_size] and, if the state has classes, the class [N] of each seed, integers [N] below 2^32.
 
     Those of the one image of ``sample(state, jax.random.key(seed), 1)``.
@@ -130,7 +131,7 @@ def sample_seeds(state: GANState, seeds: np.ndarray) -> tuple[jax.Array, jax.Arr
 
 
 @jax_defaults()
-def generate_singly(state: GANState, z: jax.Array, labels: jax.Array | None = None) -> np.ndarray:
+def generate_singly(state: GANState, z: Noise, labels: Labels | None = None) -> np.ndarray:
     """As `generate`, each image in a batch of its own: it has the same bits alone and among any others.
 
     In a larger batch the last bit of a pixel depends on the place of the image.
@@ -143,12 +144,12 @@ def generate_singly(state: GANState, z: jax.Array, labels: jax.Array | None = No
 
 
 @jax.jit
-def _generate_singly(state: GANState, z: jax.Array, labels: jax.Array | None) -> jax.Array:
+def _generate_singly(state: GANState, z: Noise, labels: Labels | None) -> Images:
     return jax.lax.map(lambda one: generate(state, *jax.tree.map(lambda x: x[None], one))[0], (z, labels))
 
 
 @jax_defaults()
-def interpolate(start: jax.Array, end: jax.Array, n: int, *, straight: bool = False) -> jax.Array:
+def interpolate(start: NoiseVector, end: NoiseVector, n: int, *, straight: bool = False) -> Noise:
     """Noise of ``n`` images on the way from one noise to another, both included: [n, latent_size].
 
     The way is an arc of the great circle through their directions (White, "Sampling Generative Networks",

@@ -19,6 +19,7 @@ from dcgan_jax.sampling import generate, sample_noise
 from dcgan_jax.sharding import shard_like, state_shardings, with_auto_axes
 from dcgan_jax.state import GANState, Update, own_metrics
 from dcgan_jax.step_arguments import check_scalar, to_unit_range, with_checked_arguments
+from dcgan_jax.types import Key, Labels, RealImages
 
 Metrics = dict[str, jax.Array]
 
@@ -26,9 +27,7 @@ Metrics = dict[str, jax.Array]
 @jax.jit
 @with_auto_axes(state_shardings)
 @with_checked_arguments
-def train_step(
-    state: GANState, images: jax.Array, key: jax.Array, labels: jax.Array | None = None
-) -> tuple[GANState, Metrics]:
+def train_step(state: GANState, images: RealImages, key: Key, labels: Labels | None = None) -> tuple[GANState, Metrics]:
     """One step of both networks: `discriminator_step`, then `generator_step` with as many fakes.
 
     Pure and jit-compiled; it donates nothing, and works under the caller's ``jit``, ``vmap``, ``lax.scan``
@@ -65,7 +64,7 @@ def train_step(
 @with_auto_axes(state_shardings)
 @with_checked_arguments
 def discriminator_step(
-    state: GANState, images: jax.Array, key: jax.Array, labels: jax.Array | None = None
+    state: GANState, images: RealImages, key: Key, labels: Labels | None = None
 ) -> tuple[GANState, Metrics]:
     """Update the discriminator alone, on the real images and as many fakes in one batch.
 
@@ -114,10 +113,10 @@ def discriminator_step(
 @with_checked_arguments
 def generator_step(
     state: GANState,
-    key: jax.Array,
+    key: Key,
     batch_size: int,
-    images: jax.Array | None = None,
-    labels: jax.Array | None = None,
+    images: RealImages | None = None,
+    labels: Labels | None = None,
 ) -> tuple[GANState, Metrics]:
     """Update the generator alone, so that the discriminator classifies ``batch_size`` fresh fakes as real.
 
@@ -166,7 +165,7 @@ def generator_step(
 
 
 def _discriminator_steps(
-    state: GANState, images: jax.Array, key: jax.Array, labels: jax.Array | None
+    state: GANState, images: RealImages, key: Key, labels: Labels | None
 ) -> tuple[GANState, jax.Array, jax.Array | None, Metrics]:
     """The discriminator's updates of a step: the state, images and labels of the last one, and its metrics."""
     n = state.d_steps
