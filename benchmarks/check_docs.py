@@ -19,19 +19,8 @@ from urllib.parse import unquote, urlsplit
 import dcgan_jax
 import dcgan_jax.interop
 import dcgan_jax.report
-from benchmarks import (
-    features,
-    minutes,
-    own_data,
-    perceptual,
-    pictures,
-    quality,
-    recall,
-    recorded,
-    roofline,
-    scaling,
-    step_time,
-)
+from benchmarks import own_data, quality, recorded
+from benchmarks import tables as generated
 from benchmarks.common import PICTURES, RESULTS, ROOT
 from benchmarks.walkthrough import notebook_cells
 
@@ -61,51 +50,25 @@ def lacking_picture(page: str, name: str) -> Iterator[str]:
         yield f"docs/images/{name} does not exist"
 
 
-def performance() -> Iterator[str]:
-    """Tables of times, measured and modelled."""
-    results = {name: _result(f"step_time_{name}") for name in ("64", "256", "64_zen4")}
-    yield from lacking("README.md", step_time.table(results["64"]))
-    race = minutes.table(_result("minutes"))
-    yield from (*lacking("README.md", race), *lacking("docs/performance.md", race))
-    yield from lacking("docs/performance.md", *map(step_time.report, results.values()))
-    yield from lacking("docs/performance.md", roofline.table(), roofline.intensity_table())
+def tables() -> Iterator[str]:
+    """Tables are those of the results, each on a page."""
+    yield from generated.problems()
     result = _result("scaling")
-    yield from lacking("docs/scaling.md", scaling.table(result), scaling.model_table())
     ways = ["one device", "2 devices", "4 devices", "8 devices", "2 processes", "4 processes"]
     if list(result["ways"]) != ways:
         yield f"benchmarks/results/scaling.json has {', '.join(result['ways'])}, not {', '.join(ways)}"
 
 
-def scores() -> Iterator[str]:
-    """Tables, curves and pictures of docs/results.md."""
-    page = "docs/results.md"
-    tables = (quality.table("presets"), *map(quality.curves_table, ("recommended", "peers")))
-    yield from lacking(page, *tables, recorded.rates_table(), recall.table(), "images/quality-peers.png")
+def shown_pictures() -> Iterator[str]:
+    """The pictures of what was measured are on the pages of its tables."""
+    yield from lacking("docs/results.md", "images/quality-peers.png")
     for name, setting, result in quality.results():
         scored = {row["step"] for row in result["curve"]}
         for step in sorted(scored & set(setting.pictures or setting.scored()[-1:])):
-            yield from lacking_picture(page, f"{quality.picture(name, setting, step)}.png")
-
-
-def own_pictures() -> Iterator[str]:
-    """Tables and pictures of docs/data.md."""
-    yield from lacking("docs/data.md", own_data.pixels_table(), own_data.digits_table(), recorded.sizes_table())
+            yield from lacking_picture("docs/results.md", f"{quality.picture(name, setting, step)}.png")
     for name in own_data.SETS:
         yield from lacking_picture("docs/data.md", f"own-{name}.png")
-
-
-def colour() -> Iterator[str]:
-    """The table and the picture of docs/pictures-results.md."""
-    page = "docs/pictures-results.md"
-    yield from lacking(page, pictures.table(_result("pictures")))
-    yield from lacking_picture(page, "pictures-colour.png")
-
-
-def faults() -> Iterator[str]:
-    """Tables of docs/features.md."""
-    scale = "as they are"
-    tables = (features.table(scale), features.as_bad_as(scale), features.described(), features.agreement())
-    yield from lacking("docs/features.md", *tables, perceptual.table(), perceptual.sizes_table())
+    yield from lacking_picture("docs/pictures-results.md", "pictures-colour.png")
 
 
 def search() -> Iterator[str]:
@@ -157,9 +120,7 @@ def walkthrough() -> Iterator[str]:
         picture = ROOT / "docs" / name
         if picture.exists() and picture.stat().st_size >= _PICTURE_BYTES:
             yield f"docs/{name} has {_PICTURE_BYTES:,} bytes or more"
-    table = recorded.noise_dimensions_table()
-    yield from lacking(WALKTHROUGH[0], table)
-    yield from lacking(WALKTHROUGH[1], "\n".join(table.splitlines()[2:]))
+    yield from lacking(WALKTHROUGH[1], "\n".join(recorded.noise_dimensions_table().splitlines()[2:]))
     figures = recorded.freezing_figures()
     for name in ("keras-published", "keras-frozen"):
         curve = json.loads((quality.RESULTS / f"{name}.json").read_text())["curve"]
@@ -263,11 +224,8 @@ def _result(name: str) -> Any:
 
 
 CHECKS = (
-    performance,
-    scores,
-    own_pictures,
-    colour,
-    faults,
+    tables,
+    shown_pictures,
     search,
     readme,
     walkthrough,

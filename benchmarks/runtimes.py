@@ -52,14 +52,14 @@ _NAMES = {  # of rows; what has to be set
     "onnxruntime-float16": "ONNX Runtime, `--precision float16`",
     "onnxruntime-int8": "ONNX Runtime, `--quantize`",
     "openvino": 'OpenVINO, `INFERENCE_PRECISION_HINT="f32"`',
-    "openvino-default": "OpenVINO as it is",
-    "ncnn": "ncnn by pnnx, `--layout NCHW`, `fp16=0` and no `opt.use_fp16_*`",
-    "ncnn-float16": "ncnn by pnnx as they are, `--layout NCHW`",
+    "openvino-default": "OpenVINO, nothing set",
+    "ncnn": "ncnn, by pnnx with `fp16=0`, `--layout NCHW`",
+    "ncnn-float16": "ncnn, by pnnx, nothing set, `--layout NCHW`",
     "litert": "LiteRT, `--format tflite`",
-    "iree": "IREE, compiled from ONNX",
+    "iree": "IREE",
     "tinygrad": "tinygrad",
     "tract": "tract",
-    "mnn": "MNN by its converter, `--layout NCHW`",
+    "mnn": "MNN, `--layout NCHW`",
 }
 
 

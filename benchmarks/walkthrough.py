@@ -76,6 +76,7 @@ def draw_upsampling(pyplot: Any) -> Any:
 def notebook_cells(page: str) -> list[tuple[str, str]]:
     """The page as a notebook's cells, ``markdown`` or ``code``, with links as they are in ``examples``."""
     cells = []
+    page = re.sub(r"^<!--.*-->\n", "", page, flags=re.MULTILINE)
     for i, part in enumerate(re.split(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)):
         if i % 2 == 0:
             part = re.sub(r"\]\(#", "](walkthrough.md#", part)
