@@ -102,8 +102,8 @@ def test_table_has_what_fails():
     lines = runtimes.table(result).splitlines()
     assert lines[2] == "| JAX: `sample` | 0 | 0 | 3.0 | 50.0 |"
     assert lines[3] == "| tract 1 | 1.0e-06 | fails | 2.0 | 100.0 |"
-    assert lines[4] == "| MNN by its converter 2, `--layout NCHW` | fails | 1.0e-06 |  |  |"
-    assert runtimes.failures(result) == ["MNN by its converter, pretrained: E: x", "tract, classes: RuntimeError: no"]
+    assert lines[4] == "| MNN 2, `--layout NCHW` | fails | 1.0e-06 |  |  |"
+    assert runtimes.failures(result) == ["MNN, pretrained: E: x", "tract, classes: RuntimeError: no"]
 
 
 @pytest.mark.slow
