@@ -30,7 +30,7 @@ from dcgan_jax.state import GANState
 _SMALLEST_NORMAL = 2.0**-14  # of float16; below it digits get lost, and a variance may become 0
 _CARD = """# A generator of digits
 
-Weights of the tutorial's generator, trained on MNIST by the preset `recommended`.
+Weights of the tutorial's generator, trained on MNIST with the preset `recommended`.
 
 | | |
 |---|---|
@@ -47,7 +47,7 @@ state = load_pretrained("{name}")
 
 ## Scores
 
-Of 10,000 images of the rounded weights against the test images, and of as many training images:
+Scores of 10,000 images drawn by the rounded weights, and of as many training images, against the test images:
 
 | | images | floor |
 |---|---|---|
@@ -55,23 +55,23 @@ Of 10,000 images of the rounded weights against the test images, and of as many 
 
 ## What it is for
 
-Examples, tests and pictures. It draws single digits in white on black, as people wrote them for MNIST, and nothing
-else. {which} It is the generator alone:
+Examples, tests and pictures. It draws only single handwritten digits in MNIST's style, white on black{which}.
+The file contains only the generator:
 `dcgan-jax train --init-from {flags}` trains it further, against a new discriminator.
-The weights have the licence of this project.
+The weights are under this project's licence.
 """
 _PLAIN = {
     "name": "mnist",
     "call": "images = sample(state, jax.random.key(0), 16)  # [16, 28, 28, 1] in [0, 1]",
     "how": "rounded to float16",
-    "which": f"It cannot be told which digit to draw, and `{CONDITIONAL}` can.",
+    "which": f". You cannot\nchoose the digit; `{CONDITIONAL}` lets you",
     "flags": "mnist",
 }
 _BY_CLASS = {
     "name": CONDITIONAL,
     "call": "images = sample(state, jax.random.key(0), 3, jnp.array([3, 1, 4]))  # [3, 28, 28, 1] in [0, 1]",
     "how": "in fewer numbers (`compact.py`), rounded to float16",
-    "which": "It draws the digit that it is asked for.",
+    "which": ", and you choose\nthe digit",
     "flags": f"{CONDITIONAL} --conditional",
 }
 
