@@ -1,9 +1,9 @@
-"""``python -m dcgan_jax COMMAND``: as ``dcgan-jax COMMAND``, wherever the package is installed."""
+"""``python -m dcgan_jax COMMAND``: the same as ``dcgan-jax COMMAND``, wherever the package is installed."""
 
 import os
 import sys
 
-# Python puts the working directory first, which may be a run's: none of its files is imported.
+# Python puts the working directory first, which may be a run directory: its files must not be imported.
 if not sys.flags.safe_path and sys.path[0] in ("", os.getcwd()):
     del sys.path[0]
 

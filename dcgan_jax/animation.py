@@ -1,4 +1,4 @@
-"""Pictures one after the other as a GIF, a WebP or an MP4."""
+"""Animations of pictures as a GIF, a WebP or an MP4."""
 
 import contextlib
 import shutil
@@ -13,9 +13,9 @@ from dcgan_jax.files import replace_file
 from dcgan_jax.images import as_picture
 
 ANIMATIONS = (".gif", ".webp", ".mp4")
-MAX_FPS = 50  # a GIF counts in hundredths of a second, and programs slow down those of less than two
-_LONGEST_SIDE = {".gif": 65_535, ".webp": 16_383, ".mp4": 16_384}  # of the formats, and of H.264's encoder
-_HOLD = 1.5  # seconds for which the last picture stays, before the animation starts again
+MAX_FPS = 50  # a GIF counts in hundredths of a second, and viewers slow down frames of less than two
+_LONGEST_SIDE = {".gif": 65_535, ".webp": 16_383, ".mp4": 16_384}  # limits of the formats and the H.264 encoder
+_HOLD = 1.5  # seconds for which the last picture is shown before the animation repeats
 
 
 class AnimationError(UserError):
@@ -33,13 +33,13 @@ def check_animation(out: Path) -> None:
 
 
 def save_animation(out: Path, frames: Sequence[np.ndarray], fps: float) -> None:
-    """Write frames, each uint8 [H, W, C], as an animation that repeats; a reader never sees part of the file.
+    """Write frames, each uint8 [H, W, C], as a looping animation; a reader never sees a partial file.
 
-    A WebP and a GIF of grey frames are exact. A GIF has at most 256 colours a frame, an MP4 (H.264) is compressed.
+    A WebP, and a GIF of grey frames, is lossless. A GIF has at most 256 colours per frame; an MP4 (H.264) is lossy.
 
     Args:
       out: a ``.gif``, a ``.webp`` or an ``.mp4``.
-      frames: of one shape, grey or RGB.
+      frames: all of one shape, grey or RGB.
       fps: frames per second, at most 50.
 
     Raises:
@@ -62,18 +62,18 @@ def save_animation(out: Path, frames: Sequence[np.ndarray], fps: float) -> None:
 
 
 def _save_mp4(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
-    """Through ffmpeg, which reads the pixels as they are."""
+    """Encode with ffmpeg, which is given the raw pixels."""
     height, width, channels = frames[0].shape
     size, pixels = f"{width}x{height}", "gray" if channels == 1 else "rgb24"
     source = ["-f", "rawvideo", "-pixel_format", pixels, "-video_size", size, "-framerate", str(fps), "-i", "-"]
-    # Players want 4:2:0, whose sides are even.
+    # Players expect 4:2:0 subsampling, which needs even sides.
     even = "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white,format=yuv420p"
     encoded = ["-vf", even, "-c:v", "libx264", "-crf", "16", "-movflags", "+faststart", "-f", "mp4"]
     command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-y", *source, *encoded, f"file:{path}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
         try:
-            with contextlib.suppress(BrokenPipeError):  # ffmpeg has failed, and says why
+            with contextlib.suppress(BrokenPipeError):  # ffmpeg has failed, and reports why
                 for frame in frames:
                     process.stdin.write(frame.tobytes())
             with contextlib.suppress(BrokenPipeError):

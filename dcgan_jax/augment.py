@@ -1,9 +1,9 @@
-"""Augmentations of all that the discriminator sees, real images and fakes: so that few are not learned by heart.
+"""Augmentations of the discriminator's inputs, real and fake, so that it does not memorise a small data set.
 
-Each is a function ``(images [B, H, W, C], key) -> images`` that can be differentiated, as the generator learns through
-it. Shape and dtype stay, and the range [0, 1] too, but that colours may leave it by some tenths: clipping would take
-the gradient away. `translation`, `cutout`, `brightness`, `saturation` and `contrast` are those of Zhao et al.,
-arXiv:2006.10738, with their strengths; `compose` applies several one after the other, and `adaptive` each with a
+Each is a differentiable function ``(images [B, H, W, C], key) -> images``, because the generator learns through it. It
+keeps shape and dtype, and the range [0, 1], except that colours may leave it by some tenths: clipping would remove the
+gradient. `translation`, `cutout`, `brightness`, `saturation` and `contrast` are those of Zhao et al.,
+arXiv:2006.10738, with their strengths; `compose` applies several in sequence, and `adaptive` applies each with a
 probability that follows the discriminator.
 """
 
@@ -22,59 +22,59 @@ AUGMENTATIONS = ("translation", "color", "cutout", "flip", "adaptive")
 
 
 def translation(ratio: float = 1 / 8) -> Augment:
-    """Each image shifted by whole pixels, up to ``ratio`` of its sides, with black moved in."""
+    """Shift each image by whole pixels, up to ``ratio`` of its sides, and fill the gap with black."""
     return _Translation(_share(ratio, "ratio"))
 
 
 def cutout(ratio: float = 1 / 2) -> Augment:
-    """A rectangle with ``ratio`` of the sides of each image made black; its centre is anywhere in the image."""
+    """Black out a rectangle with ``ratio`` of each image's sides, centred anywhere in the image."""
     return _Cutout(_share(ratio, "ratio"))
 
 
 def brightness(strength: float = 1 / 4) -> Augment:
-    """A number from ``-strength`` to ``strength`` added to all pixels of each image."""
+    """Add a random number from ``-strength`` to ``strength`` to all pixels of each image."""
     return _Brightness(_share(strength, "strength"))
 
 
 def saturation() -> Augment:
-    """The distance of colours from their grey times a number from 0 to 2, another one for each image."""
+    """Scale the distance of colours from their grey by a random factor from 0 to 2 for each image."""
     return _Saturation()
 
 
 def contrast(strength: float = 1 / 2) -> Augment:
-    """Pixels' distances from the mean of their image times a number from ``1 - strength`` to ``1 + strength``."""
+    """Scale pixels' distances from their image's mean by a random factor from ``1 - strength`` to ``1 + strength``."""
     return _Contrast(_share(strength, "strength"))
 
 
 def horizontal_flip() -> Augment:
-    """Half of the images, chosen at random, with left and right exchanged."""
+    """Mirror each image, left to right, with probability 1/2."""
     return _Flip()
 
 
 def compose(*augmentations: Augment) -> Augment:
-    """Several augmentations, one after the other, each with a key of its own.
+    """Apply several augmentations in sequence, each with its own key.
 
     Raises:
-      ValueError: if there is none.
+      ValueError: if none is given.
     """
     return _Composed(_some(augmentations))
 
 
 def adaptive(*augmentations: Augment, target: float = 0.8, images: int = 100_000) -> "Adaptive":
-    """Each of the augmentations applied to each image with a probability, which the state keeps and each step adapts.
+    """Apply each augmentation to each image with a probability that is kept in the state and adapted in each step.
 
-    It grows while the discriminator calls a larger share of the real images real than ``target``, as one does that
-    learns them by heart, and falls otherwise, by the share of ``images`` that the step has seen (Karras et al.,
+    It rises while the discriminator classifies more than ``target`` of the real images as real, a sign that it
+    memorises them, and falls otherwise, each time by the batch size divided by ``images`` (Karras et al.,
     arXiv:2006.06676).
 
     Args:
       augmentations: at least one.
-      target: share of the real images, in (0, 1). Theirs is a mean sign of 0.6: a share of 0.8.
-      images: real images in which the probability can go from 0 to 1. Theirs is 500,000, and 100,000 where they train
-        on from other weights.
+      target: share of the real images, in (0, 1). The paper's mean sign of 0.6 is a share of 0.8.
+      images: real images in which the probability can go from 0 to 1. The paper's is 500,000, and 100,000 for transfer
+        learning.
 
     Raises:
-      ValueError: if a number is out of range, or there is no augmentation.
+      ValueError: if a number is out of range, or no augmentation is given.
     """
     if not 0 < target < 1:
         raise ValueError(f"target must be in (0, 1), got {target}")
@@ -85,14 +85,14 @@ def adaptive(*augmentations: Augment, target: float = 0.8, images: int = 100_000
 
 @dataclasses.dataclass(frozen=True)
 class Adaptive:
-    """What `adaptive` returns; as an augmentation it is given the probability too."""
+    """The augmentation that `adaptive` returns; its calls also take the probability."""
 
     augmentations: tuple[Augment, ...]
     target: float
     images: int
 
     def __call__(self, images: Images, key: Key, probability: Scalar) -> Images:
-        """Each augmentation of each image [B, H, W, C] with this probability, a scalar."""
+        """Apply each augmentation to each image [B, H, W, C] with this probability, a scalar."""
         for augment, each_key in zip(self.augmentations, _split(key, self.augmentations), strict=True):
             choice_key, augment_key = jax.random.split(each_key)
             chosen = _chosen(choice_key, images, probability)
@@ -100,19 +100,19 @@ class Adaptive:
         return images
 
     def adapt(self, probability: Scalar, called_real: Scalar, batch_size: int) -> Scalar:
-        """The probability after a step in which this share of ``batch_size`` real images was called real."""
+        """The probability after a step in which this share of ``batch_size`` real images was classified as real."""
         change = jnp.sign(called_real - self.target) * (batch_size / self.images)
         return jnp.clip(probability + change, 0.0, 1.0)
 
 
 def named_augmentation(names: str) -> Augment | Adaptive:
-    """The augmentation of some of `AUGMENTATIONS`, with commas between them.
+    """The augmentation for a comma-separated list of names from `AUGMENTATIONS`.
 
-    ``color`` is brightness, saturation and contrast. ``adaptive`` makes the others adaptive; alone it is of
-    translation, color and cutout, which change no picture's meaning.
+    ``color`` is brightness, saturation and contrast. ``adaptive`` makes the others adaptive; alone it stands for
+    adaptive translation, color and cutout, which do not change a picture's meaning.
 
     Raises:
-      ValueError: for other names, or one that is there twice.
+      ValueError: for an unknown or a repeated name.
     """
     given = [name.strip() for name in names.split(",")]
     for name in given:
@@ -122,7 +122,7 @@ def named_augmentation(names: str) -> Augment | Adaptive:
         raise ValueError(f"an augmentation is there twice in {names}")
     chosen = [name for name in given if name != "adaptive"] or ["translation", "color", "cutout"]
     augmentations: list[Augment] = []
-    for name in AUGMENTATIONS:  # in one order, whatever the order of the names
+    for name in AUGMENTATIONS:  # in a fixed order, whatever the order of the names
         if name in chosen:
             augmentations += _of_name(name)
     return adaptive(*augmentations) if "adaptive" in given else compose(*augmentations)
@@ -139,7 +139,7 @@ def _of_name(name: str) -> list[Augment]:
     return [horizontal_flip()]
 
 
-# Classes and not closures, so that equal ones are equal, share a compiled step, and can be pickled.
+# Classes rather than closures, so that they compare by value, share a compiled step and can be pickled.
 @dataclasses.dataclass(frozen=True)
 class _Translation:
     ratio: float
@@ -149,7 +149,7 @@ class _Translation:
         row_key, column_key = jax.random.split(key)
         rows = _shifts(row_key, n, height, self.ratio, images.dtype)  # [B, H, H]
         columns = _shifts(column_key, n, width, self.ratio, images.dtype)  # [B, W, W]
-        # Products with shifted unit matrices: exact, and as quick forwards as backwards on any device.
+        # Products with shifted identity matrices: exact, and as fast forwards as backwards on any device.
         return jnp.einsum("bij,bjkc,blk->bilc", rows, images, columns, precision="highest")
 
 
@@ -212,12 +212,12 @@ def _chosen(key: jax.Array, images: jax.Array, probability: jax.Array | float) -
 
 
 def _each(key: jax.Array, images: jax.Array, low: float, high: float) -> jax.Array:
-    """A number for each image, [B, 1, 1, 1]."""
+    """A random number for each image, [B, 1, 1, 1]."""
     return jax.random.uniform(key, (images.shape[0], 1, 1, 1), images.dtype, low, high)
 
 
 def _shifts(key: jax.Array, n: int, side: int, ratio: float, dtype: jnp.dtype) -> jax.Array:
-    """Unit matrices shifted by at most ``ratio`` of ``side``, [n, side, side]."""
+    """Identity matrices shifted by at most ``ratio`` of ``side``, [n, side, side]."""
     most = round(side * ratio)
     shifts = jax.random.randint(key, (n, 1, 1), -most, most + 1, jnp.int32)
     places = jnp.arange(side, dtype=jnp.int32)[None]
@@ -225,7 +225,7 @@ def _shifts(key: jax.Array, n: int, side: int, ratio: float, dtype: jnp.dtype) -
 
 
 def _within(key: jax.Array, n: int, side: int, ratio: float) -> jax.Array:
-    """Which of ``side`` places are less than half of ``ratio * side`` from a random one, [n, side]."""
+    """Which of ``side`` positions are within half of ``ratio * side`` of a random one, [n, side]."""
     size = round(side * ratio)
     starts = jax.random.randint(key, (n, 1), 0, side, jnp.int32) - size // 2
     places = jnp.arange(side, dtype=jnp.int32)[None]

@@ -1,9 +1,9 @@
-"""Convolutions in bfloat16 for a CPU that multiplies bfloat16: plain sums, as matrix products of patches.
+"""Convolutions in bfloat16 for CPUs that multiply bfloat16 natively: direct sums, as matrix products of patches.
 
-Such a processor does two to five times as many multiply-adds in bfloat16 as in float32. That is what Winograd's
-algorithm saves, which would cost digits here. What is left to save is memory traffic, and XLA's detours: an operand
-that a product needs transposed on its left is transposed in memory first, and its layout pinned, as XLA multiplies it
-in float32 as it lies.
+Such a CPU does two to five times as many multiply-adds in bfloat16 as in float32. That is as much as Winograd's
+algorithm saves, which would cost precision here. What is left to save is memory traffic and XLA's detours: a left
+operand that a product needs transposed is transposed in memory first, with its layout pinned, because XLA would
+otherwise multiply it in float32.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from dcgan_jax.bilinear import bilinear_convolution
 from dcgan_jax.spatial import depth_to_space, flipped_kernel, gather_pixels, pin, same_padding, space_to_depth
 
 _NARROW = 64  # output channels up to which gathering the patches takes longer than multiplying them
-_SMALL = 4  # pixels of an axis: half of a 5x5 kernel's taps, or more, meet nothing but the padding there
+_SMALL = 4  # pixels along an axis, up to which at least half of a 5x5 kernel's taps meet only padding
 
 
 def _conv(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
@@ -50,7 +50,7 @@ def _input_gradient(dy: jax.Array, kernel: jax.Array, *, stride: int, height: in
 
 
 def _kernel_gradient(x: jax.Array, dy: jax.Array, *, stride: int, k: int) -> jax.Array:
-    """[B, H, W, in] and [B, h, w, out] -> [k, k, in, out], by the patches that have fewer channels."""
+    """[B, H, W, in] and [B, h, w, out] -> [k, k, in, out], with patches of the array that has fewer channels."""
     h, w, c_in = x.shape[1:]
     c_out = dy.shape[-1]
     if _meets_padding(k, stride, h, w):
@@ -68,9 +68,9 @@ def _kernel_gradient(x: jax.Array, dy: jax.Array, *, stride: int, k: int) -> jax
 
 
 def _by_cells(k: int, stride: int, c_out: int) -> bool:
-    """Whether the four outputs of a cell of 2x2 are computed at once, by a kernel one larger with stride 2.
+    """Whether the four outputs of a 2x2 cell are computed at once, with a kernel one pixel larger and stride 2.
 
-    A cell's patch has (k + 1)^2 pixels for four of k^2 each, and its products are four times as wide.
+    A cell's patch has (k + 1)^2 pixels instead of four times k^2, and its products are four times as wide.
     """
     return stride == 1 and k > 3 and c_out <= _NARROW
 
@@ -92,23 +92,23 @@ def _taps_of_cells(k: int) -> np.ndarray:
 
 
 def _even(x: jax.Array) -> jax.Array:
-    """Images with a row or a column of zeros more, where their height or width is odd."""
+    """Images padded with a row or a column of zeros where their height or width is odd."""
     return jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
 
 
 def _meets_padding(k: int, stride: int, height: int, width: int) -> bool:
-    """Whether most of a kernel's taps would meet nothing but the padding."""
+    """Whether most of a kernel's taps would meet only padding."""
     return stride == 1 and k > 3 and max(height, width) <= _SMALL
 
 
 def _conv_small(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A row of pixels at a time, [W in] -> [W out] by a matrix for each row of taps, over the rows which those meet."""
+    """A row of pixels at a time, [W in] -> [W out], with a matrix for each row of taps, over the rows that it meets."""
     matrices = _row_matrices(kernel, x.shape[2])
     return _sum_of_rows(x, matrices, _met_rows(x.shape[1], len(kernel)), kernel.shape[3])
 
 
 def _input_gradient_small(dy: jax.Array, kernel: jax.Array) -> jax.Array:
-    """By the same matrices, transposed."""
+    """With the same matrices, transposed."""
     matrices = _row_matrices(kernel, dy.shape[2])
     met = [(outputs, inputs) for inputs, outputs in _met_rows(dy.shape[1], len(kernel))]
     return _sum_of_rows(dy, matrices, met, kernel.shape[2], transposed=True)
@@ -117,7 +117,7 @@ def _input_gradient_small(dy: jax.Array, kernel: jax.Array) -> jax.Array:
 def _sum_of_rows(
     x: jax.Array, matrices: jax.Array, met: list[tuple[slice, slice]], channels: int, transposed: bool = False
 ) -> jax.Array:
-    """[B, H, W, C] -> [B, H, W, channels]: of each matrix's products with the rows that it meets, where they belong."""
+    """[B, H, W, C] -> [B, H, W, channels]: each matrix times the rows that it meets, added up where they belong."""
     b, h, w, c = x.shape
     rows = pin(x.transpose(1, 0, 2, 3)).reshape(h, b, w * c)
     y = jnp.zeros((h, b, w * channels), jnp.float32)
@@ -137,7 +137,7 @@ def _row_matrices(kernel: jax.Array, w: int) -> jax.Array:
 
 
 def _kernel_gradient_small(x: jax.Array, dy: jax.Array, k: int) -> jax.Array:
-    """For each row of taps by the rows of pixels which it meets."""
+    """For each row of taps, from the rows of pixels that it meets."""
     _, h, w, c_in = x.shape
     c_out = dy.shape[-1]
     rows = x.transpose(1, 0, 2, 3)  # [H, B, W, in]
@@ -151,7 +151,7 @@ def _kernel_gradient_small(x: jax.Array, dy: jax.Array, k: int) -> jax.Array:
 
 
 def _met_rows(size: int, k: int) -> list[tuple[slice, slice]]:
-    """For each of k taps the inputs that it meets, and the outputs that it is added to, with stride 1."""
+    """For each of k taps, the inputs that it meets and the outputs that it is added to, with stride 1."""
     shifts = [t - k // 2 for t in range(k)]
     return [
         (slice(max(shift, 0), size + min(shift, 0)), slice(max(-shift, 0), size - max(shift, 0))) for shift in shifts
@@ -169,7 +169,7 @@ def _patches(x: jax.Array, k: int, stride: int) -> jax.Array:
 def _product(a: jax.Array, b: jax.Array, dtype: Any = None, transposed: bool = False) -> jax.Array:
     """[n, i] x [i, m], or [m, i] if ``transposed``, of bfloat16 -> [n, m] of ``dtype``, that of ``a`` if None.
 
-    XLA multiplies bfloat16 as such, and adds the products up in float32, only where the result is float32 too.
+    XLA multiplies bfloat16 natively, accumulating in float32, only if the result is float32 too.
     """
     contracted = ((1,), (1 if transposed else 0,))
     products = lax.dot_general(a, b, (contracted, ((), ())), preferred_element_type=jnp.float32)
@@ -177,7 +177,7 @@ def _product(a: jax.Array, b: jax.Array, dtype: Any = None, transposed: bool = F
 
 
 def _transposed(x: jax.Array) -> jax.Array:
-    """[..., C] -> [C, pixels], so in memory."""
+    """[..., C] -> [C, pixels], transposed in memory."""
     return pin(x.reshape(-1, x.shape[-1]).T)
 
 

@@ -1,7 +1,7 @@
-"""A convolution whose gradients are written by hand, and which can be differentiated in both modes any number of times.
+"""A convolution with hand-written gradients that can be differentiated any number of times, in both modes.
 
-It and its two gradients are bilinear functions, and the derivatives of each are the other two. Autodiff would turn the
-cutting of an image into patches or tiles into sums of padded slices, which cost a CPU more than the products.
+The convolution and its two gradients are bilinear, and the derivatives of each are the other two. Autodiff would turn
+the extraction of patches or tiles into sums of padded slices, which cost a CPU more than the products.
 """
 
 import inspect
@@ -22,10 +22,10 @@ def bilinear_convolution(
     input_gradient: Callable[..., jax.Array],
     kernel_gradient: Callable[..., jax.Array],
 ) -> Callable[[jax.Array, jax.Array, int], jax.Array]:
-    """The convolution ``(x, kernel, stride) -> y`` with 'same' padding, of two arrays of one dtype.
+    """The convolution ``(x, kernel, stride) -> y`` with 'same' padding, for two arrays of the same dtype.
 
     Args:
-      name: for programs and errors.
+      name: for compiled programs and errors.
       conv: ``(x [B, H, W, in], kernel [k, k, in, out], *, stride) -> y [B, h, w, out]``.
       input_gradient: ``(dy, kernel, *, stride, height, width) -> dx``.
       kernel_gradient: ``(x, dy, *, stride, k) -> dkernel``.
@@ -47,7 +47,7 @@ def bilinear_convolution(
     def to_output(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         return conv_p.bind(x, kernel, stride=stride)
 
-    # The transposes of <dy, conv(x, kernel)> in its three arguments; the one that a rule is for has a shape alone.
+    # The transposes of <dy, conv(x, kernel)> in its three arguments; the one that a rule is for has only a shape.
     ad.defbilinear(conv_p, to_input, to_kernel)
     ad.defbilinear(
         input_p,
@@ -63,7 +63,7 @@ def bilinear_convolution(
 
 
 def _primitive(name: str, compute: Callable[..., jax.Array], shape: Callable[..., tuple[int, ...]]) -> Primitive:
-    """A primitive of two arrays, without derivatives as yet, that is compiled as ``compute``."""
+    """A primitive of two arrays that is compiled as ``compute``, with no derivatives yet."""
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(compute, static_argnames=tuple(inspect.signature(compute).parameters)[2:]))
     primitive.def_abstract_eval(lambda a, b, **sizes: ShapedArray(shape(a.shape, b.shape, **sizes), a.dtype))

@@ -1,4 +1,4 @@
-"""Standard output and standard error: nothing that is wrong with them ends the work."""
+"""Standard output and standard error: no problem with them ends the work."""
 
 import contextlib
 import os
@@ -10,26 +10,26 @@ from dcgan_jax.errors import UserError
 
 
 class OutputError(UserError):
-    """What a command was asked for cannot be written to standard output."""
+    """A command's result cannot be written to standard output."""
 
 
 def counted(number: int, name: str) -> str:
-    """``1 image``, ``1,200 images``, and so for each name whose plural has an s."""
+    """``1 image``, ``1,200 images``, and the same for every name with a plural in s."""
     return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def print_line(line: str, *, error: bool = False) -> None:
     """Print a line at once, on standard output or on standard error. It never raises.
 
-    A stream that is missing, closed, full, or whose reader has left, is passed over: what is printed only describes the
-    work, which continues. Characters that are not in the stream's encoding are escaped.
+    A stream that is missing, closed or full, or whose reader has left, is ignored: the line only describes the work,
+    which continues. Characters that are not in the stream's encoding are escaped.
     """
     with contextlib.suppress(Exception):  # a notebook's stream may raise anything
         _write(sys.stderr if error else sys.stdout, line + "\n")
 
 
 def print_result(text: str) -> None:
-    """Print what a command was asked for, which is lost if it cannot be written.
+    """Print a command's result, which is lost if it cannot be written.
 
     Raises:
       OutputError: if it cannot be written, unless its reader has left or closed the stream.
@@ -56,7 +56,7 @@ def _write(stream: Any, text: str) -> None:
 
 
 def terminal_columns(stream: Any) -> int:
-    """The width of the terminal that a stream writes to; 0 if it is none, or does not know its width."""
+    """The width of the terminal that a stream writes to; 0 if it is not a terminal, or its width is unknown."""
     try:
         return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
     except Exception:  # None, closed, or an object that only has ``write``
@@ -65,17 +65,17 @@ def terminal_columns(stream: Any) -> int:
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """Within, the process has its three standard streams, if only the null device in their place.
+    """Give the process its three standard streams for the duration: the null device in place of those that are closed.
 
-    A closed descriptor (``2>&-``) would be given to the next file that is opened, and what libraries print on it would
-    end in that file. At the end, text that still cannot be written is dropped: Python would report it while it exits,
-    and change the exit code.
+    Otherwise a closed descriptor (``2>&-``) would be given to the next file that is opened, and libraries' output would
+    end up in that file. At the end, text that still cannot be written is dropped: Python would report it at exit, and
+    change the exit code.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free number, this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it takes the lowest free number, this one
     with contextlib.ExitStack() as stack:
         for name, redirect in (("stdout", contextlib.redirect_stdout), ("stderr", contextlib.redirect_stderr)):
             stream = getattr(sys, name)

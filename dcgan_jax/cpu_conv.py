@@ -1,8 +1,8 @@
 """How a CPU computes the convolutions of `dcgan_jax.layers`: as matrix products.
 
-XLA on a CPU runs some plain convolutions, and most of their gradients, a hundred times below the speed of its matrix
+XLA on a CPU runs some plain convolutions, and most of their gradients, a hundred times slower than its matrix
 products. `conv2d_cpu` chooses by shape: patches (few input channels), shift and add (few output channels), Winograd's
-algorithm and its relatives, and 2x2 cells; in bfloat16 patches again, where the processor multiplies it.
+algorithm and its relatives, and 2x2 cells; in bfloat16 patches again, if the processor multiplies it natively.
 """
 
 import jax
@@ -20,16 +20,16 @@ _FEW = 128  # channels times taps
 
 
 def conv2d_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The convolution of `dcgan_jax.layers.conv2d`, by the fastest implementation for the shape.
+    """The convolution of `dcgan_jax.layers.conv2d`, with the fastest implementation for the shape.
 
-    A narrower dtype than float32 is computed in float32, except for bfloat16 on a processor that multiplies it.
+    Dtypes narrower than float32 are computed in float32, except bfloat16 on a processor that multiplies it natively.
 
-    Args, returns: as there; the shapes fit together.
+    Args, returns: as there; the caller has checked the shapes.
     """
     _, h, w, c_in = x.shape
     k, _, _, c_out = kernel.shape
     dtype = jnp.result_type(x, kernel)
-    # Products of few channels are small beside what they read and write.
+    # Products of few channels are small compared with what they read and write.
     few_in, few_out = c_in * k * k <= _FEW, stride == 1 and c_out * k * k <= _FEW
     if dtype == jnp.bfloat16 and multiplies_bfloat16() and not few_in and not few_out:
         return conv2d_bfloat16(x, kernel, stride)
@@ -69,7 +69,7 @@ def _conv2d_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _conv2d_shift_add(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Few output channels: one product [B H W, in] x [in, k k out], then add the taps up, each shifted."""
+    """Few output channels: one product [B H W, in] x [in, k k out], then add up the shifted taps."""
     _, h, w, c_in = x.shape
     k, _, _, c_out = kernel.shape
     r = k // 2
@@ -84,7 +84,7 @@ def _conv2d_cells(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """A 5x5 kernel on a larger image, as a 3x3 kernel on cells of 2x2 pixels with 4x the channels.
 
     Along one axis, output pixel 2p + a reads pixel 2p + a + t - 2, which is pixel c of cell p + u - 1 with
-    2 (u - 1) + c = a + t - 2. Wider products, and fewer of them by Winograd, outweigh the zeros they contain.
+    2 (u - 1) + c = a + t - 2. Wider products, and fewer of them with Winograd, outweigh the zeros they contain.
     """
     _, h, w, c_in = x.shape
     k, _, _, c_out = kernel.shape
@@ -101,5 +101,5 @@ def _conv2d_cells(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _matmul(x: jax.Array, matrix: jax.Array) -> jax.Array:
-    """[..., n] x [n, m] as one two-dimensional product."""
+    """[..., n] x [n, m] as one matrix product."""
     return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], matrix.shape[-1])

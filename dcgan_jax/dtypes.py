@@ -1,4 +1,4 @@
-"""Width of numbers: what computes in at least float32, whatever JAX's settings say."""
+"""Dtypes of at least float32, and JAX's defaults for promotion and transfers."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from jax.typing import DTypeLike
 
 
 def at_least_float32(dtype: DTypeLike) -> Any:
-    """A floating-point dtype, or float32 if it is narrower or not floating point."""
+    """The dtype itself, or float32 if it is narrower or not floating point."""
     dtype = jnp.dtype(dtype)
     return dtype if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize > 4 else jnp.dtype(jnp.float32)
 
 
 @contextlib.contextmanager
 def jax_defaults() -> Iterator[None]:
-    """Within, JAX promotes ranks and dtypes and transfers arrays as by default; also a decorator.
+    """A context, or decorator, with JAX's defaults for rank promotion, dtype promotion and transfers.
 
-    For what runs code of this package alone: a caller's modules are under the caller's settings.
+    Only for code of this package: a caller's modules run under the caller's settings.
     """
     with (
         jax.transfer_guard("allow"),

@@ -14,10 +14,10 @@ from dcgan_jax.dtypes import at_least_float32
 class EMA(struct.PyTreeNode):
     """An exponential moving average of a network's parameters and moving statistics.
 
-    After t updates with x_1 ... x_t it is sum_i decay^(t - i) x_i / sum_i decay^(t - i): an average from zero with
-    its bias divided out, as in Adam (Kingma and Ba, arXiv:1412.6980). Before the first update it is the initial
-    network. With a ramp its half-life is at most that share of the t updates, so that an early average is of recent
-    networks alone.
+    After t updates with x_1 ... x_t it is sum_i decay^(t - i) x_i / sum_i decay^(t - i): an average that starts at
+    zero, with the bias correction of Adam (Kingma and Ba, arXiv:1412.6980). Before the first update it is the initial
+    network. With a ramp, its half-life is at most that share of the t updates, so that an early average covers only
+    recent networks.
 
     Attributes:
       count: updates so far, an int32 scalar.
@@ -50,9 +50,9 @@ class EMA(struct.PyTreeNode):
         return self.replace(count=count, params=params, batch_stats=batch_stats)
 
     def _share(self, count: jax.Array) -> jax.Array | float:
-        """The newest term's, (1 - decay) / (1 - decay^count); expm1 keeps its digits while decay^count is near 1.
+        """The weight of the newest term, (1 - decay) / (1 - decay^count); expm1 is precise while decay^count is near 1.
 
-        With a ramp at least 1 - 2^(-1 / half-life).
+        With a ramp it is at least 1 - 2^(-1 / half-life).
         """
         if not self.decay:
             return 1.0
@@ -61,9 +61,9 @@ class EMA(struct.PyTreeNode):
 
 
 def start_average(params: Any, batch_stats: Any, decay: float, ramp: float | None) -> EMA:
-    """An average of no update yet: of the initial network.
+    """An average before any update: the initial network.
 
-    Its arrays are copies, as a caller who donates the state may not donate a buffer twice, and at least float32: in
+    Its arrays are copies, because a buffer must not be donated twice with the state, and at least float32: in
     bfloat16 a thousandth of a change is less than the last digit of what it is added to.
     """
 
@@ -72,5 +72,5 @@ def start_average(params: Any, batch_stats: Any, decay: float, ramp: float | Non
         return jnp.array(leaf, at_least_float32(leaf.dtype) if is_floating else leaf.dtype)
 
     params, batch_stats = jax.tree.map(copy, (params, batch_stats))
-    count = jax.device_put(np.zeros((), np.int32))  # not by jnp: a caller's transfer guard may forbid that
+    count = jax.device_put(np.zeros((), np.int32))  # not with jnp: a caller's transfer guard may forbid that
     return EMA(count, params, batch_stats, decay, ramp)

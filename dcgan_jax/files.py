@@ -1,4 +1,4 @@
-"""Files that are replaced whole, and files that are read only as they were published."""
+"""Files that are replaced atomically, and files whose content is verified by a digest."""
 
 import contextlib
 import hashlib
@@ -9,20 +9,20 @@ from pathlib import Path
 
 from dcgan_jax.errors import UserError
 
-PARTIAL = ".partial"  # the suffix of what is being written; a process that was killed leaves it behind
+PARTIAL = ".partial"  # the suffix of a file being written; a killed process leaves it behind
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Create or replace a file so that no reader, and no crash, ever sees part of it.
+    """Create or replace a file atomically: no reader ever sees a partial file, even after a crash.
 
     Args:
       path: the file.
-      write: writes the whole content to the path it is given, ``<name>.partial`` beside ``path``. It is then flushed to
-        the disk and renamed.
+      write: writes the whole content to the path it is given, ``<name>.partial`` next to ``path``, which is then
+        flushed to disk and renamed.
 
     Raises:
       OSError: if the file cannot be written; it names ``path``, or its directory if that is missing. ``path`` is then
-        as it was. So is it if ``write`` raises.
+        unchanged, also if ``write`` raises.
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
@@ -31,22 +31,22 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
             flush(partial)
             os.replace(partial, path)
     except BaseException:
-        with contextlib.suppress(OSError):  # the reason to report is the first one
+        with contextlib.suppress(OSError):  # the first error is the one to report
             partial.unlink(missing_ok=True)
         raise
 
 
 def create_dir(path: Path, write: Callable[[Path], object]) -> None:
-    """Create a directory, or fill an empty one, so that it is never there with part of its files.
+    """Create a directory, or fill an empty one, atomically: it never has only part of its files.
 
     Args:
       path: the directory, which is new or empty.
-      write: writes all files into the directory it is given, ``<name>.partial`` beside ``path``. They are then flushed
-        to the disk, and the directory is renamed.
+      write: writes all files into the directory it is given, ``<name>.partial`` next to ``path``. They are then flushed
+        to disk, and the directory is renamed.
 
     Raises:
-      OSError: if a file cannot be written, or ``<name>.partial`` exists: another process writes it, or was killed.
-        ``path`` is then as it was. So is it if ``write`` raises.
+      OSError: if a file cannot be written, or ``<name>.partial`` exists: another process is writing it, or was killed.
+        ``path`` is then unchanged, also if ``write`` raises.
     """
     partial = path.with_name(path.name + PARTIAL)
     partial.mkdir()
@@ -55,7 +55,7 @@ def create_dir(path: Path, write: Callable[[Path], object]) -> None:
             write(partial)
             for each in (*partial.iterdir(), partial):
                 flush(each)
-            if os.name == "nt" and path.is_dir():  # Windows renames to no directory that is there
+            if os.name == "nt" and path.is_dir():  # Windows cannot rename to an existing directory
                 path.rmdir()
             os.replace(partial, path)
     except BaseException:
@@ -65,11 +65,11 @@ def create_dir(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextlib.contextmanager
 def errors_name(path: Path) -> Iterator[None]:
-    """Within, an OSError names the file that is written: ``path``, or its directory if that is missing."""
+    """Within this context, an OSError names the file being written: ``path``, or its directory if that is missing."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # not of the operating system
+        if error.errno is None:  # not from the operating system
             raise
         missing = isinstance(error, FileNotFoundError) and not path.parent.exists()
         raise OSError(error.errno, error.strerror, str(path.parent if missing else path)) from error
@@ -77,7 +77,7 @@ def errors_name(path: Path) -> Iterator[None]:
 
 def flush(path: Path) -> None:
     """Flush a file's content, or a directory's entries, to the disk."""
-    if os.name == "nt" and path.is_dir():  # Windows flushes no directories
+    if os.name == "nt" and path.is_dir():  # Windows cannot flush directories
         return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
@@ -93,7 +93,7 @@ def read_verified(path: Path, sha256: str, error: type[UserError], remedy: str) 
       path: the file.
       sha256: the digest, in hexadecimal.
       error: the class of error to raise.
-      remedy: what the user should do, the end of the error's message.
+      remedy: what the user should do, as the end of the error message.
 
     Raises:
       error: if the file cannot be read, or has another digest.
@@ -109,5 +109,5 @@ def read_verified(path: Path, sha256: str, error: type[UserError], remedy: str) 
 
 
 def replace_text(path: Path, text: str) -> None:
-    """`replace_file` with a text."""
+    """`replace_file` with text."""
     replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Images as files: grids, with what their images are beside them, and one file for each."""
+"""Images as files: grids, with or without labels, and one file per image."""
 
 import math
 import warnings
@@ -13,14 +13,14 @@ from dcgan_jax.paths import local_path
 
 _GAP = 2  # pixels between the images of a grid
 _SCALE = 4  # screen pixels per image pixel: 28x28 digits are too small to look at
-_LABEL = 14  # screen pixels that the font of labels is high
-_LINE = 26  # screen pixels that a line of labels needs above images
+_LABEL = 14  # height of the label font, in screen pixels
+_LINE = 26  # height of a line of labels, in screen pixels
 
 
 def image_grid(images: np.ndarray, columns: int = 4, scale: int = _SCALE) -> np.ndarray:
     """Lay images out row by row on white: [N, H, W, C] in [0, 1] or uint8 -> uint8 [height, width, C].
 
-    Each image pixel becomes 4x4 pixels, or another ``scale``, and 2 image pixels are left between and around the
+    Each image pixel becomes 4x4 pixels, or another ``scale``, with a gap of 2 image pixels between and around the
     images: sixteen 28x28 images in 4 columns make 488x488.
     """
     images = as_bytes(images)
@@ -34,7 +34,7 @@ def image_grid(images: np.ndarray, columns: int = 4, scale: int = _SCALE) -> np.
 
 
 def grid_images(grid: np.ndarray, shape: Sequence[int], n: int, columns: int = 4) -> np.ndarray:
-    """The images that `image_grid` has laid out: its pixels, uint8 [height, width, C] -> uint8 [n, H, W, C].
+    """The images of an `image_grid`, from its pixels: uint8 [height, width, C] -> uint8 [n, H, W, C].
 
     Raises:
       ValueError: if the grid is not one of ``n`` images of this shape [H, W, C].
@@ -50,12 +50,12 @@ def grid_images(grid: np.ndarray, shape: Sequence[int], n: int, columns: int = 4
 def labelled_grid(
     images: np.ndarray, columns: int, labels: Sequence[str], row_labels: Sequence[str] = ()
 ) -> np.ndarray:
-    """As `image_grid`, with labels in black on white: uint8 [height, width, C].
+    """An `image_grid` with labels in black on white: uint8 [height, width, C].
 
     Args:
       images: [N, H, W, C].
       columns: the number of columns.
-      labels: N texts in ASCII, one above each image. A row whose texts are all empty has no space for them.
+      labels: N texts in ASCII, one above each image. A row of empty texts takes no space.
       row_labels: a text for each row, to its left.
     """
     from PIL import ImageDraw
@@ -63,7 +63,7 @@ def labelled_grid(
     font = _font()
     h, w = images.shape[1:3]
     widest = max(map(font.getlength, labels), default=0) + _LABEL / 2
-    scale = max(_SCALE, math.ceil(widest / (w + _GAP)))  # tiny images grow, so that their labels have room
+    scale = max(_SCALE, math.ceil(widest / (w + _GAP)))  # tiny images are enlarged, so that their labels have room
     pitch, gap = (h + _GAP) * scale, _GAP * scale
     grid = image_grid(images, columns, scale)
     margin = math.ceil(max(map(font.getlength, row_labels)) + gap) if row_labels else 0
@@ -89,7 +89,7 @@ def labelled_grid(
 
 
 def with_title(pixels: np.ndarray, title: str) -> np.ndarray:
-    """A picture, uint8 [H, W, C], with a line of text in black on white above it, at the left."""
+    """A picture, uint8 [H, W, C], with a line of text above it, black on white, aligned left."""
     from PIL import ImageDraw
 
     canvas = np.pad(pixels, ((_LINE, 0), (0, 0), (0, 0)), constant_values=255)
@@ -99,12 +99,12 @@ def with_title(pixels: np.ndarray, title: str) -> np.ndarray:
 
 
 def grid_pixels(shape: Sequence[int], n: int, columns: int) -> int:
-    """The number of pixels of a grid of ``n`` images of a shape [H, W, C], without labels."""
+    """The number of pixels in a grid of ``n`` images of shape [H, W, C], without labels."""
     return (shape[0] + _GAP) * -(-n // columns) * (shape[1] + _GAP) * columns * _SCALE**2
 
 
 def save_grid(path: str | Path, images: np.ndarray, columns: int = 4) -> None:
-    """Write `image_grid` as a PNG; a reader never sees part of the file.
+    """Write an `image_grid` as a PNG; a reader never sees a partial file.
 
     Raises:
       PathError: if the path is a URL.
@@ -121,7 +121,7 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def save_each(folder: Path, names: Iterable[str], images: np.ndarray) -> None:
-    """Write each image, [N, H, W, C], as a PNG of its own, ``<name>.png``; raises as `create_dir` and `save_grid`."""
+    """Write each image of [N, H, W, C] as its own PNG, ``<name>.png``; raises as `create_dir` and `save_grid`."""
     pictures = [as_picture(image) for image in as_bytes(images)]
 
     def write(partial: Path) -> None:
@@ -132,13 +132,13 @@ def save_each(folder: Path, names: Iterable[str], images: np.ndarray) -> None:
 
 
 def as_bytes(images: np.ndarray) -> np.ndarray:
-    """Images in [0, 1], rounded to 8 bits; uint8 as it is."""
+    """Images in [0, 1], rounded to 8 bits; uint8 images are unchanged."""
     images = np.asarray(images)
     return images if images.dtype == np.uint8 else np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
 def as_picture(pixels: np.ndarray) -> Any:
-    """Pillow's image of uint8 [H, W, C], grey or RGB.
+    """A Pillow image from uint8 [H, W, C], grey or RGB.
 
     Raises:
       ValueError: unless there are 1 or 3 channels.
@@ -151,10 +151,10 @@ def as_picture(pixels: np.ndarray) -> Any:
 
 
 def read_grid(path: Path) -> np.ndarray:
-    """What `save_grid` wrote: uint8 [H, W, C], grey or RGB.
+    """The pixels that `save_grid` wrote: uint8 [H, W, C], grey or RGB.
 
     Raises:
-      OSError, SyntaxError: if it cannot be read, or is no PNG; Pillow raises others for some damaged files.
+      OSError, SyntaxError: if it cannot be read, or is not a PNG; Pillow raises others for some damaged files.
     """
     from PIL import Image
 
@@ -166,4 +166,4 @@ def read_grid(path: Path) -> np.ndarray:
 def _font() -> Any:
     from PIL import ImageFont
 
-    return ImageFont.load_default(size=_LABEL)  # Pillow's own, which has the characters of ASCII
+    return ImageFont.load_default(size=_LABEL)  # Pillow's own, which covers ASCII

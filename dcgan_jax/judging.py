@@ -1,4 +1,4 @@
-"""How the discriminator judges in a step: what it sees of images, how its logits are counted, and its penalty."""
+"""The discriminator in a step: the augmentation of its inputs, its accuracy, and its penalty."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from dcgan_jax.types import Images, Key, Labels, Logits, RealImages, Scalar
 
 
 def augmented(state: GANState, images: Images, key: Key) -> Images:
-    """What the discriminator sees of images [N, H, W, C]."""
+    """Images [N, H, W, C] as the discriminator sees them."""
     if state.augment is None:
         return images
-    key = jax.random.fold_in(key, 3)  # 1 and 2 are those of the network's own streams and of the penalty
+    key = jax.random.fold_in(key, 3)  # 1 and 2 are for the network's own streams and the penalty
     probability = () if state.augment_probability is None else (state.augment_probability,)
     return check_augmented(state.augment(images, key, *probability), images)
 
@@ -32,7 +32,7 @@ def adapted_probability(state: GANState, real_logits: Logits, fake_logits: Logit
 def judge_real(
     state: GANState, params: Any, images: RealImages | None, fake: Images, key: Key, labels: Labels | None
 ) -> Logits | None:
-    """The logits [B, 1] of the step's real images in the generator's update, if its loss compares pairs."""
+    """The logits [B, 1] of the step's real images in the generator's update, if its loss is pairwise."""
     if not state.losses.pairwise:
         return None
     if images is None:
@@ -43,27 +43,27 @@ def judge_real(
 
 
 def accuracy_of_discriminator(state: GANState, real_logits: Logits, fake_logits: Logits) -> Scalar:
-    """Share of the images that are classified correctly, or of the pairs, in [0, 1]."""
+    """Share of images classified correctly, or of pairs if the loss is pairwise, in [0, 1]."""
     count = pair_accuracy if state.losses.pairwise else discriminator_accuracy
     return count(real_logits, fake_logits)
 
 
 def accuracy_of_generator(fake_logits: Logits, real_logits: Logits | None) -> Scalar:
-    """Share of the fakes that are classified as real, or look more real than the image beside them, in [0, 1]."""
+    """Share of fakes classified as real, or that look more real than the paired image, in [0, 1]."""
     return generator_accuracy(fake_logits) if real_logits is None else pair_accuracy(fake_logits, real_logits)
 
 
 def penalty_value(state: GANState, params: Any, real: Images, fake: Images, key: Key, labels: Labels | None) -> Scalar:
-    """The penalty of the losses in the steps that have one, and 0 in the others.
+    """The penalty in the steps that have one, and 0 in the others.
 
-    It is of each ``penalty_stride``-th image. Its discriminator judges images by their labels, in their order, once or
-    several times.
+    It is computed on every ``penalty_stride``-th image. With labels, the penalty must pass all of these images to its
+    discriminator, in order, once or several times.
     """
     penalty, every, stride = state.losses.penalty, state.losses.penalty_every, state.losses.penalty_stride
     assert penalty is not None
-    real, fake = real[::stride], fake[::stride]  # where the batch is sharded, each device has as many
+    real, fake = real[::stride], fake[::stride]  # if the batch is sharded, each device has the same number
     labels = None if labels is None else labels[::stride]
-    dropout_key, key = jax.random.split(jax.random.fold_in(key, 2))  # 1 is that of the update's own streams
+    dropout_key, key = jax.random.split(jax.random.fold_in(key, 2))  # 1 is for the update's own streams
 
     def value(params: Any) -> Scalar:
         def discriminator(x: Images) -> Logits:

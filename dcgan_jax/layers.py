@@ -1,11 +1,11 @@
 """The layers of both networks as pure functions.
 
-`conv2d` and `upsample_conv2d` compute what their plain formulations compute (``lax.conv`` with zero 'SAME' padding, the
-latter after a nearest upsampling by 2), with the sums in another order. On a CPU they are matrix products
+`conv2d` and `upsample_conv2d` compute the same as their plain formulations (``lax.conv`` with zero 'SAME' padding, the
+latter after nearest-neighbour upsampling by 2), but sum in another order. On a CPU they are matrix products
 (`dcgan_jax.cpu_conv`), on GPU and TPU a ``lax.conv``: `jax.lax.platform_dependent` chooses when the program is lowered.
 
 All images are [B, H, W, C], all kernels [k, k, in, out] with k odd. Everything is plain JAX, so it can
-be differentiated in both modes and any number of times, vmapped and sharded.
+be differentiated in both modes any number of times, vmapped and sharded.
 """
 
 import jax
@@ -20,7 +20,7 @@ from dcgan_jax.types import Kernel, Key, Maps, NewMaps
 
 
 def conv2d(x: Maps, kernel: Kernel, stride: int = 1, plain: bool = False) -> NewMaps:
-    """Convolve with zero padding as TensorFlow's and Keras's 'same' places it.
+    """Convolve with zero padding as in TensorFlow's and Keras's 'same'.
 
     Args:
       x: images, [B, H, W, in].
@@ -32,7 +32,7 @@ def conv2d(x: Maps, kernel: Kernel, stride: int = 1, plain: bool = False) -> New
       [B, ceil(H / stride), ceil(W / stride), out].
 
     Raises:
-      ValueError: if the shapes do not fit together.
+      ValueError: if the shapes do not match.
     """
     _check_shapes(x, kernel)
     if plain:
@@ -46,25 +46,25 @@ def conv2d(x: Maps, kernel: Kernel, stride: int = 1, plain: bool = False) -> New
 
 
 def upsample_conv2d(x: Maps, kernel: Kernel, plain: bool = False) -> NewMaps:
-    """Upsample by 2 with nearest neighbours, then `conv2d` with stride 1, without the large image.
+    """Upsample by 2 with nearest neighbours, then `conv2d` with stride 1, without building the large image.
 
     Along one axis, output pixel 2p + a (a is 0 or 1) reads the upsampled image at 2p + a + t - r for
     each tap t, r = k // 2, which is low-resolution pixel p + floor((a + t - r) / 2). The taps that meet
-    the same pixel add up, so each of the four output phases is a smaller convolution of ``x`` itself
-    (3x3 for a 5x5 kernel: 9 products for 25), and the phases are interleaved at the end. The zeros
-    around the upsampled image and around ``x`` agree.
+    the same pixel add up, so each of the four output phases is a smaller convolution of ``x`` itself (3x3
+    for a 5x5 kernel: 9 products instead of 25), and the phases are interleaved at the end. The zero
+    padding of the upsampled image and of ``x`` agree.
 
     Args:
       x: images, [B, H, W, in].
-      kernel: [k, k, in, out], k odd. Where its dtype is wider than that of the images, the taps are added up in it and
-        then rounded to the other.
-      plain: as `conv2d`'s.
+      kernel: [k, k, in, out], k odd. If its dtype is wider than that of the images, the taps are added up in it and
+        then rounded to that of the images.
+      plain: as in `conv2d`.
 
     Returns:
       [B, 2 H, 2 W, out].
 
     Raises:
-      ValueError: if the shapes do not fit together.
+      ValueError: if the shapes do not match.
     """
     _check_shapes(x, kernel)
     k, _, c_in, c_out = kernel.shape
@@ -77,11 +77,11 @@ def upsample_conv2d(x: Maps, kernel: Kernel, plain: bool = False) -> NewMaps:
 
 
 def dropout(x: jax.Array, rate: float, key: Key) -> jax.Array:
-    """Zero each element with probability ``rate`` and scale the others so that the mean stays.
+    """Zero each element with probability ``rate`` and scale the others so that the expectation is unchanged.
 
-    Each element is decided by 16 random bits, half of what the random number generator returns at a time: random bits
-    are the cost of dropout on a CPU. The rate is rounded to a multiple of 1 / 65,536, and the scale is that of the
-    rounded rate, so the expectation is exact.
+    Each element uses 16 random bits, half of what the random number generator returns at a time: random bits are the
+    cost of dropout on a CPU. The rate is rounded to a multiple of 1 / 65,536, and the scale is that of the rounded
+    rate, so the expectation is exact.
 
     Args:
       x: any array with at least one axis.

@@ -1,7 +1,7 @@
-"""Losses and accuracies, on logits: above 0 the discriminator says real, at or below 0 fake.
+"""Losses and accuracies on logits: above 0 the discriminator classifies an image as real, otherwise as fake.
 
-Logits of a narrower type are converted to float32 first. A `Losses` has those of both networks; the ones of the package
-are `CROSS_ENTROPY`, the tutorial's, `HINGE`, `LEAST_SQUARES`, `WASSERSTEIN` and `RELATIVISTIC`.
+Logits narrower than float32 are converted first. A `Losses` holds the losses of both networks; the package has
+`CROSS_ENTROPY`, the tutorial's, `HINGE`, `LEAST_SQUARES`, `WASSERSTEIN` and `RELATIVISTIC`.
 """
 
 from collections.abc import Callable
@@ -23,18 +23,18 @@ class Losses(NamedTuple):
 
     Attributes:
       discriminator: ``(real_logits [B, 1], fake_logits [B, 1]) -> scalar``.
-      generator: ``(fake_logits [B, 1]) -> scalar``, or if ``pairwise`` the same as ``discriminator``.
-      penalty: ``(discriminator, real, fake, key) -> scalar``, which is added to the discriminator's loss, or None.
-        ``discriminator`` is a function of images [N, H, W, C] to logits [N, 1], in training mode and always with the
-        same dropout and augmentation; ``real`` and ``fake`` are the step's images [B, H, W, C]. It may differentiate by
-        images. `dcgan_jax.penalties` has R1, R2, WGAN-GP and sums of them.
-      penalty_every: steps between penalties; each is multiplied by it, so that the weight stays (lazy regularisation,
-        Karras et al., arXiv:1912.04958). They are counted by the state's ``step``, which `train_step` advances; a loop
-        of your own over ``discriminator_step`` advances it itself, or takes a penalty in each step.
-      penalty_stride: the penalty is of each so-many-th image of the step, real and fake: a mean over B / stride images.
-      pairwise: the generator's loss compares fakes with real images: its update judges the step's real images too, by
-        the updated discriminator. Accuracies are then the shares of pairs in which the real image, or the fake, has the
-        larger logit, as only differences of such logits have a meaning.
+      generator: ``(fake_logits [B, 1]) -> scalar``, or if ``pairwise`` with the same arguments as ``discriminator``.
+      penalty: ``(discriminator, real, fake, key) -> scalar``, added to the discriminator's loss, or None.
+        ``discriminator`` maps images [N, H, W, C] to logits [N, 1], in training mode and always with the same dropout
+        and augmentation; ``real`` and ``fake`` are the step's images [B, H, W, C]. The penalty may take gradients with
+        respect to images. `dcgan_jax.penalties` has R1, R2, WGAN-GP and sums of them.
+      penalty_every: steps between penalties; each is multiplied by it, so that the average weight is the same (lazy
+        regularisation, Karras et al., arXiv:1912.04958). Steps are counted by the state's ``step``, which `train_step`
+        advances; your own loop over ``discriminator_step`` must advance it, or it has a penalty in every step.
+      penalty_stride: compute the penalty on every ``penalty_stride``-th image, real and fake: a mean over B / stride.
+      pairwise: the generator's loss compares fakes with real images, so its update also evaluates the updated
+        discriminator on the step's real images. Accuracies are then the shares of pairs in which the real image, or the
+        fake, has the larger logit, because only differences of these logits are meaningful.
     """
 
     discriminator: Callable[[Logits, Logits], Scalar]
@@ -50,7 +50,7 @@ def discriminator_loss(real_logits: Logits, fake_logits: FakeLogits) -> Scalar:
 
     Args:
       real_logits: [B, 1].
-      fake_logits: [B', 1]. Every image counts the same, real or fake.
+      fake_logits: [B', 1]. Every image, real or fake, has the same weight.
 
     Returns:
       A scalar, in nats, at least 0; ln 2 = 0.693 for a discriminator at chance.
@@ -58,7 +58,7 @@ def discriminator_loss(real_logits: Logits, fake_logits: FakeLogits) -> Scalar:
     real_logits, fake_logits = _float32(real_logits), _float32(fake_logits)
     real = optax.sigmoid_binary_cross_entropy(real_logits, jnp.ones_like(real_logits))
     fake = optax.sigmoid_binary_cross_entropy(fake_logits, jnp.zeros_like(fake_logits))
-    return (real.sum() + fake.sum()) / (real.size + fake.size)  # without moving any where they are sharded
+    return (real.sum() + fake.sum()) / (real.size + fake.size)  # moves no logits between devices if they are sharded
 
 
 def generator_loss(fake_logits: Logits) -> Scalar:
@@ -77,50 +77,50 @@ def generator_loss(fake_logits: Logits) -> Scalar:
 def hinge_loss(real_logits: Logits, fake_logits: FakeLogits) -> Scalar:
     """The discriminator's hinge loss: ``mean(max(0, 1 - real)) + mean(max(0, 1 + fake))``; 2 at chance.
 
-    Logits [B, 1] beyond 1 on the right side have no gradient (Lim and Ye, arXiv:1705.02894).
+    Logits [B, 1] beyond 1 on the correct side have no gradient (Lim and Ye, arXiv:1705.02894).
     """
     return jax.nn.relu(1 - _float32(real_logits)).mean() + jax.nn.relu(1 + _float32(fake_logits)).mean()
 
 
 def least_squares_loss(real_logits: Logits, fake_logits: FakeLogits) -> Scalar:
-    """The discriminator's least squares: ``mean((real - 1)^2) / 2 + mean((fake + 1)^2) / 2``; 1 at chance.
+    """The discriminator's least-squares loss: ``mean((real - 1)^2) / 2 + mean((fake + 1)^2) / 2``; 1 at chance.
 
-    Targets 1 and -1 of logits [B, 1], one of the two choices of Mao et al., arXiv:1611.04076 (a = -1, b = 1, c = 0):
-    the other, 0 and 1, has its threshold at 1/2, and accuracies here are counted at 0.
+    The targets of the logits [B, 1] are 1 and -1, one of the two choices of Mao et al., arXiv:1611.04076
+    (a = -1, b = 1, c = 0): the other, 0 and 1, has its threshold at 1/2, and accuracies here use 0.
     """
     return (jnp.square(_float32(real_logits) - 1).mean() + jnp.square(_float32(fake_logits) + 1).mean()) / 2
 
 
 def least_squares_generator_loss(fake_logits: Logits) -> Scalar:
-    """The generator's least squares: ``mean(fake^2) / 2`` of logits [B, 1], towards the boundary (c = 0)."""
+    """The generator's least-squares loss: ``mean(fake^2) / 2`` of logits [B, 1], towards the boundary (c = 0)."""
     return jnp.square(_float32(fake_logits)).mean() / 2
 
 
 def wasserstein_loss(real_logits: Logits, fake_logits: FakeLogits) -> Scalar:
-    """The critic's loss: ``mean(fake) - mean(real)`` of logits [B, 1]. Without a penalty it has no bound.
+    """The critic's loss: ``mean(fake) - mean(real)`` of logits [B, 1]. It is unbounded without a penalty.
 
-    Minus this estimates the distance (Arjovsky et al., arXiv:1701.07875). These logits have no threshold, so that
-    accuracies say little.
+    Its negative estimates the Wasserstein distance (Arjovsky et al., arXiv:1701.07875). These logits have no threshold,
+    so accuracies say little.
     """
     return _float32(fake_logits).mean() - _float32(real_logits).mean()
 
 
 def raise_fakes(fake_logits: Logits) -> Scalar:
-    """The generator's loss beside a hinge and a Wasserstein loss: ``-mean(fake)`` of logits [B, 1]."""
+    """The generator's loss with a hinge or Wasserstein loss: ``-mean(fake)`` of logits [B, 1]."""
     return -_float32(fake_logits).mean()
 
 
 def relativistic_loss(real_logits: Logits, fake_logits: Logits) -> Scalar:
-    """The discriminator's loss of pairs: ``mean(log(1 + exp(fake - real)))`` of logits [B, 1]; ln 2 at chance.
+    """The discriminator's pairwise loss: ``mean(log(1 + exp(fake - real)))`` of logits [B, 1]; ln 2 at chance.
 
-    Each real image is to look more real than the fake beside it (Jolicoeur-Martineau, arXiv:1807.00734), in the form of
-    R3GAN (Huang et al., arXiv:2501.05441).
+    Each real image should look more real than the fake paired with it (Jolicoeur-Martineau, arXiv:1807.00734), in the
+    form of R3GAN (Huang et al., arXiv:2501.05441).
     """
     return jax.nn.softplus(_float32(fake_logits) - _float32(real_logits)).mean()
 
 
 def relativistic_generator_loss(real_logits: Logits, fake_logits: Logits) -> Scalar:
-    """The generator's loss of pairs: `relativistic_loss` with the two exchanged."""
+    """The generator's pairwise loss: `relativistic_loss` with the arguments exchanged."""
     return relativistic_loss(fake_logits, real_logits)
 
 
@@ -132,7 +132,7 @@ RELATIVISTIC = Losses(relativistic_loss, relativistic_generator_loss, pairwise=T
 
 
 def named_losses(name: str) -> Losses:
-    """The losses of a name: one of `LOSSES`.
+    """The losses with this name, one of `LOSSES`.
 
     Raises:
       ValueError: for any other name.
@@ -152,11 +152,11 @@ def named_losses(name: str) -> Losses:
 
 
 def check_losses(losses: Any) -> None:
-    """Check what can be checked of losses without logits.
+    """Check what can be checked without logits.
 
     Raises:
-      TypeError: if they are no `Losses`.
-      ValueError: if the interval or the stride of the penalty is no integer of at least 1.
+      TypeError: if it is not a `Losses`.
+      ValueError: if the interval or the stride of the penalty is not an integer of at least 1.
     """
     if not isinstance(losses, Losses):
         raise TypeError(f"losses must be a Losses(discriminator, generator), got {losses!r}")

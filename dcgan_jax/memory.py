@@ -1,4 +1,4 @@
-"""Memory: how much is free, whether a compiled step fits, and the compiler's memory given back."""
+"""Memory: how much is free, whether a compiled step fits, and returning the compiler's memory to the system."""
 
 import ctypes
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from jax.stages import Compiled
 
 from dcgan_jax.errors import UserError
 
-_NO_LIMIT = 2**62  # bytes; cgroup v1 writes 2**63 less a page where there is no limit
+_NO_LIMIT = 2**62  # bytes; cgroup v1 reports 2**63 minus a page if there is no limit
 
 
 class NotEnoughMemoryError(UserError):
@@ -18,13 +18,13 @@ class NotEnoughMemoryError(UserError):
 
 
 class _Hierarchy(NamedTuple):
-    """Where a version of Linux's control groups says what a group may take, and what it has taken."""
+    """Where a version of Linux's control groups reports a group's memory limit and its usage."""
 
     mount: str
     controller: str  # in /proc/self/cgroup
     limit: str
     used: str
-    cached: str  # in memory.stat: file pages that are taken from the group before it runs out of memory
+    cached: str  # in memory.stat: file pages that are reclaimed before the group runs out of memory
 
 
 _HIERARCHIES = (
@@ -36,15 +36,15 @@ _HIERARCHIES = (
 
 
 def is_large(size: int, free: int | None) -> bool:
-    """Whether images of so many bytes are to stay in a file: more than a third of what is free, where that is known."""
+    """Whether images of this many bytes are to stay in a file: more than a third of the free memory, if known."""
     return free is not None and 3 * size > free
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Bytes of memory that can be had without swapping, or None where the system does not say.
+    """Bytes of memory available without swapping, or None if the system does not report them.
 
-    On Linux it is the least of what the machine has and what each control group around this process may still take,
-    in version 1 and version 2 of them: those of containers, of jobs of a cluster and of their steps.
+    On Linux it is the minimum of what the machine has available and what each control group around this process may
+    still take, in cgroup v1 and v2: those of containers, of cluster jobs and of their steps.
 
     Args:
       root: the directory that has ``proc`` and ``sys``.
@@ -53,7 +53,7 @@ def free_memory(root: Path = Path("/")) -> int | None:
     for hierarchy in _HIERARCHIES:
         mount = root / hierarchy.mount
         group = mount / _group_of_process(root, hierarchy.controller)
-        # A limit of any level holds. A container may see its own group alone, as the mount itself.
+        # A limit at any level applies. A container may see only its own group, as the mount itself.
         for level in (group, *group.parents):
             free += _left(level, hierarchy)
             if level == mount:
@@ -62,10 +62,10 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 
 def check_step_fits(step: Compiled, batch_size: int, mesh: Mesh) -> int | None:
-    """The bytes that a step needs beside its arguments, of a CPU for all its devices; None where XLA does not say.
+    """Bytes that a step needs besides its arguments, on a CPU for all its devices; None if XLA does not report them.
 
     Raises:
-      NotEnoughMemoryError: if that is more memory than is free now.
+      NotEnoughMemoryError: if that exceeds the memory that is free now.
     """
     device = mesh.local_devices[0]
     needed, free = _needed_bytes(step), free_on(device)
@@ -80,9 +80,9 @@ def check_step_fits(step: Compiled, batch_size: int, mesh: Mesh) -> int | None:
 
 
 def release_free_memory() -> None:
-    """Give freed memory back to the system, where the C library keeps it: glibc.
+    """Return freed memory to the system if the C library, glibc, keeps it.
 
-    It keeps what the compiler or a checkpoint had, 0.1 to 0.3 GiB, and the step's arrays would come on top of it.
+    It keeps what the compiler or a checkpoint used, 0.1 to 0.3 GiB, and the step's arrays would come on top of it.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim
@@ -92,7 +92,7 @@ def release_free_memory() -> None:
 
 
 def _group_of_process(root: Path, controller: str) -> PurePosixPath:
-    """The path below the mount of the group that this process is in; the mount's own where none is given."""
+    """The path of this process's group below the mount; the mount itself if none is given."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = [*line.split(":", 2), "", ""][:3]  # such as 4:memory:/docker/3f2a, or 0::/job_5/step_0
         if controller in controllers.split(","):
@@ -126,13 +126,13 @@ def _lines(path: Path) -> list[str]:
 
 
 def _needed_bytes(step: Compiled) -> int | None:
-    """Beside the arguments; None where XLA does not say."""
+    """Besides the arguments; None if XLA does not report them."""
     sizes = step.memory_analysis()
     return None if sizes is None else sizes.temp_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
 
 
 def free_on(device: Any) -> int | None:
-    """Bytes of a device's memory that are free, or None where it does not say."""
+    """Free bytes of a device's memory, or None if it does not report them."""
     if device.platform == "cpu":
         return free_memory()
     stats = device.memory_stats() or {}

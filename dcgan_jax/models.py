@@ -8,7 +8,7 @@ The architecture is that of R. Atienza's "GAN by Example using Keras on Tensorfl
     images, updates = Generator().apply(
         variables, z, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
 
-Parameters start as in Keras: kernels Glorot-uniform, biases zero. All kernels have the canonical 5x5 shape
+Parameters are initialised as in Keras: kernels Glorot-uniform, biases zero. All kernels have the canonical 5x5 shape
 [5, 5, in, out], whichever implementation computes the convolution.
 """
 
@@ -22,12 +22,12 @@ from dcgan_jax.dtypes import at_least_float32
 from dcgan_jax.layers import conv2d, dropout, upsample_conv2d
 from dcgan_jax.types import Images, Labels, Logits, Maps, NewMaps, Noise
 
-DTYPES = ("float32", "bfloat16")  # what the networks may compute in
+DTYPES = ("float32", "bfloat16")  # that the networks can compute in
 
 _ZEROS = nn.initializers.zeros_init()
 _KERNEL_SIZE = 5  # the tutorial's, in every convolution
 _KERNEL_INIT = nn.initializers.glorot_uniform()
-EMBEDDING = 50  # numbers that stand for a class beside the noise
+EMBEDDING = 50  # size of the class vector that is joined to the noise
 _WIDEST = 8  # of a map's channels, times `width`; with more the parameters of larger images would be theirs alone
 
 
@@ -59,9 +59,9 @@ class Conv(nn.Module):
 class Generator(nn.Module):
     """Noise to images: ``[B, latent] -> [B, *image_shape]``, each pixel in [0, 1].
 
-    A dense layer makes the smallest map, and each of the convolutions after it doubles its size and halves its
-    channels: twice up to 32 pixels, and once more for each doubling beyond (the rule of Radford et al.,
-    arXiv:1511.06434), with at most 8 times ``width`` channels. The maps have the sizes of the discriminator's.
+    A dense layer makes the smallest map. Each of the convolutions after it doubles the size and halves the channels:
+    twice for images up to 32 pixels, and once more for each doubling beyond (the rule of Radford et al.,
+    arXiv:1511.06434), with at most 8 times ``width`` channels. The maps have the same sizes as the discriminator's.
 
     With the defaults and 100 latent dimensions it has 2,394,241 parameters, 25,536 of them batch statistics.
     With ``train=True`` batch normalisation uses the batch's own statistics and updates the moving ones
@@ -69,13 +69,12 @@ class Generator(nn.Module):
 
     Attributes:
       image_shape: height, width (multiples of 4) and channels of the images.
-      dropout_rate: of the dropout after the dense layer.
-      dtype: what the layers compute in, that of their inputs if None. Parameters, statistics and the
-        images are float32 all the same.
+      dropout_rate: rate of the dropout after the dense layer.
+      dtype: what the layers compute in; that of their inputs if None. Parameters, statistics and images stay float32.
       plain: compute with XLA's own convolutions on every platform, which converters to other formats need.
-      width: channels of the last map but two, even; those of all maps are in proportion. The tutorial's 64.
-      classes: draw an image of a class, ``labels`` [B] of 0 to ``classes`` - 1, which a learned vector beside the noise
-        stands for (Mirza and Osindero, arXiv:1411.1784); None takes no labels.
+      width: channels of the last map but two, even; all maps scale with it. The tutorial's 64.
+      classes: the number of classes, for images by class: ``labels`` [B] from 0 to ``classes`` - 1, each with a learned
+        vector that is joined to the noise (Mirza and Osindero, arXiv:1411.1784); None takes no labels.
 
     Raises:
       ValueError: if the image's height or width is not a multiple of 4, or ``width`` is odd or below 2.
@@ -97,7 +96,7 @@ class Generator(nn.Module):
             raise ValueError(f"the generator's width must be an even number of at least 2, got {self.width}")
 
         def normalise(name: str, x: jax.Array) -> jax.Array:
-            # Keras's momentum in this tutorial (0.9) and Keras's default epsilon (1e-3).
+            # The tutorial's momentum (0.9) and Keras's default epsilon (1e-3).
             norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-3, dtype=self.dtype, name=name)
             return nn.relu(norm(x))
 
@@ -127,22 +126,22 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images to logits: [B, H, W, C] in [0, 1] -> [B, 1], above 0 where the image looks real.
 
-    Convolutions with stride 2 halve the image to at most 4 pixels: three for images of up to 32 pixels, and one more
-    for each doubling beyond, with twice the channels of the one before and at most 8 times ``width``. One with stride 1
+    Convolutions with stride 2 halve the image to at most 4 pixels: three for images up to 32 pixels, and one more for
+    each doubling beyond, each with twice the channels of the one before, up to 8 times ``width``. One with stride 1
     follows.
 
     With 28x28x1 images it has 4,311,553 parameters. It has no batch normalisation; with ``train=True``
     dropout is on (pass a ``dropout`` rng).
 
     Attributes:
-      dropout_rate: of the dropout after each convolution.
-      dtype: what the layers compute in, that of their inputs if None. Parameters are float32 all the same.
-      plain: as the generator's.
-      width: channels of the first map; those of the others are in proportion. The tutorial's 64.
-      classes: judge whether an image looks real and of its class, one of ``labels`` [B]: the logit is larger by the
-        product of a learned vector of the class and the mean of the last map over its pixels (the projection of Miyato
-        and Koyama, arXiv:1802.05637, with a mean in place of their sum, whose logit a step of Muon moves 16 times as
-        far: the discriminator learned less); None takes no labels.
+      dropout_rate: rate of the dropout after each convolution.
+      dtype: what the layers compute in; that of their inputs if None. Parameters stay float32.
+      plain: as in `Generator`.
+      width: channels of the first map; all maps scale with it. The tutorial's 64.
+      classes: the number of classes, for logits that say whether an image looks real and of its class in ``labels``
+        [B]. The logit is increased by the product of a learned class vector and the mean of the last map over its
+        pixels (the projection of Miyato and Koyama, arXiv:1802.05637, with a mean in place of their sum: with the sum,
+        a step of Muon moves the logit 16 times as far, and the discriminator learned less); None takes no labels.
     """
 
     dropout_rate: float = 0.4
@@ -173,9 +172,9 @@ class Discriminator(nn.Module):
 
 
 def _add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """[..., C] of any dtype and [C] -> the sum in the dtype of ``x``, computed in float32 at least.
+    """[..., C] of any dtype and [C] -> the sum in the dtype of ``x``, computed in at least float32.
 
-    So is the gradient of the bias: added up in bfloat16, as XLA would on a CPU, a sum of many numbers stands still.
+    So is the gradient of the bias: accumulated in bfloat16, as XLA would on a CPU, a sum of many numbers stagnates.
     """
     return (x.astype(at_least_float32(x.dtype)) + bias[(None,) * (x.ndim - 1)]).astype(x.dtype)
 
@@ -189,7 +188,7 @@ def _checked(labels: Labels | None) -> Labels:
 def doublings(height: int, width: int) -> int:
     """How often the generator doubles its smallest map: twice up to 32 pixels, and once more for each doubling beyond.
 
-    The shorter side of the smallest map keeps 4 pixels.
+    Further doublings leave at least 4 pixels on its shorter side.
     """
     n = 2
     while max(height, width) > 8 * 2**n and min(height, width) >= 8 * 2**n:

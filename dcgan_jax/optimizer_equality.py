@@ -1,4 +1,4 @@
-"""Optax transformations that are equal if they were built alike."""
+"""Optax transformations that compare equal if they were built alike."""
 
 import functools
 import types
@@ -14,7 +14,7 @@ def by_value(tx: optax.GradientTransformation) -> optax.GradientTransformation:
     """The same transformation, equal to every other that was built alike.
 
     Optax's transformations are closures, which Python compares by identity: two states with separately built ones would
-    not combine under ``jax.tree.map``, and would each compile the step.
+    not combine under ``jax.tree.map``, and each would compile its own step.
     """
     extra = isinstance(tx, optax.GradientTransformationExtraArgs)
     return (_ExtraArgsByValue if extra else _ByValue)(tx.init, tx.update)
@@ -38,7 +38,7 @@ class _Comparison:
         return hash(self._value())
 
     def __getstate__(self) -> None:
-        """Nothing: what is cached may hold what cannot be pickled."""
+        """Nothing: the cached value may not be picklable."""
 
 
 class _ByValue(_Comparison, optax.GradientTransformation):
@@ -50,7 +50,7 @@ class _ExtraArgsByValue(_Comparison, optax.GradientTransformationExtraArgs):
 
 
 def _value(x: Any, outer: tuple[int, ...]) -> Any:
-    """What ``x`` is compared by, hashable; ``outer`` are the functions that contain it."""
+    """A hashable value to compare ``x`` by; ``outer`` are the functions that contain it."""
     inner = (*outer, id(x))
     if isinstance(x, types.FunctionType) and id(x) not in outer:
         cells = [cell.cell_contents for cell in x.__closure__ or ()]
@@ -74,7 +74,7 @@ def _value(x: Any, outer: tuple[int, ...]) -> Any:
 
 
 def _contents(x: object) -> Any:
-    """All that an object holds, in attributes, slots or as items: what a copy of it would be made from."""
+    """Everything an object holds, in attributes, slots or as items: what a copy of it would be made from."""
     try:
         return x.__reduce_ex__(2)[1:]
     except TypeError:  # it cannot be copied

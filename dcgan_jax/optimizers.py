@@ -16,12 +16,12 @@ from jax.typing import ArrayLike, DTypeLike
 from dcgan_jax.dtypes import at_least_float32
 
 Scalar = float | jax.Array
-_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # K. Jordan's coefficients; five iterations give values from 0.7 to 1.2
-_EPS = 1e-8  # of Muon
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # K. Jordan's coefficients; five iterations give singular values 0.7 to 1.2
+_EPS = 1e-8  # Muon's
 
 
 class RMSpropState(NamedTuple):
-    """``count``: updates done, an int32 scalar. ``nu``: the moving mean of squared gradients, like the parameters.
+    """``count``: updates done, an int32 scalar. ``nu``: the moving mean of squared gradients, shaped as the parameters.
 
     ``learning_rate``: a scalar if the rate is an array, else None.
     """
@@ -39,7 +39,7 @@ def rmsprop(
     eps: Scalar = 1e-7,
     eps_in_sqrt: bool = False,
 ) -> optax.GradientTransformation:
-    """RMSprop with Keras's constants, Keras's time decay and Keras's ``clipvalue``.
+    """RMSprop with Keras's constants, time decay and ``clipvalue``.
 
     With update t = 0, 1, 2, ... and gradient g, element by element::
 
@@ -49,23 +49,23 @@ def rmsprop(
         step  = -lr_t * g / (sqrt(nu) + eps)         Keras 2, which the tutorial was written for
         step  = -lr_t * g / sqrt(nu + eps)           Keras 3: eps_in_sqrt=True
 
-    The two places of eps differ in effect: inside the root, eps = 1e-7 damps every gradient whose size is
-    below about 3e-4. Optax's own ``rmsprop`` has the second form by default (``eps_in_sqrt=True``), with eps = 1e-8.
+    The place of eps matters: inside the root, eps = 1e-7 damps every gradient smaller than about 3e-4.
+    Optax's own ``rmsprop`` has the second form by default (``eps_in_sqrt=True``), with eps = 1e-8.
 
     Args:
       learning_rate: a positive number, or an Optax schedule of the update's number. A rate that is an array is a leaf
-        of the optimizer's state, so that states of several rates can be stacked, and trained under ``jax.vmap``.
-      decay: per update, at least 0.
+        of the optimizer's state, so that states with different rates can be stacked and trained under ``jax.vmap``.
+      decay: of the learning rate per update, at least 0.
       clip: largest absolute value of a gradient element, above 0, or None.
       eps: keeps the division finite.
       eps_in_sqrt: whether eps is inside the square root.
 
     Returns:
-      An `optax.GradientTransformation`. Numbers may be traced, as ``optax.inject_hyperparams`` does.
+      An `optax.GradientTransformation`. Numbers may be traced, as with ``optax.inject_hyperparams``.
 
     Raises:
-      ValueError: if a number that is not traced is out of its range; a rate of 0 moves nothing, and is taken.
-      TypeError: if it is no number.
+      ValueError: if a number that is not traced is out of range; a rate of 0 is allowed, and moves nothing.
+      TypeError: if it is not a number.
 
     References:
       Hinton, Neural Networks for Machine Learning, lecture 6e; ``keras.optimizers.RMSprop``.
@@ -92,7 +92,7 @@ def _check_numbers(below: float = math.inf, **values: Any) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Init:
-    """The first state of a rule; its rate is in it, if that is an array."""
+    """The initial state of a rule, which holds the rate if that is an array."""
 
     zeros: Callable[[optax.Params], Any]
     rate: Scalar | optax.Schedule
@@ -103,9 +103,9 @@ class _Init:
 
 
 def without_rate(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """`rmsprop` or `muon` without a rate that is an array and a leaf of its state; any other transformation as it is.
+    """`rmsprop` or `muon` without the array rate that is a leaf of its state; any other transformation unchanged.
 
-    It updates such a state, and is the same whatever the rate: static where the state is a pytree.
+    It updates such a state, and is the same for every rate, so that it can be static where the state is a pytree.
     """
     rule = tx.update
     if not (isinstance(rule, _RMSprop | _Muon) and isinstance(rule.learning_rate, jax.Array)):
@@ -123,9 +123,9 @@ def _init_rmsprop(params: optax.Params) -> RMSpropState:
 
 @dataclasses.dataclass(frozen=True)
 class _RMSprop:
-    """The update of `rmsprop`: a class and not a closure, so that equal ones are equal, and can be pickled."""
+    """The update of `rmsprop`: a class rather than a closure, so that it compares by value and can be pickled."""
 
-    learning_rate: Scalar | optax.Schedule | None  # None: the state's
+    learning_rate: Scalar | optax.Schedule | None  # None: that of the state
     decay: Scalar
     clip: Scalar | None
     eps: Scalar
@@ -157,22 +157,22 @@ class _RMSprop:
 
 
 def _wide(g: jax.Array) -> Any:
-    """The dtype that an update is computed in: that of the gradient, float32 at least."""
+    """The dtype that an update is computed in: that of the gradient, at least float32."""
     return at_least_float32(g.dtype)
 
 
 def _sqrt(v: jax.Array) -> jax.Array:
-    """The square root, whose derivative at 0 is 0 here: a gradient through several updates would be NaN otherwise."""
+    """The square root, with a derivative of 0 at 0: a gradient through several updates would be NaN otherwise."""
     zero = v == 0
     return jnp.where(zero, jnp.zeros_like(v), jnp.sqrt(jnp.where(zero, jnp.ones_like(v), v)))
 
 
 @dataclasses.dataclass(frozen=True)
 class InverseSqrt:
-    """A schedule for a learning rate: ``rate / sqrt(1 + t / steps)`` in update t = 0, 1, 2, ...
+    """A learning-rate schedule: ``rate / sqrt(1 + t / steps)`` in update t = 0, 1, 2, ...
 
-    It needs no length of the run, so that a longer run begins as a shorter one. A class and not a closure, so that
-    equal ones are equal, and can be pickled.
+    It does not depend on the length of the run, so a longer run starts like a shorter one. A class rather than a
+    closure, so that it compares by value and can be pickled.
     """
 
     rate: float
@@ -183,7 +183,7 @@ class InverseSqrt:
 
 
 class MuonState(NamedTuple):
-    """``count``: updates done, an int32 scalar. ``mu``: the momentum. ``nu``: of vectors the mean of squares.
+    """``count``: updates done, an int32 scalar. ``mu``: the momentum. ``nu``: the mean of squares, of vectors only.
 
     ``learning_rate``: a scalar if the rate is an array, else None.
     """
@@ -203,27 +203,27 @@ def muon(
 ) -> optax.GradientTransformation:
     """Muon for kernels, and Adam for biases and scales.
 
-    A kernel [..., inputs, outputs] is taken as a matrix of as many rows as it has inputs at all places. With its
+    A kernel [..., inputs, outputs] is taken as a matrix with a row for each input at each position. With its
     gradient g in update t = 1, 2, ..., element by element::
 
         mu   <- momentum mu + (1 - momentum) g                                   mu = 0 at first
         m     = momentum mu / (1 - momentum^(t + 1)) + (1 - momentum) g / (1 - momentum^t)     (Nesterov)
         step  = -learning_rate * sqrt(max(1, outputs / inputs)) * orthogonal(m)
 
-    ``orthogonal(m)`` has the singular vectors of m, and singular values near 1 for all of them. A gradient of a deep
-    layer lies in a few directions; the rule moves the others as far. What has fewer than two axes moves by Adam with
-    Nesterov's momentum, at ``vector_rate``.
+    ``orthogonal(m)`` has the singular vectors of m, with singular values near 1. The gradient of a deep layer lies in a
+    few directions; this rule moves the others as far. Parameters with fewer than two axes are updated by Adam with
+    Nesterov momentum, at ``vector_rate``.
 
     Args:
       learning_rate: a positive number, or an Optax schedule of the update's number: the largest change of a layer's
-        output, as a share of its input, in one step. An array is a leaf of the optimizer's state, as in `rmsprop`.
+        output in one step, relative to its input. An array is a leaf of the optimizer's state, as in `rmsprop`.
       momentum: in [0, 1). Low, as in most GANs: the loss of one network changes with every step of the other.
       vector_rate: Adam's learning rate. If it is a number and ``learning_rate`` a schedule, the ratio of the two stays
-        what it is at the schedule's start; a schedule of its own is taken as it is.
+        as at the schedule's start; a schedule of its own is used as it is.
       b2: Adam's decay of the mean of squares, in [0, 1).
 
     Raises:
-      ValueError: if a number is out of its range, or ``learning_rate`` starts at 0 and ``vector_rate`` is no schedule.
+      ValueError: if a number is out of range, or ``learning_rate`` starts at 0 and ``vector_rate`` is not a schedule.
 
     References:
       Jordan and others, Muon: An optimizer for hidden layers (2024); Bernstein and Newhouse, arXiv:2409.20325;
@@ -249,9 +249,9 @@ def _init_muon(params: optax.Params) -> MuonState:
 
 @dataclasses.dataclass(frozen=True)
 class _Muon:
-    """The update of `muon`: a class and not a closure, so that equal ones are equal, and can be pickled."""
+    """The update of `muon`: a class rather than a closure, so that it compares by value and can be pickled."""
 
-    learning_rate: Scalar | optax.Schedule | None  # None: the state's
+    learning_rate: Scalar | optax.Schedule | None  # None: that of the state
     momentum: float
     vector_rate: Scalar | optax.Schedule
     b2: float
@@ -285,12 +285,12 @@ class _Muon:
 
 
 def _orthogonal(kernel: jax.Array) -> jax.Array:
-    """The matrix of a kernel with its singular values near sqrt(max(1, outputs / inputs)), in the kernel's shape.
+    """The kernel as a matrix whose singular values are made near sqrt(max(1, outputs / inputs)), in the kernel's shape.
 
-    Five iterations x <- c1 x + c3 (x x^T) x + c5 (x x^T)^2 x. Each multiplies x by a polynomial of its Gram matrix, and
-    such polynomials commute: the iterations are products of small square matrices, and x itself is multiplied once. In
-    lower precision than float32's the Gram matrix would get negative eigenvalues, which the iterations multiply by up
-    to 12 each.
+    Five iterations x <- c1 x + c3 (x x^T) x + c5 (x x^T)^2 x. Each multiplies x by a polynomial of its Gram matrix.
+    These polynomials commute, so the iterations are products of small square matrices, and x itself is multiplied once.
+    In precision below float32 the Gram matrix would get negative eigenvalues, which each iteration multiplies by up to
+    12.
     """
     matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     x = kernel.reshape(-1, kernel.shape[-1])  # [inputs, outputs]

@@ -1,4 +1,4 @@
-"""The paths that a person gives: ``~`` is expanded, and URLs are refused."""
+"""Paths given by the user: ``~`` is expanded, and URLs are refused."""
 
 import os
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dcgan_jax.errors import UserError
 
-# A drive (C:/) has one letter. One slash is enough: ``Path`` makes ``gs:/bucket`` of ``gs://bucket``.
+# A drive (C:/) has one letter. One slash is enough: ``Path`` turns ``gs://bucket`` into ``gs:/bucket``.
 _URL = re.compile(r"[A-Za-z][\w+.@-]+:/")
 
 
@@ -19,10 +19,10 @@ def local_path(path: str | os.PathLike[str], name: str) -> Path:
 
     Args:
       path: as given.
-      name: of the flag or argument, for the error.
+      name: the flag or argument, for the error.
 
     Raises:
-      PathError: if it is a URL, or the home directory is not known.
+      PathError: if it is a URL, or the home directory is unknown.
     """
     text = os.fspath(path)
     if _URL.match(text):

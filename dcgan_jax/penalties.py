@@ -1,6 +1,6 @@
-"""Penalties of the discriminator's slopes, for `dcgan_jax.losses.Losses`.
+"""Gradient penalties for the discriminator, for `dcgan_jax.losses.Losses`.
 
-Each is a class behind a function, and not a closure, so that equal ones are equal, and can be pickled.
+Each is a class behind a function rather than a closure, so that it compares by value and can be pickled.
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ Penalty = Callable[[Judge, Images, Images, Key], Scalar]
 
 
 def r1_penalty(gamma: float) -> Penalty:
-    """R1: gamma / 2 times the mean of ``|dD/dx|^2`` over the real images x, D in logits.
+    """R1: gamma / 2 times the mean of ``|dD/dx|^2`` over the real images x, where D is the logit.
 
-    It keeps the discriminator flat where the data is, so that the two networks do not circle (Mescheder et al.,
+    It keeps the discriminator flat around the data, so that training does not cycle (Mescheder et al.,
     arXiv:1801.04406).
 
     Raises:
@@ -30,9 +30,9 @@ def r1_penalty(gamma: float) -> Penalty:
 
 
 def r2_penalty(gamma: float) -> Penalty:
-    """R2: as `r1_penalty`, over the fakes; no gradient goes to the generator (arXiv:1801.04406, section 4.1).
+    """R2: as `r1_penalty`, over the fakes; no gradient flows to the generator (arXiv:1801.04406, section 4.1).
 
-    With a relativistic loss a discriminator needs both to be flat on both sides of a pair (Huang et al.,
+    With a relativistic loss a discriminator needs both, to be flat on both sides of a pair (Huang et al.,
     arXiv:2501.05441): `sum_penalties` adds them.
 
     Raises:
@@ -42,9 +42,9 @@ def r2_penalty(gamma: float) -> Penalty:
 
 
 def gradient_penalty(weight: float = 10.0) -> Penalty:
-    """WGAN-GP: ``weight`` times the mean of ``(|dD/dx| - 1)^2``, x at random places between a real image and a fake.
+    """WGAN-GP: ``weight`` times the mean of ``(|dD/dx| - 1)^2``, x at random points between a real image and a fake.
 
-    It keeps a critic near the slope 1, without which the Wasserstein loss has no bound. The default is that of
+    It keeps the critic's gradient norm near 1; without it the Wasserstein loss is unbounded. The default is that of
     Gulrajani et al., arXiv:1704.00028.
 
     Raises:
@@ -54,10 +54,10 @@ def gradient_penalty(weight: float = 10.0) -> Penalty:
 
 
 def sum_penalties(*penalties: Penalty) -> Penalty:
-    """The sum of penalties, such as R1 and R2; each draws from a key of its own.
+    """The sum of several penalties, such as R1 and R2, each with its own key.
 
     Raises:
-      ValueError: if there is none.
+      ValueError: if none is given.
     """
     if not penalties:
         raise ValueError("a sum of penalties needs at least one")
@@ -66,7 +66,7 @@ def sum_penalties(*penalties: Penalty) -> Penalty:
 
 @dataclasses.dataclass(frozen=True)
 class _FlatDiscriminator:
-    """R1, or of fakes R2."""
+    """R1, or R2 if ``of_fakes``."""
 
     gamma: float
     of_fakes: bool
@@ -83,7 +83,7 @@ class _GradientPenalty:
     def __call__(self, discriminator: Judge, real: Images, fake: Images, key: Key) -> Scalar:
         share = jax.random.uniform(key, (real.shape[0], 1, 1, 1), real.dtype)
         between = share * real + (1 - share) * fake  # [B, H, W, C]
-        # 1e-12: the derivative of the root is infinite at a slope of 0.
+        # 1e-12: the derivative of the root is infinite at 0.
         slopes = jnp.sqrt(_squared_slopes(discriminator, between) + 1e-12)  # [B]
         return self.weight * jnp.square(slopes - 1).mean()
 
@@ -99,7 +99,7 @@ class _Sum:
 
 
 def _squared_slopes(discriminator: Judge, images: Images) -> jax.Array:
-    """``|dD/dx|^2`` of each image, at least float32 [B]."""
+    """``|dD/dx|^2`` of each image, [B], at least float32."""
     slopes = jax.grad(lambda x: discriminator(x).sum())(images)  # [B, H, W, C]
     return jnp.square(slopes.astype(at_least_float32(slopes.dtype))).sum((1, 2, 3))
 

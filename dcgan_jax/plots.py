@@ -1,4 +1,4 @@
-"""Curves of runs: losses, accuracies and FID by step."""
+"""Curves of runs: losses, accuracies and FID against steps."""
 
 import math
 import warnings
@@ -14,7 +14,7 @@ from dcgan_jax.files import replace_file
 from dcgan_jax.training.history import History, calls_of, comparable_evaluations
 from dcgan_jax.versions import require
 
-PLOTS = {  # and how to write them: without dates, so that the same rows make the same file
+PLOTS = {  # formats, and options without dates, so that the same rows give the same file
     ".png": {"pil_kwargs": {"optimize": True}},
     ".svg": {"metadata": {"Date": None}},
     ".pdf": {"metadata": {"CreationDate": None}},
@@ -26,10 +26,10 @@ _METRICS = {
     "g_accuracy": "share of fakes that pass as real",
 }
 _CALLS = {"train": ("training images", "-"), "held_out": ("held-out images", "--"), "fakes": ("fakes", ":")}
-# Okabe and Ito's colours without their yellow, which is hard to see on white: they differ for the colour-blind too.
+# Okabe and Ito's colours, distinct for the colour-blind too, without their yellow, which is hard to see on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _FURTHER_FONTS = ("Noto Sans CJK KR", "Noto Sans CJK JP", "Malgun Gothic", "Apple SD Gothic Neo", "NanumGothic")
-_PARTS = 40  # a smoothed curve is a moving mean over one part in 40 of a run's rows
+_PARTS = 40  # a smoothed curve is a moving mean over 1/40 of a run's rows
 
 
 class PlotError(UserError):
@@ -42,12 +42,12 @@ def require_matplotlib() -> None:
 
 
 def save_plot(path: Path, runs: Mapping[str, History]) -> None:
-    """Draw the curves of runs by name, each in its colour, as a ``.png``, ``.svg`` or ``.pdf``.
+    """Draw the curves of runs by name, each run in its own colour, as a ``.png``, ``.svg`` or ``.pdf``.
 
-    Where a run holds out images, its discriminator's mean logits of them, of training images and of fakes are drawn.
-    Behind each smoothed curve is the raw one. Where a run has evaluations, its FID, or if it has none its sliced
-    Wasserstein distance, is drawn beside that of real images; an evaluation that failed interrupts the line. Those in
-    other features, or of other numbers of images, have an axis of their own.
+    If a run holds out images, the discriminator's mean logits of them, of training images and of fakes are drawn.
+    Smoothed curves are drawn over the raw ones. If a run has evaluations, its FID, or without one its sliced
+    Wasserstein distance, is drawn next to that of real images; a failed evaluation interrupts the line. Evaluations in
+    other features, or of other numbers of images, have their own axis.
 
     Raises:
       PlotError: as `require_matplotlib`.
@@ -57,7 +57,7 @@ def save_plot(path: Path, runs: Mapping[str, History]) -> None:
     from matplotlib import font_manager, rc_context, rcParamsDefault  # pyright: ignore[reportMissingImports]
     from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
 
-    # Not the user's own settings, which may need LaTeX. The names of runs are no formulas, and may be Korean.
+    # Not the user's own settings, which may need LaTeX. Names of runs are not formulas, and may be Korean.
     settings: dict[Any, Any] = {name: value for name, value in rcParamsDefault.items() if "backend" not in name}
     fonts = ["DejaVu Sans", *(font for font in _FURTHER_FONTS if font in font_manager.get_font_names())]
     settings |= {"font.size": 9, "font.family": fonts, "text.parse_math": False}
@@ -148,5 +148,5 @@ def _draw_scores(axis: Any, runs: Mapping[str, History], group: Comparability, c
 
 
 def _kinds(runs: Mapping[str, History]) -> list[Comparability]:
-    """The kinds of evaluation that the runs have: figures of each are comparable."""
+    """The kinds of evaluation in the runs; figures of the same kind are comparable."""
     return sorted({each for history in runs.values() for each in comparable_evaluations(history)})

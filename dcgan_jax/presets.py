@@ -1,4 +1,4 @@
-"""Presets: how to train the two networks, as one source of the tutorial has it, and as we recommend it."""
+"""Presets: how to train the two networks, as in one of the tutorial's sources, or as recommended."""
 
 import functools
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from dcgan_jax.penalties import r1_penalty
 PRESETS = ("tutorial", "article", "upstream", "keras3", "recommended")
 RECOMMENDED = "recommended"
 
-# What ``recommended`` does in runs against learning pictures by heart: of fewer training pictures than this, all that
-# the discriminator sees is augmented. Of more, MNIST's 60,000 for one, nothing is. No experiment has set the two yet:
+# How runs with ``recommended`` keep D from memorising: with fewer training pictures than this, everything
+# it sees is augmented; with more, such as MNIST's 60,000, nothing is. No experiment has set the two yet:
 # `benchmarks.pictures` is there for it.
 FEW_PICTURES = 5_000
-FEW_PICTURES_AUGMENT = "adaptive"  # as `dcgan_jax.augment.named_augmentation` takes it
+FEW_PICTURES_AUGMENT = "adaptive"  # a name for `dcgan_jax.augment.named_augmentation`
 
 
 class Preset(NamedTuple):
@@ -24,11 +24,11 @@ class Preset(NamedTuple):
 
     Attributes:
       discriminator, generator: the optimizers.
-      dropout_rate: of `Discriminator` and of `Generator`.
+      dropout_rate: of `Discriminator` and `Generator`.
       losses: what the two networks minimise.
       ema: decay of a moving average of the generator, or None.
       ema_ramp: the average's ramp, or None; see `dcgan_jax.ema.EMA`.
-      fakes: the generator's mode for the fakes of the discriminator's update, as of `dcgan_jax.GANState`.
+      fakes: the generator's mode for the fakes of the discriminator's update; see `dcgan_jax.GANState`.
     """
 
     discriminator: optax.GradientTransformation
@@ -43,19 +43,19 @@ class Preset(NamedTuple):
 def preset(
     name: str, generator_learning_rate: float | None = None, discriminator_learning_rate: float | None = None
 ) -> Preset:
-    """The preset of a name, with other learning rates if they are given.
+    """The preset with this name, with other learning rates if they are given.
 
-    Four are what sources of the tutorial publish, and differ in their RMSprop alone. ``recommended`` draws the best
+    Four are published in the tutorial's sources, and differ only in their RMSprop. ``recommended`` draws the best
     digits that a search found, with the same layers; docs/hyperparameter-search.md has the figures.
 
     Args:
       name: ``tutorial``, what the walkthrough gives as the current code; ``article``, the article's own
         listing; ``upstream``, the last version in the tutorial's repository (efe15a1); ``keras3``, the
         walkthrough's settings as Keras 3 runs them, with epsilon inside the root; ``recommended``: Muon, no dropout,
-        the R1 penalty in each fourth step on each fourth image, fakes in training mode for both updates, and a moving
+        the R1 penalty in every fourth step on every fourth image, fakes in training mode for both updates, and a moving
         average of the generator.
       generator_learning_rate: of the generator's optimizer, above 0, in the preset's schedule; the preset's if None.
-      discriminator_learning_rate: likewise.
+      discriminator_learning_rate: the same for the discriminator.
 
     Raises:
       ValueError: for any other name.
@@ -64,21 +64,21 @@ def preset(
 
 
 def recommended_augmentation(images: int) -> str | None:
-    """The augmentation that goes with ``recommended`` for so many training images, or None for none.
+    """The augmentation of ``recommended`` for this number of training images, or None for no augmentation.
 
-    Runs of that preset have it where none is chosen. `init_state` has none by itself: pass it
+    Runs with that preset use it unless another is chosen. `init_state` does not augment by default: pass it
     ``augment=named_augmentation(names)`` with these names.
 
     Args:
-      images: the number of training images, without those that are held out.
+      images: the number of training images, not counting held-out ones.
 
     Returns:
-      Names as `dcgan_jax.augment.named_augmentation` takes them: of fewer than 5,000 images ``adaptive``.
+      Names for `dcgan_jax.augment.named_augmentation`: ``adaptive`` for fewer than 5,000 images.
     """
     return FEW_PICTURES_AUGMENT if images < FEW_PICTURES else None
 
 
-@functools.cache  # the same objects each time, so that two states of one preset share a compiled step
+@functools.cache  # the same objects each time, so that two states with one preset share a compiled step
 def _preset(name: str, g: float | None, d: float | None) -> Preset:
     match name:
         case "tutorial":

@@ -1,4 +1,4 @@
-"""PRNG keys that draw the same numbers whatever the process-wide settings of JAX and Flax are.
+"""PRNG keys that give the same numbers whatever the process-wide settings of JAX and Flax are.
 
 The same seed gives the same run under each of ``jax_enable_x64``, ``jax_threefry_partitionable``,
 ``jax_default_prng_impl``, ``jax_random_seed_offset``, ``jax_numpy_rank_promotion``, ``jax_numpy_dtype_promotion``,
@@ -32,12 +32,13 @@ def seed_keys(seeds: np.ndarray) -> jax.Array:
 
 
 def pin_key(key: jax.Array) -> jax.Array:
-    """The key with an implementation that draws the same numbers whatever ``jax_threefry_partitionable`` is.
+    """The key with an implementation that gives the same numbers whatever ``jax_threefry_partitionable`` is.
 
-    Those of its default, True. Keys derived from it are pinned too. Keys of other implementations stay as they are.
+    The numbers are those of its default, True. Derived keys are pinned too. Keys of other implementations are
+    unchanged.
 
     Args:
-      key: one PRNG key or several, typed or of the old kind (uint32 [..., 2]).
+      key: one PRNG key or several, typed or legacy (uint32 [..., 2]).
     """
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.shape[-1:] != (2,):  # of another implementation
@@ -55,7 +56,7 @@ def split_key(key: jax.Array, n: int) -> jax.Array:
 
 @contextlib.contextmanager
 def flax_defaults() -> Iterator[None]:
-    """Within, Flax derives keys and returns variables as by default, whatever its environment variables say."""
+    """A context with Flax's default keys and variables, whatever its environment variables say."""
     with (
         flax.config.temp_flip_flag("fix_rng_separator", False),
         flax.config.temp_flip_flag("return_frozendict", False),

@@ -8,9 +8,9 @@ _DESCRIPTION = Path("/proc/cpuinfo")
 
 @functools.cache
 def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products of bfloat16 that XLA uses: AVX512-BF16 or AMX.
+    """Whether the processor has bfloat16 multiplication instructions that XLA uses: AVX512-BF16 or AMX.
 
-    Told by the names that Linux has for them, so False on other systems.
+    It reads the CPU flags that Linux reports, so it is False on other systems.
     """
     try:
         described = _DESCRIPTION.read_text()

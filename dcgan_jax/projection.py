@@ -1,4 +1,4 @@
-"""The noise of an image: what a generator would have to be given to draw it."""
+"""GAN inversion: the noise with which a generator draws a given image."""
 
 import functools
 from typing import NamedTuple
@@ -11,19 +11,19 @@ from dcgan_jax.prng import pin_key
 from dcgan_jax.sampling import check_labels, generate, image_shape, sample_noise
 from dcgan_jax.state import GANState, uniform_noise
 
-MAX_STARTS = 400  # random noise vectors, among which the starts are chosen
+MAX_STARTS = 400  # random noise vectors from which the starts are chosen
 _BATCH = 100  # of these are drawn at a time
-_RATE = 0.1  # of Adam; it falls to 0 by half a cosine
-_PIXEL_DEVIATION = 4 / 255  # of a picture's pixels from those that normal noise draws
+_RATE = 0.1  # Adam's learning rate, which decays to 0 along half a cosine
+_PIXEL_DEVIATION = 4 / 255  # of a picture's pixels from the generated ones, for normal noise
 
 
 class Projection(NamedTuple):
-    """What a generator draws nearest to images.
+    """The generator's images that are nearest to given ones.
 
     Attributes:
       noise: of each image, float32 [N, latent_size].
-      images: the generator's images of it, [N, H, W, C] in [0, 1].
-      distances: root mean square of the pixels' differences in levels of 255, float32 [N].
+      images: what the generator draws from it, [N, H, W, C] in [0, 1].
+      distances: root mean square pixel differences, in levels of 255, float32 [N].
       labels: the class of each, int32 [N]; None if the state has none.
     """
 
@@ -45,24 +45,24 @@ def project(
 ) -> Projection:
     """The noise whose images are nearest to ``images``, by gradient descent through the generator in inference mode.
 
-    Of 400 random noise vectors the ``starts`` whose images are nearest begin, each is moved by ``steps`` steps of Adam,
-    and the best that any was is returned. What falls is the mean square of the pixels' differences and the negative
-    logarithm of the noise's density, up to a constant: of the tutorial's uniform noise nothing inside of [-1, 1], which
-    the noise never leaves; of normal noise (``noise=jax.random.normal``) half its square, for pixels that deviate by 4
-    levels. Noise of another kind stays between the least and the greatest number of those drawn.
+    Of 400 random noise vectors, the ``starts`` whose images are nearest are each optimised by ``steps`` steps of Adam,
+    and the best vector of all steps is returned. The objective is the mean squared pixel difference plus the negative
+    log density of the noise, up to a constant: nothing for the tutorial's uniform noise inside [-1, 1], which it never
+    leaves; half the square of normal noise (``noise=jax.random.normal``), for pixels that deviate by 4 levels. Noise of
+    any other kind stays between the smallest and the largest number drawn.
 
     Args:
       state: from training; ``averaged(state)`` for the moving average of the generator.
       images: [N, H, W, C], uint8 or floating point in [0, 1].
-      key: a PRNG key, of the random noise.
+      key: a PRNG key for the random noise.
       labels: integers [N], the class of each image; the best of all classes if None and the state has classes.
       starts: at least 1 and at most 400.
       steps: at least 0.
 
     Raises:
-      ValueError: if the images have another shape than the generator's, or a number is out of its range; and as
-        `sample` of labels.
-      TypeError: if the images are neither uint8 nor floating point, or the labels no integers.
+      ValueError: if the images do not have the generator's shape, or a number is out of range; and for labels as
+        `sample`.
+      TypeError: if the images are neither uint8 nor floating point, or the labels are not integers.
     """
     targets = _as_floats(images, image_shape(state))
     if not 1 <= starts <= MAX_STARTS:
@@ -71,7 +71,7 @@ def project(
         raise ValueError(f"steps must be at least 0, got {steps}")
     if labels is not None:
         check_labels(state, labels, len(targets))
-    # Not the noise that `sample` draws by the same key: its images would be found because they are known.
+    # Not the noise that `sample` draws with the same key: its images would be found because they are known.
     drawn = sample_noise(state, jax.random.fold_in(pin_key(key), 2), MAX_STARTS)  # [M, latent]
     low, high, weight = _prior(state, drawn, targets[0].size)
     z, classes = _nearest(state, targets, drawn, labels, starts)  # [N * starts, latent], [N * starts]
@@ -80,7 +80,7 @@ def project(
 
     def errors(z: jax.Array) -> tuple[jax.Array, jax.Array]:
         each = jnp.square(generate(state, z, classes) - goals).mean((1, 2, 3)) + weight * jnp.square(z).sum(-1)
-        return each.sum(), each  # the gradient of a sum is that of each alone
+        return each.sum(), each  # the gradient of the sum is that of each image alone
 
     def step(carry: tuple, _: None) -> tuple[tuple, None]:
         z, opt_state, best, least = carry
@@ -114,7 +114,7 @@ def _as_floats(images: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _prior(state: GANState, drawn: jax.Array, values: int) -> tuple[jax.Array | float, jax.Array | float, float]:
-    """The range of the noise's numbers, and the weight of their squares beside a mean over the values of an image."""
+    """The range of the noise's numbers, and the weight of their squares against a mean over an image's values."""
     if state.noise is uniform_noise:
         return -1.0, 1.0, 0.0
     if state.noise is jax.random.normal:
@@ -125,9 +125,9 @@ def _prior(state: GANState, drawn: jax.Array, values: int) -> tuple[jax.Array | 
 def _nearest(
     state: GANState, targets: jax.Array, drawn: jax.Array, labels: jax.Array | None, starts: int
 ) -> tuple[jax.Array, jax.Array | None]:
-    """For each image those of the drawn noise vectors whose images are nearest: [N * starts, latent], and classes.
+    """For each image, the drawn noise vectors whose images are nearest: [N * starts, latent], and their classes.
 
-    Without labels each class has its turn among the drawn.
+    Without labels the drawn vectors take the classes in turn.
     """
     if state.classes is None or labels is None:
         turns = None if state.classes is None else jnp.arange(MAX_STARTS, dtype=jnp.int32) % state.classes
@@ -145,12 +145,12 @@ def _nearest(
 
 
 def _draw(state: GANState, z: jax.Array, labels: jax.Array | None) -> jax.Array:
-    """The images of noise [M, latent] and of classes [M], some at a time."""
+    """The images of noise [M, latent] and of classes [M], in batches."""
     parts = jax.tree.map(lambda x: x.reshape(-1, _BATCH, *x.shape[1:]), (z, labels))
     images = jax.lax.map(lambda part: generate(state, *part), parts)
     return images.reshape(-1, *images.shape[2:])
 
 
 def _order(target: jax.Array, images: jax.Array, n: int) -> jax.Array:
-    """The places of the ``n`` nearest of the images [M, H, W, C] to one."""
+    """The indices of the ``n`` images of [M, H, W, C] that are nearest to one."""
     return jax.lax.top_k(-jnp.square(images - target[None]).mean((1, 2, 3)), n)[1]

@@ -13,15 +13,15 @@ from dcgan_jax.sharding import image_sharding, with_auto_axes
 from dcgan_jax.state import GANState
 from dcgan_jax.types import Images, Key, Labels, Noise, NoiseVector
 
-_BATCH = 100  # images that are drawn at a time: a hundred megabytes or two
-_CALL = 100  # images of a call that draws one at a time
+_BATCH = 100  # images drawn at a time: a hundred megabytes or two
+_CALL = 100  # images per call that draws one at a time
 
 
 def sample_noise(state: GANState, key: Key, n: int) -> Noise:
     """``n`` vectors of the state's noise, float32 [n, latent_size]; n at least 1.
 
     Raises:
-      ValueError: for any other n, or if the state's noise has another shape.
+      ValueError: if n is below 1, or the state's noise has another shape.
     """
     if n < 1:
         raise ValueError(f"the number of images must be at least 1, got {n}")
@@ -43,7 +43,7 @@ def check_labels(state: GANState, labels: jax.Array | None, n: int) -> None:
     """Check the labels of a batch of ``n`` images. Their values are not checked: a traced array has none.
 
     Raises:
-      ValueError: if the state has classes and there are no labels, or the other way round, or they are not [n].
+      ValueError: if the state has classes and there are no labels, or the reverse, or their shape is not [n].
       TypeError: if they are not integers.
     """
     if labels is None:
@@ -61,9 +61,9 @@ def check_labels(state: GANState, labels: jax.Array | None, n: int) -> None:
 @jax.jit
 @with_auto_axes(image_sharding)
 def generate(state: GANState, z: Noise, labels: Labels | None = None) -> Images:
-    """The generator's images of ``z`` [B, latent_size], and of the classes ``labels`` [B]: [B, H, W, C] in [0, 1].
+    """The generator's images of noise ``z`` [B, latent_size] and classes ``labels`` [B]: [B, H, W, C] in [0, 1].
 
-    Inference mode: moving batch statistics, no dropout, so each image depends on its own noise and class only.
+    In inference mode (moving batch statistics, no dropout), so each image depends only on its own noise and class.
 
     Raises:
       ValueError, TypeError: as `check_labels`.
@@ -73,7 +73,7 @@ def generate(state: GANState, z: Noise, labels: Labels | None = None) -> Images:
 
 
 def image_shape(state: GANState) -> tuple[int, ...]:
-    """The shape [H, W, C] of the generator's images; nothing is computed."""
+    """The shape [H, W, C] of the generator's images, without computing any."""
     noise = jax.ShapeDtypeStruct((1, state.latent_size), jnp.float32)
     labels = None if state.classes is None else jax.ShapeDtypeStruct((1,), jnp.int32)
     return jax.eval_shape(generate, state, noise, labels).shape[1:]
@@ -87,7 +87,7 @@ def sample(state: GANState, key: Key, n: int, labels: Labels | None = None) -> I
       state: from training.
       key: a PRNG key.
       n: the number of images.
-      labels: integers [n], the class of each; drawn at random if None and the state has classes.
+      labels: integers [n], the class of each image; random if None and the state has classes.
 
     Raises:
       ValueError, TypeError: as `check_labels`.
@@ -104,9 +104,9 @@ def sample_in_batches(
     labels: Labels | None = None,
     convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> np.ndarray:
-    """As `sample`, for any ``n``: a few hundred images at a time, by one compiled program, as a NumPy array.
+    """As `sample`, for any ``n``: in batches, with one compiled program, as a NumPy array.
 
-    ``convert`` is applied to these few hundred: bytes, for example, are a quarter of the memory of all images.
+    ``convert`` is applied to each batch: bytes, for example, take a quarter of the memory.
     """
     noise, labels = sample_noise(state, key, n), sample_labels(state, key, n) if labels is None else labels
     check_labels(state, labels, n)
@@ -122,9 +122,9 @@ def sample_in_batches(
 
 @jax_defaults()
 def sample_seeds(state: GANState, seeds: np.ndarray) -> tuple[Noise, Labels | None]:
-    """The noise [N, latent_size] and, if the state has classes, the class [N] of each seed, integers [N] below 2^32.
+    """The noise [N, latent_size] of each seed, integers [N] below 2^32, and its class [N] if the state has classes.
 
-    Those of the one image of ``sample(state, jax.random.key(seed), 1)``.
+    They are those of the one image of ``sample(state, jax.random.key(seed), 1)``.
     """
     noise, labels = jax.vmap(lambda key: (sample_noise(state, key, 1), sample_labels(state, key, 1)))(seed_keys(seeds))
     return noise[:, 0], None if labels is None else labels[:, 0]
@@ -132,9 +132,9 @@ def sample_seeds(state: GANState, seeds: np.ndarray) -> tuple[Noise, Labels | No
 
 @jax_defaults()
 def generate_singly(state: GANState, z: Noise, labels: Labels | None = None) -> np.ndarray:
-    """As `generate`, each image in a batch of its own: it has the same bits alone and among any others.
+    """As `generate`, with each image in its own batch: it has the same bits alone and among any others.
 
-    In a larger batch the last bit of a pixel depends on the place of the image.
+    In a larger batch the last bit of a pixel depends on the position of the image.
     """
     check_labels(state, labels, len(z))
     inputs = jax.tree.map(lambda x: np.pad(x, [(0, -len(x) % _CALL)] + [(0, 0)] * (x.ndim - 1)), (z, labels))
@@ -150,22 +150,22 @@ def _generate_singly(state: GANState, z: Noise, labels: Labels | None) -> Images
 
 @jax_defaults()
 def interpolate(start: NoiseVector, end: NoiseVector, n: int, *, straight: bool = False) -> Noise:
-    """Noise of ``n`` images on the way from one noise to another, both included: [n, latent_size].
+    """Noise for ``n`` images on the path from one noise vector to another, both included: [n, latent_size].
 
-    The way is an arc of the great circle through their directions (White, "Sampling Generative Networks",
-    arXiv:1609.04468). In many dimensions the lengths of all noise are nearly the same: those of 100 uniform numbers are
-    5.77 within 0.26. Two vectors are nearly at a right angle, so that the middle of a straight line is shorter by
-    the square root of 2, as no noise of training was; on the arc the length stays between those of the ends, if they
-    are at most a right angle apart. Single numbers may leave the range of a uniform noise.
+    The path is an arc of the great circle through their directions (White, "Sampling Generative Networks",
+    arXiv:1609.04468). In many dimensions all noise vectors have nearly the same length: of 100 uniform numbers it is
+    5.77 within 0.26. Two vectors are nearly orthogonal, so the middle of a straight line is shorter by the square root
+    of 2, unlike any noise in training; on the arc the length stays between those of the ends, if they are at most a
+    right angle apart. Individual numbers may leave the range of uniform noise.
 
     Args:
       start: noise, [latent_size].
-      end: the same.
+      end: noise, [latent_size].
       n: the number of images, at least 2.
-      straight: a straight line, evenly. So is the way between vectors of one direction, or of opposite ones.
+      straight: use a straight line, with even steps, as is always done for vectors of the same or opposite directions.
 
     Raises:
-      ValueError: for any other n.
+      ValueError: if n is below 2.
     """
     if n < 2:
         raise ValueError(f"a way has at least 2 images, its ends, got {n}")
@@ -174,16 +174,16 @@ def interpolate(start: NoiseVector, end: NoiseVector, n: int, *, straight: bool 
     if not straight:
         cosine = jnp.vdot(start, end) / (jnp.linalg.norm(start) * jnp.linalg.norm(end))
         angle = jnp.arccos(jnp.clip(cosine, -1, 1))
-        arc = jnp.sin(angle) > 1e-3  # not if one is 0, whose angle is NaN
+        arc = jnp.sin(angle) > 1e-3  # False if one is 0, as the angle is then NaN
         weights = [jnp.where(arc, jnp.sin(weight * angle) / jnp.sin(angle), weight) for weight in weights]
     way = weights[0] * start + weights[1] * end
-    return way.at[0].set(start).at[-1].set(end)  # to the bit
+    return way.at[0].set(start).at[-1].set(end)  # exact
 
 
 def between_classes(state: GANState, start: int, end: int, n: int) -> GANState:
-    """A state whose ``n`` classes lead evenly from class ``start`` to class ``end`` of the package's own generator.
+    """A state with ``n`` classes that lead evenly from class ``start`` to class ``end`` of the package's own generator.
 
-    They have vectors on the straight line between the two that the generator has learned.
+    Their vectors are on the straight line between the two learned ones.
     """
     generator = state.generator
     t = jnp.linspace(0, 1, n)[:, None]

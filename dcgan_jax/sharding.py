@@ -1,4 +1,4 @@
-"""How the steps shard their own arrays over devices; on one device none of it changes a bit."""
+"""How the steps shard their own arrays over devices; on one device this changes no bit."""
 
 import functools
 import inspect
@@ -12,25 +12,25 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def shard_like(z: jax.Array, images: jax.Array) -> jax.Array:
-    """Shard the noise ``z`` [B, latent] along its rows as ``images`` [B, ...] are sharded; its values stay.
+    """Shard the noise ``z`` [B, latent] along its rows like ``images`` [B, ...]; its values are unchanged.
 
-    The noise depends on no sharded argument, so without this every device would draw all of it, and compute all fakes
-    from it.
+    The noise depends on no sharded argument, so otherwise every device would draw all of it, and compute all fakes from
+    it.
     """
     pixel = images.reshape(images.shape[0], -1)[:, :1].astype(z.dtype)  # [B, 1]
-    # The sum is sharded as its terms are, and has the bits of z: after nan_to_num the product is exactly 0.
+    # The sum is sharded like its terms, and has the bits of z: after nan_to_num the product is exactly 0.
     return z + 0 * jnp.nan_to_num(pixel)
 
 
 def with_auto_axes(outputs: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A decorator: inside the function an ``Explicit`` mesh has ``Auto`` axes, so that XLA chooses the shardings.
 
-    `jax.make_mesh` makes ``Explicit`` axes by default, on which every operation would have to name the sharding of its
-    result. The function's results have explicit shardings again.
+    `jax.make_mesh` makes ``Explicit`` axes by default, with which every operation would have to name the sharding of
+    its result. The function's results have explicit shardings again.
 
     Args:
       outputs: ``(mesh, shardings of the arguments by name, a NamedSharding for each leaf) -> shardings of the
-        results``. It is called for ``Explicit`` meshes only.
+        results``. It is called only for ``Explicit`` meshes.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,7 +58,7 @@ def with_auto_axes(outputs: Callable[..., Any]) -> Callable[[Callable[..., Any]]
 
 
 def state_shardings(mesh: Any, shardings: dict[str, Any]) -> tuple[Any, NamedSharding]:
-    """For a step: the new state is sharded as the old one, replicated if that was on no mesh; so are the metrics."""
+    """For a step: the new state is sharded like the old, or replicated if that was on no mesh; metrics replicated."""
     replicated = NamedSharding(mesh, PartitionSpec())
     state = jax.tree.map(lambda each: each if each.mesh.axis_names else replicated, shardings["state"])
     return state, replicated

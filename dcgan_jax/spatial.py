@@ -1,4 +1,4 @@
-"""Where the pixels of a convolution lie: its padding, its taps, cells of pixels, and arrays in memory."""
+"""Where the pixels of a convolution are: its padding, its taps, cells of pixels, and arrays in memory."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from jax.interpreters import ad, batching, mlir
 
 
 def same_padding(size: int, k: int, stride: int) -> tuple[int, tuple[int, int]]:
-    """Outputs along one axis, and the zeros before and after it, as TensorFlow's 'SAME' places them."""
+    """The number of outputs along one axis, and the zeros before and after it, as in TensorFlow's 'SAME'."""
     outputs = -(-size // stride)
     padding = max((outputs - 1) * stride + k - size, 0)
     return outputs, (padding // 2, padding - padding // 2)
@@ -32,10 +32,10 @@ def space_to_depth(x: jax.Array, cell: int = 2) -> jax.Array:
 
 
 def flipped_kernel(kernel: jax.Array, height: int, width: int, stride: int) -> jax.Array:
-    """The kernel by which a convolution's output gives its input's gradient: [k, k, in, out] -> [m, m, s s, in, out].
+    """The kernel that turns the gradient of an output into that of the input: [k, k, in, out] -> [m, m, s s, in, out].
 
-    That gradient is a convolution of stride 1 for each of the stride's phases, with their own taps and m odd: pixel
-    s p + a of an axis was read by output p + (a + before - t) / s with each tap t if that is an integer.
+    The input's gradient is a convolution of stride 1 for each of the stride's phases, with their own taps and m odd:
+    pixel s p + a of an axis was read by output p + (a + before - t) / s with each tap t for which that is an integer.
     The others are 0.
     """
     k = kernel.shape[0]
@@ -51,7 +51,7 @@ def flipped_kernel(kernel: jax.Array, height: int, width: int, stride: int) -> j
 
 
 def _taps_of_phases(size: int, k: int, stride: int) -> np.ndarray:
-    """[m, s]: the tap by which output p + u - m // 2 read pixel s p + a, or k if by none."""
+    """[m, s]: the tap with which output p + u - m // 2 read pixel s p + a, or k if there is none."""
     _, (before, _) = same_padding(size, k, stride)
     reads = [(*divmod(a + before - t, stride), a, t) for a in range(stride) for t in range(k)]
     reads = [(u, a, t) for u, rest, a, t in reads if rest == 0]
@@ -63,10 +63,10 @@ def _taps_of_phases(size: int, k: int, stride: int) -> np.ndarray:
 
 
 def pin(x: jax.Array) -> jax.Array:
-    """The same array, its last axis the fastest in memory: XLA may neither change that nor merge it with a reshape.
+    """The same array, its last axis fastest in memory: XLA may neither change that nor merge it with a reshape.
 
-    A program for several devices has no such constraint, as XLA cannot divide it among them and would gather the array;
-    nor has one that is exported, as other compilers need not know it.
+    A program for several devices has no such constraint, because XLA cannot divide it among them and would gather the
+    array; nor has an exported one, because other compilers may not support it.
     """
     return _pin_p.bind(x)
 
@@ -93,9 +93,9 @@ mlir.register_lowering(_pin_p, _lower_pin)
 def gather_pixels(
     x: jax.Array, rows: np.ndarray, columns: np.ndarray, pads: tuple[tuple[int, int], ...], first: int | None = None
 ) -> jax.Array:
-    """The pixels at constant places, which broadcast to n, of the padded images: [B, H, W, C] -> [B, n, C].
+    """The pixels of the padded images at constant positions, which broadcast to n: [B, H, W, C] -> [B, n, C].
 
-    With ``first`` -> [first, B, n / first, C]. One index a pixel, and the operand and the result pinned: XLA then
+    With ``first`` -> [first, B, n / first, C]. With one index per pixel, and the operand and the result pinned, XLA
     copies rows of channels, 5 to 20 times as fast as it concatenates slices, and computes the operand only once.
     """
     b, _, _, c = x.shape

@@ -32,9 +32,9 @@ class NetworkState(struct.PyTreeNode):
     Attributes:
       params: the parameters, as ``module.init`` returns them.
       batch_stats: the moving statistics; ``{}`` for a module that has none.
-      opt_state: the optimizer's.
-      module: a Linen module called as ``module(x, train=...)``, and with ``labels=`` where there are classes. Its
-        random streams in training mode are ``dropout`` and any other; in inference mode it draws nothing. Static.
+      opt_state: the optimizer's state.
+      module: a Linen module called as ``module(x, train=...)``, and with ``labels=`` if there are classes. In training
+        mode it may draw from ``dropout`` and any other random stream; in inference mode it draws nothing. Static.
       tx: an Optax transformation. Static.
     """
 
@@ -45,7 +45,7 @@ class NetworkState(struct.PyTreeNode):
     tx: optax.GradientTransformation = struct.field(pytree_node=False)
 
     def computed_in(self, dtype: DTypeLike) -> "NetworkState":
-        """The same network, whose layers compute in ``dtype``; parameters and statistics keep their types.
+        """The same network with layers that compute in ``dtype``; parameters and statistics keep their dtypes.
 
         Raises:
           ValueError: if its module has no field ``dtype``.
@@ -65,7 +65,7 @@ class NetworkState(struct.PyTreeNode):
     ) -> tuple[jax.Array, Any]:
         """The network in training mode with these ``params``: its output and the updated ``batch_stats``."""
         key = pin_key(key)
-        # Flax takes a stream of any other name from that of "params".
+        # Flax derives a stream of any other name from "params".
         streams = {"dropout": key, "params": jax.random.fold_in(key, 1)}
         with flax_defaults():
             output, updates = self.module.apply(
@@ -79,7 +79,7 @@ class NetworkState(struct.PyTreeNode):
         return output, updates.get("batch_stats", self.batch_stats)
 
     def update(self, grads: Any, batch_stats: Any, loss: jax.Array) -> "NetworkState":
-        """One update of the optimizer along the ``grads`` of ``loss``, with the new ``batch_stats``."""
+        """One optimizer update with the ``grads`` of ``loss``, and the new ``batch_stats``."""
         tx = optax.with_extra_args_support(self.tx)  # some transformations use the loss, which Optax calls value
         updates, opt_state = tx.update(grads, self.opt_state, self.params, value=loss)
         params = optax.apply_updates(self.params, updates)
@@ -87,7 +87,7 @@ class NetworkState(struct.PyTreeNode):
 
 
 def _given(labels: jax.Array | jax.ShapeDtypeStruct | None) -> dict[str, Any]:
-    """The labels as an argument of a module, if there are any: a module without classes need not know of them."""
+    """The labels as an argument of a module, if there are any: a module without classes need not accept them."""
     return {} if labels is None else {"labels": labels}
 
 
@@ -102,11 +102,11 @@ class Update(NamedTuple):
     Attributes:
       name: ``discriminator`` or ``generator``.
       before, after: the network before and after the update.
-      grads: the gradient of ``loss``, like the parameters.
+      grads: the gradient of ``loss``, shaped as the parameters.
       loss: a scalar, with the penalty if there is one.
-      real_logits: [B, 1], the discriminator's of real images before its update; None in the generator's, unless the
-        losses are pairwise.
-      fake_logits: [B, 1], of the fakes.
+      real_logits: [B, 1], the discriminator's logits of real images before its update; None in the generator's update,
+        unless the losses are pairwise.
+      fake_logits: [B, 1], its logits of the fakes.
     """
 
     name: str
@@ -127,20 +127,20 @@ class GANState(struct.PyTreeNode):
       discriminator: the network from images to logits.
       latent_size: dimensions of the noise. Static.
       ema: the moving average of the generator, or None; `averaged` puts it in the generator's place.
-      augment_probability: of an adaptive augmentation, a float32 scalar in [0, 1], or None.
+      augment_probability: the probability of an adaptive augmentation, a float32 scalar in [0, 1], or None.
       fakes: the generator's mode for the fakes of the discriminator's update: ``inference`` as in the tutorial, or
-        ``training`` as for its own update. Static.
+        ``training`` as in its own update. Static.
       losses: what the two networks minimise. Static.
-      noise: a function of a key and of a shape (n, latent_size) that draws what the generator makes images of, in
-        training, sampling and evaluation. Static.
-      metrics: a function of an `Update` that returns a dict of arrays, which `train_step` returns beside its own with
-        ``d_`` and ``g_`` before their names; or None. Static.
+      noise: a function of a key and a shape (n, latent_size) that draws the generator's input, in training, sampling
+        and evaluation. Static.
+      metrics: a function of an `Update` that returns a dict of arrays, or None. `train_step` returns them with its own
+        metrics, prefixed with ``d_`` and ``g_``. Static.
       classes: the number of classes: both networks are then also given ``labels`` [B], and `train_step` and
         `dcgan_jax.sample` take them; None for images without classes. Static.
-      augment: what the discriminator sees of images, in both updates and where a penalty differentiates: a function
-        ``(images [B, H, W, C], key) -> images`` that can be differentiated and keeps shape, dtype and range, such as
-        those of `dcgan_jax.augment`, or its `adaptive`; None shows it the images themselves. Static.
-      d_steps: updates of the discriminator in a step; `train_step` takes so many batches at once. Static.
+      augment: the augmentation of the discriminator's inputs, in both updates and in a penalty: a differentiable
+        function ``(images [B, H, W, C], key) -> images`` that keeps shape, dtype and range, such as those of
+        `dcgan_jax.augment`, or its `adaptive`; None for no augmentation. Static.
+      d_steps: updates of the discriminator per step; `train_step` takes that many batches as one. Static.
     """
 
     step: jax.Array
@@ -159,7 +159,7 @@ class GANState(struct.PyTreeNode):
 
 
 def own_metrics(state: GANState, update: Update) -> dict[str, jax.Array]:
-    """The caller's metrics of one update, if there are any, under the network's letter."""
+    """The caller's metrics of one update, if there are any, prefixed with the network's letter."""
     own = {} if state.metrics is None else state.metrics(update)
     for name in ("loss", "accuracy", "penalty", "augment"):
         if name in own:
@@ -187,27 +187,29 @@ def init_state(  # noqa: D417  # most arguments are described once, at `GANState
     augment: Augment | Adaptive | None = None,
     d_steps: int = 1,
 ) -> GANState:
-    """A fresh state; the images' shape is that of the generator's output.
+    """A new state; the images have the shape of the generator's output.
 
-    Shapes are checked here. Values, as those of a discriminator that ends in a sigmoid, `dcgan_jax.check_state` checks.
+    Shapes are checked here; `dcgan_jax.check_state` checks values, such as those of a discriminator that ends in a
+    sigmoid.
 
     Args:
       key: a PRNG key.
-      preset: the name of a `dcgan_jax.preset`, or a `Preset` of your own: what gives whatever is None below.
+      preset: the name of a `dcgan_jax.preset`, or a `Preset` of your own, which gives the defaults below.
       generator: a Linen module ``(z [B, latent_size], train) -> images [B, H, W, C] in [0, 1]``. `Generator` with the
         preset's dropout if None.
       discriminator: a Linen module ``(images [B, H, W, C], train) -> logits [B, 1]``, without the sigmoid that
-        the tutorial's model ends in: the losses apply it. `Discriminator` with the preset's dropout if None.
+        ends the tutorial's model: the losses apply it. `Discriminator` with the preset's dropout if None.
       generator_tx, discriminator_tx: any Optax transformation; the preset's if None.
       latent_size: dimensions of the noise; the tutorial's 100.
       ema, ema_ramp: decay and ramp of a moving average of the generator, see `EMA`; the preset's if None.
-      fakes, losses: as of `GANState`; the preset's if None.
-      noise, metrics, classes, augment, d_steps: as of `GANState`.
+      fakes, losses: as in `GANState`; the preset's if None.
+      noise, metrics, classes, augment, d_steps: as in `GANState`.
 
     Raises:
-      ValueError: if an argument is out of its range, or a network's output has another shape, or draws random numbers
-        in inference mode.
-      TypeError: if a network is no Linen module, an optimizer no Optax transformation, or an output not floating point.
+      ValueError: if an argument is out of range, or a network's output has another shape, or a network draws random
+        numbers in inference mode.
+      TypeError: if a network is not a Linen module, an optimizer not an Optax transformation, or an output not floating
+        point.
     """
     chosen = _preset(preset)
     ema = chosen.ema if ema is None else ema
@@ -252,7 +254,7 @@ def _preset(preset: str | Preset) -> Preset:
 def _init_variables(
     key: jax.Array, generator: nn.Module, discriminator: nn.Module, latent_size: int, classes: int | None
 ) -> tuple[Any, Any]:
-    """The first variables of both networks, whose outputs have the shapes that the steps need."""
+    """The initial variables of both networks, whose outputs have the shapes that the steps need."""
     generator_key, discriminator_key = jax.random.split(key)
     z = jnp.zeros((1, latent_size), jnp.float32)
     with flax_defaults():
@@ -273,7 +275,7 @@ def _init_variables(
 
 
 def averaged(state: GANState) -> GANState:
-    """The state with the moving average of its generator in the generator's place, to sample from and to evaluate.
+    """The state with the moving average of its generator in the generator's place, for sampling and evaluation.
 
     Raises:
       ValueError: if the state keeps no average.
@@ -293,7 +295,7 @@ def averaged(state: GANState) -> GANState:
 def _output(
     module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct, labels: jax.ShapeDtypeStruct | None
 ) -> jax.ShapeDtypeStruct:
-    """Shape and dtype of a module's output for two inputs in inference mode."""
+    """Shape and dtype of a module's output for a batch of two in inference mode."""
     try:
         output = jax.eval_shape(functools.partial(module.apply, train=False), variables, x, **_given(labels))
     except InvalidRngError as error:

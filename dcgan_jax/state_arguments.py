@@ -1,4 +1,4 @@
-"""Checks of `dcgan_jax.init_state`'s arguments. Each raises a ValueError or a TypeError that names one."""
+"""Checks of `dcgan_jax.init_state`'s arguments. Each raises a ValueError or a TypeError that names the argument."""
 
 import math
 from typing import Any
@@ -12,14 +12,14 @@ FAKES = ("inference", "training")  # the generator's modes for the fakes of the 
 
 
 def check_counts(**values: Any) -> None:
-    """Each is an integer of at least 1."""
+    """Check for integers of at least 1."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 def check_average(ema: float | None, ema_ramp: float | None) -> None:
-    """A decay in [0, 1) or none, and with one a ramp above 0 or none."""
+    """Check for a decay in [0, 1) or None, and a ramp above 0, with a decay, or None."""
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be in [0, 1), got {ema}")
     if ema_ramp is not None and not (ema is not None and 0 < ema_ramp < math.inf):
@@ -27,7 +27,7 @@ def check_average(ema: float | None, ema_ramp: float | None) -> None:
 
 
 def check_rest(fakes: Any, losses: Any, augment: Any) -> None:
-    """A mode of the generator, losses, and a function or None."""
+    """Check the generator's mode, the losses, and a function or None."""
     if fakes not in FAKES:
         raise ValueError(f"fakes must be one of {', '.join(FAKES)}, got {fakes!r}")
     check_losses(losses)
@@ -36,7 +36,7 @@ def check_rest(fakes: Any, losses: Any, augment: Any) -> None:
 
 
 def check_types(module: object, tx: object, name: str) -> None:
-    """A Linen module, and an Optax transformation."""
+    """Check for a Linen module and an Optax transformation."""
     if not isinstance(module, nn.Module):
         raise TypeError(f"the {name} must be an instance of a Flax Linen module, got {module!r}")
     if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):

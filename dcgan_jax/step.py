@@ -30,29 +30,29 @@ Metrics = dict[str, jax.Array]
 def train_step(state: GANState, images: RealImages, key: Key, labels: Labels | None = None) -> tuple[GANState, Metrics]:
     """One step of both networks: `discriminator_step`, then `generator_step` with as many fakes.
 
-    Pure and jit-compiled; it donates nothing, and works under the caller's ``jit``, ``vmap``, ``lax.scan``
+    Pure and jit-compiled; it donates no buffers, and works under the caller's ``jit``, ``vmap``, ``lax.scan``
     and sharding. The same inputs give the same bits. Images that are sharded over devices stay so, and the fakes are
-    sharded as they are; losses and batch statistics are those of the whole batch.
+    sharded like them; losses and batch statistics are those of the whole batch.
 
-    With ``state.d_steps`` above 1 the discriminator has so many updates, each on its share of the images.
+    With ``state.d_steps`` above 1 the discriminator has that many updates, each on its share of the images.
 
     Args:
       state: from `init_state`.
       images: a batch of real images [B, H, W, C], uint8 in [0, 255] or floating point in [0, 1]; with several updates
-        of the discriminator [d_steps B, H, W, C], of which update i takes each ``d_steps``-th from image i on.
-      key: a PRNG key, a new one each step.
-      labels: the classes of the images, integers [B], for a state with classes; the fakes are of the same.
+        of the discriminator [d_steps B, H, W, C], of which update i takes every ``d_steps``-th, starting at image i.
+      key: a PRNG key, a new one for each step.
+      labels: the classes of the images, integers [B], for a state with classes; the fakes have the same classes.
 
     Returns:
-      The new state, one step on, and the scalars ``d_loss``, ``d_accuracy``, ``g_loss`` and
+      The new state, with its ``step`` advanced, and the scalars ``d_loss``, ``d_accuracy``, ``g_loss`` and
       ``g_accuracy``, on the device; with a penalty ``d_penalty``, which is not part of ``d_loss``; with an adaptive
-      augmentation its probability ``d_augment``; and the caller's own metrics. Those of the discriminator are of its
-      last update.
+      augmentation its probability ``d_augment``; and the caller's own metrics. Discriminator metrics
+      are those of its last update.
 
     Raises:
-      TypeError: if the images are neither uint8 nor floating point, or the labels no integers.
-      ValueError: if their shape is not that of the generator's images, or there is none, or labels are missing or too
-        many. Values are not checked, for a traced array has none: see `dcgan_jax.check_images`.
+      TypeError: if the images are neither uint8 nor floating point, or the labels are not integers.
+      ValueError: if the images do not have the generator's shape, or there are none, or the labels do not fit the
+        images and the state. Values are not checked, because a traced array has none: see `dcgan_jax.check_images`.
     """
     discriminator_key, generator_key = jax.random.split(key)
     state, images, labels, d_metrics = _discriminator_steps(state, images, discriminator_key, labels)
@@ -66,15 +66,15 @@ def train_step(state: GANState, images: RealImages, key: Key, labels: Labels | N
 def discriminator_step(
     state: GANState, images: RealImages, key: Key, labels: Labels | None = None
 ) -> tuple[GANState, Metrics]:
-    """Update the discriminator alone, on the real images and as many fakes in one batch.
+    """Update only the discriminator, on the real images and as many fakes in one batch.
 
-    The fakes carry no gradient. They are generated in inference mode, as Keras's ``predict`` does, or with
-    ``state.fakes == "training"`` as for the generator's update; the moving statistics stay as they are.
+    The fakes carry no gradient. They are generated in inference mode, as by Keras's ``predict``, or with
+    ``state.fakes == "training"`` as in the generator's update; the moving statistics are unchanged.
 
     Args, raises: as `train_step`.
 
     Returns:
-      The state with a new discriminator, and its metrics before the update.
+      The state with the updated discriminator, and its metrics before the update.
     """
     noise_key, discriminator_key, generator_key = jax.random.split(key, 3)
     z = shard_like(sample_noise(state, noise_key, images.shape[0]), images)  # [B, latent]
@@ -84,7 +84,7 @@ def discriminator_step(
         fake = generate(state, z, labels)  # [B, H, W, C]
     fake = fake.astype(at_least_float32(fake.dtype))
     real = to_unit_range(images, fake)  # [B, H, W, C]
-    # Real, fake, real, fake, ...: where the batch is sharded, no image moves to another device.
+    # Real, fake, real, fake, ...: if the batch is sharded, no image moves to another device.
     both = jnp.stack([real, fake], axis=1).reshape(-1, *real.shape[1:])  # [2 B, H, W, C]
     both = augmented(state, both, discriminator_key)
     of_both = None if labels is None else jnp.repeat(labels, 2)  # [2 B]
@@ -118,28 +118,28 @@ def generator_step(
     images: RealImages | None = None,
     labels: Labels | None = None,
 ) -> tuple[GANState, Metrics]:
-    """Update the generator alone, so that the discriminator classifies ``batch_size`` fresh fakes as real.
+    """Update only the generator, so that the discriminator classifies ``batch_size`` fresh fakes as real.
 
     Both networks are in training mode. The gradient flows through the discriminator to the generator and stops at the
-    discriminator's parameters, which stay as they are. A gradient that a caller takes through a whole step stops
+    discriminator's parameters, which are unchanged. A gradient that a caller takes through a whole step stops
     there too.
 
     Args:
       state: from `init_state`.
       key: a PRNG key.
       batch_size: the number of fakes.
-      images: real images [batch_size, H, W, C], as of `train_step`, which a pairwise loss needs. The fakes are sharded
-        over devices as they are; to other losses their values do not matter.
+      images: real images [batch_size, H, W, C], as in `train_step`, required by a pairwise loss. The fakes are sharded
+        over devices like them; other losses ignore their values.
       labels: the classes of the fakes, and of the images, integers [batch_size], for a state with classes.
 
     Returns:
-      The state with a new generator (and a new moving average of it, if one is kept), and its metrics before the
+      The state with the updated generator (and its updated moving average, if one is kept), and its metrics before the
       update.
 
     Raises:
-      ValueError: if ``batch_size`` is below 1, ``images`` has another number of rows, or they or the labels are
-        missing, or there are too many labels.
-      TypeError: if the labels are no integers.
+      ValueError: if ``batch_size`` is below 1, ``images`` has another number of rows, a pairwise loss lacks them, or
+        the labels do not fit the state and ``batch_size``.
+      TypeError: if the labels are not integers.
     """
     noise_key, generator_key, discriminator_key = jax.random.split(key, 3)
     z = sample_noise(state, noise_key, batch_size)  # [B, latent]
@@ -167,7 +167,7 @@ def generator_step(
 def _discriminator_steps(
     state: GANState, images: RealImages, key: Key, labels: Labels | None
 ) -> tuple[GANState, jax.Array, jax.Array | None, Metrics]:
-    """The discriminator's updates of a step: the state, images and labels of the last one, and its metrics."""
+    """The discriminator's updates in a step: the state, images and labels of the last one, and its metrics."""
     n = state.d_steps
     if n == 1:
         state, metrics = discriminator_step(state, images, key, labels)

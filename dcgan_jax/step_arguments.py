@@ -1,4 +1,4 @@
-"""What steps do with their arguments before they compute: pin the key, check batch and labels, scale images."""
+"""What steps do with their arguments first: pin the key, check batch and labels, scale images."""
 
 import functools
 import inspect
@@ -14,10 +14,10 @@ from dcgan_jax.sampling import check_labels
 
 
 def with_checked_arguments(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator of a step: its key is pinned, and the rows of its batch and labels are checked.
+    """A decorator for steps that pins the key and checks the number of images and labels.
 
-    The key draws the same numbers whatever JAX's settings are (`dcgan_jax.prng.pin_key`). The batch has ``batch_size``
-    rows if the step has such an argument, else those of ``images``.
+    The key gives the same numbers whatever JAX's settings are (`dcgan_jax.prng.pin_key`). The batch has ``batch_size``
+    rows if the step has that argument, else those of ``images``.
     """
     signature = inspect.signature(step)
 
@@ -38,10 +38,10 @@ def with_checked_arguments(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def to_unit_range(images: jax.Array, fake: jax.Array) -> jax.Array:
-    """Real images in [0, 1] in the dtype of the fakes.
+    """Real images in [0, 1], in the dtype of the fakes.
 
     Raises:
-      ValueError: if they have another shape than the fakes.
+      ValueError: if their shape is not that of the fakes.
       TypeError: if they are neither uint8 nor floating point.
     """
     if images.shape != fake.shape:
@@ -65,7 +65,7 @@ def check_scalar(value: jax.Array, what: str) -> jax.Array:
 
 
 def check_augmented(augmented: jax.Array, images: jax.Array) -> jax.Array:
-    """What an augmentation made of ``images``. Raises: TypeError or ValueError unless it has their shape and dtype."""
+    """An augmentation's output. Raises: TypeError or ValueError unless its shape and dtype are those of ``images``."""
     if not isinstance(augmented, jax.Array):
         raise TypeError(f"an augmentation must return images, got {type(augmented).__name__}")
     if (augmented.shape, augmented.dtype) != (images.shape, images.dtype):

@@ -1,4 +1,4 @@
-"""Checks of what shapes and types do not show: the values that networks return and that images hold.
+"""Checks of values, which shapes and types do not show: those that networks return and those of images.
 
 `train_step` is compiled and cannot look at values. Call these outside of `jax.jit`, once before training.
 """
@@ -13,13 +13,13 @@ from dcgan_jax.prng import seed_key
 from dcgan_jax.sampling import sample, sample_labels
 from dcgan_jax.state import GANState
 
-_BATCH = 16  # enough that logits of one sign are no accident
-_DIM = 1 / 8  # of white: real images that are nowhere brighter are on another scale
-_SCALES = (1.0, -10.0, 1e3)  # of the images that a discriminator is given: logits grow with them, probabilities do not
+_BATCH = 16  # large enough that logits of one sign are not a coincidence
+_DIM = 1 / 8  # of white: real images without a brighter pixel are on another scale
+_SCALES = (1.0, -10.0, 1e3)  # of the discriminator's test images: logits grow with them, probabilities do not
 
 
 def scale_remedy(low: float, high: float) -> str:
-    """What to do with images whose values are from ``low`` to ``high`` and should be in [0, 1]."""
+    """How to bring images with values from ``low`` to ``high`` to [0, 1]."""
     if -1.1 <= low < -0.9 and high <= 1.1:
         return "add 1 and divide by 2"
     if low >= -0.1 and high <= 1.1:
@@ -30,16 +30,16 @@ def scale_remedy(low: float, high: float) -> str:
 
 
 def check_images(images: ArrayLike, like: tuple[int, ...] | None = None) -> None:
-    """Check that real images are as `train_step` takes them.
+    """Check that real images are in the form that `train_step` takes.
 
     Args:
       images: a batch or a whole data set [N, H, W, C], on the host or on a device.
-      like: the shape of one image [H, W, C] that they must have; any if None.
+      like: the shape that each image [H, W, C] must have; any if None.
 
     Raises:
       TypeError: if they are neither uint8 nor floating point.
       ValueError: if they have another shape, are not finite, or are not in [0, 255] (uint8) or [0, 1] (floating point);
-        also if all their values are below an eighth of white, or the same.
+        also if all their values are below an eighth of white, or equal.
     """
     images = np.asarray(images)
     if images.ndim != 4 or not len(images) or (like is not None and images.shape[1:] != tuple(like)):
@@ -73,7 +73,7 @@ def _check_floats(images: np.ndarray) -> None:
 
 
 def check_state(state: GANState, images: ArrayLike | None = None) -> None:
-    """Check that the networks return what the steps expect of them, and the real images if they are given.
+    """Check that the networks return what the steps expect, and check the real images if they are given.
 
     It calls both networks on a few images, in inference mode.
 
@@ -82,16 +82,16 @@ def check_state(state: GANState, images: ArrayLike | None = None) -> None:
       images: real images, as for `check_images`.
 
     Raises:
-      ValueError: if a number of the state is not finite, the generator's images are not in [0, 1] (a last layer of tanh
-        gives [-1, 1]), an augmentation brings images to another range, the discriminator returns probabilities and not
-        logits (a last layer of sigmoid or softmax); and as `check_images`.
+      ValueError: if a number of the state is not finite, the generator's images are not in [0, 1] (a final tanh gives
+        [-1, 1]), an augmentation changes the range of images, or the discriminator returns probabilities instead of
+        logits (a final sigmoid or softmax); and as `check_images`.
       TypeError: as `check_images`.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             continue
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        # An optimizer's state may hold an infinite number: the lowest loss so far, before the first.
+        # An optimizer's state may hold infinity: the lowest loss so far, before the first step.
         if bool((jnp.isnan(leaf) if "/opt_state/" in name else ~jnp.isfinite(leaf)).any()):
             raise ValueError(f"{name} has numbers that are NaN or infinite")
     fakes = np.asarray(sample(state, seed_key(0), _BATCH), np.float32)
@@ -123,7 +123,7 @@ def check_state(state: GANState, images: ArrayLike | None = None) -> None:
 
 
 def _check_augment(state: GANState, shape: tuple[int, ...]) -> None:
-    """Raises: ValueError if the augmentation of grey images [N, H, W, C] does not leave them in about [0, 1]."""
+    """Raises: ValueError if the augmentation does not keep grey images [N, H, W, C] in about [0, 1]."""
     if state.augment is None:
         return
     probability = state.augment_probability

@@ -1,4 +1,4 @@
-"""Installed packages: their versions, and those that are optional. It imports nothing that is slow by itself."""
+"""Installed packages: their versions, and optional ones. This module imports nothing that is slow."""
 
 import importlib
 from importlib import metadata
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def package_version(package: str) -> str | None:
-    """The version of an installed package; None if it is not installed, as when it is imported from a source tree."""
+    """The version of an installed package; None if it is not installed, for example if it runs from a source tree."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -14,12 +14,12 @@ def package_version(package: str) -> str | None:
 
 
 def require(module: str, extra: str, user: str, error: type[Exception]) -> Any:
-    """A module of an optional package, imported.
+    """Import a module of an optional package.
 
     Args:
       module: its name.
       extra: the extra of this package that installs it.
-      user: what needs it, for the error: a field in backticks, for example.
+      user: what needs it, for the error: for example a field in backticks.
       error: the class of error to raise.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Winograd's algorithm and its relatives: convolutions in fewer products, by transforms of tiles and kernels."""
+"""Winograd's algorithm and its relatives: convolutions with fewer products, by transforms of tiles and kernels."""
 
 import math
 from typing import NamedTuple
@@ -12,25 +12,25 @@ from dcgan_jax.spatial import depth_to_space, flipped_kernel, gather_pixels, pin
 
 
 class _Bilinear(NamedTuple):
-    """A convolution along one axis as ``output @ ((kernel @ taps) * (input @ pixels))``, in fewer products.
+    """A convolution along one axis as ``output @ ((kernel @ taps) * (input @ pixels))``, with fewer products.
 
-    A tile's m outputs are computed from its n pixels and the kernel's k taps by r products; two axes take r * r.
+    A tile's m outputs are computed from its n pixels and the kernel's k taps with r products; two axes take r * r.
     """
 
     output: np.ndarray  # [m, r]
     input: np.ndarray  # [r, n]
     kernel: np.ndarray  # [r, k]
-    implied_zeros: int = 0  # zero pixels before the tile that the algorithm leaves out
+    implied_zeros: int = 0  # zero pixels before the tile that the algorithm omits
 
 
 def _winograd(m: int, k: int, points: list[float]) -> _Bilinear:
-    """F(m, k), m + k - 1 products for m k: y_i = sum_t w_t x_(i+t).
+    """F(m, k), with m + k - 1 products instead of m k: y_i = sum_t w_t x_(i+t).
 
     Transposed, it multiplies two polynomials by their values at ``points`` and at infinity (Toom and Cook;
     Lavin and Gray, Fast algorithms for convolutional neural networks, arXiv:1509.09308). The points determine
     the rounding error: small ones in pairs of opposite sign cancel best (Barabasz and others, Error
     analysis and improving the accuracy of Winograd convolution, arXiv:1803.10986). Those of F(4, 3) below were
-    found by search: in float32 it errs by 3e-6 of its largest output, plain sums and F(2, 3) by 1e-6.
+    found by search: in float32 its error is 3e-6 of its largest output, that of plain sums and F(2, 3) 1e-6.
     """
     n = m + k - 1
     output, inputs, kernel = np.zeros((m, n)), np.zeros((n, n)), np.zeros((n, k))
@@ -46,11 +46,11 @@ def _winograd(m: int, k: int, points: list[float]) -> _Bilinear:
 
 
 def _five_taps_stride_2() -> _Bilinear:
-    """7 products for 10: y_i = sum_t w_t x_(2i+t), the even taps by F(2, 3), the odd ones by F(2, 2).
+    """7 products instead of 10: y_i = sum_t w_t x_(2i+t), the even taps with F(2, 3), the odd ones with F(2, 2).
 
     Larger tiles would need fewer products. But with these an output whose pixels are all 0 is exactly 0, as with plain
-    sums. An untrained discriminator, whose biases are 0, has the kink of its leaky ReLU there: where an image is black,
-    rounding would choose between its two slopes.
+    sums. The leaky ReLU of an untrained discriminator, whose biases are 0, has its kink there: where an image is black,
+    rounding would choose between the two slopes.
     """
     even, odd = _winograd(2, 3, [0, 1, -1]), _winograd(2, 2, [0, 1])
     inputs, kernel = np.zeros((7, 7)), np.zeros((7, 5))
@@ -60,12 +60,12 @@ def _five_taps_stride_2() -> _Bilinear:
 
 
 def _five_taps_on_four() -> _Bilinear:
-    """9 products for 14: a whole axis of 4 pixels and 2 zeros on either side, by Karatsuba's method twice.
+    """9 products instead of 14: a whole axis of 4 pixels and 2 zeros on either side, with Karatsuba's method twice.
 
     y_i = sum_j w_(j-i+2) x_j is a Toeplitz matrix. With diagonals (l, d, u), u_0 = d x_0 + u x_1 and
-    u_1 = l x_0 + d x_1 share d (x_0 + x_1): (u - d) x_1 and (l - d) x_0 are added to it. That serves for
-    numbers and for 2x2 blocks, whose diagonals are themselves Toeplitz. (F(4, 4) would do with 7, its taps and
-    pixels exchanged, but errs by 1e-5.)
+    u_1 = l x_0 + d x_1 share d (x_0 + x_1): (u - d) x_1 and (l - d) x_0 are added to it. This works for
+    numbers and for 2x2 blocks, whose diagonals are themselves Toeplitz. (F(4, 4), with its taps and pixels
+    exchanged, would need 7, but its error is 1e-5.)
     """
     output = np.array([[1, 1, 0], [1, 0, 1]])
     inputs = np.array([[1, 1], [0, 1], [1, 0]])
@@ -88,7 +88,7 @@ _ALGORITHMS = {  # by taps and stride
 
 
 def has_algorithm(k: int, stride: int, height: int, width: int) -> bool:
-    """Whether a kernel of k x k taps, a stride and a size of images have one."""
+    """Whether there is one for a k x k kernel, a stride and a size of images."""
     algorithm = _ALGORITHMS.get((k, stride))
     return algorithm is not None and (algorithm is not _FIVE_TAPS_ON_FOUR or max(height, width) <= 4)
 
@@ -108,7 +108,7 @@ def _input_gradient(dy: jax.Array, kernel: jax.Array, *, stride: int, height: in
     k, _, c_in, c_out = kernel.shape
     algorithm = _ALGORITHMS[k, stride]
     if algorithm is _FIVE_TAPS_ON_FOUR:
-        # The only tile is the image: the transposed algorithm adds nothing up, and takes the kernel as transformed.
+        # The image is the only tile: the transposed algorithm adds nothing up, and uses the transformed kernel.
         transposed = _transformed_kernel(kernel, algorithm).swapaxes(1, 2)
         pixels = _transform(algorithm.input.T, jnp.matmul(_transformed_outputs(dy, algorithm), transposed))
         return _untiled(pixels, dy.shape[0], height, width)
@@ -130,7 +130,7 @@ def _kernel_gradient(x: jax.Array, dy: jax.Array, *, stride: int, k: int) -> jax
 def _transformed_tiles(x: jax.Array, k: int, stride: int, algorithm: _Bilinear) -> jax.Array:
     """[B, H, W, in] -> [r r, B tiles, in].
 
-    B is before the tiles, so that the flattened axes begin with it: XLA would otherwise gather a sharded batch.
+    B comes before the tiles, so that the flattened axes begin with it: XLA would otherwise gather a sharded batch.
     """
     m, n = algorithm.output.shape[0], algorithm.input.shape[1]
     step = m * stride
@@ -170,9 +170,9 @@ def _transformed_kernel(kernel: jax.Array, algorithm: _Bilinear) -> jax.Array:
 
 
 def _transform(matrix: np.ndarray, x: jax.Array) -> jax.Array:
-    """[a, b] and [b b, ..] -> [a a, ..]: both axes by one product with a constant matrix.
+    """[a, b] and [b b, ..] -> [a a, ..]: both axes in one product with a constant matrix.
 
-    As sums of slices XLA would take four times as long to compile.
+    XLA would take four times as long to compile sums of slices.
     """
     both = jnp.asarray(np.kron(matrix, matrix), x.dtype)
     return (both @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])

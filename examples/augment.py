@@ -1,11 +1,11 @@
-"""Two hundred pictures, and a discriminator that cannot learn them by heart.
+"""Train on 200 pictures without the discriminator memorising them.
 
     python examples/augment.py --steps 400 --batch-size 32
     python examples/augment.py --steps 400 --batch-size 32 --augment none
 
-What the discriminator sees is translated, recoloured and cut, real images and fakes alike; what the generator draws is
-not. Printed are the discriminator's mean logits of the pictures and of others that it has never seen: where the first
-rise and the second do not, it has learned the pictures by heart. On the command line: ``train --augment adaptive``.
+Everything the discriminator sees, real images and fakes, is translated, recoloured and cut out; the generator's images
+are not. The output shows the discriminator's mean logits of the pictures and of others that it has never seen: if the
+first rise and the second do not, it memorises the pictures. On the command line: ``train --augment adaptive``.
 """
 
 import argparse

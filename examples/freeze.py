@@ -1,8 +1,8 @@
-"""Some layers learn, others stay as they are: D's first two convolutions are frozen with `optax.masked`.
+"""Frozen layers: D's first two convolutions stay fixed with `optax.masked`, and the others learn.
 
     python examples/freeze.py --steps 20 --batch-size 64
 
-What is frozen is chosen by name. The mask zeroes the updates, whatever the optimizer before it makes of the gradients.
+Layers are frozen by name. The mask zeroes their updates, whichever optimizer comes before it.
 """
 
 import argparse
@@ -18,7 +18,7 @@ FROZEN = ("conv_1", "conv_2")
 
 
 def frozen(params: Any) -> Any:
-    """True for each parameter that stays as it is."""
+    """True for each frozen parameter."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key in FROZEN, params)
 
 

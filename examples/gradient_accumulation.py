@@ -1,9 +1,9 @@
-"""A batch that does not fit: each network moves once in four steps, along the mean of four small ones' gradients.
+"""Gradient accumulation for batches that do not fit: one update per four micro-batches, with their mean gradient.
 
     python examples/gradient_accumulation.py --steps 5 --batch-size 16
 
 `optax.MultiSteps` does it inside the optimizer, so the step is unchanged. Batch normalisation and D's accuracy are
-those of each small batch; G's last gradient of four is against the discriminator that has just moved.
+those of each micro-batch; G's last gradient of four is against the discriminator that has just been updated.
 """
 
 import argparse
@@ -18,7 +18,7 @@ PARTS = 4
 
 
 def accumulated(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The optimizer, moving once in ``PARTS`` calls, along the mean of their gradients."""
+    """The optimizer, updating once in ``PARTS`` calls, with the mean of their gradients."""
     return optax.MultiSteps(tx, every_k_schedule=PARTS).gradient_transformation()
 
 

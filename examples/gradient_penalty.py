@@ -1,9 +1,9 @@
-"""A discriminator whose loss sees its gradient by images: the penalty of WGAN-GP, or R1.
+"""Gradient penalties on the discriminator: WGAN-GP, or R1.
 
     python examples/gradient_penalty.py --penalty r1 --steps 200 --batch-size 64
 
 `Losses.penalty` is given the discriminator as a function of images, the step's real and fake images, and a key. Here it
-is differentiated by images, and then the step differentiates the result by the discriminator's parameters.
+takes the gradient with respect to the images; the step then differentiates the result with respect to D's parameters.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from dcgan_jax import (
 
 
 def wgan_gp(discriminator, real: jax.Array, fake: jax.Array, key: jax.Array) -> jax.Array:
-    """Ten times the squared difference from 1 of slopes between real and fake (Gulrajani et al., arXiv:1704.00028)."""
+    """Ten times the mean of (gradient norm - 1)^2 between real and fake (Gulrajani et al., arXiv:1704.00028)."""
     share = jax.random.uniform(key, (len(real), 1, 1, 1), real.dtype)
     between = share * real + (1 - share) * fake  # [B, H, W, C]
     gradient = jax.grad(lambda images: discriminator(images).sum())(between)  # [B, H, W, C]
@@ -36,7 +36,7 @@ def wgan_gp(discriminator, real: jax.Array, fake: jax.Array, key: jax.Array) -> 
 
 LOSSES = {
     "wgan-gp": Losses(lambda real, fake: fake.mean() - real.mean(), lambda fake: -fake.mean(), penalty=wgan_gp),
-    # In each fourth step, four times.
+    # In every fourth step, with four times the weight.
     "r1": Losses(discriminator_loss, generator_loss, penalty=r1_penalty(1.0), penalty_every=4),
 }
 
@@ -45,7 +45,7 @@ def main(steps: int, batch_size: int, penalty: str = "wgan-gp") -> GANState:
     data, key = jnp.asarray(load_dataset()), jax.random.key(0)
     state = init_state(
         key,
-        discriminator=Discriminator(dropout_rate=0),  # its slopes are then those of the network that is trained
+        discriminator=Discriminator(dropout_rate=0),  # the gradients are then those of the trained network
         generator_tx=optax.adam(4e-4, b1=0, b2=0.99),
         discriminator_tx=optax.adam(4e-4, b1=0, b2=0.99),
         losses=LOSSES[penalty],

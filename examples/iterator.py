@@ -1,10 +1,10 @@
-"""A loop of your own over batches that a thread gathers ahead, stopped and continued to the same bits.
+"""Your own training loop over batches that a thread gathers ahead, resumable bit for bit.
 
     python examples/iterator.py --steps 50 --batch-size 64
     python examples/iterator.py --steps 50 --batch-size 64 --dataset images.npy   # stays in its file if it is large
 
-A batch is a function of the key and of the step's number, so that no position in the data has to be saved. The step
-takes any other batch as well: uint8 in [0, 255] or floating point in [0, 1], of `grain` or `tf.data` alike.
+A batch depends only on the key and the step number, so no position in the data has to be saved. The step also takes
+batches from elsewhere, such as `grain` or `tf.data`: uint8 in [0, 255] or floating point in [0, 1].
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dcgan_jax import GANState, batches, init_state, load_data, train_step
 
 
 def train_on(state: GANState, images: object, key: jax.Array, steps: int, batch_size: int) -> GANState:
-    """The state after ``steps`` steps in all, from wherever it is."""
+    """The state after ``steps`` steps in total, starting from any step."""
     first = int(state.step)
     for step, (batch, _) in zip(range(first, steps), batches(images, key, batch_size, first), strict=False):
         state, metrics = train_step(state, batch, jax.random.fold_in(key, step))

@@ -1,9 +1,9 @@
-"""Which noise draws this digit? Latent optimisation through a frozen generator, with `jax.grad`.
+"""The noise that draws a given digit: GAN inversion through a frozen generator, with `jax.grad`.
 
     python examples/latent.py runs/0001 --images 8 --steps 300
 
-For each real test image the noise is moved along the gradient of the squared error until the generator of a run draws
-something like it. The left half of each pair in ``latent.png`` is the test image, the right half what was found.
+For each real test image, gradient descent on the squared error moves the noise until the generator of a run draws
+something like it. The left half of each pair in ``latent.png`` is the test image, the right half the result.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""The generator inside Flax NNX: with weights of a state, and trained further by an NNX optimizer.
+"""The generator as a Flax NNX module: with the weights of a state, and trained further by an NNX optimizer.
 
     python examples/nnx_generator.py --steps 3 --batch-size 8
 
-`nnx.bridge.ToNNX` makes an NNX module of a Linen one. In training mode the moving statistics change, so the call says
-``mutable=["batch_stats"]``, and the dropout needs a stream of its name.
+`nnx.bridge.ToNNX` turns a Linen module into an NNX one. In training mode the moving statistics change, so the call
+has ``mutable=["batch_stats"]``, and dropout needs a random stream of its name.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def to_nnx(state: GANState) -> nnx.bridge.ToNNX:
 def update(
     model: nnx.bridge.ToNNX, optimizer: nnx.Optimizer, state: GANState, z: jax.Array, key: jax.Array
 ) -> jax.Array:
-    """One update of the module against the state's discriminator; the loss before it."""
+    """One update of the module against the state's discriminator; returns the loss before it."""
 
     def loss(model: nnx.bridge.ToNNX) -> jax.Array:
         images = model(z, train=True, rngs=nnx.Rngs(dropout=key), mutable=["batch_stats"])

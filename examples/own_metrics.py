@@ -1,10 +1,10 @@
-"""Your own metrics of each update, and your own noise: gradient norms, the gap of the logits, Gaussian noise.
+"""Your own per-step metrics and your own noise: gradient norms, the gap between logits, Gaussian noise.
 
     python examples/own_metrics.py --steps 200 --batch-size 64
 
 `init_state(metrics=...)` takes a function of an `Update` that returns a dict of arrays. `train_step` returns them
-beside its own, under ``d_`` for the discriminator's update and ``g_`` for the generator's. `init_state(noise=...)`
-takes a function of a key and a shape, by which `sample` and `evaluate` draw too.
+with its own, under ``d_`` for the discriminator's update and ``g_`` for the generator's. `init_state(noise=...)`
+takes a function of a key and a shape, which `sample` and `evaluate` use too.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from dcgan_jax import GANState, Update, init_state, load_dataset, train_step
 
 
 def norms_and_gap(update: Update) -> dict[str, jax.Array]:
-    """The norm of the gradient, the length of the step, and how far D tells real from fake."""
+    """The gradient norm, the length of the step, and the gap between D's logits of real images and fakes."""
     change = optax.tree.sub(update.after.params, update.before.params)
     metrics = {"grad_norm": optax.tree.norm(update.grads), "change": optax.tree.norm(change)}
     if update.real_logits is not None:
@@ -26,7 +26,7 @@ def norms_and_gap(update: Update) -> dict[str, jax.Array]:
 
 
 def gaussian(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Noise with mean 0 and variance 1, as most GANs have it."""
+    """Noise with mean 0 and variance 1, as in most GANs."""
     return jax.random.normal(key, shape, jnp.float32)
 
 

@@ -1,10 +1,10 @@
-"""Your own modules, losses and optimizers: spectral norm in D, batch norm in G, the hinge loss, Adam.
+"""Your own networks, losses and optimizers: spectral norm in D, batch norm in G, the hinge loss, Adam.
 
     python examples/own_modules.py --steps 200 --batch-size 64
 
 A generator is any Linen module called as ``module(z, train=...)`` that returns images [B, H, W, C] in [0, 1]; a
-discriminator is called as ``module(images, train=...)`` and returns logits [B, 1]. What they keep in ``batch_stats`` is
-carried along.
+discriminator is called as ``module(images, train=...)`` and returns logits [B, 1]. Their ``batch_stats`` are carried
+along.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from dcgan_jax import GANState, Losses, init_state, load_dataset, train_step
 
 
 class MyGenerator(nn.Module):
-    """Two dense layers, batch norm between them: [B, latent] -> [B, 28, 28, 1]."""
+    """Two dense layers with batch norm between them: [B, latent] -> [B, 28, 28, 1]."""
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool) -> jax.Array:
@@ -28,7 +28,7 @@ class MyGenerator(nn.Module):
 
 
 class MyDiscriminator(nn.Module):
-    """A dense layer and a linear one whose largest singular values are kept at 1 (Miyato et al., arXiv:1802.05957)."""
+    """Two dense layers with spectral norm, largest singular values kept at 1 (Miyato et al., arXiv:1802.05957)."""
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:

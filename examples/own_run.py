@@ -1,4 +1,4 @@
-"""A run of one's own networks, losses and optimizers, with checkpoints, samples, scores and a report.
+"""A full run of your own networks, losses and optimizers, with checkpoints, samples, scores and a report.
 
 python examples/own_run.py --steps 2000
 dcgan-jax sample runs/own --recipe examples/own_run.py

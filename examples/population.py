@@ -1,10 +1,10 @@
-"""Eight GANs in one program, each with a learning rate of its own: which rate is best?
+"""Eight GANs in one program, each with its own learning rate: which rate is best?
 
     python examples/population.py --steps 2000 --batch-size 64 --out population.png
 
-`init_state` and `train_step` under `jax.vmap`: the states are one pytree whose leaves have a first axis of eight.
-A learning rate that is an array is a leaf of the optimizer's state, so that each member has its own. On a machine
-with several devices the population is spread over them. The networks are small, so that a CPU takes minutes only.
+`init_state` and `train_step` run under `jax.vmap`: the states are one pytree whose leaves have a first axis of eight.
+A learning rate given as an array is a leaf of the optimizer's state, so each member has its own. On a machine
+with several devices the population is spread over them. The networks are small, so a CPU takes only minutes.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def member(key: jax.Array, learning_rate: jax.Array) -> GANState:
 
 
 def score(images: np.ndarray) -> float:
-    """NaN for a member that has failed: the others still count."""
+    """The FID, or NaN for a member that has failed: the others still count."""
     try:
         return evaluate_images(images).scores.fid
     except EvaluationError:
@@ -75,7 +75,7 @@ def main(steps: int, batch_size: int, samples: int, out: Path | None = None) -> 
     @jax.jit
     def step(population: GANState, i: jax.Array) -> GANState:
         batch_key, *step_keys = jax.random.split(jax.random.fold_in(jax.random.key(1), i), len(rates) + 1)
-        images = data[jax.random.randint(batch_key, (batch_size,), 0, len(data))]  # all see the same batch
+        images = data[jax.random.randint(batch_key, (batch_size,), 0, len(data))]  # all members see the same batch
         population, _ = jax.vmap(train_step, in_axes=(0, None, 0))(population, images, jnp.stack(step_keys))
         return population
 

@@ -1,10 +1,10 @@
-"""R3GAN's losses on the tutorial's networks: a relativistic loss of pairs, with R1 and R2 (arXiv:2501.05441).
+"""R3GAN's losses on the tutorial's networks: a relativistic (pairwise) loss with R1 and R2 (arXiv:2501.05441).
 
     python train.py --recipe examples/r3gan.py --batch-size 64 --steps 3000
     python examples/r3gan.py --steps 100
 
-The generator's update compares fakes with the step's real images. Both penalties are taken in each fourth step, and
-then count four times.
+The generator's update compares fakes with the step's real images. Both penalties are applied in every fourth step, with
+four times the weight.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main(steps: int, batch_size: int) -> GANState:
         batch_key, step_key = jax.random.split(jax.random.fold_in(key, i))
         state, metrics = train_step(state, data[jax.random.randint(batch_key, (batch_size,), 0, len(data))], step_key)
         if i % 20 == 0 or i == steps - 1:
-            # Of pairs: the share in which the real image looks more real.
+            # The share of pairs in which the real image looks more real.
             print(f"{i + 1}: D's loss {metrics['d_loss']:.3f}, accuracy of pairs {metrics['d_accuracy']:.2f}")
     return state
 

@@ -1,8 +1,8 @@
-"""Many steps in one call to the device: `train_step` inside a `lax.scan` of your own.
+"""Many steps in one call to the device: `train_step` inside your own `lax.scan`.
 
     python examples/scan.py --steps 100 --batch-size 64
 
-Nothing is fetched before the last step: metrics come back stacked, one row a step.
+Nothing is fetched before the last step: metrics come back stacked, one row per step.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dcgan_jax import GANState, init_state, load_dataset, train_step
 
 @jax.jit
 def epoch(state: GANState, batches: jax.Array, keys: jax.Array) -> tuple[GANState, dict[str, jax.Array]]:
-    """One step for each of ``batches`` [steps, B, H, W, C]; the last state, and metrics [steps]."""
+    """One step for each of ``batches`` [steps, B, H, W, C]; returns the last state, and metrics [steps]."""
     return jax.lax.scan(lambda state, batch: train_step(state, *batch), state, (batches, keys))
 
 

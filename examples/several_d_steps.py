@@ -1,8 +1,8 @@
-"""Five updates of the discriminator for each of the generator, as Wasserstein GANs are trained.
+"""Five updates of the discriminator per update of the generator, as in the training of Wasserstein GANs.
 
     python examples/several_d_steps.py --steps 20 --batch-size 64
 
-`train_step` is `discriminator_step`, then `generator_step`; here they are composed another way.
+`train_step` is `discriminator_step` followed by `generator_step`; here they are composed differently.
 """
 
 import argparse

@@ -35,35 +35,34 @@ def load_data(
     stream: bool | None = False,
     cache_dir: str | Path | None = None,
 ) -> Dataset:
-    """Images from whatever a person has, with their classes where there are any.
+    """Images from any supported source, with their classes if there are any.
 
     Args:
       source: the name or path of one of `dcgan_jax.data.sources.SOURCES`, such as ``mnist``, which is embedded in the
-        package, or a folder of pictures. A name is taken for a path if it is not ``mnist`` or another of `DATASETS`,
-        and there is such a file; a `pathlib.Path` always is one.
-      split: ``train`` or ``test``. Of pictures and single arrays there is ``train`` alone.
+        package, or a folder of pictures. A name is taken as a path if it is not ``mnist`` or another of `DATASETS`,
+        and such a file exists; a `pathlib.Path` is always a path.
+      split: ``train`` or ``test``. Pictures and single arrays have only ``train``.
       labels: whether to read classes, or the name of the array or column that holds them; those of ``fashion_mnist``
-        and ``kmnist`` are a download of their own.
+        and ``kmnist`` are a separate download.
       data_dir: the TFDS directory, ``~/tensorflow_datasets`` if None.
-      image_size: height and width; if None those that the images have, at most 64 and in multiples of 4; ``own`` for
-        those that they have, if all have the same. Each image is cropped around its centre to this shape, and resized
+      image_size: height and width; if None those of the images, at most 64 and in multiples of 4; ``own`` for
+        those of the images, if all have the same. Each image is cropped around its centre to this shape, and resized
         with antialiasing.
       channels: 1 or 3; as many as the images have if None.
-      range: the values that are black and white; those between are in proportion, those outside cut off. If None it is
-        told from all values, and what could be meant otherwise is said or refused: see
-        `dcgan_jax.data.value_range.known_range`.
-      layout: the order of an array's axes, letters of ``NHWC`` or ``NHW``, such as ``HWCN``; of rows or columns of
-        pixels, N is at one end. If None it follows from the shape and the values, or is refused: see
+      range: the values that are black and white; those between are scaled linearly, those outside clipped. If None it
+        is inferred from all values, and ambiguity is reported or refused: see `dcgan_jax.data.value_range.known_range`.
+      layout: the order of an array's axes, letters of ``NHWC`` or ``NHW``, such as ``HWCN``; for rows or columns of
+        pixels, N is at one end. If None it is inferred from the shape and the values, or refused: see
         `dcgan_jax.data.layouts.to_nhwc`.
-      frames: of files of several pictures, pages or frames, the ``first`` or ``all``.
-      images: the name of the array, the column or the member that holds the images, of files that hold several.
+      frames: the pages or frames to take of files that hold several, the ``first`` or ``all``.
+      images: the name of the array, column or member that holds the images, in files that hold several.
       stream: whether the images stay in a mapped file, the ``.npy`` itself or one that is written once, and are read
-        when they are asked for; if None, those do that would take more than a third of the free memory.
+        on demand; if None, only images that would take more than a third of the free memory do.
       cache_dir: the folder in which that file is written; one in the user's cache if None.
 
     Raises:
-      NoSplitError: if it has no such split.
-      DatasetError: if that is not there, is damaged, holds no images, or does not fit into memory or on the disk.
+      NoSplitError: if the source has no such split.
+      DatasetError: if the source is missing, damaged, holds no images, or does not fit into memory or on the disk.
     """
     if split not in SPLITS:
         raise DatasetError(f"unknown split {split!r} of {source}: choose from {', '.join(SPLITS)}")
@@ -112,14 +111,14 @@ def absolute_source(source: str) -> str:
 def load_dataset(name: str | Path = "mnist", split: str = "train", data_dir: str | Path | None = None) -> np.ndarray:
     """The images of one split of a data set: uint8 [N, H, W, C], 0 black to 255 white.
 
-    MNIST and its kind are [60000, 28, 28, 1], in the archive's order, and have a test split of 10,000. Args, raises: as
-    `load_data`.
+    MNIST and its variants are [60000, 28, 28, 1], in the archive's order, and have a test split of 10,000. Args,
+    raises: as `load_data`.
     """
     return load_data(name, split, labels=False, data_dir=data_dir).images
 
 
 def load_labels(name: str | Path = "mnist", split: str = "train", data_dir: str | Path | None = None) -> np.ndarray:
-    """The classes of `load_dataset`'s images by number, in the same order: uint8 [N].
+    """The classes of `load_dataset`'s images as numbers, in the same order: uint8 [N].
 
     Raises:
       DatasetError: as `load_data`, or if the images have no classes, or more than 256.

@@ -23,15 +23,15 @@ NAME = hashlib.sha256(f"digits of three colours by the classifier {SHA256}".enco
 
 @jax_defaults()
 def evaluate_modes(images: np.ndarray, labels: np.ndarray | None = None) -> Evaluation[ModeScores]:
-    """Count the modes of images of stacked MNIST, beside those of as many real ones.
+    """Count the modes of images of stacked MNIST, compared with those of as many real ones.
 
-    The package's classifier reads each colour as a digit; the three are the mode (Metz et al., arXiv:1611.02163).
-    The KL divergence is that of the images' modes from those of MNIST, whose digits are independent in the three
-    colours. It falls with the number of images: the floor has it too, of about 999 / (2 N) nats.
+    The package's classifier reads each colour as a digit; the three digits are the mode (Metz et al.,
+    arXiv:1611.02163). The KL divergence is that of the images' modes from those of MNIST, whose digits are independent
+    in the three colours. It falls with the number of images: the floor includes this bias, of about 999 / (2 N) nats.
 
     Args:
       images: [N, 28, 28, 3], uint8 or floating point in [0, 1], N from 2 to 60,000.
-      labels: the modes that were asked for, integers [N], 100 red + 10 green + blue; None if none were.
+      labels: the requested modes, integers [N], 100 red + 10 green + blue; None if none were requested.
 
     Raises:
       EvaluationError: if the images have another shape, or as `to_bytes`.

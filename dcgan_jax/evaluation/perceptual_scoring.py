@@ -34,21 +34,21 @@ MIN_REAL = 2 * FEW  # half of them for the floor
 def compare_perceptually(
     images: np.ndarray | jax.Array, train: np.ndarray, test: np.ndarray | None = None
 ) -> Evaluation[PerceptualScores]:
-    """Compare images with real ones in the features of EfficientNet-Lite0, beside what as many real images score.
+    """Compare images with real ones in the features of EfficientNet-Lite0; as many real images give the floor.
 
-    Images are compared with those of ``test`` or, without it, of a fixed half of ``train``, with 10,000 at most. The
-    floor is of training images, of the other half then. There is a FID if more than 1,280 images are compared with more
-    than 1,280, and the floor is of as many. It takes 5 ms an image, real ones too, on a core of 2025.
+    Images are compared with those of ``test`` or, without it, with a fixed half of ``train``, at most 10,000. The floor
+    is that of training images, in the second case of the other half. There is a FID if more than 1,280 images are
+    compared with more than 1,280, and the floor has as many. It takes 5 ms per image, real ones too, on a core of 2025.
 
     Args:
       images: [N, H, W, C], uint8, or floating point in [0, 1], which is rounded to 8 bits. 4 to 60,000; C 1 or 3.
-      train: the real images that the images were learned from, uint8 [M, H', W', 1 or 3], M at least 8; a random 60,000
-        of more.
+      train: the real images used for training, uint8 [M, H', W', 1 or 3], M at least 8; a random 60,000 if there are
+        more.
       test: other real images of the same kind, uint8 [K, H', W', 1 or 3], K at least 4.
 
     Raises:
-      EvaluationError: if the extra ``perceptual`` is not installed; or there are too few images or too many, or they
-        are of other shapes or types, out of range, not finite, or all the same.
+      EvaluationError: if the extra ``perceptual`` is not installed; or there are too few or too many images, or they
+        have unsuitable shapes or types, or are out of range, not finite, or all the same.
     """
     for what, array, few in (("images", images, FEW), ("real images", train, MIN_REAL), ("test images", test, FEW)):
         if array is None:

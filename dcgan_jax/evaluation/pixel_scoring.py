@@ -21,20 +21,20 @@ MIN_REAL = 4  # two that are compared with, and two for the floor
 def compare_images(
     images: np.ndarray | jax.Array, train: np.ndarray, test: np.ndarray | None = None
 ) -> Evaluation[PixelScores]:
-    """Compare images with real ones by their pixels, beside what as many real images score.
+    """Compare images with real ones by their pixels; as many real images give the floor.
 
-    Patches are compared with those of ``test`` or, without it, of a fixed half of ``train``, and the floor is of
-    training images, of the other half then. Distances are means over 1,000 images, or all of fewer.
+    Patches are compared with those of ``test`` or, without it, with those of a fixed half of ``train``. The floor is
+    that of training images, in the second case of the other half. Distances are means over at most 1,000 images.
 
     Args:
       images: [N, H, W, C], uint8, or floating point in [0, 1], which is rounded to 8 bits. 2 to 60,000; H and W at
         least 7, C 1 or 3.
-      train: the real images that the images were learned from, uint8 [M, H, W, C], M at least 4.
+      train: the real images used for training, uint8 [M, H, W, C], M at least 4.
       test: other real images of the same kind, uint8 [K, H, W, C], K at least 2.
 
     Raises:
-      EvaluationError: if there are too few images or too many, or they are too small, of other shapes or types, out of
-        range, not finite, or all the same.
+      EvaluationError: if there are too few or too many images, or they are too small, have unsuitable shapes or types,
+        or are out of range, not finite, or all the same.
     """
     _check_shapes(images, train, test)
     images = to_bytes(images)

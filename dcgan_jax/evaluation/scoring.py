@@ -33,12 +33,12 @@ def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation[Scores]:
 
     Args:
       images: [N, 28, 28, 1] or [N, 28, 28], white on black: uint8 in [0, 255], or floating point in [0, 1], which
-        is rounded to 8 bits as real images are. At least 129; 10,000 for figures that others can compare with.
+        is rounded to 8 bits like real images. At least 129; 10,000 for figures comparable with others.
 
     Raises:
-      EvaluationError: if the images are too few, of another shape or type, out of range, not finite, or all the same;
-        or if they cannot be digits in white on black: none is brighter than half of white, most pixels are bright, or
-        the background is grey.
+      EvaluationError: if there are too few images, or they have another shape or type, or are out of range, not finite,
+        or all the same; or if they cannot be white digits on black: none is brighter than half of white, most pixels
+        are bright, or the background is grey.
     """
     images = _as_bytes(images)
     _check_brightness(images)
@@ -57,8 +57,8 @@ def evaluate(state: GANState, key: jax.Array, samples: int = DEFAULT_SAMPLES) ->
     """Score a generator's images of fresh noise, in inference mode.
 
     Args:
-      state: from training; ``averaged(state)`` to score the moving average of the generator. If it has ten classes,
-        they are taken to be the digits.
+      state: from training; ``averaged(state)`` to score the moving average of the generator. Ten classes are taken to
+        be the digits.
       key: a PRNG key for the noise.
       samples: the number of images to draw.
 

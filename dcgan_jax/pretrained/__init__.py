@@ -33,13 +33,13 @@ def load_pretrained(name: str | Path = "mnist") -> GANState:
     """A state with a trained generator, to sample from: ``sample(load_pretrained(), key, 16)``.
 
     Its discriminator and optimizers are those of a new state of the preset ``recommended``, without an average.
-    ``dcgan_jax/pretrained/<name>.md`` says how the generator was trained and how it scores; its weights are rounded to
-    float16 there, and float32 in the state.
+    ``dcgan_jax/pretrained/<name>.md`` describes how the generator was trained and how it scores; its weights are stored
+    as float16, and are float32 in the state.
 
     Args:
-      name: ``mnist``, the digits; ``mnist-conditional``, the digits by class, as of ``sample(state, key, n, labels)``;
-        or a folder that ``dcgan-jax export --format hub`` has written, whose discriminator is the trained one, of the
-        preset that trained both. ``./mnist`` is a folder.
+      name: ``mnist``, the digits; ``mnist-conditional``, the digits by class, as in ``sample(state, key, n, labels)``;
+        or a folder written by ``dcgan-jax export --format hub``, with its trained discriminator and the preset that
+        trained both. ``./mnist`` is a folder.
 
     Raises:
       ValueError: for any other name.

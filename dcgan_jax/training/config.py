@@ -1,4 +1,4 @@
-"""The config of a training run: one frozen dataclass, whose fields say everything about themselves."""
+"""The config of a training run: one frozen dataclass whose fields describe themselves."""
 
 import dataclasses
 
@@ -25,10 +25,10 @@ from dcgan_jax.training.fields import (
     weights,
 )
 
-# Whose features evaluations can be in, beside those of classifiers: of a network that was trained on ImageNet.
+# Features that evaluations can use besides those of classifiers: those of a network trained on ImageNet.
 FEATURES = ("perceptual",)
 
-# What `log` takes beside TensorBoard, which has a flag of its own: it only writes files.
+# What `log` takes. TensorBoard has its own flag, because it only writes files.
 LOGS = ("none", "wandb", "trackio")
 
 
@@ -37,7 +37,7 @@ class TrainConfig:
     """The config of a run. The defaults are the tutorial's.
 
     Raises:
-      ConfigError: if a value is of the wrong type or out of range.
+      ConfigError: if a value has the wrong type or is out of range.
     """
 
     steps: int = field(10_000, "training steps in total")
@@ -287,7 +287,7 @@ class TrainConfig:
                 object.__setattr__(self, each.name, checked(each, value))
 
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the images that are asked for; MNIST's where nothing is said."""
+        """Height, width and channels of the requested images; MNIST's where none are given."""
         return (*parse_size(self.image_size or "28"), self.channels or 1)
 
     def reading(self) -> Reading:
@@ -296,7 +296,7 @@ class TrainConfig:
         return Reading(self.data_dir, given, self.layout, self.frames, self.images, self.labels)
 
     def augmentation(self) -> str | None:
-        """The names of the run's augmentation, or None for none; of a run that has started, the preset's is chosen."""
+        """The names of the run's augmentation, or None; in a run that has started, the preset's is filled in."""
         return None if self.augment == NO_AUGMENTATION else self.augment
 
     def check_recipe(self, recipe: str) -> None:
@@ -311,9 +311,9 @@ class TrainConfig:
 
     @classmethod
     def from_values(cls, values: object) -> "TrainConfig":
-        """The config of a dictionary, as `dataclasses.asdict` makes one.
+        """The config from a dictionary like that of `dataclasses.asdict`.
 
         Raises:
-          ConfigError: if it is none, or has unknown or unusable fields.
+          ConfigError: if it is not one, or has unknown or unusable fields.
         """
         return from_values(cls, values, "config")

@@ -31,11 +31,11 @@ def batches(
     *,
     sharding: Sharding | None = None,
 ) -> Iterator[tuple[jax.Array, jax.Array | None]]:
-    """Batches for a loop of your own, on the device before they are asked for: as many as are taken.
+    """Batches for your own loop, put on the device ahead of time: as many as are taken.
 
-    The batch of a step is a function of the key and of the step's number alone, and is that of a run with this key: an
-    iterator that starts at a later step continues an earlier one. They are drawn uniformly with replacement. A thread
-    gathers two of them ahead; images in a file (``load_data(..., stream=True)``) are read from there.
+    A batch depends only on the key and the step number, and is that of a run with this key: an iterator that starts at
+    a later step continues an earlier one. Images are drawn uniformly with replacement. A thread gathers two batches
+    ahead; images in a file (``load_data(..., stream=True)``) are read from there.
 
     Args:
       source: images, uint8 [N, H, W, C], alone or as a `Dataset` with labels; or what `load_data` takes, whose images
@@ -43,7 +43,7 @@ def batches(
       key: a PRNG key.
       batch_size: images in a batch, B.
       start_step: the number of steps before the first batch.
-      sharding: of a batch over devices, or over those of several processes, each of which reads its own rows alone;
+      sharding: of a batch over devices, or over those of several processes, each of which reads only its own rows;
         on JAX's default device if None.
 
     Yields:

@@ -77,25 +77,25 @@ def train(
     on_steps: Callable[[Path, int, int], None] | None = None,
     keep_program: bool = False,
 ) -> Outcome:
-    """Train, or resume a run, and leave everything in its run directory.
+    """Train or resume a run, and write everything to its run directory.
 
     Args:
       config: the run's config.
-      init: a function ``(key, shape, classes) -> GANState`` that builds the first state of a run, for images of the
-        shape (H, W, C) and a number of classes or None; without it, it is what ``config`` says.
+      init: a function ``(key, shape, classes) -> GANState`` that builds a run's initial state, for images of
+        shape (H, W, C) and a number of classes or None; without it, ``config`` determines the state.
       resume: resume the run in ``config.workdir`` from its latest valid checkpoint, or from its start if it was killed
         before its first.
       thresholds: when a run counts as collapsed; the defaults if None.
       profile: how many steps after the first dispatch to trace, for Perfetto and xprof; none if None.
-      on_steps: called on the primary process when what is due after a dispatch has been written, with the run directory
-        and the numbers of steps before and after the dispatch. It must not raise.
-      keep_program: whether the compiled step is kept among those that JAX caches, if it caches any, and read from there
-        without tracing it again. For a process that runs this package as it is installed: what somebody has put in the
-        place of a function is not told apart. Runs by ``init`` and of several processes trace their step always.
+      on_steps: called on the primary process after everything due after a dispatch has been written, with the run
+        directory and the step numbers before and after the dispatch. It must not raise.
+      keep_program: whether the compiled step is stored in JAX's compilation cache, if there is one, and read from there
+        without tracing it again. Only for a process that runs this package as installed: functions that were replaced
+        are not detected. Runs with ``init`` and runs of several processes always trace their step.
 
     Raises:
       ConfigError, RunDirError, DatasetError, RecipeError: each with one line for the user, before anything is written.
-      CheckpointError: likewise, or because a checkpoint cannot be written; earlier ones are as they were.
+      CheckpointError: as above, or because a checkpoint cannot be written; earlier ones are unchanged.
       NotFiniteError: if a loss or a parameter is not finite; the checkpoints are from before it.
       JobFailedError: in a job of several processes, if this one fails or another is gone.
     """

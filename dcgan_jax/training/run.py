@@ -195,9 +195,9 @@ def load_run(run_dir: str | Path, step: int | None = None, *, init: Init | None 
 
     Args:
       run_dir: the run directory.
-      step: the checkpoint's; the latest valid one if None.
-      init: the function ``(key, shape, classes) -> GANState`` that built the first state of a run of other networks
-        than the tutorial's. No file of the run directory is executed.
+      step: the checkpoint's step; the latest valid checkpoint if None.
+      init: the function ``(key, shape, classes) -> GANState`` that built the run's initial state, if its networks are
+        not the tutorial's. No file of the run directory is executed.
 
     Raises:
       RunDirError, ConfigError, CheckpointError, RecipeError: each with one line that says what is missing or damaged.
