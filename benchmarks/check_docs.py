@@ -68,7 +68,8 @@ def shown_pictures() -> Iterator[str]:
             yield from lacking_picture("docs/results.md", f"{quality.picture(name, setting, step)}.png")
     for name in own_data.SETS:
         yield from lacking_picture("docs/data.md", f"own-{name}.png")
-    yield from lacking_picture("docs/pictures-results.md", "pictures-colour.png")
+    for name in ("colour", "ships"):
+        yield from lacking_picture("docs/pictures-results.md", f"pictures-{name}.png")
 
 
 def search() -> Iterator[str]:

@@ -21,9 +21,13 @@ Augment = Callable[[Images, Key], Images]
 AUGMENTATIONS = ("translation", "color", "cutout", "flip", "adaptive")
 
 
-def translation(ratio: float = 1 / 8) -> Augment:
-    """Shift each image by whole pixels, up to ``ratio`` of its sides, and fill the gap with black."""
-    return _Translation(_share(ratio, "ratio"))
+def translation(ratio: float = 1 / 8, reflect: bool = False) -> Augment:
+    """Shift each image by whole pixels, up to ``ratio`` of its sides, and fill the gap with black.
+
+    With ``reflect`` the image is mirrored into the gap, as Karras et al., arXiv:2006.06676, do: where only some images
+    are shifted, the generator may learn to draw black edges, as images with them look real to the discriminator.
+    """
+    return _Translation(_share(ratio, "ratio"), reflect)
 
 
 def cutout(ratio: float = 1 / 2) -> Augment:
@@ -124,14 +128,14 @@ def named_augmentation(names: str) -> Augment | Adaptive:
     augmentations: list[Augment] = []
     for name in AUGMENTATIONS:  # in a fixed order, whatever the order of the names
         if name in chosen:
-            augmentations += _of_name(name)
+            augmentations += _of_name(name, reflect="adaptive" in given)
     return adaptive(*augmentations) if "adaptive" in given else compose(*augmentations)
 
 
-def _of_name(name: str) -> list[Augment]:
+def _of_name(name: str, reflect: bool) -> list[Augment]:
     match name:
         case "translation":
-            return [translation()]
+            return [translation(reflect=reflect)]
         case "color":
             return [brightness(), saturation(), contrast()]
         case "cutout":
@@ -143,14 +147,25 @@ def _of_name(name: str) -> list[Augment]:
 @dataclasses.dataclass(frozen=True)
 class _Translation:
     ratio: float
+    reflect: bool
 
     def __call__(self, images: Images, key: Key) -> Images:
         n, height, width, _ = images.shape
         row_key, column_key = jax.random.split(key)
-        rows = _shifts(row_key, n, height, self.ratio, images.dtype)  # [B, H, H]
-        columns = _shifts(column_key, n, width, self.ratio, images.dtype)  # [B, W, W]
+        rows = self._shifts(row_key, n, height).astype(images.dtype)  # [B, H, H]
+        columns = self._shifts(column_key, n, width).astype(images.dtype)  # [B, W, W]
         # Products with shifted identity matrices: exact, and as fast forwards as backwards on any device.
         return jnp.einsum("bij,bjkc,blk->bilc", rows, images, columns, precision="highest")
+
+    def _shifts(self, key: jax.Array, n: int, side: int) -> jax.Array:
+        """Identity matrices shifted by at most ``ratio`` of ``side``, [n, side, side]."""
+        most = round(side * self.ratio)
+        shifts = jax.random.randint(key, (n, 1, 1), -most, most + 1, jnp.int32)
+        places = jnp.arange(side, dtype=jnp.int32)[None]
+        sources = places[:, :, None] + shifts  # [n, side, 1]
+        if self.reflect:  # 0 1 2 3 2 1 0 1 ...
+            sources = side - 1 - jnp.abs(side - 1 - sources % max(2 * side - 2, 1))
+        return sources == places[:, None, :]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,14 +229,6 @@ def _chosen(key: jax.Array, images: jax.Array, probability: jax.Array | float) -
 def _each(key: jax.Array, images: jax.Array, low: float, high: float) -> jax.Array:
     """A random number for each image, [B, 1, 1, 1]."""
     return jax.random.uniform(key, (images.shape[0], 1, 1, 1), images.dtype, low, high)
-
-
-def _shifts(key: jax.Array, n: int, side: int, ratio: float, dtype: jnp.dtype) -> jax.Array:
-    """Identity matrices shifted by at most ``ratio`` of ``side``, [n, side, side]."""
-    most = round(side * ratio)
-    shifts = jax.random.randint(key, (n, 1, 1), -most, most + 1, jnp.int32)
-    places = jnp.arange(side, dtype=jnp.int32)[None]
-    return (places[:, :, None] + shifts == places[:, None, :]).astype(dtype)
 
 
 def _within(key: jax.Array, n: int, side: int, ratio: float) -> jax.Array:

@@ -28,7 +28,7 @@ _ZEROS = nn.initializers.zeros_init()
 _KERNEL_SIZE = 5  # the tutorial's, in every convolution
 _KERNEL_INIT = nn.initializers.glorot_uniform()
 EMBEDDING = 50  # size of the class vector that is joined to the noise
-_WIDEST = 8  # of a map's channels, times `width`; with more the parameters of larger images would be theirs alone
+_WIDEST = 8  # times `width`, the most channels of a map; beyond it the deepest layers would hold nearly all parameters
 
 
 class Conv(nn.Module):

@@ -204,7 +204,7 @@ def muon(
     """Muon for kernels, and Adam for biases and scales.
 
     A kernel [..., inputs, outputs] is taken as a matrix with a row for each input at each position. With its
-    gradient g in update t = 1, 2, ..., element by element::
+    gradient g in update t = 1, 2, ...::
 
         mu   <- momentum mu + (1 - momentum) g                                   mu = 0 at first
         m     = momentum mu / (1 - momentum^(t + 1)) + (1 - momentum) g / (1 - momentum^t)     (Nesterov)

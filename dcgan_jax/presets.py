@@ -13,10 +13,10 @@ PRESETS = ("tutorial", "article", "upstream", "keras3", "recommended")
 RECOMMENDED = "recommended"
 
 # How runs with ``recommended`` keep D from memorising: with fewer training pictures than this, everything
-# it sees is augmented; with more, such as MNIST's 60,000, nothing is. No experiment has set the two yet:
-# `benchmarks.pictures` is there for it.
+# it sees is augmented; with more, such as MNIST's 60,000, nothing is. Which augmentation was measured on 300 pictures
+# (docs/pictures-results.md); below which number was not.
 FEW_PICTURES = 5_000
-FEW_PICTURES_AUGMENT = "adaptive"  # a name for `dcgan_jax.augment.named_augmentation`
+FEW_PICTURES_AUGMENT = "translation,color,cutout"  # names for `dcgan_jax.augment.named_augmentation`
 
 
 class Preset(NamedTuple):
@@ -73,7 +73,7 @@ def recommended_augmentation(images: int) -> str | None:
       images: the number of training images, not counting held-out ones.
 
     Returns:
-      Names for `dcgan_jax.augment.named_augmentation`: ``adaptive`` for fewer than 5,000 images.
+      Names for `dcgan_jax.augment.named_augmentation`: ``translation,color,cutout`` for fewer than 5,000 images.
     """
     return FEW_PICTURES_AUGMENT if images < FEW_PICTURES else None
 

@@ -21,7 +21,7 @@ from dcgan_jax.augment import (
 )
 
 quick_step = quick_jit(train_step)
-ALL = [translation(), cutout(), brightness(), saturation(), contrast(), horizontal_flip()]
+ALL = [translation(), translation(reflect=True), cutout(), brightness(), saturation(), contrast(), horizontal_flip()]
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +40,26 @@ def test_shape_dtype_and_key_decide(augment, pictures, key):
 
 @pytest.mark.parametrize("augment", ALL)
 def test_equal_if_built_alike(augment):
-    again = {type(each): each for each in [translation(), cutout(), brightness(), saturation(), contrast()]}
-    assert again.get(type(augment), horizontal_flip()) == augment
+    built = translation(), translation(1 / 8, True), cutout(), brightness(), saturation(), contrast(), horizontal_flip()
+    assert [each == augment for each in built].count(True) == 1
 
 
-def test_translation_moves_whole_pixels(pictures, key):
-    """By at most an eighth of the sides, 2 and 1; what moves in is black, what stays has its bits."""
-    seen, found = np.asarray(translation()(pictures, key)), set()
-    padded = np.pad(np.asarray(pictures), ((0, 0), (2, 2), (1, 1), (0, 0)))
+@pytest.mark.parametrize(("reflect", "mode"), [(False, "constant"), (True, "reflect")])
+def test_translation_moves_whole_pixels(reflect, mode, pictures, key):
+    """By at most an eighth of the sides, 2 and 1; what moves in is black or mirrored, what stays has its bits."""
+    seen, found = np.asarray(translation(reflect=reflect)(pictures, key)), set()
+    padded = np.pad(np.asarray(pictures), ((0, 0), (2, 2), (1, 1), (0, 0)), mode=mode)
     for i in range(len(seen)):
         places = [(y, x) for y in range(5) for x in range(3)]
         (at,) = [(y, x) for y, x in places if (padded[i, y : y + 12, x : x + 10] == seen[i]).all()]
         found.add(at)
     assert len(found) == 15
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_reflection_has_no_black_however_far(side, key):
+    ones = jnp.ones((50, side, side, 1))
+    assert_same_bits(translation(1.0, reflect=True)(ones, key), ones)
 
 
 def test_cutout_blacks_out_one_rectangle(pictures, key):
@@ -123,7 +130,7 @@ def test_names_are_the_flags_words(pictures, key):
     assert named_augmentation("color") == compose(brightness(), saturation(), contrast())
     assert named_augmentation("flip,adaptive") == adaptive(horizontal_flip())
     color = [brightness(), saturation(), contrast()]
-    assert named_augmentation("adaptive") == adaptive(translation(), *color, cutout())
+    assert named_augmentation("adaptive") == adaptive(translation(reflect=True), *color, cutout())
     assert len(AUGMENTATIONS) == 5
 
 

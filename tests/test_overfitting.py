@@ -19,7 +19,7 @@ from helpers import (
 from programs.small_recipe import SmallGenerator, init
 
 from dcgan_jax import TrainConfig, init_state, train
-from dcgan_jax.augment import adaptive, translation
+from dcgan_jax.augment import adaptive, named_augmentation, translation
 from dcgan_jax.data import Dataset, Reading
 from dcgan_jax.evaluation import image_scorer
 from dcgan_jax.evaluation.overfitting import (
@@ -32,7 +32,7 @@ from dcgan_jax.evaluation.overfitting import (
 )
 from dcgan_jax.evaluation.real_images import hold_out
 from dcgan_jax.evaluation.results import Evaluation, PixelScores
-from dcgan_jax.presets import FEW_PICTURES
+from dcgan_jax.presets import FEW_PICTURES, FEW_PICTURES_AUGMENT
 from dcgan_jax.report.charts import charts
 from dcgan_jax.report.source import read_source
 from dcgan_jax.report.tables import facts
@@ -233,16 +233,20 @@ def test_warning_is_not_repeated_after_an_interruption(stop):
 
 
 def test_remedy_is_what_the_run_lacks():
-    plain, adapts = gan(Brightness()), gan(Brightness(), augment=adaptive(translation))
-    assert "a new run with `augment='adaptive'`" in remedy_for(plain, recipe=False)
-    assert "`dcgan_jax.augment.adaptive` in the recipe" in remedy_for(plain, recipe=True)
-    for recipe in (False, True):
-        assert remedy_for(adapts, recipe).startswith("Its augmentation adapts already. Remedies: more pictures, or")
+    for lacking in (gan(Brightness()), gan(Brightness(), augment=translation)):
+        assert "a new run with `augment='translation,color,cutout'`" in remedy_for(lacking, recipe=False)
+        assert "a new run with an augmentation in the recipe" in remedy_for(lacking, recipe=True)
+    for augment in (adaptive(translation), named_augmentation(FEW_PICTURES_AUGMENT)):
+        augmented = gan(Brightness(), augment=augment)
+        for recipe in (False, True):
+            assert remedy_for(augmented, recipe).startswith(
+                "What it sees is augmented already. Remedies: more pictures"
+            )
 
 
 def test_note_is_for_few_images_without_remedy():
     plain = gan(Brightness())
-    assert "`augment='adaptive'` prevents it" in str(
+    assert "`augment='translation,color,cutout'` helps against it" in str(
         note_few_images(plain, FEW_PICTURES - 1, called=False, recipe=False)
     )
     assert note_few_images(plain, FEW_PICTURES, called=False, recipe=False) is None
@@ -326,7 +330,7 @@ def test_run_without_held_out_images_has_no_calls(pictures, tmp_path, capsys, un
     config = config_of(pictures, tmp_path / "run", hold_out=None, steps=2)
     train(config, init=init)
     assert "calls" not in metric_rows(tmp_path / "run")[-1]
-    note = "note: a discriminator can learn 60 images by heart: an augmentation in the recipe prevents it, and "
+    note = "note: a discriminator can learn 60 images by heart: an augmentation in the recipe helps against it, "
     assert capsys.readouterr().out.count(note) == 1
     train(dataclasses.replace(config, steps=3), init=init, resume=True)
     assert "by heart" not in capsys.readouterr().out

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dcgan_jax.augment import Adaptive
+from dcgan_jax.augment import Adaptive, named_augmentation
 from dcgan_jax.console import counted
 from dcgan_jax.evaluation.overfitting import Calls
 from dcgan_jax.presets import FEW_PICTURES, FEW_PICTURES_AUGMENT
@@ -51,19 +51,21 @@ class OverfittingDetector:
 
 
 def remedy_for(state: GANState, recipe: bool) -> str:
-    """What helps a run against overfitting: an adaptive augmentation, or what is left if it has one."""
-    if isinstance(state.augment, Adaptive):
-        return "Its augmentation adapts already. Remedies: more pictures, or `init_from` a run of more"
-    adaptive = "`dcgan_jax.augment.adaptive` in the recipe" if recipe else "`augment='adaptive'`"
-    return f"Remedies: a new run with {adaptive}, more pictures, or `init_from` a run of more"
+    """What helps a run against overfitting: the augmentation for few pictures, or what is left if it has one."""
+    if isinstance(state.augment, Adaptive) or state.augment == named_augmentation(FEW_PICTURES_AUGMENT):
+        return "What it sees is augmented already. Remedies: more pictures, or `init_from` a run of more"
+    return f"Remedies: a new run with {_augmentation(recipe)}, more pictures, or `init_from` a run of more"
+
+
+def _augmentation(recipe: bool) -> str:
+    return "an augmentation in the recipe" if recipe else f"`augment={FEW_PICTURES_AUGMENT!r}`"
 
 
 def note_few_images(state: GANState, images: int, called: bool, recipe: bool) -> str | None:
     """A line for a run of few images that neither prevents overfitting nor shows it; None for any other."""
     if images >= FEW_PICTURES or called or state.augment is not None:
         return None
-    prevents = "an augmentation in the recipe" if recipe else f"`augment={FEW_PICTURES_AUGMENT!r}`"
     return (
-        f"note: a discriminator can learn {counted(images, 'image')} by heart: {prevents} prevents it, and "
-        "`eval_every=N` `hold_out=N` (a tenth of them, or none where there is a test split) shows it"
+        f"note: a discriminator can learn {counted(images, 'image')} by heart: {_augmentation(recipe)} helps "
+        "against it, and `eval_every=N` `hold_out=N` (a tenth of them, or none where there is a test split) shows it"
     )
