@@ -113,7 +113,7 @@ def named_augmentation(names: str) -> Augment | Adaptive:
     """The augmentation for a comma-separated list of names from `AUGMENTATIONS`.
 
     ``color`` is brightness, saturation and contrast. ``adaptive`` makes the others adaptive; alone it stands for
-    adaptive translation, color and cutout, which do not change a picture's meaning.
+    adaptive translation, color and cutout, which do not change a picture's meaning. Adaptive translation reflects.
 
     Raises:
       ValueError: for an unknown or a repeated name.

@@ -20,7 +20,7 @@ from dcgan_jax.augment import adaptive, brightness, compose, contrast, cutout, t
 AUGMENTATIONS = {
     "none": None,
     "fixed": compose(translation(), brightness(), contrast(), cutout()),
-    "adaptive": adaptive(translation(), brightness(), contrast(), cutout(), target=0.8, images=20_000),
+    "adaptive": adaptive(translation(reflect=True), brightness(), contrast(), cutout(), target=0.8, images=20_000),
 }
 
 

@@ -6,7 +6,7 @@ from helpers import ROOT
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import check_docs  # noqa: E402
+from benchmarks import check_docs, tables  # noqa: E402
 
 
 def test_broken_links_are_found(tmp_path):
@@ -26,3 +26,18 @@ def test_first_missing_line_is_named(tmp_path, monkeypatch):
     assert list(check_docs.lacking("page.md", "| a |\n|---|", "| 1 |")) == []
     assert list(check_docs.lacking("page.md", "| a |\n| 2 |\n| 3 |")) == ["page.md lacks: | 2 |"]
     assert list(check_docs.lacking("page.md", "| 1 |\n| a |")) == ["page.md lacks: | 1 |"]
+
+
+def test_tables_are_written_between_their_markers(tmp_path, monkeypatch):
+    page = tmp_path / "README.md"
+    (tmp_path / "docs").mkdir()
+    page.write_text("before\n<!-- table a -->\nold\n<!-- end of a -->\nafter\n")
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    monkeypatch.setattr(tables, "TABLES", {"a": lambda: "| new |", "b": lambda: ""})
+    assert list(tables.problems()) == [
+        "README.md has another table than the results: python -m benchmarks.tables",
+        "no page has the table b",
+    ]
+    tables.main()
+    assert page.read_text() == "before\n<!-- table a -->\n| new |\n<!-- end of a -->\nafter\n"
+    assert list(tables.problems()) == ["no page has the table b"]
