@@ -13,7 +13,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import dcgan_jax
@@ -21,7 +20,7 @@ import dcgan_jax.interop
 import dcgan_jax.report
 from benchmarks import own_data, quality, recorded
 from benchmarks import tables as generated
-from benchmarks.common import PICTURES, RESULTS, ROOT
+from benchmarks.common import PICTURES, ROOT, read_result
 from benchmarks.walkthrough import notebook_cells
 
 WALKTHROUGH = ("docs/walkthrough.md", "docs/walkthrough.ko.md")
@@ -53,7 +52,7 @@ def lacking_picture(page: str, name: str) -> Iterator[str]:
 def tables() -> Iterator[str]:
     """Tables are those of the results, each on a page."""
     yield from generated.problems()
-    result = _result("scaling")
+    result = read_result("scaling")
     ways = ["one device", "2 devices", "4 devices", "8 devices", "2 processes", "4 processes"]
     if list(result["ways"]) != ways:
         yield f"benchmarks/results/scaling.json has {', '.join(result['ways'])}, not {', '.join(ways)}"
@@ -218,10 +217,6 @@ def site() -> Iterator[str]:
         shown = set(re.findall(r'id="dcgan_jax\.(?:\w+\.)*(\w+)"', (Path(folder) / "api.html").read_text()))
     public = {*dcgan_jax.__all__, *dcgan_jax.interop.__all__, *dcgan_jax.report.__all__}
     yield from (f"docs/api.md lacks the public name {name}" for name in sorted(public - shown))
-
-
-def _result(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 CHECKS = (

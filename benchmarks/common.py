@@ -60,6 +60,11 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
     return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
 
+def read_result(name: str) -> Any:
+    """What ``benchmarks/results/NAME.json`` holds."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
 def write_json(path: Path, result: Any) -> None:
     """Write a result at once, so that an interrupted benchmark leaves none half written."""
     replace_file(path, lambda partial: partial.write_text(json.dumps(result, indent=1) + "\n"))

@@ -6,17 +6,13 @@ Their programs are in revision b594a72: `git worktree add ../b594a72 b594a72`, a
 import json
 from typing import Any
 
-from benchmarks.common import RESULTS, markdown_table
-
-
-def _read(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text())
+from benchmarks.common import RESULTS, markdown_table, read_result
 
 
 def rates_table() -> str:
     """Pairs of learning rates, scored after 500 steps by the last and the averaged weights."""
     rows = []
-    for row in _read("rates"):
+    for row in read_result("rates"):
         last, average = row["last"], row["average"]
         rates = (f"{row['discriminator']:g}", f"{row['generator']:g}", row["fakes"])
         scores = (f"{last['fid']:.1f}", f"{average['fid']:.1f}", f"{last['recall']:.3f}", f"{average['recall']:.3f}")
@@ -28,7 +24,7 @@ def rates_table() -> str:
 def noise_dimensions_table() -> str:
     """Numbers of dimensions of the noise, scored after 200 steps."""
     rows = []
-    for row in _read("noise_dimensions"):
+    for row in read_result("noise_dimensions"):
         s = row["scores"]
         scores = (f"{s['fid']:.1f}", f"{s['second_fid']:.1f}", f"{s['precision']:.3f}", f"{s['recall']:.3f}")
         rows.append((row["dimensions"], f"{row['dense_weights']:,}", *scores))
@@ -38,7 +34,7 @@ def noise_dimensions_table() -> str:
 
 def sizes_table() -> str:
     """Shapes of images, with what the networks for them have and take."""
-    result = _read("sizes")
+    result = read_result("sizes")
 
     def both(row: dict[str, Any], count: str) -> str:
         counts = [row[network][count] / 1e6 for network in ("generator", "discriminator")]
@@ -77,7 +73,7 @@ def _run_rows(run: dict[str, Any]) -> str:
 
 def freezing_figures() -> list[str]:
     """What the walkthrough says of D frozen and not frozen: G's loss at step 30, then means over steps 110 to 200."""
-    runs = _read("freezing")
+    runs = read_result("freezing")
     rows = {name: {row["step"]: row for row in run["rows"]} for name, run in runs.items()}
     figures = [f"{rows['frozen'][30]['g_loss']:.4f}"]
     for name in ("frozen", "unfrozen"):

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.common import RESULTS, ROOT, add_json_flag, machine, markdown_table, write_json
+from benchmarks.common import ROOT, add_json_flag, machine, markdown_table, read_result, write_json
 from benchmarks.runtime_worker import RUNTIMES
 from dcgan_jax import Discriminator, GANState, Generator, evaluate_images, init_state, sample
 from dcgan_jax.cli import main as command_line
@@ -227,7 +227,7 @@ def main() -> None:
     add_json_flag(parser)
     args = parser.parse_args()
     if args.table:
-        result = json.loads((RESULTS / "runtimes.json").read_text())
+        result = read_result("runtimes")
     else:
         result = measure([sys.executable, *args.python], args.threads, args.samples, args.network)
         if args.json:

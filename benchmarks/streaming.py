@@ -12,7 +12,6 @@ tutorial's for images of that size, unless ``--width`` makes them narrower.
 import argparse
 import dataclasses
 import itertools
-import json
 import os
 import statistics
 import subprocess
@@ -26,7 +25,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.common import RESULTS, add_json_flag, machine, markdown_table, ratio_cell, summary, write_json
+from benchmarks.common import (
+    add_json_flag,
+    machine,
+    markdown_table,
+    ratio_cell,
+    read_result,
+    summary,
+    write_json,
+)
 from dcgan_jax import TrainConfig, load_data
 from dcgan_jax.data import Dataset
 from dcgan_jax.data.mapped import RowReader
@@ -177,7 +184,7 @@ def main() -> int:
     add_json_flag(parser)
     args = parser.parse_args()
     if args.report:
-        print(table(json.loads((RESULTS / "streaming.json").read_text())))
+        print(table(read_result("streaming")))
         return 0
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         large, small = Path(folder) / "large.npy", Path(folder) / "small.npy"

@@ -6,7 +6,6 @@ A page has ``<!-- table NAME -->`` before and ``<!-- end of NAME -->`` after eac
 `benchmarks.check_docs` tells which pages would change.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ from benchmarks import (
     step_time,
     streaming,
 )
-from benchmarks.common import RESULTS, ROOT
+from benchmarks.common import ROOT, read_result
 from dcgan_jax.files import replace_text
 
 _SCALE = "as they are"  # of the faults of digits
@@ -35,7 +34,7 @@ _SCALE = "as they are"  # of the faults of digits
 
 def _of(name: str, table: Callable[[Any], str]) -> Callable[[], str]:
     """A table of ``benchmarks/results/NAME.json``."""
-    return lambda: table(json.loads((RESULTS / f"{name}.json").read_text()))
+    return lambda: table(read_result(name))
 
 
 TABLES: dict[str, Callable[[], str]] = {
