@@ -1,4 +1,4 @@
-"""MNIST, and the data sets of the same form: four archives each, read without TensorFlow Datasets's own readers."""
+"""MNIST and the data sets of the same form, four archives each, read without TensorFlow Datasets."""
 
 from pathlib import Path
 
@@ -22,14 +22,14 @@ DATASETS = tuple(_CLASSES)
 
 
 def has_archives(source: str | Path) -> bool:
-    """Whether it is the name of such a data set; a `pathlib.Path` is none."""
+    """Whether a source is the name of one of `DATASETS`; a `pathlib.Path` never is."""
     return isinstance(source, str) and source in DATASETS
 
 
 def load_archives(source: str | Path, options: LoadOptions) -> Dataset:
     """Images [N, 28, 28, 1] of one of `DATASETS`, and their classes.
 
-    MNIST is embedded in the package. Others are downloaded once, the classes apart; archives placed by hand in
+    MNIST is embedded in the package. The others are downloaded once, labels separately; archives placed by hand in
     ``<data_dir>/downloads/manual`` are read from there.
 
     Raises:
@@ -45,7 +45,7 @@ def load_archives(source: str | Path, options: LoadOptions) -> Dataset:
 
 
 def archive_labels(name: str, split: str, data_dir: str | Path | None) -> np.ndarray:
-    """The classes alone by number, whose archive is a small one: uint8 [N]. Raises: as `load_archives`."""
+    """The class numbers, uint8 [N], without reading the images. Raises: as `load_archives`."""
     return _archive(name, LABELS[split], data_dir, 1)
 
 

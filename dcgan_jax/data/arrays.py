@@ -1,4 +1,4 @@
-"""Images in NumPy's files and in idx files."""
+"""Images in ``.npy``, ``.npz`` and idx files."""
 
 import zipfile
 import zlib
@@ -29,7 +29,7 @@ from dcgan_jax.errors import first_line
 
 
 def is_array_file(source: str | Path) -> bool:
-    """Whether it is the path of an ``.npy`` or an ``.npz``, or of a file that starts as an idx file does or a gzip."""
+    """Whether a source is the path of an ``.npy`` or ``.npz`` file, or of one that starts like an idx or gzip file."""
     path = path_of(source)
     if path is None or not path.is_file():
         return False
@@ -39,18 +39,18 @@ def is_array_file(source: str | Path) -> bool:
 
 
 def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
-    """Images from an ``.npy``, an ``.npz`` or an idx file, and labels where they are beside them.
+    """Images from an ``.npy``, ``.npz`` or idx file, and their labels if it has any.
 
     Args:
       source: an ``.npz`` has the images as ``images``, ``x_train``, ``train_images``, ``samples``, ``x`` or ``arr_0``,
-        or as the only array that can be, and the labels as ``labels``, ``y_train`` or ``train_labels``. An idx file has
-        its labels in the file of the same name with ``labels`` and ``idx1``; either may be gzipped.
-      options: the split ``test`` takes ``x_test`` and ``y_test`` of an ``.npz``. The range of the values is that of
-        both splits.
+        or as the only array that may be, and the labels as ``labels``, ``y_train``, ``train_labels`` or ``y``. An idx
+        file has its labels in the file of the same name with ``labels`` and ``idx1``; either may be gzipped.
+      options: the split ``test`` is ``x_test`` and ``y_test``, or ``test_images`` and ``test_labels``, of an ``.npz``.
+        The value range is inferred from both splits.
 
     Raises:
       NoSplitError: if it has no such split.
-      DatasetError: if they are not images, or cannot be told to be, or the labels are not one for each.
+      DatasetError: if the file is damaged, the images are not found or ambiguous, or there is not one label for each.
     """
     path = Path(path_of(source) or source)
     suffix = path.suffix.lower()
@@ -71,7 +71,7 @@ def _load_npy(path: Path) -> np.ndarray:
         return np.lib.format.open_memmap(path, mode="r")
     except OSError:
         raise
-    except Exception as error:  # the header's parser raises whatever Python's tokenizer does
+    except Exception as error:  # the header's parser raises whatever Python's tokenizer raises
         raise DatasetError(_not_an_array(path, error)) from error
 
 
@@ -90,7 +90,7 @@ def _read_npz(path: Path, options: LoadOptions) -> Dataset:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             specs = {name: _spec(arrays, name) for name in arrays.files}
             choice = choose_arrays(path, specs, options)
-            # Before NumPy allocates what a small file may expand to.
+            # Checked before NumPy allocates: a small file may expand to far more.
             sizes = {info.filename.removesuffix(".npy"): info.file_size for info in arrays.zip.infolist()}
             check_bytes(
                 sum(sizes[name] for name in (choice.images, *choice.others, *filter(None, [choice.labels]))),
@@ -100,19 +100,19 @@ def _read_npz(path: Path, options: LoadOptions) -> Dataset:
             return load_chosen(path, choice, lambda name: _read_array(arrays, name, path, choice), options)
     except (DatasetError, OSError, zipfile.BadZipFile):
         raise
-    except Exception as error:  # as above
+    except Exception as error:  # as in _load_npy
         raise DatasetError(_not_an_array(path, error)) from error
 
 
 def _spec(arrays: Any, name: str) -> Spec:
-    """The shape and the type of an array, from its header; of no axes if that cannot be read."""
+    """The shape and the dtype of an array from its header; shape () if that cannot be read."""
     try:
         with arrays.zip.open(f"{name}.npy") as file:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file)
             return Spec(shape, dtype)
-    except Exception:  # as above; reading the array says what is wrong
+    except Exception:  # as in _load_npy; reading the array reports the error
         return Spec((), np.dtype(object))
 
 
@@ -126,7 +126,7 @@ def _read_array(arrays: Mapping[str, np.ndarray], name: str, path: Path, choice:
 
 
 def load_chosen(path: Path, choice: Choice, read: Callable[[str], np.ndarray], options: LoadOptions) -> Dataset:
-    """The data set of chosen arrays, which ``read`` reads by name. Raises: as `to_dataset` and `labelled`."""
+    """Load a data set from the chosen arrays; ``read`` takes a name. Raises: as `to_dataset` and `labelled`."""
     given = None if choice.labels is None else read(choice.labels)
     names = _class_names(given, choice, read)
     others = [read(name) for name in choice.others]
@@ -137,7 +137,7 @@ def load_chosen(path: Path, choice: Choice, read: Callable[[str], np.ndarray], o
 
 
 def _class_names(labels: np.ndarray | None, choice: Choice, read: Callable[[str], np.ndarray]) -> tuple[str, ...]:
-    """The names of the classes 0, 1, ... by the array that has them; none if they do not fit the labels."""
+    """The names of the classes 0, 1, ..., or () if the file has none or they do not fit the labels."""
     if labels is None or choice.classes is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         return ()
     names = read(choice.classes)
@@ -147,7 +147,7 @@ def _class_names(labels: np.ndarray | None, choice: Choice, read: Callable[[str]
 
 def _read_idx(path: Path, options: LoadOptions) -> Dataset:
     images = _open_idx(path)
-    if images.ndim == 3:  # idx files of three axes have no other order
+    if images.ndim == 3:  # idx files of three axes are always [N, H, W]
         options = options.in_order("NHW")
     name = path.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
     other = name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
@@ -175,17 +175,17 @@ def to_dataset(
     labels: np.ndarray | None = None,
     others: Sequence[np.ndarray] = (),
 ) -> Dataset:
-    """The images of an array as uint8, and what was done to them.
+    """Convert an array to uint8 images [N, H, W, C], with notes on the conversion.
 
     Args:
-      array: numbers in any order of axes and of any range, as of `to_nhwc` and `known_range`.
-      path: whose it is, for messages.
-      options: their ``reading`` says the order and the range if they are not to be told.
-      labels: the images' labels, whose number may tell the order.
-      others: arrays of the same range.
+      array: numbers, in an axis order that `to_nhwc` and a value range that `known_range` infers.
+      path: the source, for messages.
+      options: its ``reading`` gives the axis order and the value range if they are not inferred.
+      labels: labels of the images, whose number helps to infer the axis order.
+      others: further arrays, from which the value range is inferred too.
 
     Raises:
-      DatasetError: if they are no images, or cannot be told to be, or do not fit into memory.
+      DatasetError: if the array holds no images, is ambiguous, or does not fit into memory.
     """
     for each in (array, *others):
         if not (np.issubdtype(each.dtype, np.number) or each.dtype == np.bool_) or np.iscomplexobj(each):
@@ -194,7 +194,7 @@ def to_dataset(
         return _on_white(four, path, options, others)
     images, notes = to_nhwc(array, path, options.reading.layout, None if labels is None else len(labels))
     notes += _note_on_emnist(path, options.reading.layout)
-    if not isinstance(array, np.memmap):  # of which nothing is in memory yet
+    if not isinstance(array, np.memmap):  # a memmap is not in memory yet
         check_memory(len(images), images.shape[1:3], images.shape[3], path)
     value_range, values = _value_range((array, *others), path, options)
     notes += (value_range.note,) if value_range.note else ()
@@ -212,7 +212,7 @@ def _found(array: np.ndarray, images: np.ndarray, values: tuple[float, float]) -
 
 
 def _on_white(images: np.ndarray, path: object, options: LoadOptions, others: Sequence[np.ndarray]) -> Dataset:
-    """`to_dataset` of [N, H, W, 4], the last channel transparency."""
+    """`to_dataset` for [N, H, W, 4], whose last channel is alpha: composited on white."""
     if not isinstance(images, np.memmap):
         check_memory(len(images), images.shape[1:3], 3, path)
     four = [with_alpha(each, options.reading.layout) for each in others]
@@ -227,7 +227,10 @@ def _on_white(images: np.ndarray, path: object, options: LoadOptions, others: Se
 
 
 def _note_on_emnist(path: object, layout: str | None) -> tuple[str, ...]:
-    """EMNIST's authors store its images so, and TensorFlow Datasets does not turn them."""
+    """A note for EMNIST, whose images are stored with rows and columns exchanged; else ().
+
+    TFDS does not transpose them. By its descriptions, no other of its data sets is stored so.
+    """
     usual = {"NHW": "NWH", "NHWC": "NWHC"}.get(layout or "")
     if usual is None or not PurePath(str(path)).name.startswith("emnist") and not str(path).startswith("emnist/"):
         return ()
@@ -238,10 +241,10 @@ def _note_on_emnist(path: object, layout: str | None) -> tuple[str, ...]:
 def _value_range(
     arrays: Sequence[np.ndarray], path: object, options: LoadOptions
 ) -> tuple[ValueRange, tuple[float, float]]:
-    """The range of all values of these arrays, or the one that was asked for; and the lowest and the highest value."""
+    """The value range of these arrays, inferred or as given, and the lowest and the highest value."""
     sizeable = [each for each in arrays if each.size]
     extremes = [(float(some.min()), float(some.max())) for each in sizeable for some in pieces(each)]
-    low, high = float(np.min(extremes)), float(np.max(extremes))  # NaN if one of them is
+    low, high = float(np.min(extremes)), float(np.max(extremes))  # NaN if any value is
     if options.reading.range is not None:
         return given_range(options.reading.range, low, high, path), (low, high)
     if all(each.dtype == np.bool_ for each in arrays):

@@ -1,4 +1,4 @@
-"""Columns of Arrow's tables as NumPy's arrays."""
+"""Columns of Arrow tables as NumPy arrays."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from dcgan_jax.data.common import DatasetError
 
 
 def read_labels(column: Any) -> np.ndarray | None:
-    """Labels [N], or None if some are missing."""
+    """A column of labels as an array [N], or None if some are missing."""
     import pyarrow.types as types
 
     values = column.combine_chunks()
@@ -21,7 +21,7 @@ def read_labels(column: Any) -> np.ndarray | None:
 
 
 def stack_lists(chunks: Sequence[Any], what: str) -> np.ndarray:
-    """Numbers in lists of one length at each depth as an array [N, ...]. Raises: DatasetError if of several."""
+    """Stack nested lists of numbers to [N, ...]. Raises: DatasetError if lengths differ or values are missing."""
     parts = [_stack_chunk(chunk, what) for chunk in chunks if len(chunk)]
     shapes = {part.shape[1:] for part in parts}
     if len(shapes) != 1:

@@ -1,4 +1,4 @@
-"""CIFAR's batches, binary and pickled, and other pickles of arrays."""
+"""CIFAR batches, binary and pickled, and other pickles of arrays."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from dcgan_jax.data.members import File, printable, read_file, reason
 from dcgan_jax.data.safe_pickle import load_pickle
 
 _BATCH = re.compile(r"(data_batch_\d+|test_batch)(\.bin)?|(train|test)\.bin")
-_PICKLED = {"train", "test", "meta"}  # CIFAR-100's
+_PICKLED = {"train", "test", "meta"}  # file names of CIFAR-100
 _PIXELS = 3 * 32 * 32
-_LABELS = {1: ("labels",), 2: ("coarse_labels", "fine_labels")}  # of a binary record, by the bytes before its pixels
-_NAMES = {  # by the labels: files of their names, and the key in those that are pickles
+_LABELS = {1: ("labels",), 2: ("coarse_labels", "fine_labels")}  # of a binary record, by its bytes before the pixels
+_NAMES = {  # of classes, by label name: the pickle and the key that hold them
     "labels": ("batches.meta", "label_names"),
     "fine_labels": ("meta", "fine_label_names"),
     "coarse_labels": ("meta", "coarse_label_names"),
@@ -27,17 +27,18 @@ _TEXTS = {name: f"{key}.txt" for name, (_, key) in _NAMES.items()} | {"labels": 
 
 
 def has_batches(files: Sequence[File]) -> bool:
-    """Whether CIFAR's batches are among the files."""
+    """Whether CIFAR batches are among the files."""
     names = {PurePosixPath(file.name).name for file in files}
     return any(_BATCH.fullmatch(name) for name in names) or names >= _PICKLED
 
 
 def load_batches(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
-    """The images of CIFAR-10's or CIFAR-100's batches: all of a split, and the names of their classes.
+    """The images and classes of a split of CIFAR-10 or CIFAR-100, from all its batches.
 
     Raises:
       NoSplitError: if there is no such split.
-      DatasetError: if a batch is damaged, or names anything but numbers and text.
+      DatasetError: if a batch is damaged, its pickle refers to anything but numbers, text and arrays, or it has no
+        labels of the name that is given.
     """
     by_name = {PurePosixPath(file.name).name: file for file in files}
     names = [name for name in by_name if _BATCH.fullmatch(name) or name in ("train", "test")]
@@ -62,7 +63,7 @@ def load_batches(path: Path, files: Sequence[File], options: LoadOptions) -> Dat
 
 
 def _read_batch(path: Path, file: File) -> dict[str, Any]:
-    """A batch as ``data`` uint8 [N, 3072] and labels of one or two names. Raises: DatasetError if it is damaged."""
+    """A batch as a dictionary of ``data`` [N, 3072] and labels by name. Raises: DatasetError if it is damaged."""
     what = path / printable(file.name)
     try:
         content = file.read()
@@ -76,7 +77,7 @@ def _read_batch(path: Path, file: File) -> dict[str, Any]:
 
 
 def _records(content: bytes) -> dict[str, np.ndarray]:
-    """Records of one or two bytes of labels and 3,072 of pixels. Raises: ValueError if they are not whole."""
+    """Parse records of one or two label bytes and 3,072 pixel bytes. Raises: ValueError if the content does not fit."""
     for count, names in _LABELS.items():
         if content and len(content) % (count + _PIXELS) == 0:
             rows = np.frombuffer(content, np.uint8).reshape(-1, count + _PIXELS)
@@ -86,7 +87,7 @@ def _records(content: bytes) -> dict[str, np.ndarray]:
 
 
 def _class_names(path: Path, files: Mapping[str, File], labels: str) -> tuple[str, ...]:
-    """The names of the classes, of the file beside the batches if there is one."""
+    """The names of the classes from the file beside the batches; () if there is none."""
     pickled, key = _NAMES[labels]
     try:
         if _TEXTS[labels] in files:
@@ -100,7 +101,7 @@ def _class_names(path: Path, files: Mapping[str, File], labels: str) -> tuple[st
 
 
 def is_batch(source: str | Path) -> bool:
-    """Whether it is the path of a pickle, or of binary records of CIFAR's size."""
+    """Whether a source is the path of a pickle, or of binary records of CIFAR's size."""
     path = path_of(source)
     if path is None or not path.is_file():
         return False
@@ -110,9 +111,9 @@ def is_batch(source: str | Path) -> bool:
 
 
 def load_batch(source: str | Path, options: LoadOptions) -> Dataset:
-    """The images of one batch of CIFAR's, or of a pickle of arrays: a dictionary, or images and labels.
+    """The images of a single CIFAR batch, or of a pickle of arrays: a dictionary, or a sequence of images and labels.
 
-    Raises: as `load_batches`, and `choose_arrays`.
+    Raises: as `load_batches` and `choose_arrays`.
     """
     path = Path(path_of(source) or source)
     file = File(path.name, lambda: read_file(path))
@@ -141,7 +142,7 @@ def _of_one(path: Path, file: File, options: LoadOptions) -> Dataset:
 
 
 def _arrays(tree: Any) -> dict[str, np.ndarray]:
-    """The arrays of a dictionary by its keys; of a list, of images and labels, or of pairs of these for each split."""
+    """The arrays of a dictionary by key, of a list by index, or of a list of pairs by split, as ``train/0``."""
     if isinstance(tree, np.ndarray):
         return {"images": tree}
     if isinstance(tree, list) and len(tree) in (2, 3) and all(isinstance(each, list) for each in tree):

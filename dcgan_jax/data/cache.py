@@ -1,4 +1,4 @@
-"""Images that take long to read, kept in the user's cache: an ``.npy`` that can be mapped, and what is said of it."""
+"""A cache of images that are slow to read: an ``.npy`` that can be memory-mapped, and a JSON file of metadata."""
 
 import contextlib
 import hashlib
@@ -28,8 +28,8 @@ class Cached(NamedTuple):
     """Images in a cache.
 
     Attributes:
-      images: uint8 [N, H, W, C], in memory or mapped.
-      about: what `save_cached` was told of them.
+      images: uint8 [N, H, W, C], in memory or memory-mapped.
+      about: the metadata that `save_cached` stored.
     """
 
     images: np.ndarray
@@ -37,9 +37,9 @@ class Cached(NamedTuple):
 
 
 def load_cached(key: str, folder: str | Path | None = None, mapped: bool = False) -> Cached | None:
-    """What `save_cached` kept in a folder (the user's cache if None), or None if there is none that is whole.
+    """What `save_cached` stored in a folder (the user's cache if None), or None if it is missing or damaged.
 
-    The images are read once, to compare their digest.
+    The images are read once, to verify their digest.
     """
     try:
         path = _path(key, folder)
@@ -53,17 +53,17 @@ def load_cached(key: str, folder: str | Path | None = None, mapped: bool = False
 
 
 def save_cached(key: str, write: Callable[[Path], Any], folder: str | Path | None = None) -> Cached:
-    """Keep images so that no reader, and no crash, ever sees part of them; they are mapped then.
+    """Store images atomically: no reader ever sees part of them, even after a crash. Returns them memory-mapped.
 
-    Another process that writes the same ones is waited for, and they are not written again.
+    If another process is writing the same images, this waits and uses its file.
 
     Args:
-      key: names them; another content has another key.
-      write: writes the ``.npy`` to the path that it is given, and returns what is to be kept of it as JSON.
-      folder: where; the user's cache if None.
+      key: identifies the content.
+      write: writes the ``.npy`` to the path it is given, and returns metadata that JSON can hold.
+      folder: the folder; the user's cache if None.
 
     Raises:
-      OSError: if they cannot be written. Nothing is left of them then, as when ``write`` raises.
+      OSError: if they cannot be written. No partial file is left, also if ``write`` raises.
     """
     path = _path(key, folder)
     partial, said = path.with_name(path.name + PARTIAL), path.with_suffix(".json")
@@ -78,7 +78,7 @@ def save_cached(key: str, write: Callable[[Path], Any], folder: str | Path | Non
             images = np.lib.format.open_memmap(partial, mode="r")
             text = json.dumps({"digest": digest_of(images), "about": about})
             flush(partial)
-            said.unlink(missing_ok=True)  # of a damaged file: until it is written again there is none
+            said.unlink(missing_ok=True)  # may describe a damaged file; written again below
             partial.replace(path)
             replace_text(said, text)
         except BaseException:
@@ -89,7 +89,7 @@ def save_cached(key: str, write: Callable[[Path], Any], folder: str | Path | Non
 
 
 def map_in_cache(images: Any, key: str, source: object, folder: str | Path | None) -> np.ndarray:
-    """Images [N, H, W, C] as a mapped file of the cache, which is written if it is not there.
+    """Images [N, H, W, C] memory-mapped from the cache, to which they are written if missing.
 
     Raises:
       DatasetError: if it cannot be written.
@@ -101,14 +101,14 @@ def map_in_cache(images: Any, key: str, source: object, folder: str | Path | Non
 
 
 def write_images(path: Path, images: Any) -> None:
-    """Write an ``.npy`` of images, some at a time. Raises: OSError."""
+    """Write images to an ``.npy``, in pieces. Raises: OSError."""
     with contextlib.closing(NewArray(path, images.shape)) as array:
         copy_images(images, array)
 
 
 @contextlib.contextmanager
 def writing(key: str, shape: tuple[int, ...], source: object, folder: str | Path | None) -> Iterator[None]:
-    """Within, images of this shape are written to the cache, which is said before.
+    """A context for writing images of ``shape`` to the cache: checks the disk space, and prints the size and the path.
 
     Raises:
       DatasetError: if they cannot be written, or do not fit on the disk.
@@ -122,14 +122,14 @@ def writing(key: str, shape: tuple[int, ...], source: object, folder: str | Path
             reason = f"{free / 2**30:.2f} GiB are free in {path.parent}"
             raise DatasetError(f"the images of {source} take {size / 2**30:.2f} GiB, and {reason}: {_REMEDY}")
         yield
-    except (OSError, RuntimeError, KeyError, portalocker.LockException) as error:  # without a home directory, too
+    except (OSError, RuntimeError, KeyError, portalocker.LockException) as error:  # also without a home directory
         reason = getattr(error, "strerror", None) or first_line(error)
         where = folder or "the user's cache"
         raise DatasetError(f"the images of {source} cannot be written to {where} ({reason}): {_REMEDY}") from error
 
 
 def digest_of(images: Any) -> str:
-    """The SHA-256 of images and their shape, read some at a time."""
+    """The SHA-256 of images and their shape, in hexadecimal; reads them in pieces."""
     sha256 = hashlib.sha256(repr(images.shape).encode())
     for some in pieces(images):
         sha256.update(np.ascontiguousarray(some).data)
@@ -138,17 +138,17 @@ def digest_of(images: Any) -> str:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Within, no other process writes the file ``path``: they wait."""
+    """A context in which no other process writes the file ``path``: they wait."""
     lock = path.with_suffix(_LOCK)
     while True:
         with lock.open("ab") as file:
             portalocker.lock(file, portalocker.LOCK_EX)
-            if not _is_there(lock, file.fileno()):  # whoever had the lock has removed it
+            if not _is_there(lock, file.fileno()):  # the previous holder has removed it
                 continue
             try:
                 yield
             finally:
-                with contextlib.suppress(OSError):  # Windows removes no file that is open
+                with contextlib.suppress(OSError):  # Windows cannot remove an open file
                     lock.unlink()
             return
 
@@ -161,7 +161,7 @@ def _is_there(path: Path, descriptor: int) -> bool:
 
 
 def _remove_left(folder: Path) -> None:
-    """Remove what processes that were killed have left half written."""
+    """Remove partial files left by processes that were killed."""
     for partial in folder.glob(f"*.npy{PARTIAL}"):
         lock = partial.with_suffix("").with_suffix(_LOCK)
         with contextlib.suppress(OSError, portalocker.LockException), lock.open("ab") as file:

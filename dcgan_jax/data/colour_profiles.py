@@ -1,4 +1,4 @@
-"""Colours as their profile means them: in sRGB, which is what screens and other pictures take for granted."""
+"""Conversion of colours to sRGB by their ICC profile."""
 
 import io
 from typing import Any, Literal
@@ -6,17 +6,17 @@ from typing import Any, Literal
 from PIL import Image, ImageCms
 
 Profile = Literal["none", "converted", "unusable"]
-_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # of profiles, by the mode that they describe
+_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab"}  # colour space of a profile, by Pillow mode
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Profile]:
-    """A picture of 8 bits in sRGB, grey or in colours and with its transparency, and what became of its profile.
+    """Convert an 8-bit picture to sRGB, and return what was done with its profile.
 
-    Grey pictures stay grey. One whose profile cannot be used is as if it had none.
+    Grey pictures stay grey, and transparency is kept. An unusable profile is ignored.
 
     Args:
-      image: in any mode of 8 bits.
-      profile: the ICC profile of its file, if there is one.
+      image: in any 8-bit mode.
+      profile: the ICC profile of its file, or None.
     """
     if not profile:
         return image, "none"
@@ -36,7 +36,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, Pro
         converted = ImageCms.profileToProfile(colours, source, srgb, intent, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # damaged, or for another use than pictures
         return image, "unusable"
-    assert converted is not None  # it is changed in place only if that is asked for
+    assert converted is not None  # None only if it is converted in place
     if colours.mode == "L":
         converted = converted.getchannel("G")
     if alpha:

@@ -1,4 +1,4 @@
-"""What the sources of data sets share."""
+"""Types and helpers that all sources of data sets share."""
 
 import hashlib
 from pathlib import Path
@@ -12,8 +12,8 @@ from dcgan_jax.memory import free_memory, is_large
 from dcgan_jax.paths import PathError, local_path
 
 SPLITS = ("train", "test")
-FRAMES = ("first", "all")  # of files that hold several pictures
-# The names of the archives, which Fashion-MNIST and KMNIST have taken over from MNIST.
+FRAMES = ("first", "all")  # to take of files with several pictures
+# File names of MNIST's archives, which Fashion-MNIST and KMNIST use too.
 IMAGES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
 LABELS = {"train": "train-labels-idx1-ubyte.gz", "test": "t10k-labels-idx1-ubyte.gz"}
 
@@ -23,23 +23,23 @@ class DatasetError(UserError):
 
 
 class NoSplitError(DatasetError):
-    """A data set is there, and has no such split."""
+    """A data set exists but has no such split."""
 
 
 class UnknownNameError(DatasetError):
-    """There is no data set of a name."""
+    """There is no data set of this name."""
 
 
 class Reading(NamedTuple):
-    """Where a data set is looked for and how its files are read.
+    """Where to look for a data set and how to read its files.
 
     Attributes:
       data_dir: the directory of TensorFlow Datasets.
-      range: the values that are black and white; None to tell them from the values.
-      layout: the order of an array's axes, such as ``HWCN``; None to tell it from the shape.
-      frames: of files of several pictures, ``first`` or ``all``.
-      images: the name of the array, the column or the member that holds the images; None for a usual one.
-      labels: the name of what holds their classes; None for a usual one.
+      range: the values of black and white; inferred from all values if None.
+      layout: the order of an array's axes, such as ``HWCN``; inferred from the shape and the values if None.
+      frames: which to take of files with several pictures, ``first`` or ``all``.
+      images: the name of the array, column or member that holds the images; one of the usual names if None.
+      labels: the name of the one that holds their classes; one of the usual names if None.
     """
 
     data_dir: str | Path | None = None
@@ -50,15 +50,15 @@ class Reading(NamedTuple):
     labels: str | None = None
 
     def arguments(self, labels: bool = True) -> dict[str, Any]:
-        """These as arguments of `dcgan_jax.data.load_data`, with or without labels."""
+        """Keyword arguments for `dcgan_jax.data.load_data`, with or without labels."""
         return self._asdict() | {"labels": labels and (self.labels or True)}
 
 
 class LoadOptions(NamedTuple):
-    """What is wanted of a data set: the arguments of `dcgan_jax.data.load_data`.
+    """What to load: the arguments of `dcgan_jax.data.load_data`.
 
-    A source need not obey ``labels``, ``image_size``, ``channels`` and ``stream``: they save it work or memory, and
-    `load_data` sees to them.
+    A source may ignore ``labels``, ``image_size``, ``channels`` and ``stream``: they save it work or memory, and
+    `load_data` applies them in any case.
     """
 
     split: str = "train"
@@ -70,28 +70,28 @@ class LoadOptions(NamedTuple):
     cache_dir: str | Path | None = None
 
     def streams(self, size: int) -> bool:
-        """Whether images of so many bytes stay in a file: if they are to, or take more than a third of free memory."""
+        """Whether images of ``size`` bytes stay in a file: ``stream``; if None, above a third of the free memory."""
         return is_large(size, free_memory()) if self.stream is None else self.stream
 
     @property
     def drawn(self) -> bool:
-        """Whether the images are scored as they are, and so may be nearly black or all alike."""
+        """Whether the images are generated ones to evaluate as they are, which may be nearly black or uniform."""
         return self.image_size == "own"
 
     def in_order(self, layout: str) -> "LoadOptions":
-        """These, with an order of axes if none is asked for."""
+        """These options, with ``layout`` if no axis order is given."""
         return self._replace(reading=self.reading._replace(layout=self.reading.layout or layout))
 
 
 class Found(NamedTuple):
-    """What the images of a data set were before they got one size and 8 bits.
+    """What the images of a data set were before conversion to one size and 8 bits.
 
     Attributes:
-      sizes: how many there are of each height and width.
-      kinds: how many there are of each kind: Pillow's modes, such as ``RGBA``, or an array's type and shape.
-      values: the lowest and the highest value of an array; None of pictures.
-      names: the file of each image, [N]; none where they have none.
-      files: how many files they are in, with those that are left out; 0 where that says nothing.
+      sizes: number of images of each height and width.
+      kinds: number of images of each kind: a Pillow mode, such as ``RGBA``, or the dtype and shape of an array.
+      values: lowest and highest value of an array; None for pictures.
+      names: file name of each image, [N]; empty if they have none.
+      files: number of files, including those left out; 0 for arrays.
     """
 
     sizes: dict[tuple[int, int], int]
@@ -101,7 +101,7 @@ class Found(NamedTuple):
     files: int = 0
 
     def rows(self, numbers: np.ndarray) -> "Found":
-        """What the images of these numbers were; the sizes and kinds stay those of all."""
+        """The same for the images ``numbers``; sizes and kinds still count all images."""
         return self._replace(names=tuple(self.names[number] for number in numbers) if self.names else ())
 
 
@@ -109,13 +109,13 @@ class Dataset(NamedTuple):
     """Images, and their classes where there are any.
 
     Attributes:
-      images: uint8 [N, H, W, C], 0 black to 255 full; in memory, or in a file from which they are read when asked for.
-      labels: int32 [N], the number of each image's class, or None.
-      classes: the names of the classes, in the order of their numbers.
-      notes: what was done to the images, or left out, a line each.
-      altered: those of the notes after which images show something else: cropped, made white, or left out.
-      held_out: images of the same kind that were taken out of these, with the same classes; None if none were.
-      found: what the images were, where that is known.
+      images: uint8 [N, H, W, C], 0 black to 255 full; in memory, or in a file from which they are read on demand.
+      labels: int32 [N], the class number of each image, or None.
+      classes: the names of the classes, by number.
+      notes: how images were converted and what was left out, one line each.
+      altered: the notes on changes to what the images show: cropped, made white, or left out.
+      held_out: images that were split off from these, with the same classes, or None.
+      found: what the images were before conversion, or None if unknown.
     """
 
     images: np.ndarray
@@ -127,17 +127,17 @@ class Dataset(NamedTuple):
     found: Found | None = None
 
     def rows(self, numbers: np.ndarray) -> "Dataset":
-        """The images of these numbers, with their labels; of images in a file, these stay there."""
+        """The images ``numbers``, with their labels; images in a file stay there."""
         labels = None if self.labels is None else self.labels[numbers]
         images: Any = RowsOf(self.images, numbers) if isinstance(self.images, np.memmap) else self.images[numbers]
         return self._replace(images=images, labels=labels, found=self.found and self.found.rows(numbers))
 
     def in_memory(self) -> "Dataset":
-        """These, with the images in memory."""
+        """The data set with its images in memory."""
         return self._replace(images=np.asarray(self.images[:])) if is_mapped(self.images) else self
 
     def digest(self) -> str:
-        """The SHA-256 of images, labels and classes, and of those that are held out, in hexadecimal."""
+        """The SHA-256 of images, labels and classes, and of the held-out data set, in hexadecimal."""
         sha256 = hashlib.sha256(repr((self.images.shape, self.classes)).encode(errors="surrogateescape"))
         for part in (self.images, self.labels):
             for some in () if part is None else pieces(part):
@@ -149,20 +149,20 @@ class Dataset(NamedTuple):
 def with_labels(
     images: np.ndarray, labels: np.ndarray, names: tuple[str, ...] = (), notes: tuple[str, ...] = ()
 ) -> Dataset:
-    """A data set whose classes are the values of ``labels`` [N], by number; ``names`` are those of 0, 1, ..."""
+    """A data set whose classes are the distinct values of ``labels`` [N]; ``names`` are those of 0, 1, ..."""
     values, numbers = np.unique(labels, return_inverse=True)
     classes = tuple(names[int(value)] if names else str(value) for value in values)
     return Dataset(images, numbers.astype(np.int32), classes, notes)
 
 
 def say_classes(classes: tuple[str, ...], source: str | Path) -> str:
-    """How many classes the images of a source have, if they are too few, to end a sentence on them."""
+    """How many classes a source has, if too few, as the end of a sentence on its images."""
     names = classes or _only_folder(source)
     return f"have one, {names[0]}" if names else "have none"
 
 
 def _only_folder(source: str | Path) -> tuple[str, ...]:
-    """The name of the one folder in a folder that holds nothing else: its pictures have no classes, and look as one."""
+    """The name of a folder's only subfolder, if it holds nothing else: it looks like a class, but is not one."""
     path = path_of(source)
     try:
         there = [] if path is None else [each for each in path.iterdir() if not each.name.startswith(".")]
@@ -174,10 +174,10 @@ def _only_folder(source: str | Path) -> tuple[str, ...]:
 
 
 def path_of(source: str | Path) -> Path | None:
-    """The path that a source is, or None for a name: one that does not exist, and does not look like a path.
+    """The path of a source, or None if it is a name: no such file exists, and it does not look like a path.
 
     Raises:
-      DatasetError: if it is a URL, or in a home directory that is not known.
+      DatasetError: if it is a URL, or the home directory is unknown.
     """
     try:
         path = local_path(source, "the data set")
@@ -190,7 +190,7 @@ def path_of(source: str | Path) -> Path | None:
 
 
 def starts_with(path: Path, *starts: bytes) -> bool:
-    """Whether a file starts with one of these bytes, at most 4 each.
+    """Whether a file starts with one of these byte strings, of at most 4 bytes each.
 
     Raises:
       DatasetError: if it cannot be read.
@@ -203,13 +203,13 @@ def starts_with(path: Path, *starts: bytes) -> bool:
 
 
 def check_split(path: Path, split: str) -> None:
-    """Raises: NoSplitError if ``split`` is another one than ``train``, the only one of pictures and single arrays."""
+    """Raises: NoSplitError unless ``split`` is ``train``, the only split of pictures and single arrays."""
     if split != "train":
         raise NoSplitError(f"{path} has no split {split}: it is all for training")
 
 
 def check_no_names(source: str | Path, options: LoadOptions) -> None:
-    """Raises: DatasetError if a name is given of what is in a data set that holds nothing by name."""
+    """Raises: DatasetError if ``images`` or ``labels`` is given for a source that holds nothing by name."""
     for flag in ("images", "labels"):
         if name := getattr(options.reading, flag):
             raise DatasetError(f"`{flag}={name}` names an array or a column, and {source} holds none by name")

@@ -1,4 +1,4 @@
-"""Folders and archives: what their files are, pictures or arrays."""
+"""Folders and archives, of pictures or of files of arrays."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ from dcgan_jax.data.shards import shards_of_split
 from dcgan_jax.data.split_folders import part_of_split
 from dcgan_jax.data.webdataset import has_samples, load_samples
 
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter is of an empty one
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter for an empty archive
 
 _Has = Callable[[Sequence[File]], bool]
 _LoadFiles = Callable[[Path, Sequence[File], LoadOptions], Dataset]
-# What files without pictures among them may be, in the order in which it is tried.
+# Formats of files without pictures among them, in the order in which they are tried.
 _CONTENTS: tuple[tuple[_Has, _LoadFiles], ...] = (
     (has_idx, load_idx),
     (has_batches, load_batches),
@@ -28,7 +28,7 @@ _CONTENTS: tuple[tuple[_Has, _LoadFiles], ...] = (
 
 
 def holds_files(source: str | Path) -> bool:
-    """Whether it is the path of a folder, a tar or a zip, and not of NumPy's zip of arrays."""
+    """Whether a source is the path of a folder, tar or zip; an ``.npz`` is not one."""
     path = path_of(source)
     if path is None or not path.exists():
         return False
@@ -40,7 +40,7 @@ def load_files(source: str | Path, options: LoadOptions) -> Dataset:
 
     Raises:
       NoSplitError: if it has no such split.
-      DatasetError: if it cannot be read, or as what reads its files.
+      DatasetError: if it cannot be read, or as the loader of its files.
     """
     path = Path(path_of(source) or source)
     with open_files(path) as files:

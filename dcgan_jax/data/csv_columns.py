@@ -1,4 +1,4 @@
-"""Which columns of a CSV file are pixels, labels and splits: by their names, or by how many they are."""
+"""Which columns of a CSV file hold pixels, labels and splits, by their names or their number."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,27 +9,27 @@ from dcgan_jax.data.common import DatasetError, Reading
 from dcgan_jax.data.labels import USUAL_LABELS
 from dcgan_jax.data.members import printable
 
-_SPLITS = ("usage", "split", "subset")  # names of columns that say which split a row is of
+_SPLITS = ("usage", "split", "subset")  # names of columns that give the split of each row
 _LEAST_SIDE = 4
-_LEAST_ROW = 16  # numbers of a row of pixels
-_NAMED = 5  # columns that are named
+_LEAST_ROW = 16  # least length of a row of pixels
+_NAMED = 5  # columns listed in a message
 
 
 class Column(NamedTuple):
-    """A column's name and what it has in each row: a number, a text of numbers, another text, or nothing."""
+    """A column's name and what its rows hold: numbers, texts of pixels, other text, or nothing."""
 
     name: str
     kind: Literal["number", "pixels", "text", "empty"]
 
 
 class Columns(NamedTuple):
-    """The places of the columns that are read, and what is said of the choice.
+    """The indices of the columns to read, and notes on the choice.
 
     Attributes:
-      pixels: one of texts, or as many of numbers as an image has.
-      labels: that of the labels, if there is one.
-      split: that of the splits, if there is one.
-      notes: a line each.
+      pixels: one column of texts, or one column for each value of an image.
+      labels: the column of labels, or None.
+      split: the column of splits, or None.
+      notes: one line each.
     """
 
     pixels: tuple[int, ...]
@@ -39,7 +39,7 @@ class Columns(NamedTuple):
 
 
 def has_header(fields: Sequence[str]) -> bool:
-    """Whether a first row has the names of the columns: words, or numbers that count them."""
+    """Whether the first row holds column names: words, or consecutive numbers."""
     numbers = [field for field in fields if is_number(field)]
     if any(is_list_of_numbers(field) for field in fields):
         return False
@@ -58,13 +58,13 @@ def is_number(text: str) -> bool:
 
 
 def is_list_of_numbers(text: str) -> bool:
-    """Whether a text is a row of pixels: numbers with spaces between them."""
+    """Whether a text is a row of pixels: at least `_LEAST_ROW` numbers separated by spaces."""
     words = text.split()
     return len(words) >= _LEAST_ROW and all(map(is_number, words[:_LEAST_ROW]))
 
 
 def channels_of(count: int) -> int:
-    """The channels of a square image of so many numbers, 1 or 3, or 0 if there is none: no number is of both."""
+    """The channels, 1 or 3, of a square image of ``count`` values, or 0 if there is none; no count fits both."""
     sides = {c: math.isqrt(max(count, 0) // c) for c in (1, 3)}
     return next((c for c, side in sides.items() if side >= _LEAST_SIDE and side * side * c == count), 0)
 
@@ -72,20 +72,20 @@ def channels_of(count: int) -> int:
 def choose_columns(
     path: Path, columns: Sequence[Column], reading: Reading, may_be_labels: Callable[[int], bool]
 ) -> Columns:
-    """Which columns are pixels, labels and splits.
+    """Choose the columns of pixels, labels and splits.
 
-    Pixels are the only column of texts of numbers, or else all columns of numbers whose names have a number in them, or
-    all where there are no names; labels the column with a usual name of `USUAL_LABELS`, the only other one, or the
-    first or the last if one column is left over.
+    The pixels are the only column of texts of numbers, or else all numeric columns with a digit in their names, or all
+    numeric columns if fewer than 16 have one. The labels are the column with a name in `USUAL_LABELS`, the only other
+    one, or the first or the last of the numeric ones if these are one more than a square image has.
 
     Args:
-      path: whose columns they are, for messages.
-      columns: all of them.
+      path: the file, for messages.
+      columns: all its columns.
       reading: its ``images`` and ``labels`` are names of columns.
-      may_be_labels: whether the numbers in a column may be those of classes.
+      may_be_labels: whether a column, by index, may hold class numbers.
 
     Raises:
-      DatasetError: if they are no square images, or it cannot be told.
+      DatasetError: if the pixels are not those of square images, or the choice is ambiguous.
     """
     names = [column.name for column in columns]
     given = {flag: _place(path, names, flag, getattr(reading, flag)) for flag in ("images", "labels")}
@@ -109,7 +109,7 @@ def choose_columns(
 
 
 def _place(path: Path, names: Sequence[str], flag: str, name: str | None) -> int | None:
-    """The place of a column that is asked for. Raises: DatasetError if there is none."""
+    """The index of the column that is given by name, or None. Raises: DatasetError if there is no such column."""
     if name is not None and name not in names:
         there = _some([printable(each) for each in names if each])
         raise DatasetError(f"{path} has no column {name} for `{flag}`: it has {there}")
@@ -117,7 +117,7 @@ def _place(path: Path, names: Sequence[str], flag: str, name: str | None) -> int
 
 
 def _text_column(path: Path, columns: Sequence[Column], texts: Sequence[int], given: int | None) -> int:
-    """The place of the texts that are pixels. Raises: DatasetError if it is none, or cannot be told."""
+    """The index of the text column of pixels. Raises: DatasetError if ``given`` is not one, or it is ambiguous."""
     if given is not None and given not in texts:
         raise DatasetError(
             f"{columns[given].name} in {path} has no lists of pixels, numbers with spaces between them; pixels in "
@@ -135,7 +135,7 @@ def _text_column(path: Path, columns: Sequence[Column], texts: Sequence[int], gi
 def _number_columns(
     path: Path, columns: Sequence[Column], labels: int | None, may_be_labels: Callable[[int], bool]
 ) -> tuple[tuple[int, ...], int | None, tuple[str, ...]]:
-    """The places of the pixels and of the labels, and a note if these are told by their place. Raises: DatasetError."""
+    """The indices of pixels and labels, and a note if the labels are inferred by position. Raises: DatasetError."""
     numbers = [i for i, column in enumerate(columns) if column.kind == "number" and i != labels]
     numbered = [i for i in numbers if any(character.isdigit() for character in columns[i].name)]
     pixels = tuple(numbered if len(numbered) >= _LEAST_ROW else numbers)

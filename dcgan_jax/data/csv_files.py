@@ -1,4 +1,4 @@
-"""CSV files of pixels: a row for each image, its pixels in columns of their own or in one of text, and its label."""
+"""CSV files of pixels: a row for each image, with one column per pixel or one column of text, and its label."""
 
 import csv
 import gzip
@@ -25,28 +25,28 @@ from dcgan_jax.versions import require
 
 _SUFFIXES = (".csv", ".csv.gz")
 _DECIMAL_COMMA = re.compile(r"\s*-?\d+(,\d+)?\s*")
-_PIECE = 2**24  # bytes that are unpacked, or looked at, at a time
-_IN_MEMORY = 6  # bytes of numbers, in two forms, for each byte of text: most are of two or three digits and a comma
-_USAGES = {"publictest": "validation", "privatetest": "test"}  # FER2013's words for splits
+_PIECE = 2**24  # bytes decompressed or parsed at a time
+_IN_MEMORY = 6  # bytes per byte of text, for two copies of the numbers: most have two or three digits and a comma
+_USAGES = {"publictest": "validation", "privatetest": "test"}  # FER2013's names of splits
 _MOST_CLASSES = 200
 
 
 def is_csv(source: str | Path) -> bool:
-    """Whether it is the path of a CSV file, gzipped or not."""
+    """Whether a source is the path of a CSV file, gzipped or not."""
     path = path_of(source)
     return path is not None and path.is_file() and path.name.lower().endswith(_SUFFIXES)
 
 
 def load_csv(source: str | Path, options: LoadOptions) -> Dataset:
-    """The images of a CSV file, and their labels where there are any, as of `choose_columns`.
+    """The images of a CSV file, and their labels if it has any, in the columns of `choose_columns`.
 
     Args:
-      source: its path. Its first row may have the names of its columns; without them they are 1, 2, ...
-      options: the split is that of a column ``Usage``, as FER2013 has it; without one all rows are for training.
+      source: its path. The first row may hold column names; otherwise they are 1, 2, ...
+      options: the split is looked up in a column such as FER2013's ``Usage``; without one all rows are for training.
 
     Raises:
       NoSplitError: if there is no such split.
-      DatasetError: if pyarrow is not installed, the file is damaged, or its images cannot be told.
+      DatasetError: if pyarrow is not installed, the file is damaged, or the images are not found or ambiguous.
     """
     path = Path(path_of(source) or source)
     try:
@@ -58,14 +58,14 @@ def load_csv(source: str | Path, options: LoadOptions) -> Dataset:
 
 
 def has_csv(files: Sequence[File]) -> bool:
-    """Whether there is a CSV file among the files that lists no labels of others."""
+    """Whether there is a CSV file of pixels among the files, rather than a list of labels."""
     return any(map(_is_csv, files))
 
 
 def load_csvs(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
-    """`load_csv` of the one among the files of a folder or an archive whose name says the split.
+    """`load_csv` for the only CSV file of a folder or an archive, or for the one whose name contains the split.
 
-    Raises: as `load_csv`, or if several may be it.
+    Raises: as `load_csv`, or DatasetError if several files remain.
     """
     by_name = {file.name: file for file in files if _is_csv(file)}
     splits = {name: split_of(name) for name in by_name}
@@ -75,7 +75,7 @@ def load_csvs(path: Path, files: Sequence[File], options: LoadOptions) -> Datase
         chosen = [name for name, split in splits.items() if split == options.split]
         if not chosen:
             raise NoSplitError(f"{path} has no split {options.split}: it holds {names}")
-        options = options._replace(split="train")  # of the file
+        options = options._replace(split="train")  # within the file
     if len(chosen) > 1:
         raise DatasetError(f"{path} holds {len(by_name)} CSV files, {names}: unpack it, and give one of them")
     what = path / printable(chosen[0])
@@ -93,7 +93,7 @@ def _is_csv(file: File) -> bool:
 
 
 def _content(file: IO[bytes], path: Path) -> bytes:
-    """The text of a file, unpacked. Raises: DatasetError if its numbers do not fit into memory."""
+    """The text of a file, decompressed. Raises: DatasetError if its numbers do not fit into memory."""
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     content = bytearray()
@@ -114,7 +114,7 @@ def _load(content: bytes, path: Path, options: LoadOptions) -> Dataset:
         labels = None if columns.labels is None or not options.labels else read_labels(table.column(columns.labels))
     except (DatasetError, MemoryError):
         raise
-    except Exception as error:  # whatever Arrow raises of a damaged file
+    except Exception as error:  # whatever Arrow raises for a damaged file
         raise DatasetError(f"cannot read {path} ({printable(first_line(error))})") from error
     grey = channels_of(images.shape[1]) == 1
     dataset = to_dataset(images, path, options.in_order("NHW") if grey else options, labels)
@@ -128,7 +128,7 @@ def _load(content: bytes, path: Path, options: LoadOptions) -> Dataset:
 
 
 def _read(content: bytes) -> Any:
-    """The file as a table. Raises: whatever Arrow raises of a damaged one."""
+    """Parse the content into a table. Raises: whatever Arrow raises for a damaged file."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
@@ -149,9 +149,9 @@ def _read(content: bytes) -> Any:
 
 
 def _first_row(line: str) -> tuple[str, list[str]]:
-    """The delimiter and the fields of a line: of the delimiter that parts most of it, but not where commas are decimal.
+    """The delimiter that splits a line into most fields, and these fields; not the comma if commas are decimal.
 
-    Spreadsheets write semicolons where the language has decimal commas.
+    Spreadsheets write semicolons in locales with decimal commas.
     """
     rows = {delimiter: next(csv.reader([line], delimiter=delimiter), []) for delimiter in ",;\t"}
     for delimiter, fields in rows.items():
@@ -176,7 +176,7 @@ def _kind(column: Any) -> Any:
 
 
 def _may_be_labels(column: Any) -> bool:
-    """Whether numbers are those of classes: whole, from 0 or a little above, and most of those up to the last."""
+    """Whether a column may hold class numbers: 2 to 200 distinct integers, at least half of 0 to the highest."""
     import pyarrow.compute as pc
 
     values = [each.as_py() for each in pc.unique(column)]  # pyright: ignore[reportAttributeAccessIssue]
@@ -186,7 +186,7 @@ def _may_be_labels(column: Any) -> bool:
 
 
 def _of_split(path: Path, table: Any, columns: Columns, options: LoadOptions) -> tuple[Any, tuple[str, ...]]:
-    """The rows of a split, and a note of those of others that are not used. Raises: NoSplitError if there are none."""
+    """The rows of a split, and a note on splits that are not used. Raises: NoSplitError if there are none."""
     if columns.split is None:
         check_split(path, options.split)
         return table, ()
@@ -202,7 +202,7 @@ def _of_split(path: Path, table: Any, columns: Columns, options: LoadOptions) ->
 
 
 def _pixels(path: Path, table: Any, columns: Columns) -> np.ndarray:
-    """The pixels of all images [N, M]. Raises: DatasetError if some are missing, or they are no square images."""
+    """The pixels of all images, [N, M]. Raises: DatasetError if some are missing, or a text has no square image."""
     if not table.num_rows:
         raise DatasetError(f"{path} has no rows of pixels")
     if len(columns.pixels) == 1:
@@ -228,7 +228,7 @@ def _dtype(table: Any, places: Sequence[int]) -> type:
 
 
 def _numbers(texts: Any, what: str) -> np.ndarray:
-    """Texts of numbers with spaces between them as an array [N, M]. Raises: DatasetError if no images are so."""
+    """Parse texts of numbers separated by spaces to [N, M]. Raises: DatasetError if they are not square images."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -17,7 +17,7 @@ from dcgan_jax.data.sources import load_source
 from dcgan_jax.data.stacked import is_stacked
 from dcgan_jax.data.value_range import DARK
 
-_FORMAT = 1  # of arrays in the cache; changes whenever the same array gives other images
+_FORMAT = 1  # version of cached arrays: changes whenever the same array gives other images
 
 
 def load_data(
@@ -81,7 +81,7 @@ def load_data(
 
 
 def _check_visible(dataset: Dataset, source: str | Path, options: LoadOptions) -> None:
-    """Raises: DatasetError if all pixels of all images are alike, or nearly black though nobody says that they are."""
+    """Raises: DatasetError if all pixels of all images are equal, or nearly black although no range is given."""
     extremes = [(int(some.min()), int(some.max())) for some in pieces(dataset.images)]
     low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
     how = f" ({'; '.join(dataset.altered)})" if dataset.altered else ""
@@ -99,10 +99,10 @@ def _check_visible(dataset: Dataset, source: str | Path, options: LoadOptions) -
 
 
 def absolute_source(source: str) -> str:
-    """A data set's name as it is, and the path of one as an absolute path.
+    """A source as an absolute path, or unchanged if it is a name.
 
     Raises:
-      DatasetError: if it is a URL, or a home directory that is not known.
+      DatasetError: if it is a URL, or the home directory is unknown.
     """
     path = None if has_archives(source) or is_stacked(source) else path_of(source)
     return source if path is None else str(path.absolute())
@@ -134,12 +134,12 @@ def load_labels(name: str | Path = "mnist", split: str = "train", data_dir: str 
 
 
 def _fitted(dataset: Dataset, name: str, image_size: Size | Literal["own"] | None, channels: int | None) -> Dataset:
-    """A data set with this size and these channels, and a note of what was done."""
+    """The data set in the size and channels that are asked for, with notes on the conversion."""
     n, height, width, before = dataset.images.shape
     size, after = size_for(image_size, [(height, width)]), channels or before
     if (height, width, before) == (*size, after):
         return dataset
-    if not isinstance(dataset.images, (np.memmap, Lazy)):  # of which nothing is in memory yet
+    if not isinstance(dataset.images, (np.memmap, Lazy)):  # these are not in memory yet
         check_memory(n, size, after, name)
     notes, altered = list(dataset.notes), list(dataset.altered)
     if (height, width) != size:
@@ -156,7 +156,7 @@ def _fitted(dataset: Dataset, name: str, image_size: Size | Literal["own"] | Non
 
 
 def _placed(dataset: Dataset, source: str | Path, options: LoadOptions) -> Dataset:
-    """A data set whose images are in memory, or in a mapped file if they are to be streamed.
+    """The data set with its images in memory, or in a memory-mapped file if they are streamed.
 
     Raises:
       DatasetError: if they do not fit into memory, or the file cannot be written.
@@ -181,7 +181,7 @@ def _placed(dataset: Dataset, source: str | Path, options: LoadOptions) -> Datas
 
 
 def _key(images: np.ndarray | Lazy, options: LoadOptions) -> str:
-    """What names images in the cache: the content of the array that they are read from, and how, or their own."""
+    """The cache key of images: a digest of the file they are read from and of the conversion, or of the images."""
     base = images
     while isinstance(base, Lazy):
         base = base.base

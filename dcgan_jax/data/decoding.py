@@ -1,4 +1,4 @@
-"""One file of pictures: which it holds, and their pixels."""
+"""Decoding of one file of pictures: its frames and their pixels."""
 
 import hashlib
 import io
@@ -15,19 +15,19 @@ from dcgan_jax.data.fitting import Size, fit
 from dcgan_jax.data.value_range import ValueRange
 
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "TGA", "ICO")
-_UNSIGNED = ("TGA", "ICO", "DIB")  # formats that begin with no signature
+_UNSIGNED = ("TGA", "ICO", "DIB")  # formats without a signature at the start
 _ANIMATED = (
     "GIF",
     "WEBP",
     "PNG",
     "AVIF",
     "TIFF",
-)  # whose other frames are pictures, and not views or sizes of the first
+)  # whose other frames are pictures, not views or sizes of the first
 _EXIF_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_PHOTOMETRIC, _TIFF_KIND = 256, 257, 262, 254
-_TIFF_SAMPLES = 339  # 2 for integers with a sign
+_TIFF_SAMPLES = 339  # 2 for signed integers
 _WHITE_IS_ZERO = 0
-_NO_PICTURE = 1 | 4  # bits of a TIFF's kind of page: a smaller copy of another, a mask of another
+_NO_PICTURE = 1 | 4  # bits of TIFF's NewSubfileType: a smaller copy, or a mask, of another page
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,22 +39,22 @@ _TURNS = {
 }
 _SIDEWAYS = (5, 6, 7, 8)
 _PNG = b"\x89PNG\r\n\x1a\n"
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks of a PNG of which Pillow refuses large ones
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # PNG chunks that Pillow refuses if they are large
 Kind = Literal["bits", "bytes", "integers", "scaled", "floats"]
 T = TypeVar("T")
 
 
 class Frame(NamedTuple):
-    """A picture of a file.
+    """One picture of a file: a frame of an animation or a page.
 
     Attributes:
-      number: its place in the file, from 0.
-      size: height and width as shown.
-      turn: the orientation of EXIF that is still to be applied.
-      mode: Pillow's.
-      kind: what its values are: ``bits``, ``bytes``, or ``integers`` or ``floats`` of more than 8 bits, or ``scaled``
-        integers, whose file says which is white: Pillow has made that 65,535.
-      inverted: whether 0 is white where Pillow leaves it so.
+      number: its index in the file, from 0.
+      size: height and width, after EXIF rotation.
+      turn: the EXIF orientation that is still to be applied.
+      mode: Pillow's mode.
+      kind: what its values are: ``bits``, ``bytes``, ``integers`` or ``floats`` of more than 8 bits, or ``scaled``
+        integers, whose file defines white, which Pillow has scaled to 65,535.
+      inverted: whether 0 is white and Pillow does not invert it.
     """
 
     number: int
@@ -66,7 +66,7 @@ class Frame(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The pictures of a file that are taken, how many more it has, and the SHA-256 of its content."""
+    """The frames to take of a file, the number of its other frames, and the SHA-256 of its content."""
 
     frames: tuple[Frame, ...]
     others: int
@@ -74,14 +74,14 @@ class Header(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What a picture turned out to be.
+    """Properties of a decoded picture.
 
     Attributes:
-      grey: without colours.
-      transparent: with transparent pixels.
-      profile: what became of its colour profile.
+      grey: whether all channels are equal.
+      transparent: whether it had transparent pixels.
+      profile: what was done with its colour profile.
       brightest: the highest value, 0 to 255.
-      cut: with values outside the range that was given.
+      cut: whether values outside the value range were clipped.
     """
 
     grey: bool
@@ -92,14 +92,14 @@ class Decoded(NamedTuple):
 
 
 def read_header(content: bytes, frames: str = "first", signed: bool = False) -> Header:
-    """The header of a file, whose pixels are not decoded.
+    """Read the header of a file, without decoding its pixels.
 
     Args:
-      content: the file's.
-      frames: ``first`` or ``all``; a TIFF's smaller copies and masks are no pictures of their own.
-      signed: whether only formats count that begin with a signature, for a file whose name says nothing.
+      content: the content of the file.
+      frames: ``first`` or ``all``; smaller copies and masks in a TIFF do not count.
+      signed: accept only formats with a signature, for a file whose name does not give the format.
 
-    Raises: what Pillow raises if it is no picture.
+    Raises: whatever Pillow raises if it is not a picture.
     """
 
     def read(content: bytes) -> tuple[list[Frame], int]:
@@ -113,10 +113,10 @@ def read_header(content: bytes, frames: str = "first", signed: bool = False) -> 
 
 
 def extremes(content: bytes, frames: Sequence[Frame]) -> tuple[float, float]:
-    """The lowest and the highest value of these pictures, transparency apart.
+    """The lowest and the highest value of these frames, without alpha.
 
     Raises:
-      ValueError: if one is no finite number.
+      ValueError: if a value is NaN or infinite.
     """
 
     def find(content: bytes) -> list[np.ndarray]:
@@ -133,20 +133,20 @@ def extremes(content: bytes, frames: Sequence[Frame]) -> tuple[float, float]:
 def decode(
     content: bytes, size: Size, frames: Sequence[Frame], ranges: dict[Kind, ValueRange]
 ) -> list[tuple[np.ndarray, Decoded]]:
-    """These pictures of a file in a size, as uint8 [H, W, 3], and what they turned out to be.
+    """Decode frames of a file to uint8 [H, W, 3] of the same size, each with its properties.
 
     Transparent pixels become white.
 
     Args:
-      content: the file's.
-      size: the size; pictures are cropped around their centre.
-      frames: the pictures.
-      ranges: the black and the white of pictures by their kind; those of bytes may be missing.
+      content: the content of the file.
+      size: height and width; pictures are cropped around their centre and resized.
+      frames: the frames to decode.
+      ranges: the value range by kind; required for all kinds but ``bits`` and ``bytes``.
     """
 
     def read(content: bytes) -> list[tuple[np.ndarray, Decoded]]:
         with _open(content) as image:
-            # JPEG can be decoded at a half, a quarter or an eighth, which is all that a large one needs.
+            # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which suffices for a large one.
             image.draft(None, (2 * max(size), 2 * max(size)))
             return [_decode_frame(image, content, size, frame, ranges.get(frame.kind)) for frame in frames]
 
@@ -164,7 +164,7 @@ def _decode_frame(
         picture = _to_picture(values, value_range, frame.inverted)
     else:
         image.seek(frame.number)
-        image.load()  # a TIFF may have another size before
+        image.load()  # before this a TIFF may have another size
         picture = image
         if value_range is not None and frame.kind == "bytes":
             picture = image.convert("RGBA") if image.has_transparency_data else _grey_or_rgb(image)
@@ -191,7 +191,7 @@ def _open(content: bytes, signed: bool = False) -> Image.Image:
 
 
 def _without_texts(work: Callable[[bytes], T], content: bytes) -> T:
-    """``work`` of a file's content; if Pillow refuses it for a PNG's large text or colour profile, without them."""
+    """``work(content)``; if Pillow refuses a PNG for its large text or colour profile, without these chunks."""
     try:
         return work(content)
     except ValueError:
@@ -201,7 +201,7 @@ def _without_texts(work: Callable[[bytes], T], content: bytes) -> T:
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a PNG, with their kinds."""
+    """The chunks of a PNG: the type and the bytes of each."""
     start = len(_PNG)
     while start + 8 <= len(png):
         length, kind = struct.unpack_from(">I4s", png, start)
@@ -210,7 +210,7 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _indices(image: Image.Image) -> list[int]:
-    """The numbers of a file's pictures; there is always a first."""
+    """The indices of a file's pictures; never empty."""
     if image.format not in _ANIMATED:
         return [0]
     try:
@@ -218,7 +218,7 @@ def _indices(image: Image.Image) -> list[int]:
         if image.format != "TIFF":
             return list(range(count))
         pictures = [index for index in range(count) if not _tag(image, index, _TIFF_KIND, 0) & _NO_PICTURE]
-    except Exception:  # whatever a later page that is damaged makes Pillow raise
+    except Exception:  # whatever Pillow raises for a damaged later page
         pictures = [0]
     return pictures or [0]
 
@@ -232,17 +232,17 @@ def _tag(image: Image.Image, index: int, tag: int, default: int) -> int:
 def _frame(image: Image.Image, index: int) -> Frame:
     if image.format == "TIFF":
         return _page(image, index)
-    kind = _kind(image)  # before the orientation, for which a PNG is decoded
+    kind = _kind(image)  # before getexif, which decodes a PNG
     width, height = image.size
     turn = image.getexif().get(_EXIF_ORIENTATION, 1)
     return Frame(index, (width, height) if turn in _SIDEWAYS else (height, width), turn, image.mode, kind)
 
 
 def _page(image: Image.Image, index: int) -> Frame:
-    """A page of a TIFF.
+    """The frame of a page of a TIFF.
 
-    Pillow turns it itself when it is loaded, and whether its size is the turned one before that depends on Pillow's
-    version: that of the tags never is.
+    Pillow rotates the page when it loads it. Whether its size is the rotated one before that depends on Pillow's
+    version; that in the tags never is.
     """
     height, width = _tag(image, index, _TIFF_HEIGHT, 1), _tag(image, index, _TIFF_WIDTH, 1)
     if image.mode == "L" and 2 in np.atleast_1d(image.tag_v2.get(_TIFF_SAMPLES, 1)):  # pyright: ignore
@@ -263,7 +263,7 @@ def _kind(image: Image.Image) -> Kind:
 
 
 def _values(image: Image.Image, content: bytes, frame: Frame) -> np.ndarray:
-    """The values of a picture as its file has them: [H, W], or [H, W, C], the last of 2 or 4 channels transparency."""
+    """The values of a picture as stored: [H, W] or [H, W, C], where the last of 2 or 4 channels is alpha."""
     image.seek(frame.number)
     if frame.kind == "integers" and is_deep(image):
         with _open(content) as again:
@@ -279,7 +279,7 @@ def _grey_or_rgb(image: Image.Image) -> Image.Image:
 
 
 def _colours(values: np.ndarray) -> np.ndarray:
-    """Values without those of transparency."""
+    """Values without the alpha channel."""
     return values[..., :-1] if values.ndim == 3 and values.shape[-1] in (2, 4) else values
 
 
@@ -288,7 +288,7 @@ def _is_outside(values: np.ndarray, value_range: ValueRange) -> bool:
 
 
 def _to_picture(values: np.ndarray, value_range: ValueRange, inverted: bool = False) -> Image.Image:
-    """A picture of 8 bits of values; those of transparency are of the depth of their type."""
+    """Values as an 8-bit picture; alpha is scaled from the depth of its dtype."""
     pixels = value_range.to_bytes(_colours(values))
     pixels = 255 - pixels if inverted else pixels
     if pixels.shape != values.shape:

@@ -1,4 +1,4 @@
-"""Images of other sizes: which size to take, and how each image gets it."""
+"""Image sizes: the choice of one for a data set, and cropping and resizing to it."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -11,9 +11,9 @@ from dcgan_jax.data.common import DatasetError
 from dcgan_jax.data.mapped import Converted, Lazy, empty_images
 from dcgan_jax.memory import free_memory
 
-LARGEST = 64  # of the sides that are chosen for the user, in pixels
-_MULTIPLE = 4  # of the sides that the networks take
-_CHUNK = 2**18  # values that are converted at a time
+LARGEST = 64  # longest side of an inferred size, in pixels
+_MULTIPLE = 4  # sides must be multiples of this for the networks
+_CHUNK = 2**18  # values converted at a time
 Size = tuple[int, int]  # height, width
 
 
@@ -39,7 +39,7 @@ def parse_size(text: str) -> Size:
 def choose_size(sizes: Iterable[Size]) -> Size:
     """The size for images of these sizes: their own, at most 64 on the longer side, in multiples of 4.
 
-    Images of several sizes get a square, of the median of their shorter sides.
+    Images of several sizes get a square with the median of their shorter sides.
     """
     distinct = set(sizes := list(sizes))
     if len(distinct) > 1:
@@ -51,7 +51,7 @@ def choose_size(sizes: Iterable[Size]) -> Size:
 
 
 def size_for(image_size: Size | Literal["own"] | None, sizes: list[Size]) -> Size:
-    """The size that images of these sizes get: as of `dcgan_jax.data.load_data`."""
+    """The size to give images of these sizes; ``image_size`` is as in `dcgan_jax.data.load_data`."""
     if image_size == "own":
         return sizes[0] if len(set(sizes)) == 1 else choose_size(sizes)
     return image_size or choose_size(sizes)
@@ -62,9 +62,9 @@ def _down(side: float) -> int:
 
 
 def fit(image: Image.Image, size: Size) -> Image.Image:
-    """The image cropped around its centre to the shape of ``size``, and resized with antialiasing.
+    """Crop an image around its centre to the aspect ratio of ``size``, and resize it with antialiasing.
 
-    One that is larger by less than 4 pixels is only cropped: its pixels stay sharp.
+    An image whose sides exceed ``size`` by less than 4 pixels is only cropped, which keeps it sharp.
     """
     height, width = size
     if image.size == (width, height):
@@ -76,7 +76,7 @@ def fit(image: Image.Image, size: Size) -> Image.Image:
 
 
 def say_fit(sizes: Iterable[Size], size: Size) -> str:
-    """What `fit` does to images of these sizes, some of which are not ``size``, after their number."""
+    """What `fit` does to images of these sizes, some of which differ from ``size``, as the end of a sentence."""
     changed = [each for each in sizes if each != size]
     resized = [each for each in changed if not _is_nearly(each, size)]
     cropped = len(resized) < len(changed) or any(h * size[1] != w * size[0] for h, w in resized)
@@ -85,19 +85,19 @@ def say_fit(sizes: Iterable[Size], size: Size) -> str:
 
 
 def _is_nearly(have: Size, size: Size) -> bool:
-    """Whether an image is larger than ``size`` by so little that it is only cropped."""
+    """Whether both sides exceed ``size`` by less than 4 pixels, so that an image is only cropped."""
     return all(0 <= side - wanted < _MULTIPLE for side, wanted in zip(have, size, strict=True))
 
 
 def fit_array(images: np.ndarray, size: Size, channels: int) -> np.ndarray:
-    """`fit` and `to_channels` for each of uint8 [N, H, W, C], C 1 or 3: [N, *size, channels]."""
+    """`fit` and `to_channels` for images uint8 [N, H, W, C], C 1 or 3: [N, *size, channels]."""
     return in_pieces(lambda some: to_channels(_fit_all(some, size), channels), images, (*size, channels))
 
 
 def in_pieces(convert: Callable[[np.ndarray], np.ndarray], images: Any, shape: tuple[int, ...]) -> Any:
-    """``convert`` of ``images`` [N, ...], a few at a time, so that little memory is taken beside uint8 [N, *shape].
+    """Apply ``convert`` to ``images`` [N, ...], a few at a time to save memory: uint8 [N, *shape].
 
-    Of a mapped array they are converted when they are read: the result may be larger than memory.
+    Images of a memory-mapped array are converted when they are read, so the result may be larger than memory.
     """
     if isinstance(images, (np.memmap, Lazy)):
         return Converted(images, lambda some: in_pieces(convert, np.asarray(some), shape), shape)
@@ -120,7 +120,7 @@ def _fit_all(images: np.ndarray, size: Size) -> np.ndarray:
 
 
 def to_channels(images: np.ndarray, channels: int) -> np.ndarray:
-    """uint8 [..., 1 or 3] with this number of channels: luma (ITU-R 601) from colours, or three equal channels."""
+    """Convert uint8 [..., 1 or 3] to ``channels``: luma (ITU-R BT.601) of colours, or three equal channels."""
     if images.shape[-1] == channels:
         return images
     if channels == 3:
@@ -130,14 +130,14 @@ def to_channels(images: np.ndarray, channels: int) -> np.ndarray:
 
 
 def check_memory(images: int, size: Size, channels: int, source: object) -> None:
-    """Raises: DatasetError if so many images do not fit into the memory that is free now."""
+    """Raises: DatasetError if so many images do not fit into the free memory."""
     what = f"{source}: {images:,} images of {size[0]}x{size[1]}x{channels}"
-    needed = 2 * images * size[0] * size[1] * channels  # here, and on the device
+    needed = 2 * images * size[0] * size[1] * channels  # on the host and on the device
     check_bytes(needed, what, "choose a smaller `image_size`, or fewer images")
 
 
 def check_bytes(needed: int, what: str, remedy: str) -> None:
-    """Raises: DatasetError if ``needed`` bytes are more than the memory that is free now."""
+    """Raises: DatasetError if ``needed`` bytes exceed the free memory."""
     free = free_memory()
     if free is not None and needed > free:
         sizes = f"{needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"

@@ -13,16 +13,16 @@ from dcgan_jax.data.common import DatasetError
 from dcgan_jax.data.fitting import check_bytes
 
 _DIMENSIONS = 4  # at most
-_EXPANSION = 1032  # bytes that one byte of a gzip file may stand for
+_EXPANSION = 1032  # largest compression ratio of deflate
 _CHUNK = 2**20  # bytes
 
 
 def parse_idx(archive: bytes, path: Path, dimensions: int) -> np.ndarray:
-    """Parse a gzipped idx file of unsigned bytes.
+    """Parse an idx file of unsigned bytes, gzipped or not.
 
     Args:
-      archive: the file's content.
-      path: the file's name, for the error.
+      archive: the content of the file.
+      path: the name of the file, for the error.
       dimensions: the number of dimensions expected: 3 for images, 1 for labels.
 
     Returns:
@@ -51,7 +51,7 @@ def parse_idx(archive: bytes, path: Path, dimensions: int) -> np.ndarray:
 def read_idx(file: io.BufferedIOBase, path: Path) -> np.ndarray:
     """Parse an idx file of unsigned bytes, gzipped or not, of up to 4 dimensions: uint8, writable.
 
-    Its shape is read first, so that no more is decompressed than there is memory for.
+    The shape is read first, so that nothing is decompressed that does not fit into memory.
 
     Raises:
       ValueError: if it is not such a file.

@@ -1,4 +1,4 @@
-"""What is wrong with images of a data set although they can be read: repeated, nearly black or nearly uniform ones."""
+"""Checks for suspect images in a data set: repeated, nearly black and nearly uniform ones."""
 
 import hashlib
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from dcgan_jax.data.value_range import DARK
 
-UNIFORM = 8  # of 255: less difference within an image is noise or compression, by eye
+UNIFORM = 8  # of 255; a smaller difference within an image is noise or compression, judged by eye
 
 
 def find_dark(images: np.ndarray) -> np.ndarray:
-    """The numbers of the images [N, H, W, C] whose brightest value is below a quarter of white: nearly black ones."""
+    """The indices of the nearly black images in [N, H, W, C], whose highest value is below a quarter of white."""
     return np.flatnonzero(images.reshape(len(images), -1).max(1) < DARK)
 
 
 def find_uniform(images: np.ndarray) -> np.ndarray:
-    """The numbers of the images [N, H, W, C] of one colour, or nearly so, and brighter than `find_dark` finds.
+    """The indices of the images in [N, H, W, C] of nearly one colour, without those that `find_dark` finds.
 
     In each channel the highest value is less than `UNIFORM` above the lowest.
     """
@@ -25,11 +25,11 @@ def find_uniform(images: np.ndarray) -> np.ndarray:
 
 
 def find_repeated(images: np.ndarray, earlier: np.ndarray | None = None) -> dict[int, int]:
-    """The images that have the same pixels as an earlier one: their numbers, and those of the first ones.
+    """The images with the same pixels as an earlier one: a dictionary from their indices to those of the first ones.
 
     Args:
       images: uint8 [N, H, W, C].
-      earlier: images of the same shape, [M, H, W, C], in which the first ones are then; the images' own if None.
+      earlier: the images to look for the first ones in, [M, H, W, C]; ``images`` themselves if None.
     """
     first: dict[bytes, int] = {}
     if earlier is not None:

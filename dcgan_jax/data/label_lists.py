@@ -1,4 +1,4 @@
-"""Lists of labels beside pictures, in the forms of several programs."""
+"""Files that list the labels of pictures, in the formats of several programs."""
 
 import csv
 import io
@@ -10,21 +10,21 @@ from dcgan_jax.data.labels import USUAL_LABELS
 from dcgan_jax.data.members import File
 from dcgan_jax.data.picture_files import SUFFIXES
 
-_FILES = ("file_name", "filename", "file", "image", "path", "name", "image_id", "id")  # columns of pictures' names
+_FILES = ("file_name", "filename", "file", "image", "path", "name", "image_id", "id")  # columns of file names
 
 
 def is_list(file: File) -> bool:
-    """Whether a file lists the labels of pictures."""
+    """Whether a file lists the labels of pictures, by its name."""
     return file.name.split("/")[-1] in _LISTS
 
 
 def read_list(file: File) -> tuple[dict[str, str], str]:
-    """The labels of a list by the name of the picture, and what is wrong with it."""
+    """The labels in a list, by picture, and what is wrong with the list (empty if nothing is)."""
     name = file.name.split("/")[-1]
     folder = file.name.removesuffix(name)
     try:
         rows = [(picture, label) for picture, label in _LISTS[name](file.read().decode("utf-8-sig"))]
-    except Exception:  # whatever the parsers, or the file system, raise
+    except Exception:  # whatever the parsers or the file system raise
         return {}, f"lists no labels, as {_FORMS[name]} would"
     given = {folder + str(picture).removeprefix("./"): _as_text(label) for picture, label in rows}
     labels = {picture: label for picture, label in given.items() if label}
@@ -32,14 +32,14 @@ def read_list(file: File) -> tuple[dict[str, str], str]:
 
 
 def _as_text(label: object) -> str:
-    """A label's text, or nothing if it is neither a number nor a word."""
+    """A label as text; empty if it is neither a whole number nor text."""
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     return str(label).strip() if isinstance(label, str | int) else ""
 
 
 def _of_stylegan(text: str) -> Iterator[tuple[str, Any]]:
-    """``{"labels": [[name, label], ...]}``, or null or nothing in place of the list."""
+    """``{"labels": [[name, label], ...]}``; the list may also be an object, empty or null."""
     labels = json.loads(text)["labels"] or []
     yield from labels.items() if isinstance(labels, dict) else labels
 
@@ -51,14 +51,14 @@ def _of_metadata(text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _of_jsonl(text: str) -> Iterator[tuple[str, Any]]:
-    """A JSON object in each line, with the same names."""
+    """A JSON object in each line, with the keys ``file_name`` and ``label``."""
     for line in filter(str.strip, text.splitlines()):
         row = json.loads(line)
         yield row["file_name"], row.get("label")
 
 
 def _of_csv(text: str) -> Iterator[tuple[str, Any]]:
-    """Rows of names and labels: columns with usual names, or two of any, with or without names."""
+    """Rows of file names and labels: columns with usual names, or any two columns, with or without a header."""
     rows = [row for row in csv.reader(io.StringIO(text)) if row]
     names = [name.strip().lower() for name in rows[0]]
     picture = next((names.index(name) for name in _FILES if name in names), 0)

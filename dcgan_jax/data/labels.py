@@ -1,4 +1,4 @@
-"""Labels as they are in files: which images have which class."""
+"""Labels as stored in files, and their conversion to class numbers and names."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,21 @@ import numpy as np
 from dcgan_jax.data.common import Dataset, DatasetError
 from dcgan_jax.data.layouts import is_one_hot
 
-# Of arrays, columns and members, likely ones first.
+# Usual names of arrays, columns and members, likeliest first.
 USUAL_LABELS = ("label", "labels", "cls", "class", "y", "target", "targets", "category")
 
 
 def labelled(dataset: Dataset, labels: np.ndarray, what: str, names: Sequence[str] = ()) -> Dataset:
-    """The images with these labels: integers or text, [N] or [N, 1], or one-hot [N, K].
+    """The data set with these labels: integers or text, [N] or [N, 1], or one-hot [N, K].
 
     Args:
       dataset: the images.
-      labels: theirs.
-      what: whose they are, for messages.
-      names: those of the classes 0, 1, ..., if there are any; then -1 is an unknown one.
+      labels: the labels of all images.
+      what: the source of the labels, for messages.
+      names: the names of the classes 0, 1, ..., if known; if a label is then negative (unknown), none is used.
 
     Raises:
-      DatasetError: if they are of another form or number.
+      DatasetError: if the labels have another form or number.
     """
     if dropped := drop_unknown(labels, names, what):
         return dataset._replace(notes=(*dataset.notes, dropped))
@@ -30,7 +30,7 @@ def labelled(dataset: Dataset, labels: np.ndarray, what: str, names: Sequence[st
 
 
 def drop_unknown(labels: np.ndarray, names: Sequence[str], what: str) -> str:
-    """Why labels with names are not used, if one of them is below 0: that is how an unknown one is written."""
+    """Why labels of named classes are not used, if one is negative, which marks it as unknown; else empty."""
     if not names or not np.issubdtype(labels.dtype, np.signedinteger) or not (labels < 0).any():
         return ""
     return f"{what}: {int((labels < 0).sum()):,} of {len(labels):,} labels are unknown (-1): none is used"
@@ -39,7 +39,7 @@ def drop_unknown(labels: np.ndarray, names: Sequence[str], what: str) -> str:
 def number_labels(
     labels: np.ndarray, n: int, what: str, names: Sequence[str] = ()
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels as int32 [N], and the names of their classes. Args, raises: as `labelled`."""
+    """Labels as class numbers int32 [N], and the names of the classes. Args, raises: as `labelled`."""
     shape = list(labels.shape)
     if labels.ndim not in (1, 2) or shape[0] != n:
         raise DatasetError(f"{what} has labels of shape {shape} for {n:,} images: one each is needed")

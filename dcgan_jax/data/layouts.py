@@ -1,4 +1,4 @@
-"""Which axis of an array is which: N images of height H, width W and C channels, in any order that can be told."""
+"""Axis orders of arrays of N images of height H, width W and C channels, and their inference."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from dcgan_jax.data.common import DatasetError
 
-# Orders that programs save, likely ones first. Rows or columns of pixels are told by the place of N.
+# Axis orders in use by number of axes, likeliest first. Of 2 axes, N first means rows of pixels, N last columns.
 _ORDERS = {
     2: ("NHW", "NCHW", "NHWC", "HWN", "CHWN", "HWCN"),
     3: ("NHW", "HWN"),
@@ -14,17 +14,17 @@ _ORDERS = {
 }
 _ORDINALS = ("first", "second", "third", "last")
 _LEAST_SIDE = 4
-_LEAST_ROW = 16  # numbers; shorter rows are labels
-_CLEARLY = 0.6  # roughness in one order by that in another: wrong orders have about 1, right ones 0.1 to 0.5
-_SMOOTH = 0.7  # roughness of images in their order is below it
-_SAMPLE = 64  # images that are looked at
+_LEAST_ROW = 16  # values; shorter rows are labels
+_CLEARLY = 0.6  # bound on the ratio of roughness in two orders: wrong orders have about 1, right ones 0.1 to 0.5
+_SMOOTH = 0.7  # the roughness of images in the right order is below it
+_SAMPLE = 64  # images that the roughness is computed from
 
 
 def parse_layout(text: str) -> str:
-    """The order of the axes that a person gives, such as ``HWCN`` or ``NWH``, in capitals.
+    """Parse an axis order such as ``HWCN`` or ``nwh``: returns it in capitals.
 
     Raises:
-      ValueError: if it has other letters than N, H, W and perhaps C, each once.
+      ValueError: unless it has the letters N, H, W and perhaps C, each once.
     """
     layout = text.upper()
     if sorted(layout) not in (sorted("NHW"), sorted("NHWC")):
@@ -35,23 +35,23 @@ def parse_layout(text: str) -> str:
 def to_nhwc(
     array: np.ndarray, what: object, layout: str | None = None, labels: int | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """An array as images [N, H, W, C], C 1 or 3, and a note where the order of its axes could be another.
+    """Transpose an array to images [N, H, W, C], C 1 or 3, with a note unless its axes are clearly NHWC or NHW.
 
     Args:
-      array: of 3 or 4 axes, or rows or columns of the pixels of square images.
-      what: whose it is, for messages.
-      layout: its order, as of `parse_layout`, with N at one end if it is of rows or columns. If None it follows from
-        the shape and, where that leaves several, from the values: neighbours in an image differ less than others.
-      labels: how many labels there are for the images, if there are any.
+      array: images in 3 or 4 axes, or rows or columns of the pixels of square images.
+      what: the source, for messages.
+      layout: its axis order, as from `parse_layout`, with N at one end for rows or columns of pixels. If None it is
+        inferred from the shape and, if that is ambiguous, from the values: neighbouring pixels differ least.
+      labels: the number of labels, if there are any.
 
     Raises:
-      DatasetError: if it holds no images, or likely in an order in which few programs save them.
+      DatasetError: if it holds no images, or likely in an order that few programs save.
     """
     if layout is not None:
         return _in_order(array, what, layout), ()
     _check_images(array, what)
     possible = [each for each in _ORDERS.get(array.ndim, ()) if _sizes(array.shape, each)]
-    if array.ndim == 2 and all(each[0] != "N" for each in possible):  # columns are so rare that they must look it
+    if array.ndim == 2 and all(each[0] != "N" for each in possible):  # columns are rare, so the values must confirm it
         possible = [each for each in possible if _roughness(array, each) < _SMOOTH]
     if not possible:
         raise DatasetError(f"{what} {_why_none(array.shape)}")
@@ -74,11 +74,11 @@ def to_nhwc(
 
 
 def _check_images(array: np.ndarray, what: object) -> None:
-    """Raises: DatasetError if an array holds labels or a single image, whatever the order."""
+    """Raises: DatasetError if an array holds labels or a single image, in any axis order."""
     shape = list(array.shape)
     if array.ndim == 1 or (array.ndim == 2 and array.shape[1] < _LEAST_ROW):
         raise DatasetError(f"{what} holds an array of shape {shape}: labels, perhaps, and no images [N, H, W, C]")
-    if array.ndim == 2 and is_one_hot(array[:1000]):  # no images have a single white pixel each
+    if array.ndim == 2 and is_one_hot(array[:1000]):  # images never have a single white pixel each
         raise DatasetError(f"{what} holds rows of zeros and a single 1: one-hot labels, perhaps, and no images")
     if _may_be_one_image(array.shape):
         raise DatasetError(
@@ -88,12 +88,12 @@ def _check_images(array: np.ndarray, what: object) -> None:
 
 
 def is_one_hot(rows: np.ndarray) -> bool:
-    """Whether rows [N, K] are of a single 1 and zeros."""
+    """Whether each of the rows [N, K] is a single 1 and zeros."""
     return bool(((rows == 1).sum(-1) == 1).all() and ((rows == 0).sum(-1) == rows.shape[1] - 1).all())
 
 
 def _may_be_one_image(shape: tuple[int, ...]) -> bool:
-    """Whether an array's shape, [N, H W] or [N, H, W] elsewhere, may as well be [H, W], [H, W, C] or [C, H, W]."""
+    """Whether a shape may be that of one image, [H, W], [H, W, C] or [C, H, W], rather than [N, H W] or [N, H, W]."""
     if len(shape) != 3:
         return len(shape) == 2 and shape[0] == shape[1]
     channels_last = shape[-1] in (1, 3, 4) and min(shape[:-1]) > shape[-1]
@@ -102,7 +102,7 @@ def _may_be_one_image(shape: tuple[int, ...]) -> bool:
 
 
 def _sizes(shape: tuple[int, ...], layout: str) -> dict[str, int] | None:
-    """N, H, W and C in an order, or None if no images are of this shape in it."""
+    """N, H, W and C of a shape in an axis order, or None if it cannot be that of images."""
     if len(shape) == 2:
         n, pixels = shape if layout[0] == "N" else shape[::-1]
         channels = 3 if "C" in layout else 1
@@ -117,7 +117,7 @@ def _sizes(shape: tuple[int, ...], layout: str) -> dict[str, int] | None:
 
 
 def _why_none(shape: tuple[int, ...]) -> str:
-    """What keeps a shape from being that of images in any order."""
+    """Why a shape is that of images in no axis order, for a message."""
     if len(shape) == 2:
         return f"holds rows of {shape[1]:,} numbers, no square images: save them as [N, H, W, C]"
     if len(shape) not in (3, 4):
@@ -142,11 +142,11 @@ def _describe(array: np.ndarray, layout: str) -> str:
 
 
 def _likely(array: np.ndarray, possible: list[str], labels: int | None) -> tuple[str, bool]:
-    """The order that an array is likely in, of the possible ones, and whether the shape leaves a doubt."""
+    """The likeliest of the possible axis orders, and whether the shape leaves a doubt."""
     sizes = {layout: _sizes(array.shape, layout) or {} for layout in possible}
     counted = [layout for layout in possible if sizes[layout]["N"] == labels]
     usual, *others = counted or possible
-    others = [each for each in others if sizes[each]["N"] > 1]  # nobody saves a single image in a rare order
+    others = [each for each in others if sizes[each]["N"] > 1]  # a single image in a rare order is implausible
     if array.ndim > 2:
         aspects = {
             each: max(sizes[each]["H"], sizes[each]["W"]) / min(sizes[each]["H"], sizes[each]["W"]) for each in sizes
@@ -167,10 +167,10 @@ def _likely(array: np.ndarray, possible: list[str], labels: int | None) -> tuple
 
 
 def _roughness(array: np.ndarray, layout: str) -> float:
-    """How much neighbours differ, across or along, whichever is more, by how much all pixels do."""
+    """The mean difference of neighbouring pixels, the larger of both axes, by the mean deviation of all pixels."""
     position = layout.index("N") if array.ndim > 2 else (0 if layout[0] == "N" else 1)
     n = array.shape[position]
-    chosen = np.random.default_rng(0).choice(n, min(n, _SAMPLE), replace=False)  # equal steps would meet edges alone
+    chosen = np.random.default_rng(0).choice(n, min(n, _SAMPLE), replace=False)  # equal steps may hit only borders
     some = np.take(array, np.sort(chosen), position)
     images = _in_order(some, "", layout).astype(np.float32)
     spread = float(np.abs(images - images.mean()).mean())
@@ -179,7 +179,7 @@ def _roughness(array: np.ndarray, layout: str) -> float:
 
 
 def _in_order(array: np.ndarray, what: object, layout: str) -> np.ndarray:
-    """The array [N, H, W, C] that ``array`` is in this order. Raises: DatasetError if there are no such images."""
+    """Transpose ``array`` from this axis order to [N, H, W, C]. Raises: DatasetError if its shape does not fit."""
     sizes = _sizes(array.shape, layout)
     if sizes is None:
         raise DatasetError(

@@ -1,4 +1,4 @@
-"""LMDB, as LSUN's scenes and Caffe's data sets come: encoded pictures by their keys."""
+"""LMDB environments of encoded pictures by key, the format of LSUN and of Caffe's data sets."""
 
 import os
 from pathlib import Path
@@ -12,15 +12,15 @@ from dcgan_jax.data.pictures import list_records
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
-_DATA = "data.mdb"  # in an environment's folder
+_DATA = "data.mdb"  # file name in an environment's folder
 _MAGIC = (0xBEEFC0DE).to_bytes(4, "little")
-_START = 16  # bytes of the header of a page, before what is in it
-# Keys of what programs note beside the pictures.
+_START = 16  # bytes of a page's header, before its content
+# Keys of metadata that programs store beside the pictures.
 _NOTES = {b"length", b"num-samples", b"num_samples", b"__len__", b"__keys__", b"keys", b"meta"}
 
 
 def is_lmdb(source: str | Path) -> bool:
-    """Whether it is the path of an LMDB environment: its folder or its file."""
+    """Whether a source is the path of an LMDB environment: its folder or its file."""
     path = path_of(source)
     if path is None or not path.exists():
         return False
@@ -39,14 +39,13 @@ def _starts_as_one(file: Path) -> bool:
 
 
 def load_lmdb(source: str | Path, options: LoadOptions) -> Dataset:
-    """The pictures of an LMDB environment, in the order of their keys; folders in these are classes.
+    """The pictures of an LMDB environment, in the order of their keys; folders in the keys are classes.
 
-    It is opened for reading alone and without a lock, which would be a file beside it: nothing may write to it
-    meanwhile.
+    It is opened read-only and without a lock, which would be a file beside it, so nothing may write to it meanwhile.
 
     Raises:
       NoSplitError: if another split than ``train`` is asked for.
-      DatasetError: if lmdb is not installed, the file is cut off or damaged, or its values are no pictures.
+      DatasetError: if lmdb is not installed, the file is truncated or damaged, or its values are not pictures.
     """
     path = Path(path_of(source) or source)
     lmdb = require("lmdb", "lmdb", f"reading {path}", DatasetError)
@@ -63,7 +62,7 @@ def load_lmdb(source: str | Path, options: LoadOptions) -> Dataset:
 
 
 def _check_whole(path: Path, environment: Any) -> None:
-    """Raises: DatasetError if the file ends before its last page, which LMDB would read all the same."""
+    """Raises: DatasetError if the file ends before its last page, which LMDB does not check."""
     file = path / _DATA if path.is_dir() else path
     size, whole = file.stat().st_size, (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     if size < whole:
@@ -71,7 +70,7 @@ def _check_whole(path: Path, environment: Any) -> None:
 
 
 def _files(environment: Any) -> list[File]:
-    """The values of all keys but those of notes, each read in a transaction of its own, as threads need."""
+    """The values of all keys except metadata, each read in a transaction of its own, as threads require."""
 
     def read(key: bytes) -> bytes:
         with environment.begin() as transaction:

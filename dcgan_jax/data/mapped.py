@@ -1,4 +1,4 @@
-"""Images in files, for sets that are larger than memory: written by rows, mapped, and read a few rows at a time."""
+"""Images in files, for data sets larger than memory: written by rows, memory-mapped, and read a few rows at a time."""
 
 import math
 import mmap
@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-_PIECE = 2**18  # bytes that are read at a time
-_ALIGNMENT = 64  # bytes; JAX's arrays on a CPU share the memory of NumPy's that begin at a multiple of it
+_PIECE = 2**18  # bytes read at a time
+_ALIGNMENT = 64  # bytes; on a CPU, JAX shares the memory of NumPy arrays that are so aligned
 
 
 def empty_images(shape: tuple[int, ...]) -> np.ndarray:
-    """uint8 of this shape, not initialised, which a device that is a CPU takes over without a copy."""
+    """An uninitialised uint8 array of this shape, aligned so that JAX on a CPU takes it over without a copy."""
     size = math.prod(shape)
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
@@ -23,7 +23,7 @@ def empty_images(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def pieces(images: Any) -> Iterator[np.ndarray]:
-    """Images [N, ...], some rows at a time, of which no more is in this process's memory if they are mapped."""
+    """Images [N, ...] in pieces of some rows; of memory-mapped images only one piece is resident at a time."""
     count = max(1, _PIECE // max(math.prod(images.shape[1:]) * images.dtype.itemsize, 1))
     for start in range(0, len(images), count):
         rows = slice(start, start + count)
@@ -32,7 +32,7 @@ def pieces(images: Any) -> Iterator[np.ndarray]:
 
 
 def copy_images(images: Any, out: Any) -> Any:
-    """``out`` with images of its shape in it, copied some at a time."""
+    """Copy images into ``out``, of the same shape, in pieces; returns ``out``."""
     start = 0
     for some in pieces(images):
         out[start : start + len(some)] = some
@@ -41,13 +41,13 @@ def copy_images(images: Any, out: Any) -> Any:
 
 
 def release(images: Any, rows: slice = slice(None)) -> None:
-    """Give back the pages of rows of a mapped array, which the system keeps cached as long as it has memory."""
+    """Release the pages of rows of a memory-mapped array from the process; the system may keep them cached."""
     while isinstance(images, Converted):
         images = images.base
     if isinstance(images, RowsOf):
         images, numbers = images.base, images.numbers[rows]
         rows = slice(int(numbers.min()), int(numbers.max()) + 1)
-    if not isinstance(images, np.memmap) or not hasattr(mmap, "MADV_DONTNEED"):  # the latter on Windows
+    if not isinstance(images, np.memmap) or not hasattr(mmap, "MADV_DONTNEED"):  # Windows has no madvise
         return
     some = mapping = images[rows]
     while isinstance(mapping, np.ndarray):
@@ -60,17 +60,17 @@ def release(images: Any, rows: slice = slice(None)) -> None:
 
 
 def is_mapped(images: Any) -> bool:
-    """Whether images are in a file, and are read from it when they are asked for."""
+    """Whether images are a memory-mapped array or rows of one, read on demand."""
     return isinstance(images, (np.memmap, RowsOf))
 
 
 class Lazy:
-    """Images as an array has them, [N, H, W, C] uint8, each of which is computed when it is asked for.
+    """Images uint8 [N, H, W, C], indexed like an array, that are computed on access.
 
     Args:
-      base: the mapped array that they are computed from.
-      shape: theirs.
-      get: the images of some rows, a slice or numbers [n].
+      base: the memory-mapped array that they are computed from.
+      shape: their shape.
+      get: computes the images of some rows, a slice or indices [n].
     """
 
     dtype, ndim = np.dtype(np.uint8), 4
@@ -89,14 +89,14 @@ class Lazy:
 
 
 class Converted(Lazy):
-    """Rows of a mapped array, converted as they are read: `dcgan_jax.data.fitting.in_pieces` without its memory."""
+    """Rows of a memory-mapped array, converted on access, for `dcgan_jax.data.fitting.in_pieces`."""
 
     def __init__(self, images: Any, convert: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...]):
         super().__init__(images, (len(images), *shape), lambda rows: convert(images[rows]))
 
 
 class RowsOf(Lazy):
-    """Some rows of a mapped array, by their numbers [N]."""
+    """Some rows of a memory-mapped array, by their indices [N]."""
 
     def __init__(self, images: np.ndarray, numbers: np.ndarray):
         super().__init__(images, (len(numbers), *images.shape[1:]), lambda rows: images[numbers[rows]])
@@ -104,10 +104,10 @@ class RowsOf(Lazy):
 
 
 class RowReader:
-    """Reads rows of images, uint8 [N, H, W, C]: those of a mapped array from its file.
+    """Reads rows of images uint8 [N, H, W, C], those of a memory-mapped array directly from its file.
 
-    A file that is cut meanwhile is an error so, where a mapped page would end the process; and rows that were read do
-    not count as memory of the process.
+    A file that is truncated meanwhile is thus an error, where access to a mapped page would end the process, and rows
+    that were read do not count as memory of the process.
     """
 
     def __init__(self, images: Any):
@@ -124,7 +124,7 @@ class RowReader:
             self._start = root.offset + self._images.ctypes.data - root.ctypes.data
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """The images of rows [B]: uint8 [B, H, W, C].
+        """The images at indices ``rows`` [B]: uint8 [B, H, W, C].
 
         Raises:
           OSError: if they cannot be read.
@@ -135,7 +135,7 @@ class RowReader:
         shape, descriptor = self._images.shape[1:], self._file.fileno()
         size, out = math.prod(shape), empty_images((len(rows), *shape))
         offsets = (self._start + rows.astype(np.int64) * size).tolist()
-        if hasattr(os, "posix_fadvise"):  # the disk has all of them to do at once
+        if hasattr(os, "posix_fadvise"):  # all requests are queued before the first read
             for offset in offsets:
                 os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_WILLNEED)
         for offset, image in zip(offsets, out.reshape(len(rows), size), strict=True):
@@ -150,14 +150,14 @@ class RowReader:
 
 
 class WriteError(OSError):
-    """A `NewArray` cannot be written, because the disk is full for example."""
+    """A `NewArray` cannot be written, for example because the disk is full."""
 
 
 class NewArray:
-    """An ``.npy`` of uint8 [N, H, W, C] that is being written: rows are set and read as those of an array.
+    """An ``.npy`` of uint8 [N, H, W, C] that is being written; rows are set and read by indexing.
 
-    It is written and not mapped: a full disk is a `WriteError` so, and no signal that ends the process. Threads may set
-    rows at the same time.
+    It is not memory-mapped, so that a full disk is a `WriteError` and not a signal that ends the process. Threads may
+    set rows at the same time.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...]):
@@ -194,26 +194,26 @@ class NewArray:
             raise WriteError(error.errno, error.strerror) from error
 
     def cut(self, count: int, channels: int) -> None:
-        """Keep the first rows, and the first channels of their pixels."""
+        """Keep only the first ``count`` images, and the first ``channels`` of each."""
         shape = (count, *self.shape[1:3], channels)
         if shape == self.shape:
             return
         before, after = math.prod(self.shape[1:]), math.prod(shape[1:])
         rows = max(1, _PIECE // before)
-        for start in range(0, count, rows):  # never beyond what was read
+        for start in range(0, count, rows):  # rows shrink: writes never pass what was read
             self._write(start, self[start : min(start + rows, count)][..., :channels], after)
         self.shape = shape
-        assert self._write_header() == self._start  # NumPy leaves space in it for as many digits
+        assert self._write_header() == self._start  # NumPy pads the header, which keeps its length
         self._file.flush()
 
     def close(self) -> None:
-        """Write what is not yet written, and close the file, which then ends with the last row."""
+        """Flush and close the file, cut to the size of its shape."""
         with self._file:
             self._file.truncate(self._start + math.prod(self.shape))
 
 
 def kept(images: Any, count: int, channels: int) -> Any:
-    """The first rows of images [N, H, W, C], and the first channels of their pixels; a `NewArray` is cut."""
+    """The first ``count`` images of [N, H, W, C], and the first ``channels`` of each; a `NewArray` is cut in place."""
     if isinstance(images, NewArray):
         images.cut(count, channels)
         return images

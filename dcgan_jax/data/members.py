@@ -1,4 +1,4 @@
-"""What folders and archives hold: names, and a function that reads each."""
+"""The files of folders and archives: their names, and a function that reads each."""
 
 import bz2
 import contextlib
@@ -22,41 +22,41 @@ from dcgan_jax.errors import first_line
 _GZIP, _BZIP2, _XZ = (".tar.gz", ".tgz"), (".tar.bz2", ".tbz2", ".tbz"), (".tar.xz", ".txz")
 TARS = (".tar", *_GZIP, *_BZIP2, *_XZ)
 _LARGEST_FILE = 2**30  # bytes
-_EXPANSION = 100  # of an archive's size: what holds more was made to fill memory or disks; pictures reach about 10
-_SMALL = 2**26  # bytes that an archive may hold whatever its size
+_EXPANSION = 100  # ratio of content to an archive's size, against decompression bombs; pictures reach about 10
+_SMALL = 2**26  # bytes that an archive of any size may hold
 
 
 class File(NamedTuple):
-    """A file: its name within the folder, with slashes, and a function that reads it."""
+    """A file: its path within the folder or archive, with slashes, and a function that reads it."""
 
     name: str
     read: Callable[[], bytes]
 
     @property
     def suffix(self) -> str:
-        """The suffix in small letters; numbers at the end of a name are none."""
+        """The suffix in lower case; a number at the end of a name is not one."""
         suffix = PurePosixPath(self.name).suffix.lower()
         return "" if suffix[1:].isdigit() else suffix
 
 
 def is_tar(path: Path) -> bool:
-    """Whether it is a tar by its name, compressed or not."""
+    """Whether a path is that of a tar by its name, compressed or not."""
     return path.name.lower().endswith(TARS)
 
 
 @contextlib.contextmanager
 def open_files(path: Path) -> Iterator[list[File]]:
-    """The files of a folder and its folders, of a zip or of a tar, in the order of their names, without hidden ones.
+    """The files of a folder, recursively, or of a zip or tar, sorted by path, without hidden ones.
 
     Raises:
-      DatasetError: if it cannot be read, or an archive holds paths that leave it, or more than 100 times its size.
+      DatasetError: if it cannot be read, or an archive has paths that lead outside or holds over 100 times its size.
     """
     with contextlib.ExitStack() as stack:
         try:
             found = sorted((file for file in _members(path, stack) if _is_visible(file)), key=_place)
         except DatasetError:
             raise
-        # Of a zip: of a later version; with names, dates or sizes that cannot be.
+        # zipfile raises the last three for a later version, and for invalid names, dates or sizes.
         except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
             raise DatasetError(f"cannot read {path} ({reason(error)})") from error
         yield found
@@ -71,19 +71,19 @@ def _members(path: Path, stack: contextlib.ExitStack) -> Iterator[File]:
 
 
 def reason(error: Exception) -> str:
-    """What is wrong with a file, within brackets."""
+    """What is wrong with a file, for brackets in a message."""
     if isinstance(error, UnidentifiedImageError):
         return "no picture, or in a form that is not read"
     return getattr(error, "strerror", None) or first_line(error)
 
 
 def printable(name: str) -> str:
-    """A file's name with a question mark for whatever cannot be printed."""
+    """A name with a question mark for each character that is not printable."""
     return "".join(character if character.isprintable() else "?" for character in name)
 
 
 def _walk(root: Path) -> Iterator[File]:
-    """Every file; a folder that is reached twice, through a link, is read once."""
+    """All files below ``root``; a folder that is reached twice, through a link, is read once."""
 
     def fail(error: OSError) -> None:
         raise DatasetError(f"cannot read the folder {error.filename} ({error.strerror})") from error
@@ -102,8 +102,8 @@ def _walk(root: Path) -> Iterator[File]:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a file. Raises: OSError if it is none, or larger than 1 GiB."""
-    if not path.is_file():  # a broken link, or a pipe that nobody writes to
+    """The content of a file. Raises: OSError if it is not a regular file, or larger than 1 GiB."""
+    if not path.is_file():  # a broken link, or a pipe, which may block
         raise OSError("no file")
     _check_file_size(path.stat().st_size)
     return path.read_bytes()
@@ -120,22 +120,22 @@ def _of_zip(path: Path, archive: zipfile.ZipFile) -> Iterator[File]:
 
 def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     _check_file_size(info.file_size)
-    return archive.read(info)  # RuntimeError: it is encrypted
+    return archive.read(info)  # RuntimeError if it is encrypted
 
 
 def _of_tar(path: Path, stack: contextlib.ExitStack) -> Iterator[File]:
-    """A tar's files. A compressed one can be read from its start alone, and is unpacked into a file without a name."""
+    """The files of a tar. A compressed one has no random access, so it is decompressed into a temporary file."""
     file = stack.enter_context(path.open("rb"))
     try:
         file = _unpacked(path, file, stack)
         with tarfile.open(fileobj=file, mode="r:") as archive:
-            infos = {info.name: info for info in archive.getmembers()}  # the last of a name, as tar unpacks them
-            file.seek(archive.offset)  # where it ends, by blocks of zeros or of nothing
+            infos = {info.name: info for info in archive.getmembers()}  # of equal names the last, as tar extracts them
+            file.seek(archive.offset)  # only zeros or the end of the file may follow
             if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
                 raise tarfile.ReadError(f"damaged at byte {archive.offset:,}")
     except (DatasetError, OSError):
         raise
-    except Exception as error:  # whatever tarfile and the decompressors raise of a damaged one
+    except Exception as error:  # whatever tarfile and the decompressors raise
         raise DatasetError(f"cannot read {path} ({first_line(error)})") from error
     lock = threading.Lock()
     for info in infos.values():
@@ -172,7 +172,7 @@ def _unpacked(path: Path, file: IO[bytes], stack: contextlib.ExitStack) -> IO[by
 
 
 def _check_expansion(path: Path, content: int, size: int | None = None) -> None:
-    """Raises: DatasetError if an archive holds that many bytes, which are more than it can be meant to."""
+    """Raises: DatasetError if an archive that holds ``content`` bytes may be a decompression bomb."""
     size = path.stat().st_size if size is None else size
     if content > max(_EXPANSION * size, _SMALL):
         raise DatasetError(
@@ -182,7 +182,7 @@ def _check_expansion(path: Path, content: int, size: int | None = None) -> None:
 
 
 def _inside(path: Path, name: str) -> str:
-    """A name within an archive without ``./``. Raises: DatasetError if it leads out of it."""
+    """A path within an archive, without ``./``. Raises: DatasetError if it leads outside."""
     parts = [part for part in name.split("/") if part != "."]
     if not parts[0] or ".." in parts:
         raise DatasetError(f"{path} holds a path that leads out of it, {printable(name)[:100]}: unpack it with care")
@@ -195,7 +195,7 @@ def _check_file_size(size: int) -> None:
 
 
 def _is_visible(file: File) -> bool:
-    """Whether it is no hidden file, nor in a folder that macOS adds to archives or a network drive to folders."""
+    """Whether a file is not hidden, nor in a folder that macOS adds to archives or a network drive to folders."""
     return not any(part.startswith(".") or part in ("__MACOSX", "@eaDir") for part in file.name.split("/"))
 
 

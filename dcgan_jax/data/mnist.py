@@ -1,4 +1,4 @@
-"""MNIST from inside the package. By LeCun, Cortes and Burges, CC BY-SA 3.0."""
+"""MNIST, embedded in the package. By LeCun, Cortes and Burges, CC BY-SA 3.0."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Parquet files, as the Hugging Face Hub stores data sets of images: one, or the shards and splits of a folder."""
+"""Parquet files, in which the Hugging Face Hub stores image data sets: one, or a folder of shards and splits."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _FINE, _COARSE = "fine_label", "coarse_label"  # CIFAR-100's
 
 
 class _Columns(NamedTuple):
-    """The names of the columns that are read, those of the classes, and what is said of the choice."""
+    """The names of the columns to read, the names of the classes, and notes on the choice."""
 
     images: str
     labels: str | None
@@ -34,7 +34,7 @@ class _Columns(NamedTuple):
 
 
 def is_parquet(source: str | Path) -> bool:
-    """Whether it is the path of a Parquet file, or of a folder that holds some and no pictures."""
+    """Whether a source is the path of a Parquet file, or of a folder with Parquet files and no pictures."""
     path = path_of(source)
     if path is None or not path.exists():
         return False
@@ -44,17 +44,17 @@ def is_parquet(source: str | Path) -> bool:
 
 
 def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
-    """The images of Parquet files, and their labels where there are any.
+    """The images of Parquet files, and their labels if there are any.
 
     Args:
-      source: a file, or a folder with those of all splits. A column ``image`` or ``img`` has pictures, as bytes or with
-        their path, or numbers in lists; ``label``, or another of `USUAL_LABELS`, their classes, whose names are those
-        of Hugging Face's metadata.
+      source: a file, or a folder with those of all splits. A column such as ``image`` or ``img`` holds encoded pictures
+        (bytes, or structs with ``bytes``) or nested lists of numbers. ``label``, or another of `USUAL_LABELS`, holds
+        the classes, whose names are taken from Hugging Face's metadata.
       options: `Reading.images` and `Reading.labels` name other columns.
 
     Raises:
       NoSplitError: if it has no such split.
-      DatasetError: if pyarrow is not installed, a file is damaged, or holds no images that can be told.
+      DatasetError: if pyarrow is not installed, a file is damaged, or the images are not found or ambiguous.
     """
     path = Path(path_of(source) or source)
     require("pyarrow.parquet", "parquet", f"reading {path}", DatasetError)
@@ -71,7 +71,7 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
         array = stack_lists(images.chunks, f"{columns.images} in {path}") if of_lists else np.empty(0)
     except (DatasetError, MemoryError):
         raise
-    except Exception as error:  # whatever Arrow raises of a damaged file
+    except Exception as error:  # whatever Arrow raises for a damaged file
         raise DatasetError(f"cannot read {path} ({first_line(error)})") from error
     what = f"{columns.labels} in {path}"
     if of_lists:
@@ -83,7 +83,7 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
 
 
 def _read(path: Path, shards: Sequence[Path], options: LoadOptions) -> tuple[Any, _Columns]:
-    """The columns of images and labels of all shards as one table. Raises: DatasetError if they do not fit."""
+    """The columns of images and labels of all shards. Raises: DatasetError if shards differ or exceed the memory."""
     import pyarrow as pa
 
     files = [_open(shard) for shard in shards]
@@ -121,14 +121,14 @@ def _open(shard: Path) -> Any:
 
 
 def _uncompressed(metadata: Any, names: Sequence[str]) -> int:
-    """The bytes of these columns when they are read."""
+    """The uncompressed size of these columns in bytes."""
     groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
     columns = (group.column(i) for group in groups for i in range(group.num_columns))
     return sum(each.total_uncompressed_size for each in columns if each.path_in_schema.split(".")[0] in names)
 
 
 def _choose(path: Path, schema: Any, options: LoadOptions) -> _Columns:
-    """Which columns are the images and the labels. Raises: DatasetError if that cannot be told."""
+    """Choose the columns of images and labels. Raises: DatasetError if the images are not found or ambiguous."""
     names, reading = schema.names, options.reading
     for flag, name in (("images", reading.images), ("labels", reading.labels)):
         if name is not None and name not in names:
@@ -176,7 +176,7 @@ def _is_label(schema: Any, name: str) -> bool:
 
 
 def _holds_images(kind: Any) -> bool:
-    """Whether a type is that of pictures, as bytes or with their path, or of numbers in lists."""
+    """Whether a type is that of encoded pictures, bytes or structs with ``bytes``, or of nested lists of numbers."""
     import pyarrow.types as types
 
     if types.is_struct(kind):
@@ -191,7 +191,7 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _is_list(kind: Any) -> bool:
-    """Whether it is a list, or one of lists, of numbers."""
+    """Whether a type is a list of numbers, at any depth of nesting."""
     import pyarrow.types as types
 
     kind, depth = getattr(kind, "storage_type", kind), 0
@@ -201,7 +201,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _class_names(schema: Any, column: str) -> tuple[str, ...]:
-    """The names of the classes that Hugging Face's metadata has for a column."""
+    """The names of a column's classes in Hugging Face's metadata; () if there are none."""
     try:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         names = features[column]["names"]

@@ -1,4 +1,4 @@
-"""The files of a folder or an archive: which are pictures, and which are left out, by kind."""
+"""Which files of a folder or an archive are pictures, and which are left out, by suffix."""
 
 import collections
 import os
@@ -12,33 +12,33 @@ SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".avifs", ".bmp", ".dib", ".tif"),
     *(".tiff", ".gif", ".pgm", ".ppm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".jpx", ".tga", ".ico"),
 )
-ARCHIVES = (*TARS, ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")  # of several files, but a zip
-# Images that are not read, which people have beside others or take for those that are.
+ARCHIVES = (*TARS, ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")  # suffixes of archives other than zip
+# Suffixes of formats that may hold images but are not read as pictures.
 _NOT_READ = {
     *(".heic", ".heif", ".hif", ".jxl", ".jxr", ".psd", ".xcf", ".svg", ".eps", ".pdf", ".exr", ".hdr", ".dds", ".raw"),
     *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".dcm", ".nii", ".nrrd", ".mha", ".fits", ".fit"),
     *(".npy", ".npz", ".h5", ".hdf5", ".parquet", ".tfrecord", ".lmdb", ".mdb", ".zip", *ARCHIVES),
     *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"),
 }
-_NAMED = 5  # kinds of files that are named
+_NAMED = 5  # suffixes listed in a message
 
 
 def count_kinds(files: Sequence[File]) -> dict[str, int]:
-    """How many files there are of each suffix, the most frequent first."""
+    """The number of files of each suffix, most frequent first."""
     return dict(collections.Counter(file.suffix for file in files).most_common())
 
 
 def name_kinds(kinds: dict[str, int]) -> str:
-    """Kinds of files within a sentence: ``400 .heic, 3 .txt``."""
+    """Counts of files by suffix as text: ``400 .heic, 3 .txt``."""
     named = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in list(kinds.items())[:_NAMED]]
     return ", ".join(named) + (", ..." if len(kinds) > _NAMED else "")
 
 
 def check_kinds(path: Path, others: Sequence[File], names: Collection[str]) -> None:
-    """Whether the pictures with these names are most of a folder's images.
+    """Check that a folder's pictures, with these names, are at least half of its images.
 
     Raises:
-      DatasetError: if others are more, those apart that are another form of a picture, as a camera's.
+      DatasetError: if more images cannot be read, not counting other forms of a picture, such as a camera's raw file.
     """
     stems, pictures = {os.path.splitext(name)[0] for name in names}, len(names)
     alone = [file for file in others if file.suffix in _NOT_READ and os.path.splitext(file.name)[0] not in stems]
@@ -52,5 +52,5 @@ def check_kinds(path: Path, others: Sequence[File], names: Collection[str]) -> N
 
 
 def remedy_of(kinds: dict[str, int]) -> str:
-    """What to do about files that are left out, if they may be images: the end of a line."""
+    """What to do about files that are left out, if they may be images, as the end of a note; else empty."""
     return ": save or unpack images as PNG or JPEG" if any(suffix in _NOT_READ for suffix in kinds) else ""

@@ -1,4 +1,4 @@
-"""Pictures as a data set: read once, and then from the user's cache."""
+"""Data sets of pictures, decoded once and then read from the user's cache."""
 
 import collections
 import contextlib
@@ -24,11 +24,11 @@ from dcgan_jax.data.picture_files import name_kinds, remedy_of
 from dcgan_jax.data.pictures import Listing, NewImages, check_broken, list_pictures, name_some, read_pictures
 from dcgan_jax.errors import first_line
 
-_CACHE_FORMAT = 5  # changes whenever the same pictures give other arrays
+_CACHE_FORMAT = 5  # version of cached arrays: changes whenever the same pictures give other arrays
 
 
 def load_pictures(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
-    """`read_pictures`, or the user's cache of the same pictures, with notes of the files of now.
+    """The pictures of a folder or an archive, decoded or from the cache, with notes on its present files.
 
     Raises:
       NoSplitError: if another split than ``train`` is asked for.
@@ -41,18 +41,18 @@ def load_pictures(path: Path, files: Sequence[File], options: LoadOptions) -> Da
 
 
 def load_picture(path: Path, size: Size, channels: int, reading: Reading | None = None) -> Dataset:
-    """One picture of a file, as a folder's pictures are read, whatever it shows: uint8 [1, *size, channels].
+    """The first picture of a file, read like those of a folder, even if nearly black: uint8 [1, *size, channels].
 
     Raises:
-      DatasetError: if it cannot be read, or its values are of no range that is known.
+      DatasetError: if it cannot be read, or its values fit no known range.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # Pillow warns of large pictures
             content = read_file(path)
             file = File(path.name, lambda: content)
             header = read_header(content, signed=not file.suffix)
-            extremes(content, header.frames)  # decodes it
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them
+            extremes(content, header.frames)  # decodes it, to find damage
+    except Exception as error:  # Pillow's decoders raise errors of many kinds
         raise DatasetError(f"cannot read the picture {path} ({reason(error)})") from error
     listing = Listing({file.name: file}, {file.name: header}, {}, (), {})
     dataset, broken = read_pictures(path, listing, size, channels, reading or Reading(), True, empty_images)
@@ -60,7 +60,7 @@ def load_picture(path: Path, size: Size, channels: int, reading: Reading | None 
 
 
 def check_no_layout(path: Path, options: LoadOptions) -> None:
-    """Raises: DatasetError if an order of axes is given for pictures."""
+    """Raises: DatasetError if an axis order is given for pictures."""
     if options.reading.layout is not None:
         raise DatasetError(f"`layout` is for arrays: {path} holds pictures, whose files say it")
 
@@ -68,7 +68,7 @@ def check_no_layout(path: Path, options: LoadOptions) -> None:
 def load_listing(
     path: Path, listing: Listing, options: LoadOptions, classes: Callable[[list[str]], Classes]
 ) -> Dataset:
-    """The pictures of a listing. Args, raises: as `load_pictures`; ``classes`` are those of files by their names."""
+    """The pictures of a listing. Args, raises: as `load_pictures`; ``classes`` maps file names to their classes."""
     reading, sizes = options.reading, listing.sizes()
     size = size_for(options.image_size, sizes)
     shape = (len(sizes), *size, options.channels or 3)
@@ -91,18 +91,18 @@ def load_listing(
 
 
 def _read_into(read: Callable[[NewImages], tuple[Dataset, dict[str, str]]], path: Path) -> dict[str, Any]:
-    """Read pictures into an ``.npy``; `_about` them."""
+    """Read pictures into an ``.npy``, and return `_about` of them."""
     with contextlib.ExitStack() as stack:
 
         def new(shape: tuple[int, ...]) -> NewArray:
-            stack.close()  # of the first reading, if their range turns out to be another
+            stack.close()  # that of the first pass, if another value range needs a second
             return stack.enter_context(contextlib.closing(NewArray(path, shape)))
 
         return _about(*read(new))
 
 
 def _cache(key: str, dataset: Dataset, broken: dict[str, str], options: LoadOptions) -> None:
-    """Keep pictures for the next time. A line is printed if they cannot be."""
+    """Store pictures in the cache. Prints a warning if that fails."""
 
     def write(partial: Path) -> dict[str, Any]:
         write_images(partial, dataset.images)
@@ -110,13 +110,13 @@ def _cache(key: str, dataset: Dataset, broken: dict[str, str], options: LoadOpti
 
     try:
         save_cached(key, write, options.cache_dir)
-    except (OSError, RuntimeError, KeyError, LockException) as error:  # without a home directory, too
+    except (OSError, RuntimeError, KeyError, LockException) as error:  # also without a home directory
         reason = first_line(error)
         print_line(f"warning: the pictures cannot be cached ({reason}): they will be read again", error=True)
 
 
 def _about(dataset: Dataset, broken: dict[str, str]) -> dict[str, Any]:
-    """What the cache keeps beside the images: what was done to them, and the files that are not among them, and why."""
+    """The metadata that the cache stores beside the images: notes, and the broken files with the reasons."""
     return {"notes": dataset.notes, "altered": dataset.altered, "broken": broken}
 
 
@@ -128,7 +128,7 @@ def _of_cached(cached: Cached) -> tuple[Dataset, dict[str, str]]:
 def _with_classes(
     dataset: Dataset, listing: Listing, broken: dict[str, str], classes_by_name: Callable[[list[str]], Classes]
 ) -> Dataset:
-    """What `read_pictures` returned, with the classes of its pictures; those of a file are of one class."""
+    """The data set of `read_pictures` with classes; all pictures of a file are of one class."""
     names = [name for name in listing.headers if name not in broken]
     classes = classes_by_name(names)
     frames = [len(listing.headers[name].frames) for name in names]
@@ -138,7 +138,7 @@ def _with_classes(
 
 
 def _found(listing: Listing, names: Sequence[str]) -> Found:
-    """What the pictures of these files were."""
+    """What the pictures of these files were before conversion."""
     frames = [(name, frame) for name in names for frame in listing.headers[name].frames]
     sizes = collections.Counter(frame.size for _, frame in frames)
     kinds = collections.Counter(frame.mode for _, frame in frames)
@@ -149,10 +149,10 @@ def _found(listing: Listing, names: Sequence[str]) -> Found:
 
 
 def _with_notes(path: Path, listing: Listing, dataset: Dataset, broken: dict[str, str]) -> Dataset:
-    """A data set of the listing, with a note of everything that was done to its pictures.
+    """The data set of a listing, with notes on everything that was done to its pictures.
 
     Raises:
-      DatasetError: if more than a tenth of them are broken.
+      DatasetError: if more than a tenth of the pictures are broken.
     """
     broken, size = listing.broken | broken, dataset.images.shape[1:3]
     check_broken(path, broken, len(listing.headers) + len(listing.broken))

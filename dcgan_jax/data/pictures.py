@@ -1,4 +1,4 @@
-"""The pictures of a folder or an archive."""
+"""Listing and decoding of the pictures of a folder or an archive."""
 
 import hashlib
 import os
@@ -22,10 +22,10 @@ from dcgan_jax.data.members import File, printable, reason
 from dcgan_jax.data.picture_files import SUFFIXES, check_kinds, count_kinds, name_kinds
 from dcgan_jax.data.value_range import DARK, LEAST_BRIGHT, ValueRange, known_range
 
-_MOST_BROKEN = 0.1  # share of the pictures; more of them are no accident
-_NAMED = 3  # broken pictures that are named
-_CHUNK = 32  # pictures that a thread reads in one go
-_WITHOUT_COLOURS = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # modes of Pillow
+_MOST_BROKEN = 0.1  # share of the pictures; more are unlikely to be an accident
+_NAMED = 3  # broken pictures listed in a message
+_CHUNK = 32  # pictures per task of the thread pool
+_WITHOUT_COLOURS = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # Pillow modes
 _NAMES: dict[Kind, str] = {
     "integers": "more than 8 bits",
     "scaled": "more than 8 bits with a white of their own",
@@ -37,14 +37,14 @@ NewImages = Callable[[tuple[int, ...]], np.ndarray | NewArray]
 
 
 class Listing(NamedTuple):
-    """The good files of pictures in the order of their names, and what is beside them.
+    """The readable picture files in order, and the other files beside them.
 
     Attributes:
-      files: those that are pictures.
-      headers: theirs, by name.
-      broken: what is wrong with others, by name.
+      files: the readable picture files, by name.
+      headers: their headers, by name.
+      broken: the reasons why other pictures cannot be read, by name.
       lists: files that list labels.
-      others: how many other files there are, by kind.
+      others: the number of other files, by suffix.
     """
 
     files: dict[str, File]
@@ -54,28 +54,28 @@ class Listing(NamedTuple):
     others: dict[str, int]
 
     def digest(self) -> str:
-        """Of all names and contents, in hexadecimal."""
+        """The SHA-256 of all names and contents, in hexadecimal."""
         sha256 = hashlib.sha256()
         for name, header in self.headers.items():
             sha256.update(os.fsencode(name) + b"\0" + header.digest)
         return sha256.hexdigest()
 
     def sizes(self) -> list[Size]:
-        """Of all pictures, as shown."""
+        """Sizes of all pictures, after EXIF rotation."""
         return [frame.size for header in self.headers.values() for frame in header.frames]
 
 
 def list_pictures(path: Path, found: Sequence[File], frames: str = "first") -> Listing:
-    """The pictures among the files of a folder or an archive, by suffix, or by their content if they have none.
+    """The pictures among the files of a folder or an archive, by suffix, or by content if they have none.
 
     Raises:
-      DatasetError: if there are none, it cannot be read, most images are of kinds that cannot, its folders are no
-        classes, or more than a tenth of the pictures are broken.
+      DatasetError: if there are none, most images are in formats that cannot be read, the folders cannot be classes
+        (`check_folders`), or more than a tenth of the pictures are broken.
     """
     likely = [file for file in found if file.suffix in SUFFIXES or not file.suffix]
     errors: dict[str, Exception] = {}
     headers = _each(lambda file: read_header(file.read(), frames, signed=not file.suffix), likely, errors, "looking at")
-    for file in likely:  # without a suffix it need be no picture
+    for file in likely:  # a file without a suffix may be anything
         if not file.suffix and isinstance(errors.get(file.name), UnidentifiedImageError):
             del errors[file.name]
     broken = {name: reason(error) for name, error in errors.items()}
@@ -95,7 +95,7 @@ def list_pictures(path: Path, found: Sequence[File], frames: str = "first") -> L
 
 
 def list_records(path: Path, records: Sequence[File], frames: str = "first") -> Listing:
-    """Records of a file, each of which is a picture whatever its name says.
+    """The pictures of a file's records, each of which must be one, whatever its name.
 
     Raises:
       DatasetError: if there are none, or more than a tenth of them are broken.
@@ -118,29 +118,29 @@ def read_pictures(
     dark: bool,
     new: NewImages,
 ) -> tuple[Dataset, dict[str, str]]:
-    """The pictures of a listing, and the names of the files that turn out to be broken, with the reasons.
+    """Decode the pictures of a listing, and find broken files by name, with the reasons.
 
-    Transparent pixels become white; colours with a profile become sRGB. What is black and what is white is decided once
-    for all pictures of a kind: integers of more than 8 bits, floats, bytes. All of it depends on nothing but the names
-    and contents that `Listing.digest` is of.
+    Transparent pixels become white, and colours with a profile are converted to sRGB. The values of black and white are
+    set once for all pictures of a kind: integers of more than 8 bits, floats, bytes. The result depends only on the
+    arguments and the names and contents that `Listing.digest` covers.
 
     Args:
-      path: the folder or the archive.
-      listing: its.
-      size: crop each picture around its centre to this shape, and resize it.
-      channels: 1 or 3; as many as the pictures have if None: grey ones in files of colours are grey.
-      reading: its ``range``, if the values are not to tell it.
-      dark: whether pictures may be nearly black or all alike.
-      new: makes the array of a shape that they are put into: in memory, or in a file.
+      path: the folder or the archive, for messages.
+      listing: its pictures.
+      size: crop each picture around its centre to this aspect ratio, and resize it.
+      channels: 1 or 3. If None, as many as the pictures need: 1 if all are grey, even in files with colours.
+      reading: its ``range`` is the value range, which is inferred if None.
+      dark: whether pictures may be nearly black or uniform.
+      new: makes the array of a given shape to decode into, in memory or in a file.
 
     Raises:
-      DatasetError: if all are broken, or their values are of no range that is known.
+      DatasetError: if all pictures are broken, or their values fit no known range.
     """
     broken: dict[str, str] = {}
     ranges: dict[Kind, ValueRange] = {}
     for kind in ("integers", "scaled", "floats"):
         ranges |= _range_of(path, listing, kind, reading, broken, dark)
-    if reading.range is not None and not ranges:  # beside deeper pictures, whose values it is of, bytes are as they are
+    if reading.range is not None and not ranges:  # it applies to deeper pictures only, if there are any
         ranges["bytes"] = ValueRange(*reading.range)
     images, decoded = _decode_all(path, listing, size, channels, ranges, broken, new)
     if "bytes" not in ranges and not dark and _brightest(listing, decoded) < DARK:
@@ -162,7 +162,7 @@ def _decode_all(
     broken: dict[str, str],
     new: NewImages,
 ) -> tuple[Any, dict[str, list[Decoded]]]:
-    """The images of all files but the broken ones, more of which may turn out, and what each file's pictures are."""
+    """Decode the files that are not ``broken``, and add those that fail: the images, and the properties by file."""
     good = [file for file in listing.files.values() if file.name not in broken]
     counts = {file.name: len(listing.headers[file.name].frames) for file in good}
     starts = dict(zip(counts, np.cumsum([0, *counts.values()]).tolist(), strict=False))
@@ -182,7 +182,7 @@ def _decode_all(
     if not decoded:
         check_broken(path, broken, len(broken))
     end = 0
-    for name, pictures in decoded.items():  # the rows of broken files are closed up
+    for name, pictures in decoded.items():  # close the gaps of broken files
         if end != starts[name]:
             images[end : end + len(pictures)] = images[starts[name] : starts[name] + len(pictures)]
         end += len(pictures)
@@ -192,7 +192,7 @@ def _decode_all(
 def _range_of(
     path: Path, listing: Listing, kind: Kind, reading: Reading, broken: dict[str, str], dark: bool
 ) -> dict[Kind, ValueRange]:
-    """What is black and white in all pictures of a kind; nothing if there are none."""
+    """The value range of all pictures of a kind; empty if there are none."""
     frames = {
         name: [frame for frame in header.frames if frame.kind == kind]
         for name, header in listing.headers.items()
@@ -220,7 +220,7 @@ def _range_of(
 
 
 def _range_of_scaled(path: Path, high: float, dark: bool) -> ValueRange:
-    """The range of integers whose files say which is white. Raises: DatasetError if they are nearly black."""
+    """The value range of integers that Pillow scales to 65,535. Raises: DatasetError if they are nearly black."""
     if high < LEAST_BRIGHT * 65535 and not dark:
         raise DatasetError(
             f"{path}: pixels are up to {high:,.0f} where 65,535 is white, nearly black: add `range=0,{high:.0f}` "
@@ -230,7 +230,7 @@ def _range_of_scaled(path: Path, high: float, dark: bool) -> ValueRange:
 
 
 def _brightest(listing: Listing, decoded: dict[str, list[Decoded]]) -> int:
-    """The highest value of all pictures of 8 bits, or 255 if there are none."""
+    """The highest value of all 8-bit pictures, or 255 if there are none."""
     found = [
         each.brightest
         for name, pictures in decoded.items()
@@ -241,7 +241,7 @@ def _brightest(listing: Listing, decoded: dict[str, list[Decoded]]) -> int:
 
 
 def _each(work: Callable[[File], T], files: Sequence[File], errors: dict[str, Exception], doing: str) -> dict[str, T]:
-    """The results of ``work`` by name, in order; what it raises goes into ``errors``."""
+    """Apply ``work`` to files in threads: the results by name, in order; exceptions go into ``errors``."""
 
     def attempt(files: Sequence[File]) -> list[T | Exception]:
         return [_attempt(work, file) for file in files]
@@ -267,9 +267,9 @@ def _each(work: Callable[[File], T], files: Sequence[File], errors: dict[str, Ex
 def _attempt(work: Callable[[File], T], file: File) -> T | Exception:
     try:
         return work(file)
-    except WriteError:  # no fault of the file's
+    except WriteError:  # not the fault of the file
         raise
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them
+    except Exception as error:  # Pillow's decoders raise errors of many kinds for damaged files
         return error
 
 
@@ -283,7 +283,7 @@ def check_broken(path: Path, broken: dict[str, str], total: int) -> None:
 
 
 def name_some(broken: dict[str, str]) -> str:
-    """The first of the broken pictures, with the reasons."""
+    """The first broken pictures with the reasons, as text."""
     named = [f"{printable(name)} ({why})" for name, why in list(broken.items())[:_NAMED]]
     return ", ".join(named) + (", ..." if len(broken) > _NAMED else "")
 
@@ -291,7 +291,7 @@ def name_some(broken: dict[str, str]) -> str:
 def _conversions(
     listing: Listing, decoded: dict[str, list[Decoded]], ranges: dict[Kind, ValueRange], channels: int
 ) -> tuple[list[str], list[str]]:
-    """What was done to how many pictures, a line each: what leaves them as they look, and what does not."""
+    """Notes on conversions, with numbers of pictures: those that keep what pictures show, and those that alter it."""
     frames = [frame for name in decoded for frame in listing.headers[name].frames]
     found = [each for pictures in decoded.values() for each in pictures]
 

@@ -1,4 +1,4 @@
-"""Data sets as they are after all that was done to them, as files that are read back to the same pixels."""
+"""Files of prepared data sets, which are read back to the same pixels."""
 
 import io
 import json
@@ -19,16 +19,16 @@ from dcgan_jax.data.value_range import DARK
 from dcgan_jax.files import replace_file
 from dcgan_jax.images import as_picture
 
-_CHUNK = 64  # images that a thread encodes in one go
+_CHUNK = 64  # images per task of the thread pool
 
 
 def write_npz(path: Path, train: Dataset, test: Dataset | None = None) -> None:
-    """Write ``x_train`` uint8 [N, H, W, C], and of a test split ``x_test``.
+    """Write ``x_train`` uint8 [N, H, W, C], and ``x_test`` if there is a test split.
 
-    With classes also ``y_train`` and ``y_test``, their numbers int32 [N], and ``classes``, their names.
+    With classes also ``y_train`` and ``y_test``, class numbers int32 [N], and ``classes``, their names.
 
     Raises:
-      OSError: if it cannot be written; there is then no such file.
+      OSError: if it cannot be written; ``path`` is then unchanged.
     """
     arrays: dict[str, Any] = {"x_train": train.images}
     arrays |= {} if test is None else {"x_test": test.images}
@@ -37,27 +37,27 @@ def write_npz(path: Path, train: Dataset, test: Dataset | None = None) -> None:
         arrays |= {} if test is None or test.labels is None else {"y_test": test.labels}
 
     def write(partial: Path) -> None:
-        with partial.open("wb") as file:  # a path would get another suffix
+        with partial.open("wb") as file:  # to a path, NumPy would add a suffix
             np.savez(file, **arrays)
 
     replace_file(path, write)
 
 
 def write_zip(path: Path, dataset: Dataset) -> None:
-    """Write each image as a PNG, in a folder for each class; in one folder where there are none.
+    """Write each image as a PNG, in a folder for each class, or without folders if there are fewer than two classes.
 
-    Where the names of classes are no names of folders, or ones that would be read as something else, such as
-    ``train``, ``dataset.json`` beside the pictures has the classes.
+    If a class has a name that is not valid for a folder, or would be read as something else, such as ``train``, the
+    classes are listed in ``dataset.json`` instead.
 
     Raises:
-      OSError: if it cannot be written; there is then no such file.
+      OSError: if it cannot be written; ``path`` is then unchanged.
     """
     names, listed = _names(dataset)
 
     def write(partial: Path) -> None:
         with zipfile.ZipFile(partial, "w") as archive:
             for name, content in zip(names, _encode(dataset.images), strict=True):
-                archive.writestr(zipfile.ZipInfo(name), content)  # of a fixed date: the same images, the same bytes
+                archive.writestr(zipfile.ZipInfo(name), content)  # its date is fixed: equal images give equal bytes
             if listed is not None:
                 archive.writestr(zipfile.ZipInfo("dataset.json"), json.dumps({"labels": listed}, ensure_ascii=False))
 
@@ -65,7 +65,7 @@ def write_zip(path: Path, dataset: Dataset) -> None:
 
 
 def needed_to_read(path: Path, dataset: Dataset) -> dict[str, str]:
-    """The fields of a config, with their values, without which `load_data` reads what was written as something else."""
+    """The config fields, with values, without which `load_data` would read the written file as something else."""
     images = dataset.images
     height, width, channels = images.shape[1:]
     needed = {}
@@ -80,7 +80,7 @@ def needed_to_read(path: Path, dataset: Dataset) -> dict[str, str]:
 
 
 def _is_told(images: np.ndarray, labels: np.ndarray | None) -> bool:
-    """Whether the order of the axes of images [N, H, W, C] follows from their shape and values."""
+    """Whether the axis order of images [N, H, W, C] is inferred correctly from their shape and values."""
     try:
         told = to_nhwc(images, "", labels=None if labels is None else len(labels))[0]
     except DatasetError:
@@ -89,7 +89,7 @@ def _is_told(images: np.ndarray, labels: np.ndarray | None) -> bool:
 
 
 def _names(dataset: Dataset) -> tuple[list[str], list[tuple[str, str]] | None]:
-    """The name of each image's file, and a list of their labels if the names do not say them."""
+    """The file name of each image, and a list of names and classes if the names do not give the classes."""
     n = len(dataset.images)
     digits = len(str(n - 1))
     flat = [f"{number:0{digits}}.png" for number in range(n)]
@@ -98,7 +98,7 @@ def _names(dataset: Dataset) -> tuple[list[str], list[tuple[str, str]] | None]:
     counts = dict.fromkeys(dataset.classes, 0)
     of = [dataset.classes[label] for label in dataset.labels]
     in_folders = []
-    for name in of:  # from 0 in each: numbers that go on from folder to folder would be of one set
+    for name in of:  # from 0 in each: numbers that continue across folders would be read as one set
         in_folders.append(f"{name}/{counts[name]:0{digits}}.png")
         counts[name] += 1
     if _say_classes(in_folders, {name for name in of}):
@@ -107,7 +107,7 @@ def _names(dataset: Dataset) -> tuple[list[str], list[tuple[str, str]] | None]:
 
 
 def _say_classes(names: Sequence[str], classes: set[str]) -> bool:
-    """Whether these folders are read as these classes."""
+    """Whether files with these names are read back as these classes."""
     plain = all(name.isprintable() and name.strip() == name and not set(name) & set('/\\:*?"<>|') for name in classes)
     if not plain or any(name.startswith((".", "__MACOSX", "@eaDir")) or not 0 < len(name) <= 64 for name in classes):
         return False

@@ -1,7 +1,7 @@
-"""Pickles of numbers and text, read without running anything that they name.
+"""Loading of pickles of numbers, text and arrays without executing code that they refer to.
 
-A pickle is a program, which can import and call whatever it likes. Here it can build lists, dictionaries, text, numbers
-and NumPy's arrays, by stand-ins of its own; every other name is refused.
+A pickle is a program that can import and call anything. Here it can build only lists, dictionaries, text, numbers and
+NumPy arrays, the latter through stand-ins; every other name is refused.
 """
 
 import io
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-_KINDS = "biufSU?"  # of numbers and text; nothing that refers to objects
+_KINDS = "biufSU?"  # dtype kinds of numbers and text, not of objects
 
 
 class _DType:
-    """Stands for NumPy's type: made from its text, such as ``u1``; its state has the order of the bytes."""
+    """Stand-in for ``numpy.dtype``: made from its text, such as ``u1``; its state has the byte order."""
 
     def __init__(self, text: Any = "", *_: Any):
         self.text = text.decode("ascii") if isinstance(text, bytes) else str(text)
@@ -31,13 +31,13 @@ class _DType:
 
 
 class _Array:
-    """Stands for an array, whose state is its shape, its type, the order of its axes and its bytes."""
+    """Stand-in for ``numpy.ndarray``, whose state is a version, shape, dtype, whether in Fortran order, and bytes."""
 
     value: np.ndarray | None = None
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, content = state
-        if isinstance(content, str):  # of Python 2
+        if isinstance(content, str):  # pickled by Python 2
             content = content.encode("latin-1")
         self.value = _array(content, kind, shape, "F" if fortran else "C")
 
@@ -74,7 +74,7 @@ for _core in ("numpy.core", "numpy._core"):
     _NAMES |= {(f"{_core}.numeric", "_frombuffer"): _from_buffer}
 
 
-# The one in Python: that in C takes memory for whatever number a damaged pickle says.
+# The implementation in Python: that in C allocates any size that a damaged pickle gives.
 class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _NAMES:
@@ -90,16 +90,16 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIss
 
 
 def load_pickle(content: bytes) -> Any:
-    """What a pickle holds: text, bytes, numbers, lists, dictionaries and arrays; text of Python 2 as bytes.
+    """The content of a pickle: text, bytes, numbers, lists, dictionaries and arrays; Python 2's ``str`` as bytes.
 
     Raises:
-      Exception: of many kinds if it is damaged; `pickle.UnpicklingError` if it names anything else.
+      Exception: of many kinds if it is damaged; `pickle.UnpicklingError` if it refers to anything else.
     """
     return _plain(_Unpickler(io.BytesIO(content), encoding="bytes").load())
 
 
 def _plain(value: Any) -> Any:
-    """The same with arrays in place of their stand-ins."""
+    """The value with arrays in place of stand-ins, tuples as lists, and keys as text."""
     if isinstance(value, _Array):
         if value.value is None:
             raise pickle.UnpicklingError("an array without numbers")

@@ -1,4 +1,4 @@
-"""Where images come from: every kind of data set, in the order in which a name or path is tried."""
+"""All kinds of data sets, in the order in which a name or path is tried."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +23,10 @@ class Source(NamedTuple):
     """A kind of data set.
 
     Attributes:
-      kind: what it is, as help and errors call it.
-      matches: whether a name or path is one.
-      load: the images of one that matches.
-      named: whether it holds things by name, which ``images`` and ``labels`` of a `Reading` choose.
+      kind: its name in help and error messages.
+      matches: whether a name or path is of this kind.
+      load: loads a name or path that matches.
+      named: whether it holds arrays, columns or members by name, which ``images`` and ``labels`` of a `Reading` choose.
     """
 
     kind: str
@@ -51,18 +51,18 @@ SOURCES: tuple[Source, ...] = (
 
 
 def describe_sources() -> str:
-    """All kinds of data sets, within a sentence."""
+    """All kinds of data sets, as a list within a sentence."""
     *kinds, last = (source.kind for source in SOURCES)
     return f"{', '.join(kinds)}, or {last}"
 
 
 def kind_of(source: str | Path) -> str:
-    """The kind of a data set that can be loaded, such as ``an .npy, .npz or idx file``."""
+    """The kind of a source, such as ``an .npy, .npz or idx file``; empty if none matches."""
     return next((each.kind for each in SOURCES if each.matches(source)), "")
 
 
 def load_source(source: str | Path, options: LoadOptions) -> Dataset:
-    """The images of a name or path, by the first of `SOURCES` that it matches.
+    """The data set of a name or path, by the first of `SOURCES` that matches it.
 
     Raises:
       DatasetError: if it matches none, or as the source's ``load``.

@@ -1,4 +1,4 @@
-"""Folders of training and of test images beside each other: which files are of a split."""
+"""Sibling folders of training and test images, and which files belong to a split."""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from dcgan_jax.data.shards import split_of
 
 
 class Part(NamedTuple):
-    """The files of a split, what is wanted of them, and what is said of the others."""
+    """The files of a split, the options to load them with, and notes on the others."""
 
     files: Sequence[File]
     options: LoadOptions
@@ -23,7 +23,7 @@ class Part(NamedTuple):
 def part_of_split(path: Path, files: Sequence[File], options: LoadOptions) -> Part:
     """The files of a split if folders of pictures or arrays are splits, such as ``train`` and ``test``; else all.
 
-    Where there is no folder for testing, that for validation is it. Files beside the folders belong to each split.
+    Without a test folder, the validation folder is the test split. Files beside the folders belong to every split.
 
     Raises:
       NoSplitError: if there is no folder of the split.
@@ -45,7 +45,7 @@ def part_of_split(path: Path, files: Sequence[File], options: LoadOptions) -> Pa
 
 
 def _split_folders(names: Sequence[str]) -> dict[str, str]:
-    """The folders, below those that all files share, by their split; none if some are no splits, or two of one."""
+    """The top-level folder of each split, below those that all share; empty if some are no splits, or two the same."""
     parents = [name.split("/")[:-1] for name in names]
     shared = len(os.path.commonprefix(parents))  # pyright: ignore[reportCallIssue, reportArgumentType]
     if not all(len(parts) > shared for parts in parents):
@@ -53,5 +53,5 @@ def _split_folders(names: Sequence[str]) -> dict[str, str]:
     tops = list(dict.fromkeys("/".join(parts[: shared + 1]) for parts in parents))
     found = [SPLIT_FOLDER.fullmatch(PurePosixPath(top).name.lower()) for top in tops]
     splits = {split_of(each[2]) or each[2]: top for top, each in zip(tops, found, strict=True) if each}
-    before = {each[1] for each in found if each}  # what data sets call all of them, as in DIV2K_train_HR
+    before = {each[1] for each in found if each}  # their common prefix, as in DIV2K_train_HR
     return splits if 1 < len(splits) == len(tops) and len(before) == 1 else {}

@@ -1,4 +1,4 @@
-"""Stacked MNIST: pictures of three digits, one in each colour, in a thousand combinations that a GAN may leave out."""
+"""Stacked MNIST: images of three digits, one per channel, in a thousand combinations, of which a GAN may drop some."""
 
 from pathlib import Path
 
@@ -13,15 +13,16 @@ _SEED = 0
 
 
 def is_stacked(source: str | Path) -> bool:
-    """Whether it is the name of this data set; a `pathlib.Path` is none."""
+    """Whether a source is the name of this data set; a `pathlib.Path` never is."""
     return isinstance(source, str) and source == STACKED
 
 
 def load_stacked(source: str | Path, options: LoadOptions) -> Dataset:
-    """Images [N, 28, 28, 3] of digits of MNIST, and the three digits of each as its class.
+    """Images [N, 28, 28, 3] of three MNIST digits each, and the three digits as the class.
 
-    As many as MNIST has, 60,000 for training and 10,000 for testing: each digit is once in each colour, in three fixed
-    random orders. The thousand classes are equally likely but for MNIST's own shares (Metz et al., arXiv:1611.02163).
+    N is that of MNIST, 60,000 for training and 10,000 for testing: each image of MNIST occurs once in each channel, in
+    three fixed random orders. The thousand classes are equally likely, up to the frequencies of digits in MNIST (Metz
+    et al., arXiv:1611.02163).
 
     Raises:
       DatasetError: as `load_archives`.

@@ -1,4 +1,4 @@
-"""Archives that TensorFlow Datasets knows, downloaded once, without TensorFlow."""
+"""Archives and prepared data sets of TensorFlow Datasets (TFDS), read without TensorFlow."""
 
 import contextlib
 import gzip
@@ -31,15 +31,14 @@ from dcgan_jax.errors import first_line
 from dcgan_jax.files import read_verified
 from dcgan_jax.paths import PathError, local_path
 
-# SHA-256 of what Fashion-MNIST's archives hold. Debian's package dataset-fashion-mnist has them without the names and
-# times that gzip keeps, so that the digests of its archives are not those that TFDS records.
+# SHA-256 of the decompressed archives of Fashion-MNIST. Debian's package dataset-fashion-mnist has them without the
+# names and times that gzip stores, so its archives do not have the digests that TFDS records.
 _CONTENT_SHA256 = {
     ("fashion_mnist", "train-images-idx3-ubyte.gz"): "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     ("fashion_mnist", "train-labels-idx1-ubyte.gz"): "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     ("fashion_mnist", "t10k-images-idx3-ubyte.gz"): "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     ("fashion_mnist", "t10k-labels-idx1-ubyte.gz"): "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-# By TFDS's own descriptions the only set of which this is so: it has the images as EMNIST's authors store them.
 _CONNECT_SECONDS = 3.0  # TFDS itself retries for minutes
 
 
@@ -51,7 +50,7 @@ def fetch_archive(name: str, filename: str, data_dir: str | Path | None) -> tupl
 
     Args:
       name: the data set's name in TFDS.
-      filename: the archive's.
+      filename: the name of the archive.
       data_dir: TFDS's directory; ``TFDS_DATA_DIR`` or ``~/tensorflow_datasets`` if None.
 
     Raises:
@@ -95,7 +94,7 @@ def fetch_archive(name: str, filename: str, data_dir: str | Path | None) -> tupl
 
 
 def _content_digest(path: Path) -> str | None:
-    """The SHA-256 of what a gzip file holds, or None if it is none."""
+    """The SHA-256 of the decompressed content of a gzip file, or None if it is not one."""
     try:
         return hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
     except (OSError, EOFError, zlib.error):
@@ -114,7 +113,7 @@ def _make_directory(path: Path) -> None:
 def _unreachable(url: str) -> str | None:
     """Why the server does not send the file, or None if it does, within `_CONNECT_SECONDS`.
 
-    A thread, because a name lookup has no time limit.
+    It runs in a thread, because a name lookup has no timeout.
     """
     import requests
 
@@ -134,22 +133,22 @@ def _unreachable(url: str) -> str | None:
 
 
 def is_name(source: str | Path) -> bool:
-    """Whether it is a name, and no path. Whether TFDS knows it is only known when it is loaded."""
+    """Whether a source is a name rather than a path; whether TFDS knows it is only checked on loading."""
     return path_of(source) is None
 
 
 def load_prepared(source: str | Path, options: LoadOptions) -> Dataset:
     """An image classification data set of TFDS, read without TensorFlow; it is prepared first if it is not on disk.
 
-    A name without a configuration is that of TFDS's default one. Of several versions on disk the latest is read.
+    A name without a configuration means TFDS's default one. Of several versions on disk the latest is read.
 
     Args:
-      source: TFDS's name, such as ``cifar10`` or ``emnist/letters``.
+      source: the name in TFDS, such as ``cifar10`` or ``emnist/letters``.
       options: ``data_dir`` is TFDS's directory, as `fetch_archive`'s.
 
     Raises:
       UnknownNameError: if TFDS does not know it.
-      DatasetError: if it cannot be prepared, is no set of images of one size, or cannot be read.
+      DatasetError: if it cannot be prepared or read, or does not hold images of one size.
     """
     name, root = str(source), _data_root(options.reading.data_dir)
     folder = root / name
@@ -167,10 +166,10 @@ def load_prepared(source: str | Path, options: LoadOptions) -> Dataset:
 
 
 def _find(name: str, root: Path) -> Any:
-    """The builder of a set that is on disk, or None if it is not.
+    """The builder of a data set on disk, or None if it is not there.
 
     Raises:
-      DatasetError: if TFDS does not know the set, whose default configuration is then unknown, and there are several.
+      DatasetError: if several configurations are there, and TFDS does not know the set, nor thus its default one.
     """
     if not (root / name).is_dir():
         return None
@@ -206,7 +205,7 @@ def _read(name: str, options: LoadOptions, builder: Any) -> Dataset:
     progress = tqdm(examples, f"reading {name}", count, disable=None, leave=False)
     for i, example in zip(range(count), progress, strict=True):
         images[i], labels[i] = example["image"], example["label"] if names else -1
-    known = bool(np.all(labels >= 0))  # -1 is TFDS's for a label that is not published
+    known = bool(np.all(labels >= 0))  # in TFDS, -1 marks a label that is not published
     dataset = to_dataset(images, name, options.in_order("NHWC"))
     return with_labels(dataset.images, labels, names, dataset.notes)._replace(found=dataset.found) if known else dataset
 
@@ -221,13 +220,13 @@ def _check_features(name: str, features: Any) -> None:
 
 
 def _prepare(name: str, root: Path) -> Any:
-    """Download and prepare a data set by TFDS, in its format of random access: the builder of what is on disk then."""
+    """Download and prepare a data set with TFDS, in its random-access format, and return the builder of the result."""
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder(name, data_dir=root, file_format="array_record")
         features = builder.info.features
-    except Exception as error:  # a name or configuration that TFDS does not know, in several classes
+    except Exception as error:  # of several classes, for a name or configuration unknown to TFDS
         raise UnknownNameError(f"unknown data set {name!r}") from error
     _check_features(name, features)
     for url in builder.url_infos or {}:

@@ -1,4 +1,4 @@
-"""TFRecord files, the format in which TensorFlow Datasets prepares a set unless told otherwise, without TensorFlow."""
+"""TFRecord files, the default format of TensorFlow Datasets, read without TensorFlow."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-_BLOCK = 4096  # bytes whose checksum is one look-up in a table of 4 MiB
+_BLOCK = 4096  # bytes per look-up of the checksum, in a table of 4 MiB
 
 
 def read_records(paths: Iterable[Path]) -> Iterator[bytes]:
-    """The records of TFRecord files, in their order.
+    """The records of TFRecord files, in order.
 
-    A record is its length (uint64), the checksum of that (uint32), its bytes, and their checksum, in little-endian.
+    A record is its length (uint64), the checksum of the length (uint32), its bytes, and their checksum, little-endian.
 
     Raises:
       ValueError: if a file is damaged.
@@ -32,7 +32,7 @@ def _checked(data: bytes, checksum: bytes, path: Path) -> bytes:
 
 
 def _masked_crc(data: bytes) -> int:
-    """CRC-32C of at least four bytes, rotated and shifted as TFRecord does."""
+    """The CRC-32C of at least four bytes, masked as in TFRecord: rotated, plus a constant."""
     table, places = _crc_table()
     values = np.frombuffer(data, np.uint8).copy()
     values[:4] ^= 255
@@ -46,9 +46,9 @@ def _masked_crc(data: bytes) -> int:
 
 @functools.cache
 def _crc_table() -> tuple[np.ndarray, np.ndarray]:
-    """What a byte adds to the checksum of its block: uint32 [_BLOCK * 256], by place and value; where places begin.
+    """The CRC of each byte in its block, uint32 [_BLOCK * 256] by position and value, and the offset of each position.
 
-    A CRC is linear: that of a block is the exclusive or of what its bytes add.
+    A CRC is linear: that of a block is the XOR of those of its bytes.
     """
     last = np.arange(256, dtype=np.uint32)
     for _ in range(8):

@@ -1,15 +1,15 @@
-"""Arrays of images whose fourth channel is opacity, put on white as pictures with transparency are."""
+"""Arrays of images with an alpha channel, composited on white like pictures with transparency."""
 
 import numpy as np
 
 from dcgan_jax.data.common import DatasetError
 from dcgan_jax.data.value_range import ValueRange
 
-_ORDERS = ("NHWC", "NCHW")  # in which arrays with opacity are read where nobody says another
+_ORDERS = ("NHWC", "NCHW")  # axis orders tried for arrays with alpha if none is given
 
 
 def with_alpha(array: np.ndarray, layout: str | None) -> np.ndarray | None:
-    """The array as [N, H, W, 4] if one of its axes is of four channels, which no order of images in colours has."""
+    """The array as [N, H, W, 4] if it has four channels and cannot be images with 1 or 3; else None."""
     shape = array.shape
     if array.ndim != 4 or min(shape) < 1 or (layout is None and {1, 3} & set(shape[1:])):
         return None
@@ -20,10 +20,10 @@ def with_alpha(array: np.ndarray, layout: str | None) -> np.ndarray | None:
 
 
 def opacity_range(opacity: np.ndarray, colours: ValueRange, what: object) -> ValueRange:
-    """The values that are transparent and opaque: 0 and the colours' white.
+    """The values of transparent and opaque: 0 and the largest of uint8 or uint16, or else the colours' white.
 
     Raises:
-      DatasetError: if there are others.
+      DatasetError: if values are outside.
     """
     low, high = float(opacity.min()), float(opacity.max())
     white = np.iinfo(opacity.dtype).max if opacity.dtype in (np.uint8, np.uint16) else colours.white
@@ -35,12 +35,12 @@ def opacity_range(opacity: np.ndarray, colours: ValueRange, what: object) -> Val
 
 
 def on_white(images: np.ndarray, colours: ValueRange, opacity: ValueRange) -> np.ndarray:
-    """[N, H, W, 4] on white, as uint8 [N, H, W, 3]."""
+    """Composite images [N, H, W, 4] on white: uint8 [N, H, W, 3]."""
     pixels = colours.to_bytes(images[..., :3]).astype(np.uint32)
     alpha = opacity.to_bytes(images[..., 3:]).astype(np.uint32)
     return ((pixels * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def transparent_images(images: np.ndarray, opacity: ValueRange) -> int:
-    """How many of [N, H, W, 4] have a pixel that is not opaque."""
+    """The number of images in [N, H, W, 4] with a pixel that is not opaque."""
     return int((images[..., 3].min((1, 2)) < opacity.white).sum())

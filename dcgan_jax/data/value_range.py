@@ -1,4 +1,4 @@
-"""Which value is black and which is white: one rule for arrays and pictures, applied once to all images of a set."""
+"""The values of black and white: one rule for arrays and pictures, applied once to all images of a data set."""
 
 import math
 from typing import NamedTuple
@@ -7,26 +7,26 @@ import numpy as np
 
 from dcgan_jax.data.common import DatasetError
 
-# Bits that images come in: masks have 1, drawings 4, and cameras write 10 to 14 into files of 16.
+# Bit depths of images: masks have 1, drawings 4, and cameras write 10 to 14 bits into 16-bit files.
 _DEPTHS = (1, 4, 8, 10, 12, 14, 16)
 _FLOAT_DEPTHS = (1, 8, 10, 12, 14, 16)
-LEAST_BRIGHT = 0.25  # share of white: 10 and more bits reach about that, or they would fit a smaller depth
-DARK = round(LEAST_BRIGHT * 255)  # of bytes
-_LEAST_OF_SIGNED = -0.5  # values of [-1, 1] go below it; those of [0, 1] that were resized only just below 0
-_OVERSHOOT = 1.5  # of white: what resizing adds to values that nobody clips ends below it
-_NEAR = 0.8  # of white: values below it, or as far below black, are of another range
+LEAST_BRIGHT = 0.25  # share of white; values of 10 and more bits reach about that, or a smaller depth would hold them
+DARK = round(LEAST_BRIGHT * 255)  # the same for bytes
+_LEAST_OF_SIGNED = -0.5  # images in [-1, 1] go below it; resized images in [0, 1] only just below 0
+_OVERSHOOT = 1.5  # share of white; unclipped overshoot from resizing stays below it
+_NEAR = 0.8  # share of white; a maximum below it, or a minimum as far below black, is of another range
 _OTHERWISE = "; `range=LOW,HIGH` says otherwise"
 
 
 class ValueRange(NamedTuple):
-    """The values that are black and white, and a note where others could be meant."""
+    """The values of black and white, and a note if others may be meant."""
 
     black: float
     white: float
     note: str = ""
 
     def to_bytes(self, values: np.ndarray) -> np.ndarray:
-        """Values as uint8 of the same shape, 0 black and 255 white; what is outside is black or white."""
+        """Scale values to uint8 of the same shape, 0 black and 255 white; values outside the range are clipped."""
         if np.issubdtype(values.dtype, np.integer) and (self.black, self.white) == (0, 255):
             return values.clip(0, 255).astype(np.uint8)
         scaled = (values.astype(np.float64) - self.black) * (255 / (self.white - self.black))
@@ -34,7 +34,7 @@ class ValueRange(NamedTuple):
 
 
 def parse_range(text: str) -> tuple[float, float]:
-    """The range that a person gives as ``LOW,HIGH``.
+    """Parse a value range given as ``LOW,HIGH``.
 
     Raises:
       ValueError: if it is not two finite numbers, the lower first.
@@ -49,10 +49,10 @@ def parse_range(text: str) -> tuple[float, float]:
 
 
 def given_range(value_range: tuple[float, float], low: float, high: float, what: object) -> ValueRange:
-    """The range that a person gives, with a note if values from ``low`` to ``high`` are not all inside.
+    """The value range that is given, with a note if values from ``low`` to ``high`` are not all inside.
 
     Raises:
-      DatasetError: if there are values that are no numbers, or none inside.
+      DatasetError: if ``low`` or ``high`` is NaN or infinite, or no values can be inside.
     """
     black, white = value_range
     if not math.isfinite(low) or not math.isfinite(high):
@@ -66,17 +66,17 @@ def given_range(value_range: tuple[float, float], low: float, high: float, what:
 
 
 def known_range(low: float, high: float, *, integers: bool, what: object, dark: bool = False) -> ValueRange:
-    """The range that all values of a set are taken to be of: the smallest that is known and holds them.
+    """Infer the value range of a data set: the smallest known one that holds all values.
 
     Args:
       low: the lowest value of all images.
-      high: the highest.
+      high: the highest value of all images.
       integers: whether the values are integers.
-      what: whose they are, for messages.
-      dark: whether images may be of one colour or nearly black, as those that are drawn can be.
+      what: the source, for messages.
+      dark: whether images may be uniform or nearly black, as generated ones can be.
 
     Raises:
-      DatasetError: if it is no range that is known, or one in which a person would see nothing.
+      DatasetError: if no known range holds the values, or all images would be uniform or nearly black.
     """
     if not math.isfinite(low) or not math.isfinite(high):
         raise DatasetError(f"{what} has numbers that are NaN or infinite")
@@ -97,7 +97,7 @@ def known_range(low: float, high: float, *, integers: bool, what: object, dark: 
 
 
 def _smallest(low: float, high: float, depths: tuple[int, ...]) -> ValueRange | None:
-    """The smallest range that is known and holds values from ``low`` to ``high``, if there is any."""
+    """The smallest known range that holds values from ``low`` to ``high``, or None."""
     if -1 <= low < _LEAST_OF_SIGNED and high <= 1:
         return ValueRange(-1, 1, f"[-1, 1] taken as black to white{_OTHERWISE}")
     floats = depths == _FLOAT_DEPTHS

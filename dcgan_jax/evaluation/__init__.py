@@ -1,4 +1,4 @@
-"""How good images are: scores, compared with those of real images."""
+"""Quality scores of images, compared with those of real images."""
 
 from dcgan_jax.evaluation.images import EvaluationError
 from dcgan_jax.evaluation.mode_scoring import evaluate_modes

@@ -1,4 +1,4 @@
-"""Scores in the features of a classifier: those of images of any classes, against real images of theirs."""
+"""Scores of images of any classes in the features of a classifier, relative to real images of these classes."""
 
 import contextlib
 import math
@@ -33,16 +33,16 @@ from dcgan_jax.evaluation.results import Evaluation, S, Scores
 def evaluate_classes(
     images: np.ndarray | jax.Array, real: RealImages, classifier: Classifier, labels: np.ndarray | None = None
 ) -> Evaluation[Scores]:
-    """Score images in a classifier's features against real test images, beside as many real training images.
+    """Score images in a classifier's features against real test images; as many training images give the floor.
 
     Args:
       images: [N, 28, 28, 1], uint8 or floating point in [0, 1], N at least 129.
       real: images of the data that the classifier was trained on, with labels if ``labels`` are given.
       classifier: from `dcgan_jax.evaluation.classifier_file.read_classifier`.
-      labels: integers [N], the classes that the images were asked to be of, by their numbers in the classifier.
+      labels: integers [N], the requested class of each image, as its number in the classifier.
 
     Raises:
-      EvaluationError: if the images, or the real ones, are too few; or as `to_bytes`.
+      EvaluationError: if there are too few images or real images; or as `to_bytes`.
     """
     for what, few in (("images", images), ("real images", real.train.images), ("real test images", real.test.images)):
         if len(few) < MIN_SAMPLES:
@@ -54,13 +54,13 @@ def evaluate_classes(
 
 
 class Features(NamedTuple):
-    """What images are compared in.
+    """The networks that compute the features in which images are compared.
 
     Attributes:
       variables: of `DigitClassifier`.
       classes: the names of its classes, in the order of its logits.
-      name: the SHA-256 that names them.
-      second: features [N, D] of images by another classifier, if there is one.
+      name: the SHA-256 that identifies the features.
+      second: maps images to the features [N, D] of a second classifier, or None.
     """
 
     variables: dict[str, Any]
@@ -70,15 +70,15 @@ class Features(NamedTuple):
 
 
 class RealFeatures(NamedTuple):
-    """What is computed of real images once, for any number of evaluations.
+    """Real images and what is precomputed from them for any number of evaluations.
 
     Attributes:
       train: the training images, uint8 [M, 28, 28, 1].
       test: the test images, with labels if there are any.
-      network: what they are compared in.
+      network: the networks that compute the features.
       logits, features: of the test images.
-      radii: `real_radii` of the features.
-      second: of the test images, by the second classifier.
+      radii: `neighbour_radii` of the features.
+      second: features of the test images by the second classifier, or None.
     """
 
     train: np.ndarray
@@ -91,7 +91,7 @@ class RealFeatures(NamedTuple):
 
 
 def real_features(train: np.ndarray, test: Dataset, network: Features) -> RealFeatures:
-    """What `compare_features` needs of real images, uint8 [., 28, 28, 1]."""
+    """Precompute what `compare_features` needs of real images, uint8 [., 28, 28, 1]."""
     logits, features = classify(test.images, network.variables)
     second = None if network.second is None else network.second(test.images)
     return RealFeatures(train, test, network, logits, features, _real_radii(features), second)
@@ -100,13 +100,13 @@ def real_features(train: np.ndarray, test: Dataset, network: Features) -> RealFe
 def compare_features(
     images: np.ndarray, labels: np.ndarray | None, real: RealFeatures, floor: Scores | None = None
 ) -> Evaluation[Scores]:
-    """Scores of images, and of as many training images.
+    """Score images, and as many training images for the floor.
 
     Args:
-      images: uint8 [N, 28, 28, 1], whatever they show.
-      labels: the classes that they were asked to be of [N], or None.
-      real: what they are compared with.
-      floor: `real_baseline` of as many images, if it is known.
+      images: uint8 [N, 28, 28, 1], of any content.
+      labels: the requested classes [N], or None.
+      real: the real images to compare with.
+      floor: `real_baseline` of as many images, if already known.
     """
     floor = floor or real_baseline(len(images), real)
     if labels is not None and real.test.labels is not None:
@@ -116,7 +116,7 @@ def compare_features(
 
 
 def real_baseline(n: int, real: RealFeatures) -> Scores:
-    """The scores of ``n`` training images; ``nearest`` is that of test images."""
+    """The scores of ``n`` training images, with ``nearest`` computed on test images."""
     train, test = real.train, real.test.images
     nearest = mean_nearest(test[choose(len(test), n)], train)
     return _score(train[choose(len(train), n)], nearest, None, real)
@@ -153,7 +153,7 @@ def _second_fid(features: np.ndarray, real: np.ndarray | None) -> float:
 
 
 def checked(scores: S) -> S:
-    """The scores. Raises: EvaluationError if one is not finite: features whose squares overflow float64."""
+    """Return the scores. Raises: EvaluationError if one is not finite, as when squared features overflow float64."""
     for name, value in scores._asdict().items():
         if isinstance(value, float) and not math.isfinite(value):
             raise EvaluationError(f"{name} is {value}")
@@ -167,13 +167,13 @@ def _real_radii(features: np.ndarray) -> np.ndarray:
 
 
 def _share_read_as(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The share of images that are classified as their label: [N, classes], [N]."""
+    """The share of images classified as their label, from logits [N, classes] and labels [N]."""
     return float((logits.argmax(-1) == np.asarray(labels)).mean())
 
 
 @contextlib.contextmanager
 def float64_on_cpu() -> Iterator[None]:
-    """Within, JAX computes in float64, on the CPU where it may use it: not every accelerator has float64."""
+    """A context in which JAX computes in float64, on the CPU if available: not every accelerator has float64."""
     with jax.enable_x64(True), jax.default_device(_cpu()), jax.default_matmul_precision("highest"):
         yield
 
@@ -181,5 +181,5 @@ def float64_on_cpu() -> Iterator[None]:
 def _cpu() -> Any:
     try:
         return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS names other platforms only
+    except RuntimeError:  # JAX_PLATFORMS excludes the CPU
         return jax.local_devices()[0]

@@ -1,7 +1,7 @@
-"""A small classifier; images are scored in its features.
+"""A small classifier, in whose features images are scored.
 
-Its weights for MNIST's digits are part of the package; ``python -m dcgan_jax.evaluation.train_classifier`` trains them
-again. `dcgan_jax.evaluation.classifier_file` has those for other data.
+Its weights for MNIST's digits ship with the package; ``python -m dcgan_jax.evaluation.train_classifier`` retrains
+them. `dcgan_jax.evaluation.classifier_file` stores weights for other data.
 """
 
 import functools
@@ -20,11 +20,11 @@ from dcgan_jax.files import read_verified
 from dcgan_jax.layers import conv2d, dropout
 
 FEATURES = 128
-IMAGE_SHAPE = (28, 28, 1)  # MNIST's, of the images that it classifies
+IMAGE_SHAPE = (28, 28, 1)  # of the images that it classifies: MNIST's
 WEIGHTS = Path(__file__).parent / "weights.npz"
-SHA256 = "e979495a3cf325f732b221e3539aeb7e922b811438f2576c1e6954f3389c412c"  # of the weights; it names their features
-_BATCH = 500  # images that are classified at a time: a few hundred megabytes
-_FEW = 16  # a grid of samples, classified without padding to a batch
+SHA256 = "e979495a3cf325f732b221e3539aeb7e922b811438f2576c1e6954f3389c412c"  # of the weights; identifies their features
+_BATCH = 500  # images classified at a time: a few hundred megabytes
+_FEW = 16  # batch size for a grid of samples, which is not padded to `_BATCH`
 
 
 class ClassifierError(UserError):
@@ -34,7 +34,7 @@ class ClassifierError(UserError):
 class DigitClassifier(nn.Module):
     """Images to classes: [B, 28, 28, 1] in [0, 1] -> logits [B, classes] and features [B, 128], at least 0.
 
-    Three 3x3 convolutions, each with a rectifier and a maximum over 2x2 pixels, and a dense layer of features.
+    Three 3x3 convolutions, each followed by ReLU and 2x2 max pooling, and a dense layer of features.
     With ``train=True`` dropout is on (pass a ``dropout`` rng).
 
     Attributes:
@@ -60,7 +60,7 @@ class DigitClassifier(nn.Module):
 
 
 def load_classifier(path: Path = WEIGHTS) -> dict[str, Any]:
-    """The trained variables of `DigitClassifier`, from inside the package.
+    """The trained variables of `DigitClassifier` that ship with the package.
 
     Raises:
       ClassifierError: if the file is missing or damaged.
@@ -69,13 +69,13 @@ def load_classifier(path: Path = WEIGHTS) -> dict[str, Any]:
 
 
 def parse_weights(content: bytes) -> dict[str, Any]:
-    """Variables of a network from the content of an ``.npz`` of arrays named by their path; nothing is executed."""
+    """A network's variables from the bytes of an ``.npz`` of arrays named by path; nothing is unpickled."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return nest({name: arrays[name] for name in arrays.files})
 
 
 def nest(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Variables of a network from its parameters by their path: the inverse of `named_arrays`."""
+    """A network's variables from its parameters by path: the inverse of `named_arrays`."""
     params: dict[str, Any] = {}
     for name, array in arrays.items():
         *scope, leaf = name.split("/")
@@ -87,17 +87,17 @@ def nest(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def named_arrays(variables: dict[str, Any]) -> dict[str, np.ndarray]:
-    """A network's parameters by their path, such as ``logits/bias``."""
+    """A network's parameters by path, such as ``logits/bias``."""
     leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
     return {jax.tree_util.keystr(at, simple=True, separator="/"): np.asarray(leaf) for at, leaf in leaves}
 
 
 @jax_defaults()
 def classify(images: np.ndarray, variables: dict[str, Any] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Logits [N, classes] and features [N, 128] of images [N, 28, 28, 1], uint8 or in [0, 1], a few hundred at a time.
+    """Logits [N, classes] and features [N, 128] of images [N, 28, 28, 1], uint8 or in [0, 1], computed in batches.
 
     Args:
-      images: any number of them.
+      images: at least one.
       variables: of `DigitClassifier`; those of the package if None.
 
     Raises:
@@ -110,8 +110,8 @@ def classify(images: np.ndarray, variables: dict[str, Any] | None = None) -> tup
 
 
 def apply_in_batches(network: nn.Module, variables: dict[str, Any], images: np.ndarray) -> list[np.ndarray]:
-    """A network's outputs, each [N, ...], for images [N, 28, 28, 1], uint8 or in [0, 1], a few hundred at a time."""
-    size = _FEW if len(images) <= _FEW else _BATCH  # padded to one of them: two compiled programs for any number
+    """A network's outputs, each [N, ...], for images [N, 28, 28, 1], uint8 or in [0, 1], computed in batches."""
+    size = _FEW if len(images) <= _FEW else _BATCH  # only two shapes, so only two programs are compiled
     parts = []
     for start in range(0, len(images), size):
         batch = images[start : start + size]
@@ -130,7 +130,7 @@ def _apply(network: nn.Module, variables: dict[str, Any], images: jax.Array) -> 
 
 
 def _max_pool(x: jax.Array) -> jax.Array:
-    """The largest of each 2x2 pixels; an odd last row or column is left out. [B, H, W, C] -> [B, H // 2, W // 2, C]."""
+    """2x2 max pooling, dropping an odd last row or column: [B, H, W, C] -> [B, H // 2, W // 2, C]."""
     b, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
     return x.max(axis=(2, 4))

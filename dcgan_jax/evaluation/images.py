@@ -1,4 +1,4 @@
-"""Images as they are scored: checked, and in bytes as real ones are."""
+"""Check images to score, and convert them to uint8 like real images."""
 
 from collections.abc import Iterator
 
@@ -13,10 +13,10 @@ from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.state import GANState
 from dcgan_jax.value_checks import scale_remedy
 
-DEFAULT_SAMPLES = 10_000  # as many as MNIST has test images; a FID depends on the number
+DEFAULT_SAMPLES = 10_000  # the number of MNIST's test images; FID depends on the number
 MIN_SAMPLES = FEATURES + 1  # with fewer the covariance of the features is singular
-MAX_SAMPLES = 60_000  # as many as MNIST has training images for the floor
-_PIXELS = 2**24  # that are in float64 at a time: 128 MB
+MAX_SAMPLES = 60_000  # the number of MNIST's training images, which give the floor
+_PIXELS = 2**24  # values converted to float64 at a time: 128 MB
 
 
 class EvaluationError(UserError):
@@ -24,11 +24,11 @@ class EvaluationError(UserError):
 
 
 def to_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
-    """Images [N, H, W, C], uint8 or floating point in [0, 1], in uint8.
+    """Convert images [N, H, W, C], uint8 or floating point in [0, 1], to uint8.
 
     Raises:
-      EvaluationError: if there are more than 60,000, they are of another type, out of range or not finite, or all the
-        same.
+      EvaluationError: if there are more than 60,000, or they have another type, are out of range, not finite, or all
+        the same.
     """
     images = np.asarray(images)
     if len(images) > MAX_SAMPLES:
@@ -41,7 +41,7 @@ def to_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
 
 
 def draw_bytes(state: GANState, key: jax.Array, n: int, labels: jax.Array | None) -> np.ndarray:
-    """``n`` images of a generator in inference mode, of the classes ``labels`` [n] if it has any, as by `to_bytes`.
+    """Draw ``n`` images in inference mode, of the classes ``labels`` [n] if the state has any, converted by `to_bytes`.
 
     Raises:
       EvaluationError: as `to_bytes`.
@@ -50,18 +50,18 @@ def draw_bytes(state: GANState, key: jax.Array, n: int, labels: jax.Array | None
 
 
 def in_chunks(images: np.ndarray, pixels: int = _PIXELS) -> Iterator[np.ndarray]:
-    """Images [N, ...], so many at a time that they have at most this number of pixels."""
+    """Iterate over images [N, ...] in chunks of at most ``pixels`` values, or of one image if it has more."""
     size = max(pixels // max(images[:1].size, 1), 1)
     return (images[start : start + size] for start in range(0, len(images), size))
 
 
 def choose(n: int, count: int) -> np.ndarray:
-    """``count`` different numbers below ``n``, or all of them, at random and always the same."""
+    """``count`` different integers in [0, n), or all of them if there are fewer, in a fixed random order."""
     return np.random.default_rng(0).choice(n, min(count, n), replace=False)
 
 
 def _rounded(images: np.ndarray) -> np.ndarray:
-    """Floating-point images in [0, 1] in uint8."""
+    """Round floating-point images in [0, 1] to uint8."""
     if not np.issubdtype(images.dtype, np.floating) and images.dtype != jnp.bfloat16:
         raise EvaluationError(f"images must be uint8 or floating point in [0, 1], got {images.dtype}")
     bad = sum(int((~np.isfinite(some.astype(np.float64))).sum()) for some in in_chunks(images))

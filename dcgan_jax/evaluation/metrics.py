@@ -1,20 +1,20 @@
 """Metrics of images: functions of features [N, D], of logits [N, classes] or of pixels, on the device.
 
-Pure JAX in the precision of the arrays; `dcgan_jax.evaluation.scoring` passes float64, because most of these are small
-differences of large sums. Distances between all pairs are computed a few hundred rows at a time.
+Pure JAX in the precision of the arrays; `dcgan_jax.evaluation.class_scoring` passes float64, because most metrics are
+small differences of large sums. Distances between all pairs are computed a few hundred rows at a time.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-_ROWS = 500  # of a matrix of distances at a time: 120 MB of float32 against 60,000 images
-_BLOCK = 50  # images of which the nearest is looked for at once
+_ROWS = 500  # rows of a distance matrix at a time: 120 MB in float32 against 60,000 images
+_BLOCK = 50  # images per block in `nearest_distances`
 
 
 @jax.jit
 def frechet_distance(x: jax.Array, y: jax.Array) -> jax.Array:
-    """FID: the squared 2-Wasserstein distance between Gaussians fitted to both sets, 0 if they agree.
+    """FID: the squared 2-Wasserstein distance between Gaussians fitted to both sets, 0 if these are equal.
 
     |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), with means m and unbiased covariances C.
 
@@ -36,9 +36,10 @@ def frechet_distance(x: jax.Array, y: jax.Array) -> jax.Array:
 
 @jax.jit
 def kernel_distance(x: jax.Array, y: jax.Array) -> jax.Array:
-    """KID: the squared maximum mean discrepancy with the kernel (x . y / D + 1)^3; its mean is 0 if they agree.
+    """KID: the squared maximum mean discrepancy with the kernel (x . y / D + 1)^3.
 
-    The unbiased estimate over all pairs; other implementations average over random subsets. It can be below 0.
+    This is the unbiased estimate over all pairs: its mean is 0 for equal distributions, and it can be negative. Other
+    implementations average over random subsets.
 
     Args, shapes: as `frechet_distance`.
 
@@ -62,7 +63,7 @@ def kernel_distance(x: jax.Array, y: jax.Array) -> jax.Array:
 
 @jax.jit
 def neighbour_radii(a: jax.Array) -> jax.Array:
-    """Each point's squared distance to its third neighbour among the others: features [N, D], N at least 4 -> [N]."""
+    """Squared distance of each point to its third nearest neighbour: features [N, D], N at least 4 -> [N]."""
 
     def radius(point: jax.Array) -> jax.Array:
         distances = _squared_distances(point, a)  # the nearest is the point itself
@@ -75,9 +76,9 @@ def neighbour_radii(a: jax.Array) -> jax.Array:
 
 @jax.jit
 def on_manifold(points: jax.Array, others: jax.Array, radii: jax.Array) -> jax.Array:
-    """Whether each point is as near to one of the others as that one's radius: [N, D], [M, D], [M] -> bool [N].
+    """Whether each point lies within the radius of at least one of the others: [N, D], [M, D], [M] -> bool [N].
 
-    ``radii`` are the `neighbour_radii` of the others.
+    ``radii`` are the `neighbour_radii` of the others, which are squared.
     """
     return lax.map(lambda point: (_squared_distances(point, others) <= radii).any(), points, batch_size=_ROWS)
 
@@ -86,9 +87,9 @@ def on_manifold(points: jax.Array, others: jax.Array, radii: jax.Array) -> jax.A
 def precision_recall(
     real: jax.Array, fake: jax.Array, real_radii: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Precision, the share of fakes on the manifold of real images; recall, the share of real ones on that of fakes.
+    """Precision, the share of fakes on the manifold of real images; recall, the share of real images on that of fakes.
 
-    A point lies on the manifold of a set if it is as near to one of the set's points as that one's third neighbour.
+    A point lies on the manifold of a set if it is as near to a point of the set as that point's third neighbour.
 
     Args:
       real: features [N, D], N at least 4.
@@ -107,7 +108,7 @@ def precision_recall(
 
 
 def class_score(logits: jax.Array) -> jax.Array:
-    """The Inception score with other classes: exp of the mean KL divergence of p(y | x) from p(y).
+    """The Inception score with the given classes: exp of the mean KL divergence of p(y | x) from p(y).
 
     1 if all predictions are the same, the number of classes if each is certain and all classes are equally frequent.
 
@@ -123,12 +124,12 @@ def class_score(logits: jax.Array) -> jax.Array:
 
 
 def class_shares(logits: jax.Array) -> jax.Array:
-    """The share of images for which each class is the most likely: [N, classes] -> [classes], with sum 1."""
+    """The share of images classified as each class: logits [N, classes] -> [classes], with sum 1."""
     return (logits.argmax(-1)[:, None] == jnp.arange(logits.shape[-1])).mean(0, dtype=logits.dtype)
 
 
 def kl_to_uniform(shares: jax.Array) -> jax.Array:
-    """The KL divergence of a histogram from the uniform one, in nats: 0 to ln(classes)."""
+    """The KL divergence of a distribution [classes] from the uniform one, in nats: 0 to ln(classes)."""
     return jax.scipy.special.xlogy(shares, shares * len(shares)).sum()
 
 
@@ -139,16 +140,16 @@ def confident_share(logits: jax.Array, threshold: float = 0.95) -> jax.Array:
 
 @jax.jit
 def nearest_distances(images: jax.Array, others: jax.Array) -> jax.Array:
-    """Each image's Euclidean distance to the nearest of the others: [N, P], [M, P] -> [N]."""
-    # In blocks: on a CPU the least of each is taken where the products are made, an index of the least is not.
+    """Euclidean distance of each image to the nearest of the others: [N, P], [M, P] -> [N]."""
+    # In blocks: on a CPU the minimum over a block is fused with the products, an argmin is not.
     blocks = jnp.pad(others, ((0, -len(others) % _BLOCK), (0, 0)), mode="edge").reshape(-1, _BLOCK, others.shape[1])
     norms = jnp.square(blocks).sum(-1)
 
     def nearest_block(image: jax.Array) -> jax.Array:
         return (norms - 2 * (blocks @ image)).min(-1).argmin()
 
-    # Again within the block: the sums lose the digits of small distances. One by one: 500 blocks would take 80 MB of
-    # MNIST, and 1.2 GB of 64x64x3.
+    # Recomputed directly within the block: the sums above lose the digits of small distances. One image at a time: 500
+    # blocks would take 80 MB for MNIST, and 1.2 GB for 64x64x3.
     def nearest(image_and_block: tuple[jax.Array, jax.Array]) -> jax.Array:
         image, block = image_and_block
         return jnp.linalg.norm(image - blocks[block], axis=-1).min()
@@ -158,9 +159,9 @@ def nearest_distances(images: jax.Array, others: jax.Array) -> jax.Array:
 
 @jax.jit
 def mean_pairwise_distance(images: jax.Array) -> jax.Array:
-    """The mean Euclidean distance of two different images: [N, P], N at least 2 -> a number."""
+    """The mean Euclidean distance over all pairs of different images: [N, P], N at least 2 -> scalar."""
     n = len(images)
-    centred = images - images.mean(0)  # small distances of images that are nearly the same keep their digits
+    centred = images - images.mean(0)  # keeps the digits of small distances between nearly equal images
 
     def total(i: jax.Array) -> jax.Array:
         squared = _squared_distances(centred[i], centred).at[i].set(0)
@@ -170,11 +171,11 @@ def mean_pairwise_distance(images: jax.Array) -> jax.Array:
 
 
 def _covariance(x: jax.Array) -> jax.Array:
-    """[N, D] -> [D, D], unbiased."""
+    """Unbiased covariance: [N, D] -> [D, D]."""
     centred = x - x.mean(0)
     return centred.T @ centred / (len(x) - 1)
 
 
 def _squared_distances(point: jax.Array, others: jax.Array) -> jax.Array:
-    """[D], [M, D] -> [M], as |a|^2 - 2 a . b + |b|^2: a matrix product once many points are mapped over."""
+    """[D], [M, D] -> [M], as |a|^2 - 2 a . b + |b|^2, which becomes a matrix product when mapped over points."""
     return jnp.square(point).sum() - 2 * (others @ point) + jnp.square(others).sum(-1)

@@ -15,26 +15,26 @@ from dcgan_jax.evaluation.results import Evaluation, ModeScores
 
 MODES = 1000
 MODE_SHAPE = (28, 28, 3)
-MODE_SAMPLES = 26_000  # of Srivastava et al., arXiv:1705.07761, and of most papers since
+MODE_SAMPLES = 26_000  # as in Srivastava et al., arXiv:1705.07761, and most papers since
 MIN_MODE_SAMPLES = 2
-# Figures are comparable if both are the same.
+# Scores are comparable if the classifier is the same.
 NAME = hashlib.sha256(f"digits of three colours by the classifier {SHA256}".encode()).hexdigest()
 
 
 @jax_defaults()
 def evaluate_modes(images: np.ndarray, labels: np.ndarray | None = None) -> Evaluation[ModeScores]:
-    """Count the modes of images of stacked MNIST, compared with those of as many real ones.
+    """Count the modes of images of stacked MNIST, compared with those of as many real images.
 
-    The package's classifier reads each colour as a digit; the three digits are the mode (Metz et al.,
-    arXiv:1611.02163). The KL divergence is that of the images' modes from those of MNIST, whose digits are independent
-    in the three colours. It falls with the number of images: the floor includes this bias, of about 999 / (2 N) nats.
+    The package's classifier predicts a digit for each colour channel; the three digits are the mode (Metz et al.,
+    arXiv:1611.02163). The KL divergence is that of the images' modes from three independent digits with MNIST's class
+    frequencies. It decreases with the number of images: the floor includes this bias of about 999 / (2 N) nats.
 
     Args:
       images: [N, 28, 28, 3], uint8 or floating point in [0, 1], N from 2 to 60,000.
       labels: the requested modes, integers [N], 100 red + 10 green + blue; None if none were requested.
 
     Raises:
-      EvaluationError: if the images have another shape, or as `to_bytes`.
+      EvaluationError: if the images have another shape or are fewer than 2, or as `to_bytes`.
     """
     if images.shape[1:] != MODE_SHAPE or len(images) < MIN_MODE_SAMPLES:
         raise EvaluationError(f"images of stacked MNIST must be [N, 28, 28, 3], N at least 2, got {list(images.shape)}")
@@ -45,9 +45,9 @@ def evaluate_modes(images: np.ndarray, labels: np.ndarray | None = None) -> Eval
 
 @functools.cache  # every evaluation of a run needs it
 def _floor(n: int) -> ModeScores:
-    """The scores of ``n`` training images; ``nearest`` is that of test images."""
+    """The scores of ``n`` training images, with ``nearest`` computed on test images."""
     train, test = _training_images(), load_data("stacked_mnist", "test", labels=False).images
-    assert train.labels is not None  # all thousand classes are there, each with its own number
+    assert train.labels is not None  # all 1,000 classes occur, so a label is the number of a mode
     chosen = choose(len(train.images), n)
     return _score(train.images[chosen], test[choose(len(test), MAX_QUERIES)], train.labels[chosen])
 
@@ -70,7 +70,7 @@ def _score(images: np.ndarray, queries: np.ndarray, labels: np.ndarray | None) -
 
 
 def read_modes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mode of each image, uint8 [N, 28, 28, 3]: 0 to 999 [N]; and the least probability of its three digits [N]."""
+    """The mode of each image, uint8 [N, 28, 28, 3], 0 to 999 [N]; and the lowest probability of its digits [N]."""
     variables = load_classifier()
     logits = np.stack([classify(images[..., c : c + 1], variables)[0] for c in range(3)])  # [3, N, 10]
     largest = logits.max(-1, keepdims=True)
@@ -79,13 +79,13 @@ def read_modes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def divergence(shares: np.ndarray, real: np.ndarray) -> float:
-    """The KL divergence of ``shares`` [K] from ``real`` [K], all above 0, in nats."""
+    """The KL divergence, in nats, of ``shares`` [K] from ``real`` [K], which are all above 0."""
     drawn = shares > 0
     return float((shares[drawn] * np.log(shares[drawn] / real[drawn])).sum())
 
 
 @functools.cache
 def _mode_shares() -> np.ndarray:
-    """The shares of the modes [1000] where the three digits are independent, with MNIST's shares."""
+    """The shares of the modes [1000] for three independent digits with MNIST's class frequencies."""
     digits = np.bincount(load_labels(), minlength=10) / len(load_labels())
     return (digits[:, None, None] * digits[:, None] * digits).ravel()

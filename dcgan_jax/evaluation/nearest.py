@@ -1,4 +1,4 @@
-"""The training images that images are nearest to: whether they are copies, scored and to be seen."""
+"""The nearest training images, and the distances to them, which show whether images are copies."""
 
 from collections.abc import Callable
 
@@ -12,13 +12,13 @@ from dcgan_jax.evaluation.efficientnet_lite import EfficientNetLite, efficientne
 from dcgan_jax.evaluation.images import in_chunks
 from dcgan_jax.evaluation.metrics import nearest_distances
 
-_PIXELS = 2**24  # of training images that are on the device at a time, in float32: 64 MB
+_PIXELS = 2**24  # values of training images on the device at a time, in float32: 64 MB
 
 
 def mean_nearest(images: np.ndarray, train: np.ndarray) -> float:
-    """The mean Euclidean distance of uint8 images to the nearest of others, in units of a white pixel.
+    """The mean Euclidean distance of images to their nearest training image, for pixels scaled to [0, 1].
 
-    The others [M, H, W, C] are on the device a few at a time.
+    Both are uint8, [N, H, W, C] and [M, H, W, C]. Training images are on the device a few at a time.
     """
 
     def flat(images: np.ndarray) -> jax.Array:
@@ -37,16 +37,16 @@ def mean_nearest(images: np.ndarray, train: np.ndarray) -> float:
 def nearest_images(
     images: np.ndarray, train: np.ndarray, network: EfficientNetLite | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The number of the training image that is nearest to each image, and its distance.
+    """The index of the training image that is nearest to each image, and the distance to it.
 
     Args:
       images: uint8 [N, H, W, C].
       train: uint8 [M, H, W, C].
-      network: in whose features they are compared; by their pixels if None.
+      network: computes the features that are compared; pixels if None.
 
     Returns:
-      Numbers [N] below M, the first of equal ones but for rounding; and Euclidean distances [N], in units of a white
-      pixel or of the features.
+      Indices [N] below M, of equally near images the first, up to rounding; and Euclidean distances [N], of pixels
+      scaled to [0, 1] or of features.
     """
     if network is not None:
         of_images, of_train = (efficientnet_features(each, network) for each in (images, train))
@@ -57,12 +57,12 @@ def nearest_images(
 def _nearest_rows(
     images: np.ndarray, train: np.ndarray, flat: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`nearest_images` of what ``flat`` makes rows [., P] of, a part of the training images at a time."""
+    """`nearest_images` on the rows [., P] that ``flat`` returns, for a chunk of the training images at a time."""
     queries = flat(images)
     numbers, least, start = np.zeros(len(images), np.int64), np.full(len(images), np.inf), 0
     for some in in_chunks(train, _PIXELS):
         found = np.asarray(_nearest(queries, flat(some)))
-        distances = np.linalg.norm(queries - flat(some[found]), axis=-1)  # not by the sums that `_nearest` rounds
+        distances = np.linalg.norm(queries - flat(some[found]), axis=-1)  # more precise than in `_nearest`
         closer = distances < least
         numbers, least = np.where(closer, start + found, numbers), np.where(closer, distances, least)
         start += len(some)
@@ -72,7 +72,7 @@ def _nearest_rows(
 
 @jax.jit
 def _nearest(queries: jax.Array, others: jax.Array) -> jax.Array:
-    """The number of the nearest of the others [M, P] to each query [N, P]."""
+    """For each query [N, P], the index of the nearest of the others [M, P]."""
     with jax.default_matmul_precision("float32"):
         return (jnp.square(others).sum(-1) - 2 * queries @ others.T).argmin(-1)
 

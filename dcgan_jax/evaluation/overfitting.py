@@ -1,4 +1,4 @@
-"""Whether a discriminator learns its training images by heart: what it says of them, of held-out ones and of fakes."""
+"""Overfitting of the discriminator, from its logits on training images, held-out images and fakes."""
 
 import math
 from typing import Any, NamedTuple
@@ -13,19 +13,19 @@ from dcgan_jax.evaluation.images import choose
 from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.state import GANState
 
-MAX_CALLED = 500  # images of each kind: the mean of so many logits is known to a twentieth of their deviation
-_BATCH = 100  # images that are judged at a time, as many as are drawn
-_ERRORS = 3.0  # standard errors: two means of one distribution are further apart in 1 of 700 cases
+MAX_CALLED = 500  # images of each kind: the standard error of a mean logit is a twentieth of the standard deviation
+_BATCH = 100  # images per batch, as in sampling
+_ERRORS = 3.0  # standard errors: for equal distributions the difference of the means exceeds them in 1 of 700 cases
 
 
 class Calls(NamedTuple):
-    """Means of a discriminator's logits in inference mode, in the units of its loss.
+    """Mean logits of a discriminator in inference mode; their scale depends on the loss.
 
     Attributes:
-      train: of images that it was trained on.
-      held_out: of real images that it was not trained on.
-      fakes: of generated images.
-      overfitting: `overfitting` of the three.
+      train: on images that it was trained on.
+      held_out: on real images that it was not trained on.
+      fakes: on generated images.
+      overfitting: the result of `overfitting` for these logits.
     """
 
     train: float
@@ -34,16 +34,16 @@ class Calls(NamedTuple):
     overfitting: float | None
 
     def to_json(self) -> dict[str, float]:
-        """A JSON object, without what is None."""
+        """A JSON object, without fields that are None."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class Called(NamedTuple):
-    """The real images that a discriminator is asked about, at most 500 of each kind, with labels if it takes them.
+    """The real images on which a discriminator is evaluated, at most 500 of each kind, with labels if it takes them.
 
     Attributes:
       train: images that it is trained on.
-      held_out: others of the same kind.
+      held_out: images of the same data that it is not trained on.
     """
 
     train: Dataset
@@ -51,21 +51,21 @@ class Called(NamedTuple):
 
 
 def choose_called(train: Dataset, held_out: Dataset) -> Called:
-    """At most 500 images of each, chosen at random and always the same."""
+    """A fixed random choice of at most 500 images of each data set."""
     return Called(*(_some(each) for each in (train, held_out)))
 
 
 @jax_defaults()
 def discriminator_calls(state: GANState, key: jax.Array, called: Called) -> Calls:
-    """What the discriminator says of real images and of as many fakes as there are training images.
+    """The discriminator's mean logits on real images, and on as many fakes as there are training images.
 
-    The fakes are of the state's own generator, in inference mode. If the state has classes, they are of those of the
-    training images.
+    The fakes are drawn from the state's own generator in inference mode, with the training images' classes if the state
+    has classes.
 
     Args:
       state: from training, with the generator that its discriminator is trained against.
       key: a PRNG key for the noise.
-      called: the real images, uint8 [N, H, W, C] of the shape of the generator's.
+      called: the real images, uint8 [N, H, W, C], in the shape of the generator's images.
     """
     train, held_out = called
     labels = None if state.classes is None else train.labels
@@ -82,19 +82,18 @@ def discriminator_calls(state: GANState, key: jax.Array, called: Called) -> Call
 
 
 def overfitting(train: np.ndarray, held_out: np.ndarray, fakes: np.ndarray) -> float | None:
-    """How far held-out images are from training images on the way to fakes, by the logits of each, [N], [K], [M].
+    """Measure overfitting by the logits of training images [N], held-out images [K] and fakes [M].
 
     The heuristic r_v of Karras et al., "Training Generative Adversarial Networks with Limited Data",
     arXiv:2006.06676, section 3::
 
         r = (mean(train) - mean(held_out)) / (mean(train) - mean(fakes))
 
-    0: the discriminator treats held-out images as those that it was trained on. 1: as fakes. None where it tells
-    training images from fakes no better than by chance, that is where their means are within three standard errors: r
-    would be the ratio of two errors. Neither a factor of all logits nor a constant changes it, so that it means the
-    same for every loss.
+    0 means that the discriminator treats held-out images like training images, 1 like fakes. r is None unless the mean
+    of training images exceeds that of fakes by three standard errors: it would be a ratio of two errors. Scaling or
+    shifting all logits does not change r, so it is comparable between losses.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # of logits that are not finite; they have no r
+    with np.errstate(over="ignore", invalid="ignore"):  # logits that are not finite give None
         distance = float(train.mean() - fakes.mean())
         error = math.sqrt(train.var() / len(train) + fakes.var() / len(fakes))
         r = float(train.mean() - held_out.mean()) / distance if distance > _ERRORS * error else math.nan
@@ -102,10 +101,10 @@ def overfitting(train: np.ndarray, held_out: np.ndarray, fakes: np.ndarray) -> f
 
 
 def discriminator_logits(state: GANState, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-    """The logits, float64 [N], of images [N, H, W, C], uint8 or in [0, 1], in inference mode, a hundred at a time.
+    """The logits, float64 [N], of images [N, H, W, C], uint8 or in [0, 1], in inference mode, in batches of 100.
 
-    The last batch is filled up with the first images: its shape is that of the others, and a layer that compares the
-    images of a batch sees one kind alone.
+    The last batch is padded with the first images: all batches have the same shape, and a layer that compares the
+    images of a batch sees images of only one kind.
     """
     rows = np.arange(-(-len(images) // _BATCH) * _BATCH) % len(images)
     of_classes = None if state.classes is None else labels

@@ -1,9 +1,10 @@
 """The sliced Wasserstein distance between the patches of two sets of images, at each level of their Laplacian pyramids.
 
-It needs no network: any size, one channel or three. The definition is that of Karras and others, Progressive growing of
-GANs, arXiv:1710.10196, section 5: patches of 7x7 pixels, from the full size down to 16 pixels, 512 directions. Here the
-number of patches of a set does not depend on that of its images, and both sets are normalised by the mean and standard
-deviation of the real ones; the authors' program normalises each by its own, which hides a change of contrast.
+It needs no network, and takes images of any size with one or three channels. The definition is that of Karras and
+others, Progressive growing of GANs, arXiv:1710.10196, section 5: patches of 7x7 pixels, from the full size down to 16
+pixels, 512 directions. Here the number of patches does not depend on the number of images, and both sets are normalised
+by the mean and standard deviation of the real one; the authors' code normalises each by its own, which hides a change
+of contrast.
 """
 
 import jax
@@ -14,11 +15,11 @@ from jax import lax
 from dcgan_jax.prng import pin_key
 
 SIDE = 7  # of a patch, in pixels
-PATCHES = 2**17  # of a set, at each level
+PATCHES = 2**17  # per set and level
 DIRECTIONS = 512
 _SMALLEST = 16  # pixels: a level whose shorter side is at most this is the last one
-_PIXELS = 2**22  # of images that are on the device at a time: 16 MB, and a few times as many while a pyramid is built
-_AT_ONCE = 16  # directions along which patches are projected at a time: 8 MB of float32 for each set
+_PIXELS = 2**22  # values of images on the device at a time: 16 MB, and a few times that while a pyramid is built
+_AT_ONCE = 16  # directions that patches are projected onto at a time: 8 MB in float32 for each set
 
 
 def pyramid_sizes(height: int, width: int) -> list[tuple[int, int]]:
@@ -31,10 +32,10 @@ def pyramid_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 @jax.jit
 def laplacian_pyramid(images: jax.Array) -> list[jax.Array]:
-    """Images [N, H, W, C] as what each level adds to the next smaller one, the smallest last: see `pyramid_sizes`.
+    """The Laplacian pyramid of images [N, H, W, C], the smallest level last; its sizes are those of `pyramid_sizes`.
 
-    Smaller levels are blurred by (1, 4, 6, 4, 1) / 16 along both axes, with the image mirrored at its edges, and have
-    every second pixel; they are enlarged with zeros between the pixels and four times the same blur.
+    Downsampling blurs by (1, 4, 6, 4, 1) / 16 along both axes, with the image reflected at its edges, and takes every
+    second pixel; upsampling inserts zeros between the pixels and applies four times the same blur.
 
     References:
       Burt and Adelson, The Laplacian pyramid as a compact image code, 1983.
@@ -48,17 +49,17 @@ def laplacian_pyramid(images: jax.Array) -> list[jax.Array]:
 
 
 def draw_patches(images: np.ndarray, key: jax.Array, count: int = PATCHES) -> list[np.ndarray]:
-    """Patches of 7x7 pixels at random places of each level: float32 [count, 7, 7, C] for each.
+    """Draw patches of 7x7 pixels at random positions of each pyramid level: float32 [count, 7, 7, C] per level.
 
-    Each image has as many as any other, or one more. A few megabytes of the images are worked on at a time.
+    All images have equally many patches, up to one. A few megabytes of images are processed at a time.
 
     Args:
       images: uint8 [N, H, W, C], H and W at least 7.
-      key: decides the places.
-      count: the number of patches.
+      key: a PRNG key for the positions.
+      count: the number of patches per level.
     """
     n, height, width, channels = images.shape
-    owner = np.arange(count) * n // count  # whose patch it is, in order
+    owner = np.arange(count) * n // count  # the image of each patch, ascending
     sizes = pyramid_sizes(height, width)
     corners = [
         _random_corners(jax.random.fold_in(pin_key(key), level), size, count) for level, size in enumerate(sizes)
@@ -77,17 +78,16 @@ def draw_patches(images: np.ndarray, key: jax.Array, count: int = PATCHES) -> li
 
 
 def sliced_wasserstein(fake: np.ndarray, real: np.ndarray, key: jax.Array, directions: int = DIRECTIONS) -> float:
-    """The mean Wasserstein-1 distance of two sets of patches along random directions, times a thousand.
+    """The mean Wasserstein-1 distance of two sets of patches, projected onto random directions, times 1,000.
 
     Args:
       fake: [N, 7, 7, C].
-      real: [N, 7, 7, C], as many; their mean and standard deviation in each channel become 0 and 1, and those of
-        ``fake`` change with them.
-      key: decides the directions.
-      directions: their number.
+      real: [N, 7, 7, C]; its mean and standard deviation in each channel normalise both sets.
+      key: a PRNG key for the directions.
+      directions: the number of directions.
     """
     mean, std = real.mean((0, 1, 2)), real.std((0, 1, 2))
-    std = np.where(std > 0, std, 1)  # a channel without content
+    std = np.where(std > 0, std, 1)  # a constant channel
     fake, real = (((patches - mean) / std).reshape(len(patches), -1) for patches in (fake, real))
     with jax.default_matmul_precision("float32"):
         drawn = jax.random.normal(pin_key(key), (fake.shape[1], directions), jnp.float32)
@@ -116,6 +116,6 @@ def _pyramid_of_bytes(images: jax.Array) -> list[jax.Array]:
 
 
 def _random_corners(key: jax.Array, size: tuple[int, int], count: int) -> np.ndarray:
-    """Rows and columns of the patches' first pixels: [count, 2]."""
+    """Row and column of each patch's top left pixel: [count, 2]."""
     last = jnp.array([size[0] - SIDE + 1, size[1] - SIDE + 1])
     return np.asarray(jax.random.randint(key, (count, 2), 0, last, jnp.int32))

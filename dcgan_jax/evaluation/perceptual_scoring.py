@@ -1,4 +1,4 @@
-"""Scores of images of any kind, size and colour, in the features of a network that was trained on ImageNet."""
+"""Scores of images of any kind, size and colour, in the features of a network trained on ImageNet."""
 
 from typing import NamedTuple
 
@@ -26,8 +26,8 @@ from dcgan_jax.evaluation.metrics import (
 from dcgan_jax.evaluation.real_images import MAX_QUERIES, Parts, part_real
 from dcgan_jax.evaluation.results import Evaluation, PerceptualScores
 
-FEW = 4  # images: each has three neighbours
-MIN_REAL = 2 * FEW  # half of them for the floor
+FEW = 4  # images: each needs three neighbours
+MIN_REAL = 2 * FEW  # half of them are for the floor
 
 
 @jax_defaults()
@@ -36,14 +36,16 @@ def compare_perceptually(
 ) -> Evaluation[PerceptualScores]:
     """Compare images with real ones in the features of EfficientNet-Lite0; as many real images give the floor.
 
-    Images are compared with those of ``test`` or, without it, with a fixed half of ``train``, at most 10,000. The floor
-    is that of training images, in the second case of the other half. There is a FID if more than 1,280 images are
-    compared with more than 1,280, and the floor has as many. It takes 5 ms per image, real ones too, on a core of 2025.
+    Images are compared with at most 10,000 of ``test`` or, without it, of a fixed half of ``train``. The floor is the
+    score of training images, without ``test`` those of the other half. There is a FID if the images, those that they
+    are compared with and those available for the floor are each more than 1,280. It takes 5 ms per image, including
+    real ones, on a CPU core of 2025.
 
     Args:
-      images: [N, H, W, C], uint8, or floating point in [0, 1], which is rounded to 8 bits. 4 to 60,000; C 1 or 3.
-      train: the real images used for training, uint8 [M, H', W', 1 or 3], M at least 8; a random 60,000 if there are
-        more.
+      images: [N, H, W, C], uint8, or floating point in [0, 1], which is rounded to 8 bits. N from 4 to 60,000; C 1 or
+        3.
+      train: the real images used for training, uint8 [M, H', W', 1 or 3], M at least 8; of more than 60,000, a fixed
+        random choice.
       test: other real images of the same kind, uint8 [K, H', W', 1 or 3], K at least 4.
 
     Raises:
@@ -64,12 +66,12 @@ def compare_perceptually(
 
 
 class PerceptualFeatures(NamedTuple):
-    """What is computed of real images once, for any number of evaluations.
+    """What is precomputed from real images for any number of evaluations.
 
     Attributes:
-      network: what they are compared in.
+      network: computes the features.
       train: features of the training images [M, 1280].
-      parts: the parts of all real images' features.
+      parts: `part_real` of the real images' features.
       radii: `neighbour_radii` of the reference.
     """
 
@@ -80,7 +82,7 @@ class PerceptualFeatures(NamedTuple):
 
 
 def perceptual_features(train: np.ndarray, test: np.ndarray | None, network: EfficientNetLite) -> PerceptualFeatures:
-    """What `score_perceptually` needs of real images, uint8 [., H, W, 1 or 3], of 60,000 and 10,000 at most."""
+    """Precompute what `score_perceptually` needs of real images, uint8 [., H, W, 1 or 3]; 60,000 and 10,000 at most."""
     if len(train) > MAX_SAMPLES:
         train = train[choose(len(train), MAX_SAMPLES)]
     of_train = efficientnet_features(train, network)
@@ -97,12 +99,12 @@ def perceptual_features(train: np.ndarray, test: np.ndarray | None, network: Eff
 def score_perceptually(
     images: np.ndarray, real: PerceptualFeatures, floor: PerceptualScores | None = None
 ) -> Evaluation[PerceptualScores]:
-    """Scores of images, uint8 [N, H, W, 1 or 3], and of as many training images.
+    """Score images, and as many training images for the floor.
 
     Args:
-      images: those to score.
-      real: what they are compared with.
-      floor: `perceptual_floor` of as many images, if it is known.
+      images: uint8 [N, H, W, 1 or 3].
+      real: the features of the real images to compare with.
+      floor: `perceptual_floor` of as many images, if already known.
     """
     features = efficientnet_features(images, real.network)
     scores = _score(features, features[choose(len(features), MAX_QUERIES)], real)
@@ -110,13 +112,13 @@ def score_perceptually(
 
 
 def perceptual_floor(n: int, real: PerceptualFeatures) -> PerceptualScores:
-    """The scores of ``n`` training images; ``nearest`` is that of images that are held out."""
+    """The scores of ``n`` training images, with ``nearest`` computed on held-out images."""
     chosen = real.parts.pool[choose(len(real.parts.pool), n)]
     return _score(real.train[chosen], real.parts.held_out, real)
 
 
 def _score(features: np.ndarray, queries: np.ndarray, real: PerceptualFeatures) -> PerceptualScores:
-    """The scores of images by their features [N, 1280]; ``nearest`` is that of the ``queries``."""
+    """The scores of images from their features [N, 1280], with ``nearest`` computed on ``queries``."""
     reference = real.parts.reference
     with jax.default_matmul_precision("float32"):
         nearest = float(nearest_distances(jnp.asarray(queries), jnp.asarray(real.parts.others)).mean())

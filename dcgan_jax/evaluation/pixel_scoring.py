@@ -1,4 +1,4 @@
-"""What pixels alone say of images of any size, without a network: patches, nearest training images and diversity."""
+"""Scores from pixels, without a network, for images of any size: patches, nearest training images and diversity."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from dcgan_jax.evaluation.real_images import MAX_QUERIES, part_real
 from dcgan_jax.evaluation.results import Evaluation, PixelScores
 from dcgan_jax.prng import seed_key, split_key
 
-MIN_REAL = 4  # two that are compared with, and two for the floor
+MIN_REAL = 4  # two to compare with, and two for the floor
 
 
 @jax_defaults()
@@ -23,12 +23,13 @@ def compare_images(
 ) -> Evaluation[PixelScores]:
     """Compare images with real ones by their pixels; as many real images give the floor.
 
-    Patches are compared with those of ``test`` or, without it, with those of a fixed half of ``train``. The floor is
-    that of training images, in the second case of the other half. Distances are means over at most 1,000 images.
+    Patches are compared with those of ``test`` or, without it, of a fixed half of ``train``. The floor is the score of
+    training images, without ``test`` those of the other half. ``nearest`` and ``diversity`` are means over at most
+    1,000 images.
 
     Args:
-      images: [N, H, W, C], uint8, or floating point in [0, 1], which is rounded to 8 bits. 2 to 60,000; H and W at
-        least 7, C 1 or 3.
+      images: [N, H, W, C], uint8, or floating point in [0, 1], which is rounded to 8 bits. N from 2 to 60,000; H and W
+        at least 7, C 1 or 3.
       train: the real images used for training, uint8 [M, H, W, C], M at least 4.
       test: other real images of the same kind, uint8 [K, H, W, C], K at least 2.
 

@@ -1,4 +1,4 @@
-"""Real images to compare with: those that runs are trained on, and others that are held out."""
+"""Real images to compare with: training images, and held-out images."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -9,18 +9,18 @@ from dcgan_jax.console import counted
 from dcgan_jax.data import Dataset, DatasetError, NoSplitError, Reading, load_data
 from dcgan_jax.evaluation.images import choose
 
-HELD_OUT = 10  # one in so many images is held out where a data set has no test split
-MAX_QUERIES = 1_000  # images whose nearest others are looked for, at most: their mean is known to a few per cent
+HELD_OUT = 10  # one of this many images is held out if a data set has no test split
+MAX_QUERIES = 1_000  # images whose nearest neighbours are computed, at most: the mean is accurate to a few per cent
 
 
 class RealImages(NamedTuple):
-    """A data set's images.
+    """A data set's images for training and for testing.
 
     Attributes:
-      train: its training images: all, or those that are not held out.
-      test: its test images, or those that are held out. The classes have the numbers of ``train``'s.
-      tested_on: which images ``test`` has, as it is printed.
-      digest: SHA-256 of all training images alone, without labels.
+      train: its training images, without held-out ones.
+      test: its test images, or the held-out ones. Classes have the same numbers as in ``train``.
+      tested_on: a description of ``test``, for messages.
+      digest: SHA-256 of all training images, including held-out ones, without labels.
     """
 
     train: Dataset
@@ -30,20 +30,20 @@ class RealImages(NamedTuple):
 
 
 def hold_out(dataset: Dataset, count: int, source: str | Path) -> Dataset:
-    """A data set without ``count`` of its images, which are its ``held_out`` then: a random choice, always the same.
+    """Move ``count`` of a data set's images, a fixed random choice, to its ``held_out``.
 
-    More images hold out those that fewer do, and others. Both parts are in the order of the data set.
+    A larger ``count`` holds out the same images and others. Both parts keep the order of the data set.
 
     Raises:
-      DatasetError: if it has no more images, or those of a class would all be held out.
+      DatasetError: if no images would be left, or none of some class.
     """
     if count >= len(dataset.images):
         raise DatasetError(
             f"`hold_out` must be less than {len(dataset.images):,}, the images of {source}, got {count:,}: hold out "
             "fewer, a tenth for example"
         )
-    # RandomState's numbers are the same in every version of NumPy, those of the newer generators are not: a run that
-    # resumes must find its images.
+    # RandomState's numbers are the same in every version of NumPy, those of the newer generators are not: a resumed run
+    # must hold out the same images.
     order = np.random.RandomState(0).permutation(len(dataset.images))
     held_out, kept = (dataset.rows(np.sort(numbers)) for numbers in np.split(order, [count]))
     if dataset.labels is not None and kept.labels is not None:
@@ -58,14 +58,14 @@ def hold_out(dataset: Dataset, count: int, source: str | Path) -> Dataset:
 
 
 def load_test_split(source: str | Path, like: Dataset, reading: Reading) -> Dataset | None:
-    """A data set's test split, fitted to the images that it has for training; None if it has none.
+    """A data set's test split, in the size and channels of its training images; None if it has none.
 
-    Where images are held out of those for training, they are the test split.
+    If ``like`` has held-out images, they are the test split.
 
     Args:
-      source: as of `load_data`.
-      like: the training split. If it has labels, the test split must have them, in the same classes.
-      reading: where it is looked for and how it is read.
+      source: as in `load_data`.
+      like: the training split. If it has labels, a test split without labels counts as none.
+      reading: where ``source`` is looked up and how it is read.
 
     Raises:
       DatasetError: as `load_data`, or if the test split has classes that are not in the training split.
@@ -90,12 +90,12 @@ def load_test_split(source: str | Path, like: Dataset, reading: Reading) -> Data
 
 
 def split_for_testing(source: str | Path, dataset: Dataset, reading: Reading) -> RealImages:
-    """A data set's training images, and its test split or, where it has none, a fixed tenth of them.
+    """A data set's training images, and its test split or, if it has none, a fixed random tenth of them.
 
     Args:
-      source: as of `load_data`.
-      dataset: all that it has for training.
-      reading: where it is looked for and how it is read.
+      source: as in `load_data`.
+      dataset: all its training images.
+      reading: where ``source`` is looked up and how it is read.
 
     Raises:
       DatasetError: as `load_test_split`.
@@ -111,12 +111,12 @@ def split_for_testing(source: str | Path, dataset: Dataset, reading: Reading) ->
 
 
 class Parts(NamedTuple):
-    """Real images, or their features, as images are compared with them.
+    """Real images, or their features, by their role in a comparison.
 
     Attributes:
-      reference: those that are compared with.
-      pool: the numbers of the training images that the floor is taken from.
-      held_out: at most 1,000, whose distance to the nearest of the ``others`` is the floor's.
+      reference: those to compare with.
+      pool: indices of the training images from which the floor is drawn.
+      held_out: at most 1,000; their distance to the nearest of ``others`` is the floor of ``nearest``.
       others: the training images that are not held out.
     """
 
@@ -127,7 +127,7 @@ class Parts(NamedTuple):
 
 
 def part_real(train: np.ndarray, test: np.ndarray | None) -> Parts:
-    """The reference are the test images or, without them, a fixed half of the training images, and the pool the rest.
+    """The reference is the test images or, without them, a fixed half of the training images; the pool is the rest.
 
     Args:
       train: the training images, or their features, [M, ...].
@@ -136,11 +136,11 @@ def part_real(train: np.ndarray, test: np.ndarray | None) -> Parts:
     if test is not None:
         return Parts(test, np.arange(len(train)), test[choose(len(test), MAX_QUERIES)], train)
     order = choose(len(train), len(train))
-    apart = order[: min(max(len(train) // HELD_OUT, 1), MAX_QUERIES)]  # of the reference; no training images
+    apart = order[: min(max(len(train) // HELD_OUT, 1), MAX_QUERIES)]  # part of the reference; not in ``others``
     half = len(train) // 2
     return Parts(train[order[:half]], order[half:], train[apart], np.delete(train, apart, axis=0))
 
 
 def floor_size(train: int, has_test: bool) -> int:
-    """How many real images there are for the floor by `part_real`, of so many training images."""
+    """The size of `part_real`'s pool, given the number of training images."""
     return train if has_test else train - train // 2

@@ -1,25 +1,25 @@
-"""What evaluations return: scores of images beside those of real ones, as tuples, as JSON and as a table."""
+"""Results of evaluations: scores of images and of real images, as tuples, as JSON and as a table."""
 
 from typing import Any, Generic, NamedTuple, TypeVar
 
 
 class Scores(NamedTuple):
-    """The scores of images by the features and predictions of a classifier, of digits or of other classes.
+    """Scores from the features and predictions of a classifier, of digits or of other classes.
 
     Attributes:
-      fid: Frechet distance to real test images; lower is better. It falls with the number of images.
+      fid: Frechet distance to real test images; lower is better. It decreases with the number of images.
       kid: kernel distance to the test images; lower is better, 0 on average for the same distribution.
       precision: share of the images that lie on the manifold of the test images.
       recall: share of the test images that lie on the manifold of the images.
-      class_score: 1 to the number of classes; higher is better. Of digits it is known as the MNIST score.
+      class_score: 1 to the number of classes; higher is better. For digits it is known as the MNIST score.
       confident: share of images whose predicted class has a probability of at least 0.95.
       shares: share of the images classified as each class, by its name.
-      class_kl: KL divergence of ``shares`` from the uniform histogram, in nats; 0 to ln 10 = 2.303 for ten classes.
+      class_kl: KL divergence of ``shares`` from the uniform distribution, in nats; 0 to ln 10 = 2.303 for ten classes.
       missing: the classes that no image is classified as.
-      nearest: mean Euclidean distance of an image to the nearest training image, in units of a white pixel.
-      second_fid: of digits, the Frechet distance in the features of `dcgan_jax.evaluation.strided_classifier`: another
-        number, on another scale. Of two sets of images that differ in both, one is better for sure only if both say so.
-      as_asked: share of the images that are classified as the class that was asked for; None if none was.
+      nearest: mean Euclidean distance of an image to the nearest training image, for pixels in [0, 1].
+      second_fid: for digits, the Frechet distance in the features of `dcgan_jax.evaluation.strided_classifier`, on
+        another scale. One set of images is certain to be better than another only if ``fid`` and it agree.
+      as_asked: share of the images that are classified as the requested class; None if no classes were requested.
     """
 
     fid: float
@@ -36,12 +36,12 @@ class Scores(NamedTuple):
     as_asked: float | None = None
 
 
-# The names that scores of digits had in JSON before they had those of other classes.
+# Names of scores in JSON from versions that supported only digits.
 _FORMER_NAMES = {"mnist_score": "class_score", "digits": "shares", "digit_kl": "class_kl", "missing_digits": "missing"}
 
 
 def present_names(scores: dict[str, Any]) -> dict[str, Any]:
-    """Scores from JSON by the names of `Scores`, where an earlier version has recorded them by the names of digits."""
+    """Scores from JSON with the names of `Scores`; earlier versions recorded them with names for digits."""
     if not _FORMER_NAMES.keys() & scores.keys():
         return scores
     named = {_FORMER_NAMES.get(name, name): value for name, value in scores.items()}
@@ -53,14 +53,14 @@ def present_names(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 class PixelScores(NamedTuple):
-    """What pixels alone say of images.
+    """Scores from pixels.
 
     Attributes:
       swd: for each level of the pyramid, by its size, the sliced Wasserstein distance of its patches to those of real
-        images, times a thousand; lower is better.
-      swd_mean: their mean.
-      nearest: mean Euclidean distance of an image to the nearest training image, in units of a white pixel.
-      diversity: mean Euclidean distance of two images, in units of a white pixel.
+        images, times 1,000; lower is better.
+      swd_mean: mean of ``swd`` over the levels.
+      nearest: mean Euclidean distance of an image to the nearest training image, for pixels in [0, 1].
+      diversity: mean Euclidean distance between two images, for pixels in [0, 1].
     """
 
     swd: dict[str, float]
@@ -70,15 +70,15 @@ class PixelScores(NamedTuple):
 
 
 class PerceptualScores(NamedTuple):
-    """The scores of images of any kind in the features of a network that was trained on ImageNet.
+    """Scores of images of any kind in the features of a network trained on ImageNet.
 
     Attributes:
-      kid_x1000: kernel distance to real images, times a thousand; lower is better, 0 on average for the same
-        distribution, however few images there are.
-      precision, recall: as of `Scores`.
-      nearest: mean Euclidean distance, of features, of an image to the nearest training image.
+      kid_x1000: kernel distance to real images, times 1,000; lower is better, 0 on average for the same distribution,
+        for any number of images.
+      precision, recall: as in `Scores`.
+      nearest: mean Euclidean distance, in features, of an image to the nearest training image.
       fid: Frechet distance, or None unless there are more images, and more real ones, than features; lower is better.
-        It falls with the number of images.
+        It decreases with the number of images.
     """
 
     kid_x1000: float
@@ -89,15 +89,15 @@ class PerceptualScores(NamedTuple):
 
 
 class ModeScores(NamedTuple):
-    """The scores of images of stacked MNIST, by what the package's classifier reads in each colour.
+    """Scores of images of stacked MNIST, from the digit that the package's classifier predicts in each colour.
 
     Attributes:
-      modes: how many of the thousand combinations of three digits there are.
-      mode_kl: KL divergence of their shares from those of real images, in nats; lower is better. It falls with the
+      modes: how many of the 1,000 combinations of three digits occur.
+      mode_kl: KL divergence of their shares from those of real images, in nats; lower is better. It decreases with the
         number of images.
-      confident: share of images whose three digits have a probability of at least 0.95 each.
-      nearest: mean Euclidean distance of an image to the nearest training image, in units of a white pixel.
-      as_asked: share of the images that show the three digits that were asked for; None if none were.
+      confident: share of images whose three predicted digits have a probability of at least 0.95 each.
+      nearest: mean Euclidean distance of an image to the nearest training image, for pixels in [0, 1].
+      as_asked: share of the images classified as the three requested digits; None if none were requested.
     """
 
     modes: int
@@ -111,16 +111,16 @@ S = TypeVar("S", Scores, PixelScores, PerceptualScores, ModeScores)
 
 
 class Evaluation(NamedTuple, Generic[S]):
-    """Scores beside those of real images.
+    """Scores of images, and of real images.
 
     Attributes:
       samples: the number of images.
       scores: of the images.
-      floor: the scores of as many real images: training images chosen at random. Only its ``nearest`` and ``as_asked``
-        are of real images that are held out, as training images are their own nearest; images much nearer than those
+      floor: the scores of as many training images, chosen at random. Its ``nearest``, and ``as_asked`` of `Scores`, are
+        computed on held-out real images instead: training images are their own nearest. Images much nearer than those
         are copies.
-      features: SHA-256 that names the features in which the scores are, in hexadecimal; None without any. Figures in
-        different features are not comparable.
+      features: SHA-256 that identifies the features, in hexadecimal; None for pixels. Scores in different features are
+        not comparable.
     """
 
     samples: int
@@ -129,14 +129,14 @@ class Evaluation(NamedTuple, Generic[S]):
     features: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object: ``samples``, ``features``, and ``scores`` and ``floor`` as objects, without what is None."""
+        """A JSON object: ``samples``, ``features``, and ``scores`` and ``floor`` as objects without None values."""
         both = {"scores": self.scores, "floor": self.floor}
         objects = {name: {k: v for k, v in each._asdict().items() if v is not None} for name, each in both.items()}
         return {"samples": self.samples, "features": self.features, **objects}
 
 
 def summary(evaluation: Evaluation[Any]) -> str:
-    """The main scores in a line, each with the floor's in parentheses."""
+    """The main scores in one line, each with that of the floor in parentheses."""
     scores, floor = evaluation.scores, evaluation.floor
     if isinstance(scores, PixelScores):
         return (
@@ -157,7 +157,7 @@ def summary(evaluation: Evaluation[Any]) -> str:
 
 
 def format_table(evaluation: Evaluation[Any]) -> str:
-    """The scores and the floor side by side, a line each."""
+    """A table of the scores and the floor, with a line for each score."""
     ours, floor = _rows(evaluation.scores), _rows(evaluation.floor)
     rows = [("", "images", "floor"), *((name, ours[name], floor[name]) for name in ours)]
     width = max(42, *(len(name) + 2 for name in ours))
@@ -210,7 +210,7 @@ _NEAREST = "distance to the nearest training image"
 
 
 def _missing(names: list[str]) -> str:
-    """The names, if they fit into a column; their number otherwise."""
+    """The names if they fit into a column, otherwise their number."""
     text = " ".join(map(_printable, names)) or "none"
     return text if len(text) < 10 else str(len(names))
 

@@ -1,4 +1,4 @@
-"""Scores of images of digits against MNIST's test images, beside the scores of as many real images."""
+"""Scores of images of digits against MNIST's test images, and of as many real images for comparison."""
 
 import functools
 
@@ -23,7 +23,7 @@ from dcgan_jax.sampling import image_shape, sample_labels
 from dcgan_jax.state import GANState
 
 _DIGITS = tuple("0123456789")
-_WHITE = 128  # of 255; a digit that is nowhere brighter is on another scale
+_WHITE = 128  # of 255; images that are nowhere brighter are on another scale
 _BRIGHT = 192  # of 255; a fifth of the pixels of MNIST's digits are above 0, a tenth above this
 
 
@@ -33,12 +33,12 @@ def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation[Scores]:
 
     Args:
       images: [N, 28, 28, 1] or [N, 28, 28], white on black: uint8 in [0, 255], or floating point in [0, 1], which
-        is rounded to 8 bits like real images. At least 129; 10,000 for figures comparable with others.
+        is rounded to 8 bits like real images. N at least 129; 10,000 for scores comparable with others.
 
     Raises:
       EvaluationError: if there are too few images, or they have another shape or type, or are out of range, not finite,
-        or all the same; or if they cannot be white digits on black: none is brighter than half of white, most pixels
-        are bright, or the background is grey.
+        or all the same; or if they cannot be white digits on black: no pixel is brighter than half of white, most
+        pixels are bright, or the background is grey.
     """
     images = _as_bytes(images)
     _check_brightness(images)
@@ -46,9 +46,9 @@ def evaluate_images(images: np.ndarray | jax.Array) -> Evaluation[Scores]:
 
 
 def evaluate_bytes(images: np.ndarray, labels: np.ndarray | None = None) -> Evaluation[Scores]:
-    """Score uint8 [N, 28, 28, 1] whatever they show, drawn as the digits ``labels`` [N] if there are any."""
+    """Score images, uint8 [N, 28, 28, 1], of any content; ``labels`` [N] are the requested digits, if any."""
     floor = _real_baseline(len(images))
-    floor = floor._replace(shares=dict(floor.shares), missing=list(floor.missing))  # it is cached
+    floor = floor._replace(shares=dict(floor.shares), missing=list(floor.missing))  # copies, because it is cached
     return compare_features(images, labels, _real_digits(), floor)
 
 
@@ -57,13 +57,14 @@ def evaluate(state: GANState, key: jax.Array, samples: int = DEFAULT_SAMPLES) ->
     """Score a generator's images of fresh noise, in inference mode.
 
     Args:
-      state: from training; ``averaged(state)`` to score the moving average of the generator. Ten classes are taken to
-        be the digits.
+      state: from training; ``averaged(state)`` to score the moving average of the generator. Ten classes are assumed
+        to be the digits.
       key: a PRNG key for the noise.
-      samples: the number of images to draw.
+      samples: the number of images to draw, 129 to 60,000.
 
     Raises:
-      EvaluationError: as `evaluate_images`.
+      EvaluationError: if ``samples`` is out of range, or the images have another shape than [28, 28, 1], or are out of
+        range, not finite or all the same.
     """
     if not MIN_SAMPLES <= samples <= MAX_SAMPLES:
         raise EvaluationError(f"samples must be {MIN_SAMPLES} to {MAX_SAMPLES:,}, got {samples}")
@@ -71,13 +72,13 @@ def evaluate(state: GANState, key: jax.Array, samples: int = DEFAULT_SAMPLES) ->
     if shape != IMAGE_SHAPE:
         raise EvaluationError(f"only images of digits, {list(IMAGE_SHAPE)}, can be scored, got {list(shape)}")
     labels = sample_labels(state, key, samples)
-    # No check of the brightness: whatever an untrained or collapsed generator draws has its score.
+    # No check of the brightness: the images of an untrained or collapsed generator are scored too.
     images = draw_bytes(state, key, samples, labels)
     return evaluate_bytes(images, None if labels is None or state.classes != len(_DIGITS) else np.asarray(labels))
 
 
 def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
-    """uint8 [N, 28, 28, 1], checked."""
+    """Check images, and convert them to uint8 [N, 28, 28, 1]."""
     images = np.asarray(images)
     if images.ndim == 3:
         images = images[..., None]
@@ -91,7 +92,7 @@ def _as_bytes(images: np.ndarray | jax.Array) -> np.ndarray:
 
 
 def _check_brightness(images: np.ndarray) -> None:
-    """Raises: EvaluationError if the images are digits on another scale than white on black from 0 to 255."""
+    """Raises: EvaluationError if the images cannot be white digits on black in [0, 255]."""
     if images.max() < _WHITE:
         raise EvaluationError(
             f"no pixel is above {images.max()} of 255: scale the images to [0, 255], or pass floats in [0, 1]"

@@ -1,8 +1,8 @@
-"""A second classifier, built unlike the first: FID by one network's features alone is only as good as that network.
+"""A second classifier of another architecture: a FID in the features of one network is only as good as that network.
 
 It differs from `dcgan_jax.evaluation.classifier.DigitClassifier` in kernels, strides, nonlinearities, seed and
-augmentation. docs/features.md compares the two on digits with known faults. Its weights are part of the package;
-``python -m benchmarks.extractors.train strided``, in the repository, trains them again.
+augmentation. docs/features.md compares the two on digits with known faults. Its weights ship with the package;
+``python -m benchmarks.extractors.train strided``, in the repository, retrains them.
 """
 
 from pathlib import Path
@@ -24,8 +24,7 @@ _SHA256 = "ef0892e8ab71f0b177a3784a124dff671c5ed54a17f56c0fb44fdd6178bafff9"
 class StridedClassifier(nn.Module):
     """Digits to classes: [B, 28, 28, 1] in [0, 1] -> logits [B, 10] and features [B, 64] of any sign.
 
-    Three 5x5 convolutions with stride 2 and SiLU, and a dense layer of features without a rectifier: 208,186
-    parameters.
+    Three 5x5 convolutions with stride 2 and SiLU, and a linear layer of features: 208,186 parameters.
     """
 
     @nn.compact
@@ -54,7 +53,7 @@ class Conv(nn.Module):
 
 
 def load_strided_classifier(path: Path = WEIGHTS) -> dict[str, Any]:
-    """The trained variables of `StridedClassifier`, from inside the package.
+    """The trained variables of `StridedClassifier` that ship with the package.
 
     Raises:
       ClassifierError: if the file is missing or damaged.
@@ -64,7 +63,7 @@ def load_strided_classifier(path: Path = WEIGHTS) -> dict[str, Any]:
 
 @jax_defaults()
 def strided_features(images: np.ndarray) -> np.ndarray:
-    """Features [N, 64] of images [N, 28, 28, 1], uint8 or in [0, 1], a few hundred at a time.
+    """Features [N, 64] of images [N, 28, 28, 1], uint8 or in [0, 1], computed in batches.
 
     Raises:
       ClassifierError: if the package's weights cannot be used.

@@ -1,7 +1,7 @@
-"""Arrays in a file that PyTorch has saved, without PyTorch and without executing anything.
+"""Read tensors from a file saved by PyTorch, without PyTorch and without executing anything.
 
-The format is that of PyTorch before 1.6: five pickles, which say the names, types and shapes of the tensors, and then
-the bytes of each storage behind its length.
+The format is that of PyTorch before 1.6: five pickles with the names, types and shapes of the tensors, followed by the
+length and bytes of each storage.
 """
 
 import io
@@ -23,7 +23,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A tensor as a pickle describes it; offset and strides are numbers of elements."""
+    """A tensor as described in a pickle, with offset and strides in elements."""
 
     storage: _Storage
     offset: int
@@ -32,7 +32,7 @@ class _Tensor(NamedTuple):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows what a dictionary of tensors consists of, and nothing else."""
+    """Resolves only the names that a dictionary of tensors consists of."""
 
     def find_class(self, module: str, name: str) -> Callable[..., Any] | np.dtype[Any]:
         if (module, name) == ("collections", "OrderedDict"):
@@ -44,12 +44,12 @@ class _Unpickler(pickle.Unpickler):
         raise ValueError(f"it names {module}.{name}, which no dictionary of tensors does")
 
     def persistent_load(self, pid: Any) -> _Storage:
-        _, dtype, key, *_ = pid  # and a device, a length and a view
+        _, dtype, key, *_ = pid  # then a device, a length and a view
         return _Storage(key, dtype)
 
 
 def read_tensors(content: bytes) -> dict[str, np.ndarray]:
-    """The tensors of a dictionary that ``torch.save`` wrote before PyTorch 1.6, float32 and int64, by their names.
+    """The float32 and int64 tensors, by name, of a dictionary written by ``torch.save`` before PyTorch 1.6.
 
     Raises:
       ValueError: if the content is anything else; nothing that it names is imported or called.
@@ -67,17 +67,17 @@ def read_tensors(content: bytes) -> dict[str, np.ndarray]:
         return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
     except ValueError:
         raise
-    except Exception as error:  # whatever damaged pickles make of their opcodes
+    except Exception as error:  # whatever pickle raises for damaged content
         raise ValueError(f"it is no dictionary of tensors ({type(error).__name__})") from error
 
 
 def _described(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
-    """What stands in a pickle for a tensor; whether it requires a gradient, and its hooks, are left out."""
+    """Replaces ``_rebuild_tensor_v2`` of PyTorch; whether a gradient is required, and hooks, are ignored."""
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
 def _array(tensor: _Tensor, content: bytes) -> np.ndarray:
     size = tensor.storage.dtype.itemsize
     strides = tuple(stride * size for stride in tensor.strides)
-    # NumPy refuses what would reach beyond the storage.
+    # NumPy raises an error if this would reach beyond the storage.
     return np.ndarray(tensor.shape, tensor.storage.dtype, content, tensor.offset * size, strides)

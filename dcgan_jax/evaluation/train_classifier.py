@@ -26,13 +26,13 @@ from dcgan_jax.evaluation.classifier import WEIGHTS, DigitClassifier, classify, 
 
 EPOCHS = 20
 BATCH_SIZE = 128
-LEARNING_RATE = 2e-3  # Adam's highest, after a warm-up of an epoch; then a cosine to 0
+LEARNING_RATE = 2e-3  # Adam's peak, after a warm-up of one epoch; then a cosine decay to 0
 
 
 def augment_digits(images: jax.Array, key: jax.Array) -> jax.Array:
-    """Each image turned by up to 10 degrees, scaled and sheared by up to 10 %, shifted by up to 2 pixels.
+    """Rotate each image by up to 10 degrees, scale and shear it by up to 10 %, and shift it by up to 2 pixels.
 
-    [B, 28, 28, 1] -> the same, by linear interpolation between pixels, with black around.
+    [B, 28, 28, 1] -> the same shape, with bilinear interpolation and black outside of the image.
     """
     b = len(images)
     angle, scale, shear, shift = jax.random.split(key, 4)
@@ -46,10 +46,10 @@ def augment_digits(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def augment_pictures(images: jax.Array, key: jax.Array) -> jax.Array:
-    """Each image scaled by up to 10 % along each axis and shifted by up to 2 pixels: [B, 28, 28, 1] -> the same.
+    """Scale each image by up to 10 % along each axis, and shift it by up to 2 pixels: [B, 28, 28, 1] -> the same shape.
 
-    Not turned, sheared or mirrored: which way up and which way round may be what tells classes apart. The pixels of the
-    edge are repeated outwards, as the background need not be black.
+    No rotation, shear or mirroring: classes may differ in orientation. The pixels of the edge are repeated outwards,
+    because the background need not be black.
     """
     scale, shift = jax.random.split(key)
     scale = 1 + jax.random.uniform(scale, (len(images), 2, 1), minval=-0.1, maxval=0.1)
@@ -58,7 +58,7 @@ def augment_pictures(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def _moved(images: jax.Array, matrix: jax.Array, shift: jax.Array, mode: str) -> jax.Array:
-    """Images whose pixel at x, from the middle, is the original's at ``matrix`` [B, 2, 2] x + ``shift`` [B, 2, 1]."""
+    """Resample images: the pixel at x, from the middle, is read at ``matrix`` [B, 2, 2] x + ``shift`` [B, 2, 1]."""
     _, h, w, _ = images.shape
     middle = jnp.array([[(h - 1) / 2], [(w - 1) / 2]])
     grid = jnp.stack(jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij")).reshape(2, -1) - middle  # [2, H W]
@@ -79,19 +79,19 @@ def train(
     epochs: int = EPOCHS,
     augment: Callable[[jax.Array, jax.Array], jax.Array] = augment_digits,
 ) -> dict[str, Any]:
-    """The variables after so many epochs; a line is printed for each.
+    """Train a `DigitClassifier` and return its variables; a line is printed for each epoch.
 
     Args:
       images: uint8 [N, 28, 28, 1], N at least `BATCH_SIZE`.
       labels: [N], 0 to classes - 1.
-      test: other images and labels, to report on.
-      seed: of the first parameters, the order, the augmentation and the dropout.
+      test: other images and labels, to report the accuracy on.
+      seed: of the initial parameters, the order, the augmentation and the dropout.
       classes: the number of classes.
       epochs: passes over the images.
-      augment: from a batch of images in [0, 1] and a key, others of the same classes.
+      augment: maps a batch of images in [0, 1] and a PRNG key to augmented images.
     """
     batches = len(images) // BATCH_SIZE
-    warmup = min(batches, epochs * batches // 2)  # a single epoch has half of it
+    warmup = min(batches, epochs * batches // 2)  # half of a single epoch
     schedule = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, warmup, epochs * batches)
     tx = optax.adam(schedule)
     init_key, run_key = jax.random.split(jax.random.key(seed, impl="threefry2x32"))
@@ -142,9 +142,9 @@ def _epoch(
 
 
 def write_weights(path: Path, variables: dict[str, Any]) -> str:
-    """Write the parameters as an ``.npz`` of arrays named by their place; the file's SHA-256."""
+    """Write the parameters as an ``.npz`` of arrays named by path, and return the file's SHA-256."""
     arrays: dict[str, Any] = named_arrays(variables)
-    with path.open("wb") as file:  # by name, NumPy would add a suffix
+    with path.open("wb") as file:  # with a path NumPy would append its suffix
         np.savez(file, **arrays)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -153,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="the .npz to write (default: the package's own)")
     path = parser.parse_args().weights
-    path.touch()  # better now than after the training
+    path.touch()  # to fail before the training rather than after it
     test = load_dataset(split="test"), load_labels(split="test")
     variables = train(load_dataset(), load_labels(), test)
     digest = write_weights(path, variables)

@@ -1,4 +1,4 @@
-"""Networks in the formats of other programs, and weights from them."""
+"""Export networks to the formats of other programs, and import weights from them."""
 
 from dcgan_jax.interop.common import NETWORKS, WeightsError
 from dcgan_jax.interop.examples import make_examples, write_examples

@@ -1,4 +1,4 @@
-"""What exporting and importing share: the two networks by name, their arrays by name, and optional packages."""
+"""Shared by export and import: the two networks by name, their arrays by name, and optional packages."""
 
 import contextlib
 import logging
@@ -21,7 +21,7 @@ class WeightsError(UserError):
 
 
 def require(module: str) -> Any:
-    """A module of a package of the extra ``export``.
+    """Import a module of a package of the extra ``export``.
 
     Raises:
       WeightsError: if the package, or one that it imports, is not installed.
@@ -60,7 +60,7 @@ def leaf_name(path: Any) -> str:
 
 @contextlib.contextmanager
 def quiet_loggers(*names: str) -> Iterator[None]:
-    """Within, these loggers log nothing."""
+    """A context in which these loggers log only critical messages."""
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.level for logger in loggers]
     for logger in loggers:

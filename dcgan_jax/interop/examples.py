@@ -1,4 +1,4 @@
-"""Inputs that are always the same, and what JAX computes of them: what exported files are compared with."""
+"""Fixed inputs and their outputs in JAX, with which exported files are compared."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.sampling import generate, sample_noise
 from dcgan_jax.state import GANState
 
-FLOAT32 = 1e-5  # the tolerance of sums in another order, relative to the largest output where that is above 1
+FLOAT32 = 1e-5  # the tolerance for sums in another order, relative to the largest output if that is above 1
 
 
 class Examples(NamedTuple):
@@ -23,7 +23,7 @@ class Examples(NamedTuple):
     Attributes:
       inputs: ``noise`` [n, latent] or ``images``, and ``labels`` [n] with classes.
       output: ``images`` or ``logits``.
-      expected: the output in JAX.
+      expected: the output in JAX, float32.
     """
 
     inputs: dict[str, np.ndarray]
@@ -31,7 +31,7 @@ class Examples(NamedTuple):
     expected: np.ndarray
 
     def in_layout(self, layout: str) -> "Examples":
-        """The same with images in ``NHWC``, in which they are made, or ``NCHW``."""
+        """The same with images in ``NHWC``, as `make_examples` returns them, or ``NCHW``."""
         if layout == "NHWC":
             return self
         inputs = {name: _channels_first(array) for name, array in self.inputs.items()}
@@ -39,11 +39,11 @@ class Examples(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How far a file's outputs are from those of JAX.
+    """The difference between a file's outputs and those of JAX.
 
     Attributes:
-      difference: the largest, in the units of the output: pixels in [0, 1], or logits.
-      tolerance: what rounding explains.
+      difference: the largest absolute difference, in the units of the output: pixels in [0, 1], or logits.
+      tolerance: the largest difference that rounding explains.
       runtime: the runtime and its version.
     """
 
@@ -56,8 +56,8 @@ class Agreement(NamedTuple):
 def make_examples(state: GANState, network: str = "generator", n: int = 8, seed: int = 0) -> Examples:
     """``n`` inputs of a network, and its outputs, computed in float32 if it is one of the package's own.
 
-    The noise is the state's, of the key ``seed``; a discriminator has the generator's images of it. Classes are taken
-    in turn.
+    The noise is the state's, drawn with ``jax.random.key(seed)``; a discriminator gets the generator's images of it.
+    Labels cycle through the classes.
     """
     half = network_state(state, network)
     if type(half.module) in (Generator, Discriminator):
@@ -73,7 +73,7 @@ def make_examples(state: GANState, network: str = "generator", n: int = 8, seed:
 
 
 def write_examples(path: Path, examples: Examples) -> None:
-    """Write an ``.npz`` of the inputs and the output, by their names.
+    """Write the inputs and the output, by name, to an ``.npz``.
 
     Raises:
       OSError: if the file cannot be written.
@@ -88,7 +88,7 @@ def write_examples(path: Path, examples: Examples) -> None:
 
 
 def agreement(found: np.ndarray, expected: np.ndarray, runtime: str, relative: float = FLOAT32) -> Agreement:
-    """Compare outputs; the tolerance is ``relative``, times the largest output where that is above 1."""
+    """Compare outputs; the tolerance is ``relative``, times the largest absolute output if that is above 1."""
     difference = np.abs(found.astype(np.float64) - expected).max()
     return Agreement(float(difference), relative * max(1.0, float(np.abs(expected).max())), runtime)
 

@@ -21,11 +21,11 @@ class KerasArray(NamedTuple):
     """One array of a layer.
 
     Attributes:
-      keras_name: its name in Keras, without the layer's.
-      collection: where it is in Flax: ``variables[collection][layer][name]``.
-      name: likewise.
-      flipped: whether it is the kernel of a Conv2DTranspose. Of stride 1, that is a convolution with the kernel
-        flipped, [h, w, out, in] in Keras and [h, w, in, out] in Flax.
+      keras_name: its name in Keras, without that of the layer.
+      collection: its collection in Flax: ``variables[collection][layer][name]``.
+      name: its name in Flax.
+      flipped: whether it is the kernel of a Conv2DTranspose. With stride 1, that is a convolution with the kernel
+        flipped along both spatial axes, [h, w, out, in] in Keras and [h, w, in, out] in Flax.
     """
 
     keras_name: str
@@ -78,7 +78,7 @@ def discriminator_from_keras(weights: Sequence[ArrayLike]) -> dict[str, Any]:
       weights: in Keras's order: kernel and bias of the four convolutions and of the dense layer.
 
     Returns:
-      ``{"params": ...}`` for ``Discriminator().apply``, whose logits are what Keras's sigmoid is given; float32, or
+      ``{"params": ...}`` for ``Discriminator().apply``, whose logits are the input of Keras's sigmoid; float32, or
       float64 where ``weights`` are.
 
     Raises:
@@ -92,7 +92,7 @@ def generator_to_keras(variables: dict[str, Any]) -> list[np.ndarray]:
     """The inverse of `generator_from_keras`: arrays for ``keras_model.set_weights`` from a `Generator`'s variables.
 
     Raises:
-      ValueError: if there are other layers, for classes or for images above 32 pixels.
+      ValueError: if the network has other layers, as for classes or for images above 32 pixels.
     """
     return _to_keras(variables, "generator")
 
@@ -129,7 +129,7 @@ def _from_keras(weights: Sequence[ArrayLike], network: str, like: dict[str, Any]
         expected = like[at.collection][layer][at.name].shape
         if array.shape != expected:
             raise ValueError(f"array {i} ({layer} {at.name}) must become {expected}, got shape {np.shape(weight)}")
-        # Not JAX's default type: the weights' own, so that a setting of the process does not change them.
+        # The weights' own dtype, not JAX's default, which depends on a setting of the process.
         dtype = np.float64 if array.dtype == np.float64 else np.float32
         variables[at.collection][layer][at.name] = jnp.asarray(array.astype(dtype))
     return variables

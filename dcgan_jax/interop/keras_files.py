@@ -1,4 +1,4 @@
-"""Keras's files of weights: written as Keras 3's, and read as every Keras since 2.0 has written them."""
+"""Keras weight files: written in the format of Keras 3, read in those of all versions since 2.0."""
 
 import io
 import re
@@ -20,25 +20,25 @@ from dcgan_jax.interop.keras import LAYERS, discriminator_to_keras, flip, genera
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.state import GANState
 
-_Layer = dict[str, Any]  # the datasets of a layer, by the names that Keras gives its arrays
-_Shapes = frozenset[tuple[str, tuple[int, ...]]]  # by which a layer is recognised: each array's name and shape
+_Layer = dict[str, Any]  # the datasets of a layer, by the names of its arrays in Keras
+_Shapes = frozenset[tuple[str, tuple[int, ...]]]  # each array's name and shape, by which a layer is recognised
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of a .h5
 ZIP = b"PK\x03\x04"  # the first bytes of a .keras
-_NOT_WEIGHTS = ("optimizer", "optimizer_weights", "metrics", "seed_generator")  # groups of whole models
+_NOT_WEIGHTS = ("optimizer", "optimizer_weights", "metrics", "seed_generator")  # groups in files of whole models
 _WITHOUT_WEIGHTS = {
     "generator": {"activation": 5, "dropout": 1, "reshape": 1, "up_sampling2d": 2},
     "discriminator": {"activation": 1, "dropout": 4, "flatten": 1, "leaky_re_lu": 4},
 }
 _ARRAY_NAME = re.compile(r"(kernel|bias|gamma|beta|moving_mean|moving_variance)(_\d+)?(:\d+)?")
-_MAX_OBJECTS = 5_000  # groups and arrays of a file; a whole adversarial model has some two hundred
+_MAX_OBJECTS = 5_000  # groups and arrays in a file; a whole adversarial model has about two hundred
 _MAX_BYTES = 2**29  # of the weights inside a .keras; those of an adversarial model with its optimizer are 54 MB
 
 
 def export_keras(path: Path, state: GANState, network: str = "generator") -> None:
     """Write weights that a Keras 3 model of the tutorial's layers loads with ``model.load_weights(path)``.
 
-    The weights are float32, whatever Keras's own settings are: Keras is not used.
+    The weights are float32. Keras is not used, so its settings have no effect.
 
     Args:
       path: a ``.weights.h5``.
@@ -58,7 +58,7 @@ def export_keras(path: Path, state: GANState, network: str = "generator") -> Non
     with h5py.File(content, "w") as file:
 
         def add_layer(keras_class: str) -> Any:
-            """Keras finds a layer by its class, and by how many of the class came before it."""
+            """Create a layer's group, which Keras finds by the layer's class and its number within the class."""
             number = f"_{classes[keras_class]}" if classes[keras_class] else ""
             classes[keras_class] += 1
             return file.create_group(f"layers/{keras_class}{number}/vars")
@@ -75,9 +75,9 @@ def export_keras(path: Path, state: GANState, network: str = "generator") -> Non
 
 
 def read_keras(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
-    """The variables of the networks that a file of Keras holds: the generator's, the discriminator's or both.
+    """Read the variables of the generator, the discriminator or both from a file of Keras.
 
-    Read are Keras 3's ``.weights.h5``, the HDF5 of Keras 2, and whole models in HDF5 or ``.keras``, of a network by
+    The file may be Keras 3's ``.weights.h5``, Keras 2's HDF5, or a whole model in HDF5 or ``.keras``, with a network by
     itself or inside other models. The networks are recognised by the shapes of their layers.
 
     Args:
@@ -121,12 +121,12 @@ def _keras_class(network: str, layer: str) -> str:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    """The HDF5 file, which in a ``.keras`` is inside a zip archive."""
+    """Open the HDF5 file, which in a ``.keras`` is inside a zip archive."""
     with path.open("rb") as raw:
         content: Any = raw
         if raw.read(len(ZIP)) == ZIP:
             content = io.BytesIO(_unzip(path, raw))
-        # Not by the attribute "backend": the HDF5 library can read a damaged attribute forever. We read none.
+        # Not by the attribute "backend": the HDF5 library can hang on a damaged attribute, so none is read.
         content.seek(0)
         if any(b"theano" in block for block in iter(lambda: content.read(2**20), b"")):
             raise WeightsError(f"{path} was written on Theano, which flips kernels: save it from Keras on TensorFlow")
@@ -147,9 +147,9 @@ def _unzip(path: Path, raw: BinaryIO) -> bytes:
 
 
 def _layers(path: Path, file: Any) -> dict[str, _Layer]:
-    """The layers in any group of the file, by the group's name.
+    """All layers in the file, by the name of their group.
 
-    Keras 2 names a dataset as its array, ``sequential_1/dense_1/kernel:0``; Keras 3 numbers them,
+    Keras 2 names a dataset after its array, ``sequential_1/dense_1/kernel:0``; Keras 3 numbers them,
     ``layers/sequential/layers/dense/vars/0``.
     """
     h5py = require("h5py")
@@ -180,7 +180,7 @@ def _by_array_name(datasets: dict[str, Any]) -> _Layer:
     matches = {name: _ARRAY_NAME.fullmatch(name) for name in datasets}
     if all(matches.values()):
         return {match[1]: datasets[name] for name, match in matches.items() if match}
-    for layer in ("norm_0", "conv_1"):  # numbered, in the order of the layer's own list
+    for layer in ("norm_0", "conv_1"):  # numbered in the order of the layer's variables
         names = [at.keras_name for at in layer_arrays("generator", layer)]
         if datasets.keys() == {str(i) for i in range(len(names))}:
             return {name: datasets[str(i)] for i, name in enumerate(names)}
@@ -188,7 +188,7 @@ def _by_array_name(datasets: dict[str, Any]) -> _Layer:
 
 
 def _recognise(path: Path, layers: dict[str, _Layer], state: GANState) -> dict[str, dict[str, _Layer]]:
-    """The datasets of each network that is in the file, by our names of its layers."""
+    """The datasets of each network in the file, by the names of its layers in this package."""
     if not layers:
         raise WeightsError(f"{path} holds no layer's weights")
     expected = {network: _expected(network, state) for network in NETWORKS}
@@ -209,7 +209,7 @@ def _recognise(path: Path, layers: dict[str, _Layer], state: GANState) -> dict[s
             if layer in found[network]:
                 continue
             names = {array for array, _ in shapes}
-            other = [at for at in unknown if {array for array, _ in at[1]} == names]  # what stands in its place
+            other = [at for at in unknown if {array for array, _ in at[1]} == names]  # what may be in its place
             if not other:
                 raise WeightsError(f"{path} lacks the layer of {_describe(shapes)} of the tutorial's {network}")
             raise WeightsError(
@@ -225,7 +225,7 @@ def _recognise(path: Path, layers: dict[str, _Layer], state: GANState) -> dict[s
 
 
 def _expected(network: str, state: GANState) -> dict[_Shapes, str]:
-    """The names of a network's layers by the shapes of their arrays in Keras, in its order."""
+    """The names of a network's layers by the shapes of their arrays in Keras, in Keras's order."""
     variables = network_variables(state)[network]
     shapes = {}
     for layer in LAYERS[network]:
@@ -238,14 +238,14 @@ def _expected(network: str, state: GANState) -> dict[_Shapes, str]:
 
 
 def _read(path: Path, network: str, layers: dict[str, _Layer], state: GANState) -> dict[str, Any]:
-    """A network's variables, in the types of the state's."""
+    """A network's variables, in the dtypes of the state."""
     like = network_variables(state)[network]
     variables: dict[str, Any] = {collection: {layer: {} for layer in like[collection]} for collection in like}
     for layer, datasets in layers.items():
         for at in layer_arrays(network, layer):
             array = _array(path, datasets[at.keras_name])
             dtype = like[at.collection][layer][at.name].dtype
-            with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are refused as that
+            with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are refused later
                 array = array.astype(dtype)
             variables[at.collection][layer][at.name] = jax.device_put(flip(array) if at.flipped else array)
     return variables
@@ -262,14 +262,14 @@ def _array(path: Path, data: Any) -> np.ndarray:
 
 
 def _describe(shapes: _Shapes) -> str:
-    """As ``kernel [5, 5, 1, 64] and bias [64]``."""
+    """The first two arrays, as ``kernel [5, 5, 1, 64] and bias [64]``."""
     order = ("kernel", "bias", "gamma", "beta")
     arrays = sorted(shapes, key=lambda array: (order.index(array[0]) if array[0] in order else len(order), array))
     return " and ".join(f"{_printable(name)} {list(shape)}" for name, shape in arrays[:2])
 
 
 def _natural(layer: tuple[str, Any]) -> list[Any]:
-    """Sorts ``conv2d_10`` after ``conv2d_9``."""
+    """A sort key that puts ``conv2d_10`` after ``conv2d_9``."""
     return [(part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"([0-9]+)", layer[0])]
 
 

@@ -1,4 +1,4 @@
-"""The package's ONNX graphs in the operators of TensorFlow Lite, whose maps are [B, H, W, C]."""
+"""The package's ONNX graphs in the operators of TensorFlow Lite, whose feature maps are [B, H, W, C]."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,19 +8,19 @@ import numpy as np
 from dcgan_jax.interop.onnx_graph import Node
 
 _TO_NHWC, _TO_NCHW = np.array([0, 2, 3, 1], np.int32), np.array([0, 3, 1, 2], np.int32)
-_FUSED = ("CONV_2D", "FULLY_CONNECTED")  # operators that can have a ReLU inside
+_FUSED = ("CONV_2D", "FULLY_CONNECTED")  # operators that can have a fused ReLU
 
 
 class LiteNode(NamedTuple):
-    """One operator, whose output has its name.
+    """One operator, whose output is named after it.
 
     Attributes:
       op: the name of TensorFlow Lite's operator.
       name: unique in the graph.
-      inputs: names of nodes, of the graph's inputs and of its own constants, in the operator's order.
+      inputs: names of nodes, graph inputs and the node's own constants, in the operator's order.
       shape: of the output, without the batch: [H, W, C] or [n].
-      constants: weights, shapes and the like.
-      options: the operator's own, by their names in TensorFlow Lite's schema.
+      constants: weights, shapes and the like, by name.
+      options: the operator's options, by their names in TensorFlow Lite's schema.
     """
 
     op: str
@@ -32,7 +32,7 @@ class LiteNode(NamedTuple):
 
 
 def lite_nodes(nodes: Sequence[Node], inputs: dict[str, tuple[int, ...]]) -> list[LiteNode]:
-    """The nodes of `dcgan_jax.interop.onnx_graph`, with images in NCHW, as nodes that have them in NHWC.
+    """Translate nodes of `dcgan_jax.interop.onnx_graph`, with images in NCHW, to nodes with images in NHWC.
 
     Args:
       nodes: in order.
@@ -53,7 +53,7 @@ def lite_nodes(nodes: Sequence[Node], inputs: dict[str, tuple[int, ...]]) -> lis
 
 
 def _translated(node: Node, shapes: dict[str, tuple[int, ...]], shuffled: bool) -> list[LiteNode]:
-    """One ONNX node; ``shuffled`` if its channels are then spread over pixels."""
+    """Translate one ONNX node; ``shuffled`` if a DepthToSpace follows."""
     x, constants, name = node.inputs[0], node.constants, node.name
     shape = shapes.get(x, ())
     match node.op:
@@ -67,7 +67,7 @@ def _translated(node: Node, shapes: dict[str, tuple[int, ...]], shuffled: bool) 
         case "Slice":
             h, w = map(int, constants["ends"])
             ends = {"begin": [0, 0, 0, 0], "end": [0, h, w, 0], "strides": [1, 1, 1, 1]}
-            whole = {"beginMask": 0b1001, "endMask": 0b1001}  # of the batch and the channels
+            whole = {"beginMask": 0b1001, "endMask": 0b1001}  # all of the batch and the channels
             return [LiteNode("STRIDED_SLICE", name, (x, *ends), (h, w, shape[2]), _integers(ends), whole)]
         case "Reshape":
             c, h, w = map(int, constants["shape"][1:])
@@ -98,8 +98,8 @@ def _translated(node: Node, shapes: dict[str, tuple[int, ...]], shuffled: bool) 
 def _conv(node: Node, shape: tuple[int, ...], shuffled: bool) -> LiteNode:
     """A 'same' convolution [B, H, W, in] -> [B, .., out], with a kernel [out, k, k, in].
 
-    Its padding is what SAME is in TensorFlow, from where the models have it. TensorFlow's depth to space has the
-    channels of one pixel beside each other, ONNX's here the pixels of one channel.
+    The models' padding is TensorFlow's SAME. If ``shuffled``, the output channels are reordered for TensorFlow's depth
+    to space, in which the channels of one pixel are adjacent; in the ONNX graph the pixels of one channel are.
     """
     kernel, bias = node.constants["weight"].transpose(0, 2, 3, 1), node.constants["bias"]
     if shuffled:

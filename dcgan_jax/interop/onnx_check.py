@@ -1,4 +1,4 @@
-"""An exported ONNX model beside the network in JAX, on the same inputs."""
+"""Compare an exported ONNX model with the network in JAX, on the same inputs."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from dcgan_jax.interop.examples import FLOAT32, Agreement, agreement, make_examp
 from dcgan_jax.state import GANState
 from dcgan_jax.versions import require
 
-_FLOAT16 = 2**-11  # a rounded weight is within it of its value, relative to that
+_FLOAT16 = 2**-11  # the largest relative rounding error of a weight
 
 
 def onnx_runtime() -> Any:
-    """The module onnxruntime.
+    """Import the module onnxruntime.
 
     Raises:
       WeightsError: if the package is not installed.
@@ -27,19 +27,19 @@ def onnx_runtime() -> Any:
 def check_onnx(
     path: Path, state: GANState, network: str = "generator", *, layout: str = "NHWC", precision: str = "float32"
 ) -> Agreement:
-    """Run a file of `export_onnx` in ONNX Runtime on a CPU, and compare it with JAX on the same 8 inputs each time.
+    """Run a file of `export_onnx` in ONNX Runtime on a CPU, and compare it with JAX on 8 fixed inputs.
 
-    The inputs are the state's noise of key 0, and for a discriminator the generator's images of it; classes are taken
-    in turn. The package's own networks compute in float32 on both sides. The tolerance is 1e-5, times the largest
-    output where that is above 1. With weights in float16 it is 2^-11, their largest relative error, for each layer with
-    weights.
+    The inputs are the state's noise of ``jax.random.key(0)``, for a discriminator the generator's images of it; labels
+    cycle through the classes. The package's own networks compute in float32 on both sides. The tolerance is 1e-5, times
+    the largest output if that is above 1. With weights in float16, 1e-5 is replaced by 2^-11, their largest relative
+    error, times the number of kernels and tables.
 
     Args:
       path: the file.
-      state: whose network it is.
+      state: the state whose network it is.
       network: ``generator`` or ``discriminator``.
-      layout: as it was written with.
-      precision: as it was written with.
+      layout: that of `export_onnx`.
+      precision: that of `export_onnx`.
 
     Raises:
       WeightsError: if the package onnxruntime is not installed, or cannot run the file.
@@ -53,7 +53,7 @@ def check_onnx(
 
 
 def run_onnx(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """The output of a model of ``inputs`` in the order of its own, in ONNX Runtime on a CPU.
+    """The output of a model in ONNX Runtime on a CPU; ``inputs`` are in the order of the model's.
 
     Raises:
       WeightsError: if the package onnxruntime is not installed, or cannot run the file.
@@ -61,8 +61,8 @@ def run_onnx(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
     runtime = onnx_runtime()
     try:
         session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        names = [port.name for port in session.get_inputs()]  # jax2onnx may choose others
+        names = [port.name for port in session.get_inputs()]  # jax2onnx may choose other names
         (found,) = session.run(None, dict(zip(names, inputs.values(), strict=True)))
-    except Exception as error:  # ONNX Runtime's own classes have no common base but this
+    except Exception as error:  # ONNX Runtime's own classes have no other common base
         raise WeightsError(f"ONNX Runtime cannot run {path} ({first_line(error)})") from error
     return found

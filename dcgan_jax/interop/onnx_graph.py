@@ -1,7 +1,7 @@
 """The package's two networks as ONNX graphs of few, common operators, in inference mode.
 
-Written layer by layer and not converted from a traced program, so that every runtime and converter takes them: all
-weights are constants, batch normalisation is part of the layer before it, and no array has more than four axes.
+Written layer by layer and not converted from a traced program, so that every runtime and converter accepts them: all
+weights are constants, batch normalisation is folded into the layer before it, and no array has more than four axes.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from dcgan_jax.interop.common import WeightsError, require
 from dcgan_jax.layers import upsampling_phases
 from dcgan_jax.models import Discriminator, Generator, doublings
 
-OPSETS = range(13, 26)  # in 13 ReduceSum took its present form; what comes after 25 was not tried
+OPSETS = range(13, 26)  # ReduceSum has its present form since 13; opsets after 25 are untested
 _EPSILON = 1e-3  # of the generator's batch normalisation
 _SLOPE = 0.2  # of the discriminator's leaky ReLU
 Shape = tuple[int | str, ...]
@@ -22,14 +22,14 @@ _NHWC = (0, 2, 3, 1)
 
 
 class Node(NamedTuple):
-    """One operator, whose output has its name.
+    """One operator, whose output is named after it.
 
     Attributes:
-      op: the operator of ONNX.
+      op: the name of ONNX's operator.
       name: unique in the graph.
-      inputs: names of nodes, of the graph's inputs and of its own constants, in the operator's order.
-      constants: weights, shapes and the like.
-      attributes: the operator's.
+      inputs: names of nodes, graph inputs and the node's own constants, in the operator's order.
+      constants: weights, shapes and the like, by name.
+      attributes: the operator's attributes.
     """
 
     op: str
@@ -43,8 +43,8 @@ def generator_nodes(module: Generator, variables: dict[str, Any], layout: str) -
     """The generator's layers, from the inputs ``noise`` and, with classes, ``labels`` to the node ``images``.
 
     Args:
-      module: its sizes are read.
-      variables: ``params`` and ``batch_stats``, of NumPy.
+      module: gives the sizes.
+      variables: ``params`` and ``batch_stats``, in NumPy.
       layout: of the images, ``NHWC`` or ``NCHW``.
     """
     params, stats = variables["params"], variables["batch_stats"]
@@ -95,8 +95,8 @@ def discriminator_nodes(
     """The discriminator's layers, from the inputs ``images`` and, with classes, ``labels`` to the node ``logits``.
 
     Args:
-      module: its sizes are read.
-      variables: ``params``, of NumPy.
+      module: gives the sizes.
+      variables: ``params``, in NumPy.
       image_shape: [H, W, C].
       layout: of the images, ``NHWC`` or ``NCHW``.
     """
@@ -132,13 +132,13 @@ def discriminator_nodes(
 
 
 def build_model(nodes: Sequence[Node], name: str, inputs: dict[str, Shape], output: Shape, opset: int) -> Any:
-    """The ``onnx.ModelProto`` of nodes in order, of which the last one's output is the graph's.
+    """The ``onnx.ModelProto`` of nodes in order; the output of the last one is that of the graph.
 
     Args:
       nodes: as the functions above return them.
-      name: the graph's.
-      inputs: their shapes; all are float32 but ``labels``, int32.
-      output: its shape, float32.
+      name: of the graph.
+      inputs: the shapes of the inputs; all are float32 except ``labels``, int32.
+      output: the shape of the output, float32.
       opset: one of `OPSETS`. The model has the lowest IR version that allows it, for older runtimes.
 
     Raises:
@@ -163,9 +163,9 @@ def build_model(nodes: Sequence[Node], name: str, inputs: dict[str, Shape], outp
 
 
 def with_half_weights(model: Any) -> Any:
-    """The ``onnx.ModelProto`` with its float32 kernels and tables in float16, each cast to float32 where it is used.
+    """The ``onnx.ModelProto`` with its float32 kernels and tables stored in float16, and cast to float32 for use.
 
-    The model computes in float32 all the same: not every runtime has convolutions in float16. Biases are few and stay.
+    The model still computes in float32, because not every runtime has convolutions in float16. Biases stay float32.
 
     Raises:
       WeightsError: if a weight is out of float16's range.
@@ -189,23 +189,23 @@ def with_half_weights(model: Any) -> Any:
 
 
 def _wide(array: np.ndarray) -> np.ndarray:
-    """In float64, in which weights are folded and then rounded once."""
+    """To float64, in which weights are folded before they are rounded once."""
     return np.asarray(array, np.float64)
 
 
 def _vectors(name: str, table: np.ndarray) -> list[Node]:
-    """The rows of a table [classes, n] that ``labels`` name: [B, n]."""
+    """The rows of a table [classes, n] at the indices ``labels`` [B]: [B, n]."""
     return [Node("Gather", name, ("table", "labels"), {"table": _stored(table)}, {"axis": 0})]
 
 
 def _gemm(name: str, x: str, kernel: np.ndarray, bias: np.ndarray) -> Node:
-    """[B, in] -> [B, out] with a kernel [in, out], which is written as PyTorch writes it: [out, in]."""
+    """[B, in] -> [B, out] with a kernel [in, out], which is stored as in PyTorch: [out, in]."""
     constants = {"weight": _stored(kernel.T), "bias": _stored(bias)}
     return Node("Gemm", name, (x, "weight", "bias"), constants, {"transB": 1})
 
 
 def _conv(name: str, x: str, kernel: np.ndarray, bias: np.ndarray, size: tuple[int, int], stride: int = 1) -> Node:
-    """A 'same' convolution of maps [H, W], ``size``, with a kernel [k, k, in, out]: [B, in, H, W] -> [B, out, ..]."""
+    """A 'same' convolution of maps of ``size`` [H, W] with a kernel [k, k, in, out]: [B, in, H, W] -> [B, out, ..]."""
     k = kernel.shape[0]
     missing = [max((-(-n // stride) - 1) * stride + k - n, 0) for n in size]
     before = [n // 2 for n in missing]
@@ -216,11 +216,11 @@ def _conv(name: str, x: str, kernel: np.ndarray, bias: np.ndarray, size: tuple[i
 
 
 def _upsampling_conv(name: str, x: str, kernel: np.ndarray, bias: np.ndarray, size: tuple[int, int]) -> list[Node]:
-    """As `dcgan_jax.layers.upsample_conv2d`, cut to a ``size`` [H, W]: [B, in, h, w] -> [B, out, H, W].
+    """As `dcgan_jax.layers.upsample_conv2d`, cropped to ``size`` [H, W]: [B, in, h, w] -> [B, out, H, W].
 
-    It takes half the time of an upsampling with a 5x5 convolution after it: the four phases of 2x2 pixels are channels.
-    They lie beside each other, as PyTorch's pixel shuffle has them: converters to runtimes with that operator alone
-    know no other order.
+    The four phases of 2x2 pixels are channels, which takes half the time of upsampling and a 5x5 convolution. The
+    phases of a channel are adjacent, as in PyTorch's pixel shuffle: converters to runtimes with only that operator
+    support no other order.
     """
     phases = _wide(upsampling_phases(kernel.shape[0]))  # [2, m, k]
     small = np.einsum("aut,bvs,tsio->uvioab", phases, phases, kernel)  # [m, m, in, out, 2, 2]

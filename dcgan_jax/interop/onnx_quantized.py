@@ -1,4 +1,4 @@
-"""ONNX models whose weights and maps are of eight bits, for a quarter of the size."""
+"""ONNX models with weights and activations in 8 bits, for a quarter of the size."""
 
 import tempfile
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ from dcgan_jax.interop.onnx_check import onnx_runtime, run_onnx
 from dcgan_jax.interop.programs import export_onnx
 from dcgan_jax.state import GANState
 
-_CALIBRATED, _CALIBRATION_SEED = 256, 1  # inputs that ranges are found from: not those that it is compared on
+_CALIBRATED, _CALIBRATION_SEED = 256, 1  # inputs that ranges are found from; the comparison uses others
 _COMPARED = 64
 
 
 class Quantization(NamedTuple):
-    """What quantising has changed.
+    """The effect of quantisation on the file's size and outputs.
 
     Attributes:
-      before: bytes of the model in float32.
-      after: bytes of the file.
-      largest: the largest difference from JAX, in the units of the output: pixels in [0, 1], or logits.
-      mean: the mean of the absolute differences.
-      images: of how many inputs.
+      before: size of the model in float32, in bytes.
+      after: size of the file, in bytes.
+      largest: the largest absolute difference from JAX, in the units of the output: pixels in [0, 1], or logits.
+      mean: the mean absolute difference.
+      images: the number of inputs compared.
     """
 
     before: int
@@ -46,19 +46,19 @@ def export_quantized_onnx(
     opset: int | None = None,
     layout: str = "NHWC",
 ) -> Quantization:
-    """Write the model of `export_onnx` with weights and maps in int8, by ONNX Runtime's static quantisation.
+    """Write the model of `export_onnx` with weights and activations in int8, by ONNX Runtime's static quantisation.
 
-    Kernels have a scale for each output channel. The ranges of maps are those of 256 inputs: the state's own noise, for
-    a discriminator the generator's images of it. Inputs and outputs stay float32. The result is compared with JAX on
-    64 other inputs.
+    Kernels have a scale for each output channel. The ranges of activations are those of 256 inputs: the state's own
+    noise, for a discriminator the generator's images of it. Inputs and outputs stay float32. The result is compared
+    with JAX on 64 other inputs.
 
     Args:
       path: the file.
-      state: of any modules.
+      state: with any modules.
       network: ``generator`` or ``discriminator``.
-      metadata: as in `export_onnx`, and so are the others.
-      opset: the version of ONNX's operators.
-      layout: of the images.
+      metadata: as in `export_onnx`.
+      opset: as in `export_onnx`.
+      layout: as in `export_onnx`.
 
     Raises:
       WeightsError: as `export_onnx`, and if the package onnxruntime is not installed or cannot quantise the network.
@@ -95,7 +95,7 @@ def _quantize(full: Path, small: Path, calibration: Examples) -> None:
             yield {name: x[i : i + _COMPARED] for name, x in zip(names, calibration.inputs.values(), strict=True)}
 
     class Reader(quantization.CalibrationDataReader):
-        """What the library asks for batches until there are none."""
+        """Gives the library one batch after another."""
 
         rest = batches()
 
@@ -103,7 +103,7 @@ def _quantize(full: Path, small: Path, calibration: Examples) -> None:
             return next(self.rest, None)
 
     try:
-        with quiet_loggers("root", "onnxruntime"):  # they recommend folding what is folded already
+        with quiet_loggers("root", "onnxruntime"):  # they recommend folding that is done already
             quantization.quantize_static(full, small, Reader(), per_channel=True)
-    except Exception as error:  # the library raises what it meets
+    except Exception as error:  # whatever the library raises
         raise WeightsError(f"ONNX Runtime cannot quantise this network ({first_line(error)})") from error

@@ -1,4 +1,4 @@
-"""Networks as programs for inference: StableHLO, which needs JAX alone, and ONNX."""
+"""Networks as programs for inference: StableHLO, which needs only JAX, and ONNX."""
 
 import contextlib
 import json
@@ -28,24 +28,24 @@ from dcgan_jax.versions import package_version
 _PLATFORMS = ("cpu", "cuda", "tpu")
 _INPUTS = {"generator": "noise", "discriminator": "images"}  # their names in ONNX
 _OUTPUTS = {"generator": "images", "discriminator": "logits"}
-LAYOUTS, PRECISIONS = ("NHWC", "NCHW"), ("float32", "float16")  # of ONNX: of the images, of the stored weights
-_OPSET, _CONVERTED_OPSET = 18, 23  # of the package's networks, for older runtimes too; of a user's own modules
+LAYOUTS, PRECISIONS = ("NHWC", "NCHW"), ("float32", "float16")  # in ONNX: of the images, of the stored weights
+_OPSET, _CONVERTED_OPSET = 18, 23  # for the package's networks, low enough for older runtimes; for other modules
 
 
 @jax_defaults()
 def export_stablehlo(path: Path, state: GANState, network: str = "generator") -> None:
-    """Write a program for CPU, CUDA and TPU that needs JAX alone: noise to images, or images to logits.
+    """Write a program for CPU, CUDA and TPU that needs only JAX: noise to images, or images to logits.
 
-    In inference mode, with its parameters inside, for any batch size::
+    It runs in inference mode for any batch size, and contains the parameters::
 
         from jax import export
         images = export.deserialize(open(path, "rb").read()).call(z)  # z [B, latent] -> [B, H, W, C] in [0, 1]
 
-    Networks with classes have the classes as a second argument, int32 [B].
+    Networks with classes take the labels as a second argument, int32 [B].
 
     Args:
       path: the file.
-      state: of any modules.
+      state: with any modules.
       network: ``generator`` or ``discriminator``.
 
     Raises:
@@ -54,12 +54,12 @@ def export_stablehlo(path: Path, state: GANState, network: str = "generator") ->
     """
     from jax import export
 
-    require("flatbuffers")  # by which JAX serialises programs
+    require("flatbuffers")  # JAX serialises programs with it
     half = network_state(state, network)
 
     def infer(*inputs: jax.Array) -> jax.Array:
         y = half.infer(*inputs)
-        return y.astype(at_least_float32(y.dtype))  # a discriminator in bfloat16 has logits of it
+        return y.astype(at_least_float32(y.dtype))  # a discriminator in bfloat16 has bfloat16 logits
 
     (batch,) = export.symbolic_shape("b")
     inputs = _inputs(state, network, batch).values()
@@ -85,25 +85,25 @@ def export_onnx(
     """Write an ONNX model in inference mode, for any batch size; input and output as in `export_stablehlo`.
 
     The generator's input is named ``noise`` and its output ``images``, the discriminator's ``images`` and ``logits``;
-    the classes, where there are any, are ``labels``. Their first dimension is ``batch``. Everything in the model but
-    the classes is float32. The package's own networks are written layer by layer, in few operators with constant
-    weights (`dcgan_jax.interop.onnx_graph`); others are converted by jax2onnx.
+    the classes, if any, are ``labels``. Their first dimension is ``batch``. Inputs and outputs are float32, labels
+    int32. The package's own networks are written layer by layer, in few operators with constant weights
+    (`dcgan_jax.interop.onnx_graph`); others are converted by jax2onnx.
 
     Args:
       path: the file.
-      state: of any modules.
+      state: with any modules.
       network: ``generator`` or ``discriminator``.
-      metadata: goes into the model's metadata: strings as they are, other values as JSON.
-      opset: the version of ONNX's operators, 13 to 25; None is 18, which most runtimes have, and 23 for networks that
-        jax2onnx converts.
+      metadata: stored in the model's metadata, strings as they are, other values as JSON.
+      opset: the version of ONNX's operators, 13 to 25; None is 18, which most runtimes support, and 23 for networks
+        that jax2onnx converts.
       layout: of the images, ``NHWC`` or ``NCHW``.
-      precision: what the weights are stored in: ``float32``, or ``float16`` for half the size. They are cast, and the
-        model computes in float32.
+      precision: of the stored weights: ``float32``, or ``float16`` for half the size. The model computes in float32
+        with either.
 
     Raises:
       ValueError: for another layout or precision.
-      WeightsError: for another opset, if a package that is needed is not installed, if jax2onnx cannot convert the
-        network, or a weight is out of the range of float16.
+      WeightsError: for another opset, if a required package is not installed, if jax2onnx cannot convert the network,
+        or a weight is out of the range of float16.
       OSError: if the file cannot be written.
     """
     if layout not in LAYOUTS or precision not in PRECISIONS:
@@ -141,13 +141,13 @@ def _written(state: GANState, network: str, opset: int, layout: str) -> Any:
     if isinstance(module, Generator):
         nodes = generator_nodes(module, variables, layout)
         return build_model(nodes, network, {"noise": ("batch", state.latent_size), **labels}, images, opset)
-    assert isinstance(module, Discriminator)  # as the caller has seen
+    assert isinstance(module, Discriminator)  # checked by the caller
     nodes = discriminator_nodes(module, variables, (h, w, c), layout)
     return build_model(nodes, network, {"images": images, **labels}, ("batch", 1), opset)
 
 
 def _converted(path: Path, state: GANState, network: str, opset: int, layout: str) -> Any:
-    """The ``onnx.ModelProto`` of any modules, by jax2onnx."""
+    """The ``onnx.ModelProto`` of a network of any module, by jax2onnx."""
     half = network_state(state, network)
     inputs = _inputs(state, network, "batch")
     channels_first = {"inputs_as_nchw": [0]} if network == "discriminator" else {"outputs_as_nchw": [0]}
@@ -173,12 +173,12 @@ def _converted(path: Path, state: GANState, network: str, opset: int, layout: st
 def _reason(error: Exception) -> str:
     """What is wrong with a user's own module, in one line."""
     line = first_line(error)
-    # JAX's name of a dimension of any size, which Python's len cannot return.
+    # JAX's symbolic dimension, which Python's len cannot return.
     return f"{line}: the network needs x.shape[0] in place of len(x)" if "_DimExpr" in line else line
 
 
 def _inputs(state: GANState, network: str, batch: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """A network's inputs by their names in ONNX; ``batch`` is the size of the batch, or a symbol of it."""
+    """A network's inputs by their names in ONNX; ``batch`` is the batch size, or a symbol for it."""
     inputs = {_INPUTS[network]: jax.ShapeDtypeStruct((batch, *input_shape(state, network)), jnp.float32)}
     if state.classes is not None:
         inputs["labels"] = jax.ShapeDtypeStruct((batch,), jnp.int32)
@@ -186,5 +186,5 @@ def _inputs(state: GANState, network: str, batch: Any) -> dict[str, jax.ShapeDty
 
 
 def _own_types(half: NetworkState) -> contextlib.AbstractContextManager[None]:
-    """Within, JAX has 64-bit types if the network has, whatever the process's setting is."""
+    """A context in which JAX has 64-bit types if the network has, whatever the process's setting is."""
     return jax.enable_x64(any(leaf.dtype.itemsize == 8 for leaf in jax.tree.leaves((half.params, half.batch_stats))))

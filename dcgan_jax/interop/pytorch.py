@@ -17,8 +17,8 @@ from dcgan_jax.models import Discriminator, Generator, doublings
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
 
-PICKLES = (".pt", ".pth")  # what `torch.save` writes is called so
-_COUNT = "num_batches_tracked"  # of batch normalisation, which PyTorch keeps and does not use here
+PICKLES = (".pt", ".pth")  # suffixes of what `torch.save` writes
+_COUNT = "num_batches_tracked"  # of batch normalisation, which PyTorch stores and does not use here
 _NORM = (
     ("weight", "params", "scale"),
     ("bias", "params", "bias"),
@@ -31,12 +31,12 @@ class TorchArray(NamedTuple):
     """One array of a network.
 
     Attributes:
-      name: in the state dict, with the network's: ``generator.convs.0.weight``.
+      name: in the state dict, with the network's name: ``generator.convs.0.weight``.
       path: in Flax: ``generator/params/conv_1/kernel``.
       axes: of the Flax array, in PyTorch's order.
-      units: the places in Flax of PyTorch's units along ``unit_axis`` of the Flax array, where a map [H, W, C] is
-        flattened: PyTorch flattens it by channel, row, column. None if they are the same.
-      unit_axis: likewise.
+      units: the indices in Flax of PyTorch's units along ``unit_axis``, if that is a flattened map [H, W, C]: PyTorch
+        flattens it by channel, row, column. None if the order is the same.
+      unit_axis: an axis of the Flax array.
     """
 
     name: str
@@ -46,7 +46,7 @@ class TorchArray(NamedTuple):
     unit_axis: int = 0
 
     def to_torch(self, array: np.ndarray) -> np.ndarray:
-        """The Flax array as PyTorch has it."""
+        """The Flax array in PyTorch's layout."""
         array = array if self.units is None else array.take(self.units, self.unit_axis)
         return np.ascontiguousarray(array.transpose(self.axes))
 
@@ -59,25 +59,25 @@ class TorchArray(NamedTuple):
 def export_torch(
     path: Path, state: GANState, metadata: dict[str, Any] | None = None, networks: Sequence[str] = NETWORKS
 ) -> Path:
-    """Write a state dict of PyTorch as safetensors, and beside it a Python file of the modules that load it.
+    """Write a state dict of PyTorch as safetensors, and next to it a Python file of the modules that load it.
 
-    The file has the sizes of these networks written in, and needs PyTorch and safetensors alone::
+    The Python file contains the sizes of these networks, and needs only PyTorch and safetensors::
 
         gan = load()  # in inference mode
         images = gan.generator(2 * torch.rand(16, 100) - 1)  # [16, 1, 28, 28] in [0, 1]
 
     Args:
-      path: the weights, a ``.safetensors``; the modules' file is named as `module_file` says.
+      path: the weights, a ``.safetensors``; the Python file is named by `module_file`.
       state: of the package's own networks.
-      metadata: goes into the file's metadata, as JSON under ``dcgan-jax``.
+      metadata: stored in the weights' metadata, as JSON under ``dcgan-jax``.
       networks: ``generator``, ``discriminator`` or both.
 
     Returns:
-      The path of the modules' file. A file that is there is replaced.
+      The path of the Python file. An existing file is replaced.
 
     Raises:
-      WeightsError: if a network is of another module.
-      OSError: if a file cannot be written. Of two new files neither is there then.
+      WeightsError: if a network has another module.
+      OSError: if a file cannot be written; a new Python file is then removed.
     """
     variables = jax.device_get(network_variables(state))
     tensors: dict[str, np.ndarray] = {}
@@ -142,21 +142,21 @@ def torch_arrays(state: GANState, network: str) -> list[TorchArray]:
 
 
 def is_torch(names: Iterable[str]) -> bool:
-    """Whether arrays of a safetensors file are named as in a state dict of PyTorch, not as in JAX."""
+    """Whether the arrays of a safetensors file are named as in a state dict of PyTorch, not as in JAX."""
     names = list(names)
     return not any("/" in name for name in names) and any(name.endswith((".weight", ".bias")) for name in names)
 
 
 def from_torch(tensors: dict[str, Any], state: GANState, source: str) -> dict[str, np.ndarray]:
-    """The arrays of a state dict by their names in JAX, ``generator/params/conv_1/kernel`` and so on.
+    """The arrays of a state dict in JAX's layout, by their names in JAX, such as ``generator/params/conv_1/kernel``.
 
     Args:
-      tensors: of the modules of `export_torch`: of both networks, or of one, with or without its name before them.
+      tensors: of the modules of `export_torch`: of both networks, or of one, with or without its name as a prefix.
       state: of the package's own networks, which gives the shapes.
-      source: what holds them, for the error.
+      source: where the tensors are from, for errors.
 
     Raises:
-      WeightsError: if they are not all the arrays of a network, or have other shapes, or are another DCGAN's.
+      WeightsError: if they are not exactly the arrays of a network, or have other shapes.
     """
     _refuse_examples(tensors, source)
     if "dense.weight" in tensors:  # of one network by itself
@@ -182,7 +182,7 @@ def from_torch(tensors: dict[str, Any], state: GANState, source: str) -> dict[st
 
 
 def refuse_pickle(path: Path, start: bytes) -> None:
-    """Raises: WeightsError for a file of ``torch.save``. Its name and content say so; it is never unpickled."""
+    """Raises: WeightsError for a file of ``torch.save``, by its name or content; it is never unpickled."""
     if not (start.startswith(b"\x80") or path.suffix.lower() in PICKLES or _holds_pickle(path, start)):
         return
     raise WeightsError(
@@ -202,7 +202,7 @@ def _holds_pickle(path: Path, start: bytes) -> bool:
 
 
 def _refuse_examples(tensors: dict[str, Any], source: str) -> None:
-    """Raises: WeightsError for the networks of the DCGAN in PyTorch's own examples, by the names of their arrays."""
+    """Raises: WeightsError for the networks of PyTorch's own DCGAN example, by the names of their arrays."""
     names = {name.removeprefix("module.") for name in tensors}
     if not names or not all(name.startswith("main.") for name in names):
         return
@@ -217,7 +217,7 @@ def _refuse_examples(tensors: dict[str, Any], source: str) -> None:
 
 
 def _units(h: int, w: int, channels: int) -> np.ndarray:
-    """The places of units in a flattened [h, w, channels], by channel, row, column."""
+    """Indices into a flattened [h, w, channels], ordered by channel, row, column."""
     return np.arange(h * w * channels).reshape(h, w, channels).transpose(2, 0, 1).ravel()
 
 

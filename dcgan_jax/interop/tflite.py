@@ -1,6 +1,6 @@
 """The package's own networks as TensorFlow Lite models, which LiteRT runs on phones, in browsers and elsewhere.
 
-The file is written in TensorFlow Lite's schema, which LiteRT's package has as Python classes: TensorFlow is not needed.
+The file is written with the Python classes of TensorFlow Lite's schema in LiteRT's package: TensorFlow is not needed.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.state import GANState
 from dcgan_jax.versions import package_version, require
 
-_SCHEMA = 3  # of TensorFlow Lite's files
+_SCHEMA = 3  # version of TensorFlow Lite's schema
 _OPTIONS = {
     "FULLY_CONNECTED": "FullyConnectedOptions",
     "CONV_2D": "Conv2DOptions",
@@ -37,7 +37,7 @@ _OPTIONS = {
 
 
 def require_litert(module: str) -> Any:
-    """A module of the package ai-edge-litert.
+    """Import a module of the package ai-edge-litert.
 
     Raises:
       WeightsError: if it is not installed.
@@ -48,8 +48,8 @@ def require_litert(module: str) -> Any:
 def export_tflite(path: Path, state: GANState, network: str = "generator") -> None:
     """Write a TensorFlow Lite model in inference mode, in float32; inputs and output as in `export_onnx`.
 
-    Images are in NHWC. The batch is of any size: the shapes in the file have 1, and a runtime resizes the inputs, as
-    the runner of the signature ``serving_default`` does by itself. That signature has the names.
+    Images are in NHWC. The batch may have any size: the shapes in the file have 1, and a runtime resizes the inputs,
+    which the runner of the signature ``serving_default`` does by itself. That signature has the names.
 
     Args:
       path: the file.
@@ -80,7 +80,7 @@ def export_tflite(path: Path, state: GANState, network: str = "generator") -> No
 def check_tflite(path: Path, state: GANState, network: str = "generator") -> Agreement:
     """Run a file of `export_tflite` in LiteRT on a CPU, and compare it with JAX on the same 8 inputs as `check_onnx`.
 
-    The tolerance is 1e-5, times the largest output where that is above 1.
+    The tolerance is 1e-5, times the largest output if that is above 1.
 
     Raises:
       WeightsError: if the package ai-edge-litert is not installed, or cannot run the file.
@@ -92,7 +92,7 @@ def check_tflite(path: Path, state: GANState, network: str = "generator") -> Agr
 
 
 def run_tflite(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """The output of a model of ``inputs``, of any batch, in LiteRT on a CPU.
+    """The output of a model in LiteRT on a CPU, for ``inputs`` by name, of any batch size.
 
     Raises:
       WeightsError: if the package ai-edge-litert is not installed, or cannot run the file.
@@ -101,7 +101,7 @@ def run_tflite(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
     try:
         runner = interpreter.Interpreter(str(path)).get_signature_runner()
         (found,) = runner(**inputs).values()
-    except Exception as error:  # ValueError and RuntimeError by what is wrong
+    except Exception as error:  # ValueError or RuntimeError, depending on the cause
         raise WeightsError(f"LiteRT cannot run {path} ({first_line(error)})") from error
     return found
 
@@ -109,7 +109,7 @@ def run_tflite(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
 def _model(schema: Any, nodes: Sequence[LiteNode], inputs: dict[str, tuple[int, ...]], network: str) -> Any:
     """The schema's ``ModelT`` of one graph."""
     index: dict[str, int] = {}
-    tensors, buffers, operators, codes = [], [schema.BufferT()], [], []  # the first buffer is of what is computed
+    tensors, buffers, operators, codes = [], [schema.BufferT()], [], []  # the first buffer is for computed tensors
     types = {"labels": schema.TensorType.INT32}
 
     def add(name: str, shape: tuple[int, ...], dtype: int, data: np.ndarray | None = None) -> None:

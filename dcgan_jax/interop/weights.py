@@ -1,4 +1,4 @@
-"""The weights of both networks as safetensors, and weights from files into a state."""
+"""Export the weights of both networks as safetensors, and import weights from files into a state."""
 
 import errno
 import json
@@ -23,13 +23,13 @@ from dcgan_jax.state import GANState
 def export_safetensors(
     path: Path, state: GANState, metadata: dict[str, Any], networks: Sequence[str] = NETWORKS
 ) -> None:
-    """Write the parameters and moving statistics of both networks, as ``generator/params/conv_1/kernel`` and so on.
+    """Write parameters and moving statistics as safetensors, named as ``generator/params/conv_1/kernel``.
 
     Args:
       path: the file.
-      state: of any modules.
-      metadata: goes into the file's metadata, as JSON under ``dcgan-jax``.
-      networks: which ones.
+      state: with any modules.
+      metadata: stored in the file's metadata, as JSON under ``dcgan-jax``.
+      networks: ``generator``, ``discriminator`` or both.
 
     Raises:
       OSError: if the file cannot be written.
@@ -45,8 +45,8 @@ def import_weights(path: Path, state: GANState, network: str | None = None) -> G
 
     Args:
       path: the file.
-      state: of the same modules.
-      network: take only the ``generator`` or the ``discriminator``; all that the file holds if None.
+      state: with the same modules.
+      network: import only the ``generator`` or the ``discriminator``; all networks in the file if None.
 
     Raises:
       WeightsError: as `read_weights`, or if the file does not hold the network.
@@ -60,18 +60,18 @@ def import_weights(path: Path, state: GANState, network: str | None = None) -> G
 
 
 def read_weights(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
-    """The variables of the networks in a file, which is recognised by its content, not by its name.
+    """Read the variables of the networks in a file, whose format is recognised by its content, not its name.
 
     Args:
-      path: a safetensors file of `export_safetensors` or of the modules of `export_torch`, or what Keras saves
+      path: a safetensors file of `export_safetensors` or of the modules of `export_torch`, or a file of Keras
         (`read_keras`).
-      state: of the same modules.
+      state: with the same modules.
 
     Returns:
       ``{network: {"params": ..., "batch_stats": ...}}`` of the generator, the discriminator or both.
 
     Raises:
-      WeightsError: if the file cannot be read, or holds other arrays or numbers that are not finite.
+      WeightsError: if the file cannot be read, or has other arrays, values that are not finite, or negative variances.
     """
     try:
         if not path.exists():
@@ -100,7 +100,7 @@ def read_weights(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
 def replace_weights(state: GANState, weights: dict[str, dict[str, Any]]) -> GANState:
     """The state with the weights of `read_weights`.
 
-    Its optimizers and its step stay as they are; its moving average restarts where the generator is replaced.
+    Its optimizers and its step are unchanged; its moving average restarts if the generator is replaced.
     """
     for network, variables in weights.items():
         half = network_state(state, network)
@@ -114,7 +114,7 @@ def replace_weights(state: GANState, weights: dict[str, dict[str, Any]]) -> GANS
 
 
 def _check_values(path: Path, variables: dict[str, Any]) -> None:
-    """Raises: WeightsError if a number is not finite, or a variance is negative."""
+    """Raises: WeightsError if a value is not finite, or a variance is negative."""
     for at, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(variables)):
         name = leaf_name(at)
         if not np.isfinite(leaf).all():
@@ -124,18 +124,18 @@ def _check_values(path: Path, variables: dict[str, Any]) -> None:
 
 
 def match_weights(tensors: dict[str, Any], state: GANState, source: str) -> dict[str, dict[str, Any]]:
-    """The variables of the networks whose arrays ``tensors`` holds, in the types of the state's.
+    """The variables of the networks in ``tensors``, in the dtypes of the state.
 
     Args:
-      tensors: named as `export_safetensors` names them, of the generator, the discriminator or both.
-      state: of the same modules.
-      source: what holds them, for the error.
+      tensors: named as by `export_safetensors`, of the generator, the discriminator or both.
+      state: with the same modules.
+      source: where the tensors are from, for errors.
 
     Returns:
       As `read_weights`.
 
     Raises:
-      WeightsError: if they are not all the arrays of a network, or have other shapes or types.
+      WeightsError: if they are not exactly the arrays of a network, have other shapes, or are not floating point.
     """
     held = {name.partition("/")[0] for name in tensors}
     like = {network: variables for network, variables in network_variables(state).items() if network in held}
@@ -150,7 +150,7 @@ def match_weights(tensors: dict[str, Any], state: GANState, source: str) -> dict
             raise WeightsError(f"{source}: {name} must have shape {leaf.shape}, got {tensors[name].shape}")
         if not jnp.issubdtype(tensors[name].dtype, jnp.floating):
             raise WeightsError(f"{source}: {name} must be floating point, got {tensors[name].dtype}")
-    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite, and are refused as that
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are refused later
         return jax.tree_util.tree_map_with_path(
             lambda at, leaf: jax.device_put(np.asarray(tensors[leaf_name(at)]).astype(leaf.dtype)), like
         )

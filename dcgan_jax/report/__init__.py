@@ -1,4 +1,4 @@
-"""Reports of runs: pages for a browser, each one file that needs nothing else."""
+"""Reports of runs: self-contained HTML pages."""
 
 from dcgan_jax.report.explorer import write_explorer
 from dcgan_jax.report.page import write_report

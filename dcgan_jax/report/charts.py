@@ -19,7 +19,7 @@ _NAMES = {
     "d_augment": "Probability of the augmentation",
 }
 _SHARED = (("Losses", ("d_loss", "g_loss")), ("Accuracies", ("d_accuracy", "g_accuracy")))
-# What a discriminator's loss is that tells nothing apart, by the name of the loss.
+# The loss of a discriminator at chance level, by the name of the loss.
 _AT_CHANCE = {
     "cross-entropy": "In nats. A discriminator that tells nothing apart has a loss of ln 2 = 0.693.",
     "relativistic": "In nats, of pairs. A discriminator that tells nothing apart has a loss of ln 2 = 0.693.",
@@ -35,7 +35,7 @@ _OF_PAIRS = (
     "Of pairs of a real and a generated image. The discriminator's: the share in which the real one looks more real to "
     "it. The generator's: the share of the others."
 )
-_MEAN_ROWS = 50  # a mean is over a fiftieth of the rows: it shows the trend, and still has fifty independent values
+_MEAN_ROWS = 50  # a mean is over 1/50 of the rows: it shows the trend, and still has 50 independent values
 _MIN_ROWS = 40  # with fewer rows there is no mean
 _CALLS = {"train": "Training images", "held_out": "Held-out images", "fakes": "Generated images"}
 _OF_CALLS = (
@@ -51,16 +51,16 @@ _SECOND = ("second_fid", "FID by a second classifier")
 
 
 def charts(sources: Sequence[Source], points: int) -> list[dict[str, Any]]:
-    """The charts of one or several runs: what has no values has no chart.
+    """The charts of one or several runs; metrics without values have none.
 
     Args:
-      sources: the runs. The curves of one run are drawn together; of several, each chart has one metric of all.
-      points: of each curve at most, about; the least and the greatest values are kept.
+      sources: the runs. For one run, related metrics share a chart; for several, each chart has one metric of all runs.
+      points: the approximate maximum per curve; the minima and maxima of the curve are kept.
 
     Returns:
-      Objects of ``title``, ``about`` and ``lines``, as JSON holds them. A line has ``label``, ``colour`` (a
-      number), ``x`` (steps), ``y``, ``mean`` (of the rows around each; None if they are few) and ``floor`` (what real
-      images score, or None).
+      JSON objects with ``title``, ``about`` and ``lines``. A line has ``label``, ``colour`` (a number), ``x`` (steps),
+      ``y``, ``mean`` (the running mean of ``y``; None if there are few rows) and ``floor`` (the score of real images,
+      or None).
     """
     return _metric_charts(sources, points) + _call_charts(sources) + _score_charts(sources)
 
@@ -87,7 +87,7 @@ def _metric_charts(sources: Sequence[Source], points: int) -> list[dict[str, Any
 
 
 def _about(title: str, source: Source) -> str:
-    """What the curves of one run mean that are drawn together; of a recipe's losses nothing is known."""
+    """An explanation of metrics that share a chart; empty for a recipe, whose losses are unknown."""
     loss = None if source.record.recipe else source.config.loss or "cross-entropy"
     if title == "Losses":
         return _AT_CHANCE.get(loss or "", "")
@@ -97,7 +97,7 @@ def _about(title: str, source: Source) -> str:
 
 
 def about_mean(sources: Sequence[Source]) -> str:
-    """What the curves' means are of; empty if there are none."""
+    """An explanation of the running means; empty if there are none."""
     windows = {_window(len(source.history.metrics)) for source in sources} - {1}
     if not windows:
         return ""
@@ -127,7 +127,7 @@ def _metric_lines(source: Source, names: Sequence[str], points: int) -> list[dic
 
 
 def choose_rows(values: np.ndarray, points: int) -> list[int]:
-    """Which of the rows [names, rows] to draw: about ``points``, and in each stretch the least and the greatest."""
+    """Indices of about ``points`` of the rows [names, rows] to draw: each curve's extremes in each interval."""
     names, rows = values.shape
     if rows <= points:
         return list(range(rows))
@@ -141,7 +141,7 @@ def choose_rows(values: np.ndarray, points: int) -> list[int]:
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """The mean of the ``window`` values (odd) around each, of those that there are: [rows] -> [rows]."""
+    """The mean of the finite values in a centred window, of odd size and shorter at the ends: [rows] -> [rows]."""
     finite = np.isfinite(values)
     sums, counts = (np.cumsum([0.0, *a]) for a in (np.where(finite, values, 0), finite))
     at = np.arange(len(values))
@@ -151,12 +151,12 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def _window(rows: int) -> int:
-    """An odd number of rows; 1 for no mean."""
+    """The window of the running mean, an odd number of rows; 1 for no mean."""
     return 1 if rows < _MIN_ROWS else max(rows // _MEAN_ROWS, 3) | 1
 
 
 def _call_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """What the discriminator of one run says of images, or how far those of several overfit."""
+    """The mean logits of one run's discriminator, or the overfitting of those of several runs."""
     if len(sources) == 1:
         rows = calls_of(sources[0].history)
         title, about = "Mean logit of the discriminator", _OF_CALLS
@@ -202,12 +202,12 @@ def _score_line(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _line(rows: Sequence[tuple[int, dict[str, Any]]], name: str) -> dict[str, Any]:
-    """The points of one name of the rows of evaluations, where it is a number."""
+    """The points of the value called ``name`` in rows of evaluations, where it is a number."""
     by_step = {step: finite(values.get(name)) for step, values in rows}
     points = [(step, by_step[step]) for step in sorted(by_step) if by_step[step] is not None]
     return {"x": [step for step, _ in points], "y": [value for _, value in points], "mean": None, "floor": None}
 
 
 def finite(value: Any) -> float | None:
-    """A number with five digits, as many as a chart shows; None for what is none, or is not finite."""
+    """A number rounded to five significant digits, as many as a chart shows; None if it is not a finite number."""
     return float(f"{value:.5g}") if isinstance(value, int | float) and abs(value) < 1e300 else None

@@ -1,4 +1,4 @@
-"""The explorer: a page that carries a generator, and draws its images where it is opened."""
+"""The explorer: a page that contains a generator, and draws its images in the browser."""
 
 import base64
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, uniform_noise
 
 MAX_BYTES = 8_000_000
-_PROGRAM_BYTES = 100_000  # of a page without its weights, at most
-_DIRECTIONS = 8  # sliders; of a trained generator the first eight of 100 have nine tenths of the change
+_PROGRAM_BYTES = 100_000  # at most, of a page without its weights
+_DIRECTIONS = 8  # sliders; in a trained generator the first 8 of 100 directions account for nine tenths of the change
 
 
 def write_explorer(
     state: GANState, out: Path, title: str, facts: Sequence[tuple[str, str]] = (), classes: Sequence[str] | None = None
 ) -> None:
-    """Write an explorer of a state's generator as one HTML file; a reader never sees part of it.
+    """Write an explorer of a state's generator to one HTML file, atomically.
 
     Args:
       state: from training; ``averaged(state)`` for the moving average of the generator.
       out: the file.
-      title: the page's.
-      facts: names and values at its top.
+      title: of the page.
+      facts: names and values at the top of the page.
       classes: the names of the state's classes, if it has any; their numbers if None.
 
     Raises:
@@ -42,7 +42,7 @@ def explorer_page(
     classes: Sequence[str] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> bytes:
-    """The page of a generator. Args: as `write_explorer`.
+    """The explorer of a generator as HTML. Args: as `write_explorer`.
 
     Raises:
       ReportError: as `generator_weights`, if the state's noise is not the tutorial's, which the page draws, or if the

@@ -1,4 +1,4 @@
-"""Whether a run's samples are copies: the training pictures that are nearest to them, for a report."""
+"""The training pictures that are nearest to a run's samples, which show in a report whether samples are copies."""
 
 import base64
 import io
@@ -22,30 +22,30 @@ from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.run_files import GRID
 from dcgan_jax.training.setup import check_unchanged, load_images
 
-_HELD_OUT = 500  # pictures, as many as the discriminator is asked about
-_PIXELS = 2**24  # of held-out pictures: 64 MB in float32
-_PERCEPTUAL = 5_000  # training pictures that are compared in features: 25 s on a core of 2025
+_HELD_OUT = 500  # pictures, as many as the discriminator is evaluated on
+_PIXELS = 2**24  # values of held-out pictures, at most: 64 MB in float32
+_PERCEPTUAL = 5_000  # training pictures compared in features, at most: 25 s on a CPU core of 2025
 
 
 def nearest_pictures(source: Source, max_bytes: int) -> dict[str, Any] | None:
     """The newest samples of a run, each with the training picture that is nearest to it.
 
-    The images are loaded from where the run's config says, and must be those that it has recorded. Never raises: if
-    they cannot be had, the rest of a report is written all the same.
+    The images are loaded as the run's config says, and must match those recorded for the run. Never raises: without
+    them, the rest of the report is still written.
 
     Args:
       source: the run.
-      max_bytes: of the pictures in base64; the pairs that do not fit are left out.
+      max_bytes: of the pictures in base64; pairs that do not fit are left out.
 
     Returns:
-      ``about``, a text, or why the pictures are left out; ``facts``, names and values; ``pairs`` of two PNGs in base64
-      and their distance, the nearest first. None for a run without samples.
+      ``about``, an explanation or the reason why the pictures are left out; ``facts``, names and values; ``pairs`` of
+      two PNGs in base64 and their distance, the nearest first. None for a run without samples.
     """
     if not source.grids:
         return None
     try:
         return _nearest(source, max_bytes)
-    except Exception as error:  # files that are gone or damaged, too little memory, a device that is in use
+    except Exception as error:  # missing or damaged files, too little memory, a device in use
         why = first_line(error).replace("`", "")
         return {"about": f"Left out: {why}", "facts": [], "pairs": []}
 
@@ -64,7 +64,7 @@ def _nearest(source: Source, max_bytes: int) -> dict[str, Any]:
     pairs, left = [], max_bytes
     for i in order:
         pair = [_png(fakes[i]), _png(train[numbers[i]]), f"{distances[i]:.2f}"]
-        left -= sum(map(len, pair)) + 20  # and what separates them
+        left -= sum(map(len, pair)) + 20  # and their separators
         if left < 0:
             break
         pairs.append(pair)
@@ -99,7 +99,7 @@ def _training_images(source: Source) -> Dataset:
 
 
 def _held_out(config: TrainConfig, data: Dataset) -> np.ndarray | None:
-    """Real images that the run is not trained on, some of many; None if there are none that fit."""
+    """At most 500 real images that the run is not trained on; None if there are none or they cannot be loaded."""
     try:
         held_out = load_test_split(config.dataset, data._replace(labels=None, classes=()), config.reading())
     except UserError:
@@ -111,7 +111,7 @@ def _held_out(config: TrainConfig, data: Dataset) -> np.ndarray | None:
 
 
 def _features(count: int) -> tuple[EfficientNetLite | None, str]:
-    """In what ``count`` training pictures are compared, a network's features or None for pixels; and how it is said."""
+    """The network in whose features ``count`` training pictures are compared, or None for pixels; and a description."""
     pixels = "of pixels, in units of a white one"
     if count > _PERCEPTUAL:
         return None, f"{pixels} (features are compared of at most {_PERCEPTUAL:,} training pictures)"

@@ -1,4 +1,4 @@
-"""The page on runs: their curves, samples, scores and settings, within a number of bytes."""
+"""The report of runs: their curves, samples, scores and settings, in a page of limited size."""
 
 import base64
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from dcgan_jax.report.source import Source, short_names
 from dcgan_jax.report.tables import commands, facts, tables
 
 MAX_BYTES = 5_000_000
-_POINTS = 2_000  # of a curve: two a pixel on a wide screen
-_MIN_POINTS = 100  # with fewer a curve does not show what it is
-_OF_NEAREST = 5  # a fifth of the page is that of nearest pictures, at most
-_MAX_GRIDS = 60  # of a run: as many as a slider has positions that a finger can tell apart
+_POINTS = 2_000  # per curve: two per pixel on a wide screen
+_MIN_POINTS = 100  # with fewer, a curve loses its shape
+_OF_NEAREST = 5  # nearest pictures take at most a fifth of the page
+_MAX_GRIDS = 60  # per run: as many positions of a slider as a finger can tell apart
 
 
 def write_report(sources: Sequence[Source], out: Path, *, nearest: bool = False) -> None:
-    """Write a report of runs as one HTML file; a reader never sees part of it.
+    """Write a report of runs to one HTML file, atomically.
 
     Args:
       sources: the runs.
@@ -36,7 +36,7 @@ def write_report(sources: Sequence[Source], out: Path, *, nearest: bool = False)
 
 
 def report_page(sources: Sequence[Source], max_bytes: int = MAX_BYTES, *, nearest: bool = False) -> bytes:
-    """The page of runs. Curves are thinned to what a screen can show, grids of samples to what fits.
+    """The report of runs as HTML; curves are thinned to what a screen can show, grids of samples to what fits.
 
     Args: as `write_report`.
 
@@ -60,7 +60,7 @@ def report_page(sources: Sequence[Source], max_bytes: int = MAX_BYTES, *, neares
             "pictures": [],
         }
         left = max_bytes - len(render(_title(sources), "report", data))
-        if left > max_bytes // 2:  # the other half is the pictures'
+        if left > max_bytes // 2:  # the other half is for the pictures
             break
     if left < 0:
         raise ReportError(f"a report of {len(sources)} runs would be over {max_bytes:,} bytes: name fewer runs")
@@ -85,7 +85,7 @@ def _pictures(source: Source, max_bytes: int) -> dict[str, Any]:
 
 
 def choose_grids(sizes: Sequence[int], max_bytes: int, most: int = _MAX_GRIDS) -> list[int]:
-    """Which of the grids, of these sizes in bytes, to embed: the first, the last, and others at even distances."""
+    """Indices of the grids to embed, given their sizes in bytes: the first, the last, and others evenly spaced."""
     for n in range(min(len(sizes), most), 0, -1):
         chosen = [round(i * (len(sizes) - 1) / max(n - 1, 1)) for i in range(n)] if n > 1 else [len(sizes) - 1]
         if sum(-(-sizes[i] // 3) * 4 + 20 for i in chosen) <= max_bytes:  # in base64, with the step

@@ -1,4 +1,4 @@
-"""Pages for a browser: a template, a style, a program and its data in one HTML file that asks for nothing."""
+"""Self-contained HTML pages: a template, a style, a script and its data in one file."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ from dcgan_jax.errors import UserError
 from dcgan_jax.files import replace_file
 
 _MARK = '<meta name="generator" content="dcgan-jax report">'  # in the template; files with it may be replaced
-_FILES = {  # of each page: styles and scripts, in order
+_FILES = {  # styles and scripts of each page, in order
     "report": ("uPlot.min.css", "page.css", "uPlot.iife.min.js", "elements.js", "report.js"),
     "explorer": ("page.css", "elements.js", "generator.js", "explorer.js"),
 }
@@ -25,15 +25,15 @@ class ReportError(UserError):
 
 
 def render(title: str, program: str, data: Any) -> bytes:
-    """A page that asks for nothing: the template with a title, a program of ``static/``, its style and its data.
+    """A self-contained page: the template with a title, a program of ``static/``, its style and its data.
+
+    ``<`` is escaped in the data, so that no text of a run can end its element. The content security policy allows only
+    the page's own script and style, by their digests, and embedded pictures.
 
     Args:
       title: of the page.
       program: ``report`` or ``explorer``.
-      data: what the program shows, as JSON holds it.
-
-    The data is JSON in which no ``<`` is left, so that no text of a run can end its element. The policy allows the
-    page's own script and style by their digests, pictures in the page, and nothing else.
+      data: what the program shows, serialisable as JSON.
     """
     style, script = (
         "\n".join(_static(name) for name in _FILES[program] if name.endswith(end)) for end in (".css", ".js")
@@ -58,7 +58,7 @@ def _digest(text: str) -> str:
 
 
 def check_page(out: Path) -> None:
-    """Raises: ReportError if ``out`` exists and is not a page of ours, which may be replaced."""
+    """Raises: ReportError if ``out`` exists, unless it is a page of this package, which may be replaced."""
     if not os.path.lexists(out):
         return
     try:
@@ -70,5 +70,5 @@ def check_page(out: Path) -> None:
 
 
 def replace_page(path: Path, content: bytes) -> None:
-    """Create or replace a page; a reader never sees part of it. Raises: OSError."""
+    """Create or replace a page atomically. Raises: OSError."""
     replace_file(path, lambda partial: partial.write_bytes(content))

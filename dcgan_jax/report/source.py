@@ -1,4 +1,4 @@
-"""What a report is made of: the files of a run, read while it may be running."""
+"""Read the files of a run for a report, even while it is running."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ class Source(NamedTuple):
     """What a run has written so far.
 
     Attributes:
-      name: the run directory as it was given, or its whole path where that is no name.
+      name: the run directory as it was given, or its absolute path if that does not end in a name.
       config, record: the run's.
       history: the rows of its metrics and evaluations.
       grids: the PNGs of its samples, by step.
@@ -37,14 +37,14 @@ class Source(NamedTuple):
 
     @property
     def step(self) -> int:
-        """The last step of which the run has left a trace."""
+        """The last step in the run's metrics, evaluations, samples or newest checkpoint."""
         rows = (self.history.metrics[-1:], self.history.evaluations[-1:])
         steps = [row["step"] for last in rows for row in last] + [step for step, _ in self.grids[-1:]]
         return max([*steps, _integer(self.checkpoint.get("step"))])
 
 
 def short_names(sources: Sequence[Source]) -> list[str]:
-    """A name for each run beside its curves: that of its directory, or the whole path if two have the same."""
+    """A label for each run: the name of its directory, or the whole path if two names are the same."""
     names = [Path(source.name).name for source in sources]
     return names if len(set(names)) == len(names) else [source.name for source in sources]
 
@@ -53,7 +53,7 @@ def read_source(run_dir: Path) -> Source:
     """Read the files of a run. Writes nothing, and needs no lock.
 
     Raises:
-      RunDirError, ConfigError, CheckpointError: each with one line, if it is no run or cannot be read.
+      RunDirError, ConfigError, CheckpointError: with a message of one line, if it is not a run or cannot be read.
       OSError: if a file cannot be read.
     """
     config, record = read_config(run_dir)
@@ -78,7 +78,7 @@ def _newest_description(checkpoints: Path) -> dict[str, Any]:
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file that are JSON objects; none if it is not there."""
+    """The lines of a file that are JSON objects; none if the file does not exist."""
     rows = []
     for line in read_lines(path):
         with contextlib.suppress(ValueError, RecursionError):
@@ -87,7 +87,7 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_json(path: Path) -> Any:
-    """The content of a JSON file; None if it is not there or is no JSON: another process may be writing it."""
+    """The content of a JSON file; None if it does not exist or is not JSON: another process may be writing it."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return json.loads(path.read_text(encoding="utf-8"))
     return None

@@ -44,7 +44,7 @@ _MISSING = "-"
 
 
 def tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """Objects of ``title``, ``about``, ``columns``, ``rows`` of texts and ``open``; what no run has is left out."""
+    """JSON objects with ``title``, ``about``, ``columns``, ``rows`` of strings and ``open``; none for empty tables."""
     names = short_names(sources) if len(sources) > 1 else ["Value"]
     result = [
         _evaluations(sources),
@@ -63,7 +63,7 @@ def tables(sources: Sequence[Source]) -> list[dict[str, Any]]:
 
 
 def commands(source: Source) -> list[dict[str, str]]:
-    """The commands of a run, each with what it does."""
+    """The commands that resume, repeat and sample a run, each with a label."""
     program, run_dir = "python -m dcgan_jax", shlex.quote(source.name)
     steps, recipe = source.config.steps, _recipe_flag(source.record)
     more = f" --steps {2 * steps}" if source.step >= steps else ""
@@ -85,7 +85,7 @@ def describe_data(config: TrainConfig, record: RunRecord) -> str:
 
 
 def facts(source: Source) -> list[tuple[str, str]]:
-    """The few figures at the top of a report."""
+    """Names and values of the main facts at the top of a report."""
     config = source.config
     kind, name = ("Recipe", source.record.recipe) if source.record.recipe else ("Preset", config.preset)
     result = [
@@ -105,12 +105,12 @@ def facts(source: Source) -> list[tuple[str, str]]:
 
 
 def _config(source: Source) -> dict[str, str]:
-    """The run's config, and what it found at its start."""
+    """The run's config, and what it recorded at its start."""
     return _texts(dataclasses.asdict(source.config) | dataclasses.asdict(source.record))
 
 
 def _evaluations(sources: Sequence[Source]) -> dict[str, Any]:
-    """The last evaluation of each run beside its floor."""
+    """A table of the last evaluation of each run and its floor."""
     columns, about, values = [], [], []
     for name, source in zip(short_names(sources), sources, strict=True):
         if not source.history.evaluations:
@@ -180,7 +180,7 @@ def _timing(sessions: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 
 def _texts(values: Any) -> dict[str, str]:
-    """A JSON object as rows; none if it is no object."""
+    """A JSON object as rows; none if it is not an object."""
     return {name: _text(value) for name, value in values.items()} if isinstance(values, dict) else {}
 
 
@@ -204,7 +204,7 @@ def _table(title: str, about: str, names: Sequence[str], runs: Sequence[dict[str
 
 
 def _recipe_flag(record: RunRecord) -> str:
-    """The flag that names a run's recipe, of which only the name is recorded; never its copy in the run directory."""
+    """The flag for a run's recipe, of which only the name is recorded; never its copy in the run directory."""
     if not record.recipe:
         return ""
     file = record.recipe.partition(":")[0]
@@ -212,7 +212,7 @@ def _recipe_flag(record: RunRecord) -> str:
 
 
 def _flags(config: TrainConfig) -> list[str]:
-    """The flags that differ from their defaults, but for the run directory's."""
+    """The flags that differ from their defaults, except that of the run directory."""
     flags = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

@@ -1,4 +1,4 @@
-"""A generator for a browser: its weights in half precision, and the directions of the noise that change images most."""
+"""A generator for a browser: its weights in float16, and the directions of the noise that change images most."""
 
 from typing import Any, NamedTuple
 
@@ -13,16 +13,16 @@ from dcgan_jax.sampling import sample_labels, sample_noise
 from dcgan_jax.state import GANState
 
 _EPSILON = 1e-3  # of the generator's batch normalisation
-_SAMPLES = 32  # noise vectors that the directions are a mean over
+_SAMPLES = 32  # noise vectors over which the directions are averaged
 
 
 class Weights(NamedTuple):
-    """A generator in inference mode, with batch normalisation as part of the layers before it.
+    """A generator in inference mode, with batch normalisation folded into the layers before it.
 
     Attributes:
-      layers: an object for each layer, in order, as JSON holds it: its sizes, and for kernel and bias the number of
-        values and the scale that they are divided by.
-      content: the values of all kernels and biases, in half precision, little-endian.
+      layers: a JSON object for each layer, in order: its sizes, and for kernel and bias the number of values and the
+        scale by which they are divided.
+      content: the values of all kernels and biases, float16, little-endian.
     """
 
     layers: list[dict[str, Any]]
@@ -30,7 +30,7 @@ class Weights(NamedTuple):
 
 
 def generator_weights(state: GANState) -> Weights:
-    """The weights of the state's generator; the classes of one that has them are biases of its first layer.
+    """The weights of the state's generator; with classes, the first layer has a bias vector for each class.
 
     Raises:
       ReportError: if its generator is not `dcgan_jax.Generator`, or a weight is not finite.
@@ -78,11 +78,11 @@ def generator_weights(state: GANState) -> Weights:
 def principal_directions(state: GANState, key: jax.Array, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The directions of the noise along which the images change most, on average over the noise.
 
-    The first ``n`` eigenvectors of the mean of J^T J, with J the Jacobian of an image by its noise; random noise and
-    classes are drawn with ``key``.
+    These are the first ``n`` eigenvectors of the mean of J^T J, where J is the Jacobian of an image with respect to its
+    noise; noise and classes are drawn with ``key``.
 
     Returns:
-      The directions, of length 1 each [n, latent_size]; and the share of each in the sum of squares of J [n].
+      The directions [n, latent_size], of unit length; and the share of each [n] in the sum of squares of J.
     """
     z, labels = sample_noise(state, key, _SAMPLES), sample_labels(state, key, _SAMPLES)
 
