@@ -88,6 +88,8 @@ def test_several_sets_of_idx_files_are_asked_about(folder, load):
     assert any("`layout=NWH` turns them" in note for note in dataset.notes)
     with pytest.raises(NoSplitError):
         load("test")
+    with pytest.raises(DatasetError, match="holds nothing named letters for `labels`"):
+        load(images="emnist-letters-train-images-idx3-ubyte.gz", labels="letters")
 
 
 @pytest.mark.parametrize(

@@ -198,9 +198,10 @@ def test_classes_with_such_names_are_classes(folders, folder, load):
         ("{}_training", "{}_manual1"),
     ],
 )
-def test_masks_beside_their_pictures_are_refused(forms, folder, load):
+@pytest.mark.parametrize("parent", ["x", "big_cats", "my data/run-1.2"])
+def test_masks_beside_their_pictures_are_refused(parent, forms, folder, load):
     names = ["benign (1)", "b", "c d"]
-    draw(folder, *(f"x/{form.format(name)}.png" for name in names for form in forms))
+    draw(folder, *(f"{parent}/{form.format(name)}.png" for name in names for form in forms))
     with pytest.raises(DatasetError, match="3 of the 6 pictures in .* belong to others by their names, such as .* to "):
         load()
 

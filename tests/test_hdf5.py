@@ -38,6 +38,16 @@ def test_arrays_of_any_group_are_read(arrays, tmp_path):
         np.testing.assert_array_equal(load_data(tmp_path / "a.h5", "test").images, IMAGES[:2])
 
 
+@pytest.mark.parametrize("names", [["cat", "ölfass", "dog"], np.array([b"cat", b"owl", b"dog"])], ids=["text", "bytes"])
+@pytest.mark.parametrize("array", ["classes", "meta__class_names"])
+def test_classes_have_the_names_that_the_file_gives(names, array, tmp_path):
+    write(tmp_path / "a.h5", images=IMAGES, labels=np.arange(7) % 3, **{array: names})
+    dataset = load_data(tmp_path / "a.h5")
+    assert dataset.classes == tuple(map(str, np.asarray(names).astype(str)))
+    assert dataset.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert dataset.notes == ()
+
+
 def test_several_arrays_are_asked_about(tmp_path):
     write(tmp_path / "a.h5", a__b=IMAGES, c=IMAGES[::-1])
     with pytest.raises(DatasetError, match="holds the arrays a/b, c: .*, or choose one with `images=a/b`"):

@@ -21,6 +21,7 @@ from test_onnx import channels_first, network_inputs
 
 from dcgan_jax import Discriminator, Generator, TrainConfig, averaged, init_state, load_run
 from dcgan_jax.interop import NETWORKS, WeightsError, export_torch, import_weights, read_weights
+from dcgan_jax.interop.pytorch_modules import module_file
 from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.run import create_run
 
@@ -36,6 +37,20 @@ def narrow_state(shape=(28, 28, 1), classes=None, seed=3, rate=0.4):
     if classes is not None:
         half.params["class_vectors"]["embedding"] += 1
     return moved(state, seed)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ("my-gan.safetensors", "my_gan.py"),
+        ("3d.safetensors", "_3d.py"),
+        ("torch.safetensors", "torch_networks.py"),
+        ("random.safetensors", "random_networks.py"),
+        ("class.safetensors", "class_networks.py"),
+    ],
+)
+def test_modules_are_importable_and_hide_none(weights, expected):
+    assert module_file(weights) == expected
 
 
 @pytest.fixture(

@@ -73,6 +73,23 @@ def test_several_pictures_of_a_sample_are_asked_about(tmp_path):
     np.testing.assert_array_equal(load_data(tmp_path / "a.tar", images="mask.png").images, 255 - IMAGES)
 
 
+def test_extensions_are_of_either_case(tmp_path):
+    write(
+        tmp_path / "a.tar", numbered(cls=lambda i: i, json=lambda i: {"Bird": i % 2}, mask_png=lambda i: png(IMAGES[i]))
+    )
+    assert len(load_data(tmp_path / "a.tar", images="PNG").images) == 6
+    assert load_data(tmp_path / "a.tar", images="PNG", labels="CLS").classes == ("0", "1", "2", "3", "4", "5")
+    assert load_data(tmp_path / "a.tar", images="PNG", labels="Bird").classes == ("0", "1")
+    with pytest.raises(DatasetError, match="holds nothing named fish for `labels`"):
+        load_data(tmp_path / "a.tar", images="PNG", labels="fish")
+
+
+def test_hidden_files_beside_shards_are_left_out(tmp_path):
+    write(tmp_path / "a.tar", numbered(cls=lambda i: i))
+    (tmp_path / "._a.jpg").write_bytes(b"\0" * 100)
+    assert len(load_data(tmp_path).images) == 6
+
+
 def test_classes_of_some_are_not_used(tmp_path):
     samples = numbered(cls=lambda i: i)
     del samples[2][1]["cls"]

@@ -1,4 +1,4 @@
-"""Folders and archives of arrays: one ``.npy`` for each image, named ones as of an ``.npz``, or idx files."""
+"""Folders and archives of arrays: one ``.npy`` for each image, or named as in an ``.npz``, or idx files."""
 
 import io
 import re
@@ -27,11 +27,11 @@ def has_arrays(files: Sequence[File]) -> bool:
 
 
 def load_arrays(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
-    """The images of ``.npy`` files: of those with usual names of arrays, or else one of each file.
+    """The images of ``.npy`` files: arrays with usual names, as in an ``.npz``, or else one image in each file.
 
     Raises:
       NoSplitError: if there is no such split.
-      DatasetError: if a file is damaged, or they are of two shapes.
+      DatasetError: if a file is damaged, or the images differ in shape or dtype.
     """
     arrays = {PurePosixPath(file.name).stem: file for file in files if file.suffix == ".npy"}
     if options.reading.images or any(key in arrays for keys in IMAGE_KEYS.values() for key in keys):
@@ -50,7 +50,7 @@ def load_arrays(path: Path, files: Sequence[File], options: LoadOptions) -> Data
 
 
 def _stack(path: Path, files: Sequence[File]) -> np.ndarray:
-    """The arrays of files of one shape, along a new first axis. Raises: DatasetError if they are of several."""
+    """Stack the arrays of files along a new first axis. Raises: DatasetError if they differ in shape or dtype."""
     first = _load(path, files[0])
     if first.ndim not in (1, 2, 3):
         raise DatasetError(f"{path / printable(files[0].name)} has the shape {list(first.shape)}: no single image")
@@ -80,11 +80,11 @@ def has_idx(files: Sequence[File]) -> bool:
 
 
 def load_idx(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
-    """The images of the idx files of a split, gzipped or not, with the labels of the files named as they are.
+    """The images of the idx file of a split, gzipped or not, with the labels of the file of the corresponding name.
 
     Raises:
       NoSplitError: if there is no such split.
-      DatasetError: if several files may be the images, or one is damaged.
+      DatasetError: if several files may hold the images, or one is damaged.
     """
     by_name = {file.name: file for file in files}
     found = _choose_idx(path, by_name, options)
@@ -97,10 +97,11 @@ def load_idx(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset
 
 
 def _choose_idx(path: Path, files: Mapping[str, File], options: LoadOptions) -> str:
-    """The name of the images of a split. Raises: as `load_idx`."""
+    """The name of the file with the images of a split. Raises: as `load_idx`."""
     names = [name for name, file in files.items() if _is_idx(file)]
     names = [name for name in names if not (name.endswith(".gz") and name.removesuffix(".gz") in names)]
     check_names(path, options.reading._replace(labels=None), names)
+    check_names(path, options.reading._replace(images=None), [name for name in files if name not in names])
     splits = {name: "test" if "t10k" in name else split_of(name) or "train" for name in names}
     if options.reading.images:
         splits = {options.reading.images: "train"}
@@ -122,7 +123,7 @@ def _is_idx(file: File) -> bool:
 
 
 def _labels_of(images: str, files: Mapping[str, File], given: str | None) -> str | None:
-    """The name of the labels: the images', also of the folder, with other words, gzipped or not."""
+    """The name of the labels' file: ``given``, or that of the images with ``labels`` and ``idx1``, gzipped or not."""
     name = images.removesuffix(".gz")
     for a, b in (("images", "labels"), ("idx3", "idx1"), ("idx4", "idx1")):
         name = name.replace(a, b)

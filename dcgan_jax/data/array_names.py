@@ -1,4 +1,4 @@
-"""Which of several arrays are the images and their labels: by name, or by shape where names say nothing."""
+"""Which of several arrays are the images and their labels: by name, or by shape if no name is a usual one."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,25 +10,25 @@ from dcgan_jax.data.common import DatasetError, LoadOptions, NoSplitError, Readi
 from dcgan_jax.data.labels import USUAL_LABELS
 from dcgan_jax.data.shards import split_of
 
-# The first is this project's; after Keras's names come those of programs that draw images.
+# Highest priority first: this project's name, then Keras's, then those of programs that save generated images.
 IMAGE_KEYS = {
     "train": ("images", "x_train", "train_images", "samples", "x", "arr_0"),
     "test": ("test_images", "x_test"),
 }
 LABEL_KEYS = {"train": ("labels", "y_train", "train_labels", "y"), "test": ("test_labels", "y_test")}
-_CLASSES = "classes"  # names of the classes 0, 1, ..., as text
-_SILENT = ("arr_0", "x")  # names that say nothing of what else there is
-_LEAST_ROW = 16  # numbers of an array of rows of pixels
+_CLASSES = ("classes", "class_names", "label_names")  # arrays of the names of classes 0, 1, ..., as text
+_SILENT = ("arr_0", "x")  # generic names, beside which the labels may have any name
+_LEAST_ROW = 16  # least number of rows, and of pixels in a row, of images in 2 axes
 
 
 class Spec(NamedTuple):
-    """The shape and the type of an array that is not read yet."""
+    """The shape and the dtype of an array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
 
     def images_axes(self) -> int:
-        """The number of its axes if it may hold images, 4, 3 or 2; else 0."""
+        """The number of axes, 4, 3 or 2, if the array may hold images by shape and dtype; else 0."""
         numbers = self.dtype.kind in "biuf"
         if numbers and len(self.shape) in (3, 4) and sorted(self.shape)[-2] >= 4:
             return len(self.shape)
@@ -36,14 +36,14 @@ class Spec(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The arrays that are read.
+    """The names of the arrays to read.
 
     Attributes:
-      images: the images' name.
-      others: those of the other split's images, which decide the range of values too.
-      labels: that of the labels, if there are any.
-      unused: those of others.
-      classes: of these the one that may hold the names of the classes.
+      images: the array of images.
+      others: the images of the other split, from which the value range is inferred too.
+      labels: the array of labels, or None.
+      unused: all other arrays.
+      classes: the one of ``unused`` that may hold the names of the classes, or None.
     """
 
     images: str
@@ -53,21 +53,21 @@ class Choice(NamedTuple):
     classes: str | None = None
 
     def notes(self) -> tuple[str, ...]:
-        """A line of the arrays that are not used, if there are any."""
+        """A note that lists the unused arrays, if there are any."""
         labels_are = f"labels are named {' or '.join(LABEL_KEYS['train'])}, or chosen with `labels=NAME`"
         return (f"arrays that are not used: {', '.join(self.unused)} ({labels_are})",) if self.unused else ()
 
 
 def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -> Choice:
-    """Which arrays of a file hold the images and the labels of a split.
+    """Choose the arrays of a file that hold the images and the labels of a split.
 
-    Names with slashes are of arrays in groups. An array is of the split that its name, or its group's, says. Where no
-    name is a usual one, images are the only array of four axes, or else of three, or of rows of pixels, and labels the
-    only vector of their number.
+    A name with slashes is that of an array in a group. An array belongs to the split that its name, or its group's,
+    contains. Without usual names, the images are the only array of four axes, or else of three, or of rows of pixels.
+    The labels are then the vector of their length with a name in `USUAL_LABELS`, or else the only one.
 
     Raises:
       NoSplitError: if there is no such split.
-      DatasetError: if a name that is given is none, or several arrays may be the images.
+      DatasetError: if a name that is given is not that of an array, or several arrays may be the images.
     """
     reading, names = options.reading, tuple(specs)
     check_names(path, reading, names)
@@ -95,13 +95,13 @@ def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -
     known = {wanted[0], *others, labels}
     keys = {key for each in (IMAGE_KEYS, LABEL_KEYS) for some in each.values() for key in some}
     unused = tuple(name for name in names if name not in known and _last(name) not in keys)
-    named = (name for name in unused if _last(name) == _CLASSES and specs[name].dtype.kind == "U")
+    named = (name for name in unused if _last(name) in _CLASSES and specs[name].dtype.kind == "U")
     classes = next((name for name in named if len(specs[name].shape) == 1), None)
     return Choice(wanted[0], others, labels, unused, classes)
 
 
 def check_names(path: Path, reading: Reading, names: Sequence[str]) -> None:
-    """Raises: DatasetError if a name that is given is none of these."""
+    """Raises: DatasetError if ``reading.images`` or ``reading.labels`` is given and not one of ``names``."""
     for flag, name in (("images", reading.images), ("labels", reading.labels)):
         if name is not None and name not in names:
             there = ", ".join(names) or "nothing"
@@ -113,7 +113,7 @@ def _last(name: str) -> str:
 
 
 def _usual(names: Iterable[str], keys: Mapping[str, Sequence[str]], split: str) -> list[str]:
-    """The arrays of the first usual name of a split that there is, in several groups perhaps."""
+    """The arrays with the first usual name that occurs in a split; several if it occurs in several groups."""
     names = list(names)
     for key in (*keys[split], *(keys["train"] if split == "test" else ())):
         said = (None, split) if key in keys[split] else (split,)
@@ -123,14 +123,14 @@ def _usual(names: Iterable[str], keys: Mapping[str, Sequence[str]], split: str) 
 
 
 def _by_shape(specs: Mapping[str, Spec], split: str) -> list[str]:
-    """The arrays of a split that may be images, of the most axes."""
+    """The arrays of a split that may be images by shape, those with the most axes."""
     some = {name: spec for name, spec in specs.items() if (split_of(name) or "train") == split}
     most = max((spec.images_axes() for spec in some.values()), default=0)
     return [name for name, spec in some.items() if most and spec.images_axes() == most]
 
 
 def _choose_labels(specs: Mapping[str, Spec], images: str, options: LoadOptions) -> str | None:
-    """The labels of these images: by name, in their group first; or by shape, if the images' name says nothing."""
+    """The labels of the images: by name, in their group first; by shape if the images' name is generic or not usual."""
     if options.reading.labels:
         return options.reading.labels
     group = images.rpartition("/")[0]

@@ -1,8 +1,8 @@
-"""What folders, and lists of labels beside pictures, say: classes, parts of one set, or sets that are no classes."""
+"""Classes of pictures by their folders or by lists of labels, and checks for folders that are not classes."""
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -17,10 +17,10 @@ _SPLITS = (
     "unlabelled",
 )
 _TRAIN = ("train", "training")
-# With what data sets add: trainA, train2017, train_images, and before it, as in DIV2K_train_HR.
+# Data sets add to these words: trainA, train2017, train_images, and before them, as in DIV2K_train_HR.
 _ADDED = r"(?:[_\-. ]?(?:[a-z]|\d+|hr|lr|images|imgs|set|data|split))?"
 SPLIT_FOLDER = re.compile(rf"(.*[_\-. ])?({'|'.join(_SPLITS)}){_ADDED}")
-# Words in names of what belongs to pictures, pixel by pixel.
+# Words in names of masks and other per-pixel annotations of pictures.
 _MAPS = {
     *("mask", "masks", "label", "labels", "labelids", "labelstr", "labelsts", "annotation", "annotations"),
     *("anno", "gt", "gtfine", "groundtruth", "ground_truth", "truth", "trimap", "trimaps", "seg"),
@@ -28,17 +28,17 @@ _MAPS = {
     *("manual1", "lesion", "target", "targets", "depth", "output", "outputs", "matte", "alpha", "maskcrop"),
     "depthcrop",
 }
-_LEAST_MAPS = 0.1  # share of the pictures; fewer are no habit
+_LEAST_MAPS = 0.1  # share of the pictures; fewer may be a coincidence
 _PICTURES = {
     *("image", "images", "img", "imgs", "im", "jpegimages", "photos", "pictures", "inputs", "input", "frames"),
     *("rgb", "original", "original_images", "imagestr", "imagests", "png", "jpg", "leftimg8bit"),
 }
-_NAMED = 3  # classes that are named
-_LEAST_DIGITS = 4  # of the names of parts that a program numbers
+_NAMED = 3  # classes listed in a message
+_LEAST_DIGITS = 4  # of folder names that number the parts of one set
 
 
 class Classes(NamedTuple):
-    """The class of each picture int32 [N] or None, the names of the classes, and what is said of them."""
+    """The class number of each picture, int32 [N] or None, the names of the classes, and notes."""
 
     labels: np.ndarray | None = None
     names: tuple[str, ...] = ()
@@ -46,10 +46,10 @@ class Classes(NamedTuple):
 
 
 def check_folders(path: Path, names: Sequence[str]) -> None:
-    """Whether folders at any depth can be classes, and pictures beside each other be of one kind.
+    """Check that sibling folders at every depth can be classes, and that no pictures are masks of others.
 
     Raises:
-      DatasetError: if folders beside each other are splits, or pictures and their masks; or pictures are, by name.
+      DatasetError: if sibling folders are splits, or pictures and their masks, or pictures lie beside their masks.
     """
     _check_maps(path, names)
     inside: dict[str, dict[str, set[str]]] = {}
@@ -71,11 +71,12 @@ def check_folders(path: Path, names: Sequence[str]) -> None:
 
 
 def _check_maps(path: Path, names: Sequence[str]) -> None:
-    """Raises: DatasetError if pictures lie beside their masks, as a_mask.png or mask_a.png beside a.png."""
-    words = {name: _words(str(PurePosixPath(name).with_suffix(""))) for name in names}
+    """Raises: DatasetError if pictures lie beside their masks, such as a_mask.png or mask_a.png beside a.png."""
+    words = {name: _words(PurePosixPath(name).stem) for name in names}
     is_map = {name: _without_maps(each) != each for name, each in words.items()}
-    bases = {base: name for name, each in words.items() if not is_map[name] for base in _bases(each)}
-    maps = {name: bases[base] for name in names if is_map[name] and (base := _without_maps(words[name])) in bases}
+    bases = {(_folder(name), base): name for name, each in words.items() if not is_map[name] for base in _bases(each)}
+    keys = {name: (_folder(name), _without_maps(words[name])) for name in names if is_map[name]}
+    maps = {name: bases[key] for name, key in keys.items() if key in bases}
     if len(maps) > 1 and len(maps) >= _LEAST_MAPS * len(names):
         one, of = (printable(name) for name in next(iter(maps.items())))
         raise DatasetError(
@@ -84,37 +85,38 @@ def _check_maps(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def _bases(words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The words of a picture's name, and those without the first or the last one."""
-    folders = sum(word.endswith("/") for word in words)
-    yield from (words[:folders] + words[folders + 1 :], words[:-1], words)
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _bases(words: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """The words of a picture's name without the first or the last one, and all of them."""
+    return words[1:], words[:-1], words
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """The words of a name in small letters."""
-    return tuple(filter(None, re.split(r"[_\-. ]+", name.replace("/", "/ ").lower())))
+    """The words of the name of a file or folder, in lower case."""
+    return tuple(filter(None, re.split(r"[_\-. ]+", name.lower())))
 
 
 def _without_maps(words: tuple[str, ...]) -> tuple[str, ...]:
-    """The words without those at either end that say that it belongs to a picture; one word stays."""
-    folders = tuple(word for word in words if word.endswith("/"))
-    words = words[len(folders) :]
+    """The words without those at either end of the name that mark a mask; at least one word stays."""
     while len(words) > 1 and words[-1] in _MAPS:
         words = words[:-1]
     while len(words) > 1 and words[0] in _MAPS:
         words = words[1:]
-    return folders + words
+    return words
 
 
 def _not_classes(inside: Mapping[str, set[str]]) -> tuple[str, str]:
-    """What folders beside each other are if they are no classes, and the likely one; nothing if they may be.
+    """What sibling folders are if not classes, and which one to load instead; empty strings if they may be classes.
 
     Args:
-      inside: their names, and those of the files in them.
+      inside: the names of the files in each folder, by its name.
     """
     splits = {folder: found for folder in inside if (found := SPLIT_FOLDER.fullmatch(folder.lower()))}
     several = len({found[2] for found in splits.values()}) > 1
-    # Such as trainA and trainB, and not as steam_train and express_train.
+    # Such as trainA and trainB, but not steam_train and express_train.
     parts = len(splits) > 1 and len(splits) == len(inside) and not any(found[1] for found in splits.values())
     if several or parts:
         return "splits or parts of a data set", min(splits, key=lambda folder: splits[folder][2] not in _TRAIN)
@@ -128,20 +130,20 @@ def _not_classes(inside: Mapping[str, set[str]]) -> tuple[str, str]:
 
 
 def _are_paired(pictures: set[str], maps: set[str]) -> bool:
-    """Whether at least half of the maps are named as the pictures are, but for words such as mask."""
+    """Whether at least half of the maps are named like the pictures, apart from words such as mask."""
     stems, of = ({_without_maps(_words(PurePosixPath(name).stem)) for name in names} for names in (pictures, maps))
     return len(maps) > 1 and 2 * len(stems & of) >= len(of)
 
 
 def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
-    """The classes of pictures.
+    """The classes of pictures, from lists of labels or from folders.
 
-    They are those of a list, ``dataset.json`` of StyleGAN's data sets, ``metadata.csv`` or ``metadata.jsonl`` of
-    Hugging Face's, or ``labels.csv``, or else the folders at the top, if there are several and every picture is in one.
+    A list is a ``dataset.json`` (StyleGAN), ``metadata.csv`` or ``metadata.jsonl`` (Hugging Face), or ``labels.csv``.
+    Without one, the top-level folders are the classes, if there are several and every picture is in one.
 
     Args:
-      names: of the pictures, with slashes.
-      lists: the files of which `is_list` is true; one of another form is not used.
+      names: the paths of the pictures, with slashes.
+      lists: the files for which `is_list` is true; those in another form are ignored, with a note.
     """
     found: dict[str, str] = {}
     used, notes = [], []
@@ -184,7 +186,7 @@ def _by_folder(names: Sequence[str]) -> Classes:
 
 
 def _stray(names: Sequence[str]) -> tuple[str, ...]:
-    """A note of pictures without a folder of their own, if there are folders beside them, which then are no classes."""
+    """A note if pictures lie beside several folders, which are then not classes; else ()."""
     depth = min(name.count("/") for name in names)
     beside = [name for name in names if name.count("/") == depth]
     if len({name.split("/")[depth] for name in names if name.count("/") > depth}) < 2:
@@ -194,14 +196,14 @@ def _stray(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _tops(names: Sequence[str]) -> list[str]:
-    """The folder at the top, below those that all share, of each picture; none if a picture is in none."""
+    """The top-level folder of each picture, below those that all share; empty if a picture is in none."""
     folders = [name.split("/")[:-1] for name in names]
     shared = len(os.path.commonprefix(folders))  # pyright: ignore[reportCallIssue, reportArgumentType]
     return ["/".join(parts[: shared + 1]) for parts in folders] if all(len(parts) > shared for parts in folders) else []
 
 
 def _are_numbered(names: Sequence[str], tops: Sequence[str]) -> bool:
-    """Whether folders named by numbers of one length hold pictures whose numbers go on from folder to folder."""
+    """Whether all folders are named by numbers of one length, and picture numbers increase from folder to folder."""
     folders = [top.split("/")[-1] for top in tops]
     length = len(folders[0])
     if length < _LEAST_DIGITS or not all(folder.isdigit() and len(folder) == length for folder in folders):

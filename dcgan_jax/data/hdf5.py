@@ -1,4 +1,4 @@
-"""HDF5 files, and MATLAB's: those of version 7.3 are HDF5 files, earlier ones are read by SciPy."""
+"""HDF5 and MATLAB files; those of MATLAB 7.3 are HDF5, and SciPy reads earlier ones."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
-_DIGITS = 10  # SVHN's class of the digit 0
+_DIGITS = 10  # SVHN's label of the digit 0
 _TYPES = {"double": "f8", "single": "f4", "logical": "?"} | {
     f"{u}int{8 * n}": f"{u or 'i'}{n}" for u in ("u", "") for n in (1, 2, 4, 8)
 }
 
 
 def is_hdf5(source: str | Path) -> bool:
-    """Whether it is the path of an HDF5 file or of MATLAB's."""
+    """Whether a source is the path of an HDF5 or MATLAB file."""
     path = path_of(source)
     if path is None or not path.is_file():
         return False
@@ -27,11 +27,11 @@ def is_hdf5(source: str | Path) -> bool:
 
 
 def load_hdf5(source: str | Path, options: LoadOptions) -> Dataset:
-    """The images of an HDF5 file, in any group, or of MATLAB's, and their labels, as of `choose_arrays`.
+    """The images of an HDF5 file, in any group, or of a MATLAB file, and their labels, as `choose_arrays` finds them.
 
     Raises:
       NoSplitError: if there is no such split.
-      DatasetError: if a package is not installed, the file is damaged, or its images cannot be told.
+      DatasetError: if h5py or SciPy is not installed, the file is damaged, or the images are not found or ambiguous.
     """
     path = Path(path_of(source) or source)
     try:
@@ -41,7 +41,7 @@ def load_hdf5(source: str | Path, options: LoadOptions) -> Dataset:
         return _of_scipy(path, options) if earlier else _of_h5py(path, options)
     except (DatasetError, MemoryError):
         raise
-    except Exception as error:  # whatever the libraries raise of a damaged file
+    except Exception as error:  # whatever the libraries raise for a damaged file
         raise DatasetError(f"cannot read {path} ({first_line(error)})") from error
 
 
@@ -51,15 +51,15 @@ def _of_h5py(path: Path, options: LoadOptions) -> Dataset:
         arrays: dict[str, Any] = {}
 
         def visit(name: str, item: Any) -> None:
-            # What lies in other files, which nobody has named, is left alone.
+            # Data in other files is not read: the user has not named these.
             if isinstance(item, h5py.Dataset) and item.external is None and not item.is_virtual:
                 arrays[name] = item
 
         file.visititems(visit)
-        # MATLAB counts the axes of an array from the other end.
+        # MATLAB's arrays are column-major: HDF5 has their axes in reverse.
         turned = {name: "MATLAB_class" in item.attrs for name, item in arrays.items()}
         specs = {
-            name: Spec(item.shape[:: -1 if turned[name] else 1], item.dtype)
+            name: Spec(item.shape[:: -1 if turned[name] else 1], _dtype(h5py, item))
             for name, item in arrays.items()
             if item.shape
         }
@@ -71,6 +71,11 @@ def _of_h5py(path: Path, options: LoadOptions) -> Dataset:
             return array.T if turned[name] else array
 
         return _load(path, specs, read, options)
+
+
+def _dtype(h5py: Any, item: Any) -> np.dtype:
+    """The dtype of an array; that of text if it is text, which h5py gives as objects or bytes."""
+    return np.dtype(str) if h5py.check_string_dtype(item.dtype) else item.dtype
 
 
 def _of_scipy(path: Path, options: LoadOptions) -> Dataset:
@@ -97,7 +102,7 @@ def _load(path: Path, specs: dict[str, Spec], read: Any, options: LoadOptions) -
     if choice.labels is None:
         return load_chosen(path, choice, read, options)
     labels = read(choice.labels)
-    labels = labels.T if labels.ndim == 2 and labels.shape[0] == 1 else labels  # a row, as MATLAB has vectors
+    labels = labels.T if labels.ndim == 2 and labels.shape[0] == 1 else labels  # MATLAB's vectors are rows
     digits = labels % _DIGITS if _is_svhn(choice.images, specs[choice.images], labels) else labels
     dataset = load_chosen(path, choice, lambda name: digits if name == choice.labels else read(name), options)
     note = () if digits is labels else ("the class 10 taken as the digit 0, as SVHN has it",)
@@ -105,6 +110,6 @@ def _load(path: Path, specs: dict[str, Spec], read: Any, options: LoadOptions) -
 
 
 def _is_svhn(name: str, spec: Spec, labels: np.ndarray) -> bool:
-    """Whether images are those of SVHN, whose labels are 1 to 9 and 10 for 0."""
+    """Whether images are those of SVHN, whose labels are 1 to 10, with 10 for the digit 0."""
     digits = np.issubdtype(labels.dtype, np.number) and labels.size and labels.min() >= 1 and labels.max() == _DIGITS
     return name == "X" and spec.shape[:3] == (32, 32, 3) and bool(digits)

@@ -1,4 +1,4 @@
-"""Data sets in several files: which of them are of a split."""
+"""Data sets in several files, and which of the files belong to a split."""
 
 import os
 import re
@@ -9,41 +9,43 @@ from dcgan_jax.data.common import SPLITS, DatasetError, NoSplitError
 from dcgan_jax.data.members import printable
 from dcgan_jax.data.picture_files import SUFFIXES
 
-# Words of names, as the Hugging Face Hub tells splits by them.
+# Words in names that give the split, as on the Hugging Face Hub.
 _WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
 }
 _OF = re.compile(r"(.*)-(\d{5,})-of-(\d{5,})(.*)")
-_NAMED = 3  # files that are named
+_NAMED = 3  # files listed in a message
 
 
 def shards_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files with these suffixes in a folder and its folders, by name; none if it holds pictures too.
+    """The files with these suffixes in a folder, recursively, sorted by path; empty if it holds pictures too.
 
-    Hidden ones are left out.
+    Hidden files and folders are left out.
     """
     found = []
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
+            if name.startswith("."):
+                continue
             if name.lower().endswith(SUFFIXES):
                 return []
-            if name.lower().endswith(suffixes) and not name.startswith("."):
+            if name.lower().endswith(suffixes):
                 found.append(Path(parent, name))
     return sorted(found)
 
 
 def shards_of_split(path: Path, shards: Sequence[Path], split: str) -> tuple[list[Path], tuple[str, ...]]:
-    """Those of the files of a data set that are of a split, and a note of the others.
+    """The files of a data set that belong to a split, and a note on splits that are not used.
 
-    Words of their names or of their folders say it, such as ``train-00000-of-00002.parquet``. Where none does, all are
-    for training.
+    Words in the names of files or folders give the split, such as ``train-00000-of-00002.parquet``. If none does, all
+    files are for training.
 
     Raises:
       NoSplitError: if there is no such split.
-      DatasetError: if a file is missing by the numbers in their names, or some have a split and others have none.
+      DatasetError: if a file is missing by the numbers in the names, or only some of the names give a split.
     """
     splits = {shard: split_of(shard.relative_to(path) if path.is_dir() else shard.stem) for shard in shards}
     named = set(filter(None, splits.values()))
@@ -64,13 +66,13 @@ def shards_of_split(path: Path, shards: Sequence[Path], split: str) -> tuple[lis
 
 
 def split_of(name: Path | str) -> str | None:
-    """The split that the last word for one in a path says, if any does."""
+    """The split that the last such word in a path gives, or None."""
     words = re.split(r"[^a-zA-Z]+", str(name).lower())
     return next((_WORDS[word] for word in reversed(words) if word in _WORDS), None)
 
 
 def _check_whole(shards: Sequence[Path]) -> None:
-    """Raises: DatasetError if files number themselves of more than there are, as train-00000-of-00002 does alone."""
+    """Raises: DatasetError if numbered files are incomplete, such as train-00000-of-00002 alone."""
     sets: dict[tuple[Path, str, str, int], set[int]] = {}
     for shard in shards:
         if found := _OF.fullmatch(shard.name):

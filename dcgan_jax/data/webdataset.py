@@ -1,4 +1,4 @@
-"""WebDataset's shards: tars whose members of one name are a sample, its picture and its class."""
+"""WebDataset shards: tars in which members of the same name form a sample, its picture and its class."""
 
 import contextlib
 import json
@@ -20,11 +20,11 @@ from dcgan_jax.data.shards import shards_in, shards_of_split
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_SHARDS = 100_000
 _CLASS, _JSON, _KEY = "cls", "json", "label"
-_Samples = dict[str, dict[str, File]]  # by their key: files by their extension
+_Samples = dict[str, dict[str, File]]  # files by the sample's key, and then by extension
 
 
 def is_shards(source: str | Path) -> bool:
-    """Whether it is the path of a folder that holds tars and no pictures, or of numbered ones in braces."""
+    """Whether a source is the path of a folder with tars and no pictures, or of tars numbered in braces."""
     path = path_of(source)
     if path is None:
         return False
@@ -32,11 +32,11 @@ def is_shards(source: str | Path) -> bool:
 
 
 def load_shards(source: str | Path, options: LoadOptions) -> Dataset:
-    """`load_samples` of several tars.
+    """`load_samples` for several tars.
 
     Args:
-      source: a folder of them, or numbered ones, as ``train-{000..003}.tar``.
-      options: the split is that of the shards' names.
+      source: a folder of tars, or numbered tars, such as ``train-{000..003}.tar``.
+      options: the split is that in the shards' names.
 
     Raises:
       NoSplitError: if there is no such split.
@@ -57,7 +57,7 @@ def load_shards(source: str | Path, options: LoadOptions) -> Dataset:
 
 
 def _expand(path: Path) -> list[Path]:
-    """The paths that one with numbers in braces stands for, in their order."""
+    """The paths that a path with a range of numbers in braces stands for, in order."""
     found = _RANGE.search(path.name)
     if found is None:
         return [path]
@@ -69,18 +69,18 @@ def _expand(path: Path) -> list[Path]:
 
 
 def has_samples(files: Sequence[File]) -> bool:
-    """Whether pictures of a tar have members beside them that say their class."""
+    """Whether a tar has pictures with members beside them that may give the class."""
     samples = _group(files)
     return any({_CLASS, _JSON} & set(each) and any(map(_is_picture, each)) for each in samples.values())
 
 
 def load_samples(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
-    """The pictures of a tar, with the classes of members of the same name: ``.cls``, or ``label`` in ``.json``.
+    """The pictures of tars, with classes from members of the same name: ``.cls``, or ``label`` in ``.json``.
 
     Args:
-      path: whose members they are, for messages.
+      path: the source, for messages.
       files: the members.
-      options: `Reading.images` and `Reading.labels` name another extension; the latter also a key of ``.json``.
+      options: `Reading.images` and `Reading.labels` name other extensions, the latter also a key in ``.json``.
 
     Raises:
       DatasetError: if a sample has several pictures, or there are none.
@@ -98,7 +98,7 @@ def load_samples(path: Path, files: Sequence[File], options: LoadOptions) -> Dat
 
 
 def _group(files: Sequence[File]) -> _Samples:
-    """Files by their name up to the first dot, and then by what follows, in small letters."""
+    """Group files by their path up to the first dot of the name, and then by what follows it, in lower case."""
     samples: _Samples = {}
     for file in files:
         folder, name = PurePosixPath(file.name).parent, PurePosixPath(file.name).name
@@ -112,10 +112,10 @@ def _is_picture(extension: str) -> bool:
 
 
 def _choose_pictures(path: Path, samples: _Samples, given: str | None) -> dict[str, File]:
-    """The picture of each sample, by its key. Raises: DatasetError if one has several."""
+    """The picture of each sample, by its key. Raises: DatasetError if a sample has several, or none has one."""
     pictures = {}
     for key, files in samples.items():
-        found = [each for each in files if (each == given if given else _is_picture(each))]
+        found = [each for each in files if (each == given.lower() if given else _is_picture(each))]
         if len(found) > 1:
             raise DatasetError(
                 f"{path}: {printable(key)} has {len(found)} pictures, {', '.join(map(printable, found))}: choose one "
@@ -130,16 +130,17 @@ def _choose_pictures(path: Path, samples: _Samples, given: str | None) -> dict[s
 
 
 def _classes(path: Path, samples: Sequence[dict[str, File]], given: str | None) -> Classes:
-    """The classes of samples, if each has one."""
-    member = given if any(given in each for each in samples) else None
-    if given is None and any(_CLASS in each for each in samples):
-        member = _CLASS
+    """The classes of samples; none unless each sample has one."""
+    extension = given.lower() if given else _CLASS
+    member = extension if any(extension in each for each in samples) else None
     name = member or given or _KEY
     found = [_text(each[member]) if member in each else "" for each in samples] if member else []
     found = found or [_value(each[_JSON], name) if _JSON in each else "" for each in samples]
     missing = sum(not each for each in found)
+    if missing == len(found) and given:
+        raise DatasetError(f"{path} holds nothing named {given} for `labels`: neither members nor keys of .json")
     if missing == len(found):
-        return Classes(notes=(f"{path}: no sample has {name}: there are no classes",) if given else ())
+        return Classes()
     if missing:
         return Classes(notes=(f"{path}: {missing:,} of {len(found):,} samples have no {name}: none is used",))
     whole = all(re.fullmatch(r"-?\d{1,18}", each) for each in found)
@@ -156,7 +157,7 @@ def _text(file: File) -> str:
 def _value(file: File, key: str) -> str:
     try:
         value = json.loads(file.read())[key]
-    except Exception:  # whatever the parser raises of another form
+    except Exception:  # whatever the parser raises for another form
         return ""
     value = int(value) if isinstance(value, float) and value.is_integer() else value
     return printable(str(value).strip())[:200] if isinstance(value, str | int) else ""

@@ -1,7 +1,9 @@
-"""The package's networks as a Python file of plain PyTorch modules, with their sizes written in."""
+"""The package's networks as a Python file of plain PyTorch modules, with literal sizes."""
 
 import itertools
+import keyword
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +12,9 @@ from dcgan_jax.models import doublings
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
 
-_HEAD = '''"""A DCGAN of {h}x{w}x{c} images in PyTorch, as dcgan-jax has trained it. It needs torch and safetensors.
+_HEAD = '''"""A DCGAN of {h}x{w}x{c} images in PyTorch, trained by dcgan-jax. Needs torch and safetensors.
 
-    gan = load()  # in inference mode; load().train() trains on
+    gan = load()  # in inference mode; load().train() is for training
     {usage}
 """
 
@@ -70,7 +72,7 @@ def load(path=Path(__file__).with_name({name!r})):
     return gan.eval()
 """
 
-# What networks with classes have in place of a line: the labels' vectors beside the noise, and a projection.
+# Replacements of lines for networks with classes: an embedding concatenated to the noise, and a projection.
 _GENERATOR_CLASSES = (
     ("        self.dense =", "        self.embedding = nn.Embedding({classes}, {embedding})\n        self.dense ="),
     (
@@ -88,11 +90,17 @@ _DISCRIMINATOR_CLASSES = (
         "        return self.dense(x.flatten(1)) + projection",
     ),
 )
+_IMPORTED = ("numpy", "safetensors", "sympy", "torch")
 
 
 def module_file(weights: str) -> str:
-    """The name of the modules' file beside weights of a name, which can be imported: ``my_gan.py`` of ``my-gan.st``."""
+    """An importable file name for the modules, from that of the weights: ``my_gan.py`` for ``my-gan.st``.
+
+    Names that would hide a module which the file or PyTorch imports, such as ``torch`` or ``random``, are extended.
+    """
     name = re.sub(r"\W", "_", weights.rpartition(".")[0] or weights)
+    if keyword.iskeyword(name) or name.lower() in {*sys.stdlib_module_names, *_IMPORTED}:
+        return f"{name}_networks.py"
     return f"_{name}.py" if name[:1].isdigit() else f"{name}.py"
 
 
@@ -102,7 +110,7 @@ def module_text(state: GANState, networks: Sequence[str], weights: str) -> str:
     Args:
       state: of the package's own networks.
       networks: ``generator``, ``discriminator`` or both.
-      weights: the name of the file of weights beside it, which ``load()`` reads.
+      weights: the name of the file of weights next to it, which ``load()`` reads.
     """
     h, w, c = image_shape(state)
     labels = "" if state.classes is None else f", torch.arange(16) % {state.classes}"
@@ -166,12 +174,12 @@ def _filled(text: str, of_classes: Sequence[tuple[str, str]], state: GANState, v
 
 
 def _same(n: int, stride: int, k: int = 5) -> tuple[int, int]:
-    """Zeros before and after ``n`` pixels by TensorFlow's rule, which puts an odd one after them."""
+    """Zero padding before and after ``n`` pixels by TensorFlow's rule, which puts an odd one after them."""
     missing = max((-(-n // stride) - 1) * stride + k - n, 0)
     return missing // 2, missing - missing // 2
 
 
 def _runs(values: Sequence[Any]) -> str:
-    """A list in Python's words, with equal neighbours counted: ``[2] * 3 + [1]``."""
+    """A list as a Python expression, with runs of equal values as products: ``[2] * 3 + [1]``."""
     groups = [(value, len(list(group))) for value, group in itertools.groupby(values)]
     return " + ".join(f"[{value}]" if n == 1 else f"[{value}] * {n}" for value, n in groups)
