@@ -131,7 +131,7 @@ def sizes_table() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Score real pictures with known faults.")
     parser.add_argument("folder", nargs="?", help="pictures in a folder a class, such as CIFAR-10's test images")
-    parser.add_argument("--sides", type=int, nargs="+", default=(64, 128, 224), help="sizes that pictures get")
+    parser.add_argument("--sides", type=int, nargs="+", default=(64, 128), help="sizes that pictures get")
     parser.add_argument("--report", action="store_true", help="only print the tables of what is there")
     args = parser.parse_args()
     if not args.report:
