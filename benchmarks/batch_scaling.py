@@ -1,4 +1,4 @@
-"""How a step's time and memory grow with the batch.
+"""Time and memory of a step by batch size.
 
 python -m benchmarks.batch_scaling --batch-sizes 32 64 128 256 512
 """
@@ -15,7 +15,7 @@ _STEPS_PER_TURN = 2
 
 
 def measure(batch_sizes: list[int], rounds: int) -> dict[str, Any]:
-    """Each batch size in a process of its own, in turn: a step that is not counted, and two that are."""
+    """Measure each batch size in its own process, in turn: a warm-up step, then two timed ones."""
     workers = {}
     seconds: dict[int, list[float]] = {n: [] for n in batch_sizes}
     memory = {}

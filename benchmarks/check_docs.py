@@ -1,8 +1,8 @@
-"""Whether the documentation says what the results say, and whether its links lead somewhere.
+"""Check that the documentation agrees with the results, and that its links resolve.
 
     python -m benchmarks.check_docs    # a line for each problem on standard output; the exit code is 1 if there is one
 
-Nothing is run but the builder of the site. It needs the extra `dev`, and no network.
+Only Sphinx is run. It needs the extra `dev`, and no network.
 """
 
 import json
@@ -25,7 +25,7 @@ from benchmarks.walkthrough import notebook_cells
 
 WALKTHROUGH = ("docs/walkthrough.md", "docs/walkthrough.ko.md")
 NOTEBOOK = ROOT / "examples" / "tutorial.ipynb"
-_PICTURE_BYTES = 60_000  # of a drawing of the walkthrough
+_PICTURE_BYTES = 60_000  # limit of a drawing of the walkthrough
 
 
 def read(page: str) -> str:
@@ -34,7 +34,7 @@ def read(page: str) -> str:
 
 
 def lacking(page: str, *texts: str) -> Iterator[str]:
-    """A problem for each text that the page does not have, with the first line of it that is missing."""
+    """Yield a problem for each text that a page lacks, with its first missing line."""
     content = read(page)
     for text in texts:
         if text not in content:
@@ -43,14 +43,14 @@ def lacking(page: str, *texts: str) -> Iterator[str]:
 
 
 def lacking_picture(page: str, name: str) -> Iterator[str]:
-    """A problem if a page does not show a picture, or there is none."""
+    """Yield a problem if a page does not show a picture, or the picture does not exist."""
     yield from lacking(page, f"images/{name}")
     if not (PICTURES / name).exists():
         yield f"docs/images/{name} does not exist"
 
 
 def tables() -> Iterator[str]:
-    """Tables are those of the results, each on a page."""
+    """Check that the tables are those of the results, and that each is on a page."""
     yield from generated.problems()
     result = read_result("scaling")
     ways = ["one device", "2 devices", "4 devices", "8 devices", "2 processes", "4 processes"]
@@ -59,7 +59,7 @@ def tables() -> Iterator[str]:
 
 
 def shown_pictures() -> Iterator[str]:
-    """The pictures of what was measured are on the pages of its tables."""
+    """Check that the pictures of the measurements are on the pages of their tables."""
     yield from lacking("docs/results.md", "images/quality-peers.png")
     for name, setting, result in quality.results():
         scored = {row["step"] for row in result["curve"]}
@@ -72,7 +72,7 @@ def shown_pictures() -> Iterator[str]:
 
 
 def search() -> Iterator[str]:
-    """All rows of the search, and no others."""
+    """Check that the page of the search has all rows of the results, and no others."""
     page, rows = "docs/hyperparameter-search.md", recorded.search_rows()
     yield from lacking(page, *rows)
     expected = 2 + sum(len(row.splitlines()) for row in rows)
@@ -82,7 +82,7 @@ def search() -> Iterator[str]:
 
 
 def readme() -> Iterator[str]:
-    """Its rows of scores, which round the tables of docs/results.md to whole numbers, and its width."""
+    """Check README's rows of scores, which round the results, and the length of its lines."""
     exact = {
         (name, score["step"], score["weights"]): score["fid"]
         for name, _, result in quality.results()
@@ -107,7 +107,7 @@ def readme() -> Iterator[str]:
 
 
 def walkthrough() -> Iterator[str]:
-    """Both languages show the same code, pictures and figures, which are those of the results."""
+    """Check that both languages show the same code, pictures and figures, and that these are the results'."""
     english, korean = map(read, WALKTHROUGH)
     for what, pattern in (
         ("code", r"^```python\n.*?^```$"),
@@ -132,7 +132,7 @@ def walkthrough() -> Iterator[str]:
 
 
 def notebook() -> Iterator[str]:
-    """The notebook has the walkthrough, as `python -m benchmarks.walkthrough` puts it there, and no outputs."""
+    """Check that the notebook has the walkthrough, as `python -m benchmarks.walkthrough` writes it, and no outputs."""
     import nbformat
 
     name, content = NOTEBOOK.relative_to(ROOT), nbformat.read(NOTEBOOK, as_version=4)
@@ -148,7 +148,7 @@ def notebook() -> Iterator[str]:
 
 
 def named_tests() -> Iterator[str]:
-    """Tests that pages name, as ``test_file.py::test_name``, or either of the two."""
+    """Check that tests exist which pages name, as ``test_file.py::test_name`` or either of the two."""
     sources = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*.py")}
     for page in sorted((ROOT / "docs").glob("*.md")):
         pattern = r"`(?:tests/)?(test_\w+\.py)?(?:::)?(test_\w+)?`"
@@ -159,7 +159,7 @@ def named_tests() -> Iterator[str]:
 
 
 def prose(page: Path) -> str:
-    """The text of a page or of a notebook's cells of text, without code that stands by itself."""
+    """The text of a page, or of a notebook's Markdown cells, without code blocks."""
     text = page.read_text(encoding="utf-8")
     if page.suffix == ".ipynb":
         cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
@@ -168,10 +168,10 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> list[str]:
-    """The names that GitHub gives to the headings of a page."""
+    """The anchors that GitHub gives to the headings of a page."""
     found, times = [], Counter()
     for heading in re.findall(r"^#{1,6} +(.+?) *$", prose(page), re.MULTILINE):
-        text = re.sub(r"\]\([^)]*\)", "", heading)  # of a link its text counts
+        text = re.sub(r"\]\([^)]*\)", "", heading)  # only the text of a link counts
         slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
         found.append(f"{slug}-{times[slug]}" if times[slug] else slug)
         times[slug] += 1
@@ -179,7 +179,7 @@ def anchors(page: Path) -> list[str]:
 
 
 def broken_links(page: Path) -> list[str]:
-    """The links of a page that lead nowhere: of those to other sites the ones that are no address."""
+    """The broken links of a page; those to other sites are only checked to be valid https addresses."""
     text = re.sub(r"`[^`\n]*`", "", prose(page))
     forms = (r"\]\(([^)\s]+)", r"^\[[^\]]+\]: +(\S+)", r"<(\w+://[^>\n]*)>")
     return [link for form in forms for link in re.findall(form, text, re.M) if _is_broken(link, page)]
@@ -195,14 +195,14 @@ def _is_broken(link: str, page: Path) -> bool:
 
 
 def links() -> Iterator[str]:
-    """Links of all pages: outside the site too, which are read in the repository."""
+    """Check the links of all pages, including those outside the site, which are read in the repository."""
     for pattern in ("*.md", "docs/*.md", "dcgan_jax/*/*.md", "examples/*.ipynb"):
         for page in sorted(ROOT.glob(pattern)):
             yield from (f"{page.relative_to(ROOT)}: {link} leads nowhere" for link in broken_links(page))
 
 
 def site() -> Iterator[str]:
-    """The site builds without a warning, as of a page that nothing leads to, and has every page and public name."""
+    """Check that the site builds without warnings, such as for orphan pages, and has every page and public name."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "docs"), folder]
         built = subprocess.run(command, capture_output=True, text=True)

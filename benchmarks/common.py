@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine, summaries of repeated times, JSON results and Markdown tables."""
+"""Shared by the benchmarks: the machine, summaries of repeated times, JSON results and Markdown tables."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ PICTURES = ROOT / "docs" / "images"
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on: processor, cores, versions."""
+    """What measurements depend on: processor, cores, versions."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -61,17 +61,17 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
 
 
 def read_result(name: str) -> Any:
-    """What ``benchmarks/results/NAME.json`` holds."""
+    """The content of ``benchmarks/results/NAME.json``."""
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def write_json(path: Path, result: Any) -> None:
-    """Write a result at once, so that an interrupted benchmark leaves none half written."""
+    """Write a result atomically, so that an interrupted benchmark leaves no partial file."""
     replace_file(path, lambda partial: partial.write_text(json.dumps(result, indent=1) + "\n"))
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """Write an ``.npz`` at once, likewise."""
+    """Write an ``.npz`` atomically."""
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:  # with a path NumPy would append its suffix

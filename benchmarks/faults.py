@@ -1,7 +1,8 @@
-"""Known faults, made in real digits with a strength from 0 (none) upwards.
+"""Known faults of real digits, with a strength from 0 (none) upwards.
 
-Each function takes a pool of images uint8 [N, 28, 28, 1] with their labels [N], how many images to return, the strength
-and a random generator, and returns that many faulty images. Drawing without replacement unless the fault is repetition.
+Each `Fault` takes a pool of images, uint8 [N, 28, 28, 1], their labels [N], the number of images to return, the
+strength and a random generator, and returns that many faulty images. They are drawn without replacement, unless the
+fault is repetition.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ Fault = Callable[[np.ndarray, np.ndarray, int, float, np.random.Generator], np.n
 
 
 class Scan(NamedTuple):
-    """A fault, its strengths in rising order, and what a strength means."""
+    """A fault, its strengths in ascending order, and the unit of a strength."""
 
     make: Fault
     strengths: tuple[float, ...]
@@ -22,7 +23,7 @@ class Scan(NamedTuple):
 
 
 def of_image(change: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]) -> Fault:
-    """A fault of each image on its own: ``change`` takes one image [28, 28] in [0, 1]."""
+    """A fault that applies ``change`` to each image [28, 28] in [0, 1] by itself."""
 
     def make(images: np.ndarray, labels: np.ndarray, n: int, strength: float, rng: np.random.Generator) -> np.ndarray:
         del labels
@@ -41,7 +42,7 @@ def blur(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarra
 
 
 def break_strokes(image: np.ndarray, gaps: float, rng: np.random.Generator) -> np.ndarray:
-    """So many gaps, black discs of radius 2 pixels, each around a pixel of a stroke."""
+    """Cut ``gaps`` gaps into strokes: black discs of radius 2 pixels, each around a random pixel of a stroke."""
     rows, columns = np.nonzero(image > 0.5)
     image, grid = image.copy(), np.mgrid[:28, :28]
     for at in rng.integers(len(rows), size=int(gaps)):
@@ -50,23 +51,23 @@ def break_strokes(image: np.ndarray, gaps: float, rng: np.random.Generator) -> n
 
 
 def thicken(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Strokes wider by up to a pixel on each side: the image mixed with its grey dilation by 3x3 pixels."""
+    """Widen strokes by up to a pixel on each side: mix the image with its grey dilation by 3x3 pixels."""
     return image + share * (ndimage.grey_dilation(image, (3, 3)) - image)
 
 
 def thin(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Strokes narrower by up to half a pixel on each side: mixed with its grey erosion by a cross of 5 pixels."""
+    """Narrow strokes by up to half a pixel on each side: mix the image with its grey erosion by a cross of 5 pixels."""
     cross = ndimage.generate_binary_structure(2, 1)
     return image + share * (ndimage.grey_erosion(image, footprint=cross) - image)
 
 
 def fade(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Strokes that are grey: darker by this share."""
+    """Darken the image by this share, so that strokes are grey."""
     return image * (1 - share)
 
 
 def add_blobs(image: np.ndarray, blobs: float, rng: np.random.Generator) -> np.ndarray:
-    """So many stray white spots of about 2x2 pixels anywhere."""
+    """Add ``blobs`` bright spots of 2x2 pixels at random places."""
     image = image.copy()
     for _ in range(int(blobs)):
         row, column = rng.integers(1, 26, size=2)
@@ -76,17 +77,17 @@ def add_blobs(image: np.ndarray, blobs: float, rng: np.random.Generator) -> np.n
 
 
 def add_noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise on each pixel."""
+    """Add Gaussian noise with a standard deviation of ``sigma`` to each pixel; white is 1."""
     return image + sigma * rng.standard_normal(image.shape)
 
 
 def rotate(image: np.ndarray, degrees: float, rng: np.random.Generator) -> np.ndarray:
-    """Turned by this angle, to either side; cubic splines, as linear interpolation would blur too."""
+    """Rotate by this angle, to a random side, with cubic splines: linear interpolation would blur too."""
     return ndimage.rotate(image, rng.choice((-1, 1)) * degrees, reshape=False, order=3)
 
 
 def distort(image: np.ndarray, pixels: float, rng: np.random.Generator) -> np.ndarray:
-    """Elastic distortion: a smooth random field of shifts of about so many pixels (Simard and others, 2003)."""
+    """Elastic distortion by a smooth random field of shifts, of this standard deviation (Simard and others, 2003)."""
     shifts = ndimage.gaussian_filter(rng.uniform(-1, 1, (2, 28, 28)), (0, 3, 3))
     shifts *= pixels / shifts.std()
     return ndimage.map_coordinates(image, np.mgrid[:28, :28] + shifts, order=3)
@@ -95,7 +96,7 @@ def distort(image: np.ndarray, pixels: float, rng: np.random.Generator) -> np.nd
 def with_noise_images(
     images: np.ndarray, labels: np.ndarray, n: int, strength: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """A share of the images is uniform noise."""
+    """Replace a share of the images with uniform noise."""
     chosen = images[rng.permutation(len(images))[:n]].copy()
     k = round(strength * n)
     chosen[:k] = rng.integers(0, 256, chosen[:k].shape)
@@ -105,7 +106,7 @@ def with_noise_images(
 def with_chimeras(
     images: np.ndarray, labels: np.ndarray, n: int, strength: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """A share of the images is the upper half of one digit on the lower half of another: shapes but no digits."""
+    """Replace a share of the images with the upper half of one digit on the lower half of another: no digits."""
     order = rng.permutation(len(images))
     chosen, k = images[order[:n]].copy(), round(strength * n)
     others, own = images[order[::-1]], labels[order]
@@ -118,23 +119,23 @@ def with_chimeras(
 def without_a_digit(
     images: np.ndarray, labels: np.ndarray, n: int, strength: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """A share of the eights is missing."""
+    """Leave out a share of the eights."""
     return _drawn(images, labels, np.where(np.arange(10) == 8, 1 - strength, 1.0), n, rng)
 
 
 def uneven(images: np.ndarray, labels: np.ndarray, n: int, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Digits drawn with shares that fall in a straight line from 0 to 9: 1 + strength, ..., 1 - strength tenths."""
+    """Draw digits with shares that fall linearly from 0 to 9: 1 + strength, ..., 1 - strength tenths."""
     return _drawn(images, labels, 1 + strength * (1 - 2 * np.arange(10) / 9), n, rng)
 
 
 def repeated(images: np.ndarray, labels: np.ndarray, n: int, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Each image occurs 2^strength times: modes are lost."""
+    """Repeat each image 2^strength times, so that modes are lost."""
     few = images[rng.permutation(len(images))[: round(n / 2**strength)]]
     return np.resize(few, (n, *images.shape[1:]))
 
 
 def _drawn(images: np.ndarray, labels: np.ndarray, weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """``n`` different images; digit d's share is its share in the pool times ``weights[d]``, up to their sum."""
+    """``n`` different images; digit d's share is its share in the pool times ``weights[d]``, normalised."""
     shares = np.bincount(labels, minlength=10) * weights
     bounds = np.rint(n * np.cumsum(shares) / shares.sum()).astype(int)
     counts = np.diff(bounds, prepend=0)

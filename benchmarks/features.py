@@ -1,12 +1,12 @@
-"""Are the features honest? Real digits with known faults, scored in the features of each extractor.
+"""Validate feature extractors: score real digits with known faults in the features of each.
 
     python -m benchmarks.features             # minutes on a CPU; what has a result is left out
     python -m benchmarks.features --report    # the tables
 
-A figure of merit must grow with each fault. 2,000 faulty digits, made of one half of MNIST's test images, are scored
-against the other half, which no extractor was trained on. FID is taken of the features as they are, of features whose
-length is the same for every image, of features with variance 1 in each dimension, and of whitened ones; the scales are
-those of the training images.
+A score must grow with the strength of each fault. 2,000 faulty digits, made from one half of MNIST's test images, are
+scored against the other half, which no extractor was trained on. FID is computed on the features as they are, scaled to
+the same length for every image, standardised to variance 1 in each dimension, and whitened; the scales are fitted to
+the training images.
 """
 
 import argparse
@@ -29,11 +29,11 @@ RESULTS = Path(__file__).parent / "results" / "features.json"
 EXTRACTORS = ("own", "strided", "autoencoder")
 SCALES = ("as they are", "of one length", "standardised", "whitened")
 _N = 2_000  # few enough that a digit can be drawn twice as often as it occurs in 5,000
-_DRAWS = 3  # of the floor
+_DRAWS = 3  # draws of the floor
 
 
 def measure(name: str, result: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """One extractor's figures, added to those it has: its features, its floor, and each fault at each strength."""
+    """Add to ``result`` what it lacks of an extractor's features, floor and faults; yields it after each fault."""
     extractor = load_extractor(name)
     images, labels = load_dataset(split="test"), load_labels(split="test")
     order = np.random.default_rng(0).permutation(len(images))
@@ -68,7 +68,7 @@ def measure(name: str, result: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _whole(rows: list[dict[str, Any]] | None) -> bool:
-    """Whether these rows are there, with all scales."""
+    """Whether these rows exist, with all scales."""
     return rows is not None and all(scale in row for row in rows for scale in SCALES)
 
 
@@ -92,13 +92,13 @@ def describe(features: np.ndarray) -> dict[str, float]:
 
 
 def results() -> dict[str, Any]:
-    """The extractors that have results, in the order of `EXTRACTORS`."""
+    """The results of the extractors that have any, in the order of `EXTRACTORS`."""
     done = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     return {name: done[name] for name in EXTRACTORS if name in done}
 
 
 def breaks(rows: list[dict[str, Any]], floor: float, scale: str, figure: str) -> int:
-    """At how many strengths a figure does not grow, beginning from the floor."""
+    """The number of strengths at which a figure does not grow, beginning from the floor."""
     values = [floor, *(row[scale][figure] for row in rows)]
     return sum(b <= a for a, b in zip(values, values[1:], strict=False))
 
@@ -124,7 +124,7 @@ def table(scale: str, figure: str = "fid") -> str:
 
 
 def agreement(figure: str = "fid") -> str:
-    """How far two extractors agree on all faults and strengths, scale by scale: rank correlation of the figures."""
+    """Rank correlation of the figures of two extractors over all faults and strengths, by scale."""
     from scipy.stats import spearmanr  # pyright: ignore[reportMissingImports]
 
     done = results()
@@ -146,9 +146,9 @@ def agreement(figure: str = "fid") -> str:
 
 
 def as_bad_as(scale: str, fault: str = "chimeras", at: int = 2) -> str:
-    """The strength of each fault that costs as much FID as one fault does at its strength number ``at``.
+    """The strength of each fault that has the same FID as ``fault`` at its strength number ``at``, from 0.
 
-    In a straight line between the strengths that were measured; above the floor.
+    It is interpolated linearly between measured strengths, of which 0 has the floor.
     """
     done = results()
     lines = ["| fault | unit | " + " | ".join(done) + " |", "|---|---|" + "---|" * len(done)]
@@ -173,7 +173,7 @@ def as_bad_as(scale: str, fault: str = "chimeras", at: int = 2) -> str:
 
 
 def described() -> str:
-    """What each extractor's features are like."""
+    """A table of each extractor's `describe`."""
     done = results()
     keys = list(next(iter(done.values()))["features"])
     lines = ["| features of the training images | " + " | ".join(done) + " |", "|---|" + "---|" * len(done)]
@@ -182,7 +182,7 @@ def described() -> str:
 
 
 def _values(result: dict[str, Any], fault: str, scale: str, figure: str) -> list[float] | None:
-    """The floor and a figure at each strength, or None where this has not been measured."""
+    """The floor and a figure at each strength, or None if they were not measured."""
     rows = result["faults"].get(fault)
     if rows is None or not all(scale in row for row in rows):
         return None

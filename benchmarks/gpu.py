@@ -1,12 +1,12 @@
-"""What a GPU does, in nine minutes: steps per second, the share of its peak, its idle share, minutes to quality.
+"""Benchmark a GPU in nine minutes: steps per second, share of peak, idle share, minutes to a FID.
 
     benchmarks/gpu.sh              # one NVIDIA GPU
     benchmarks/gpu.sh --resume     # what was left out, when the time was up
     benchmarks/gpu.sh --small      # a trial with small numbers, on a CPU too
 
-Each measurement has a process of its own, one after the other, the most important first: see `plan`. One that fails is
-a row with its reason. The JSON is written after each row. What is expected on paper of an H200 with 16 cores, a row:
-starting, compiling or choosing kernels, and three seconds of steps.
+Measurements run one after the other, each in its own process, the most important first: see `plan`. A failure is a row
+with its reason. The JSON is written after each row. The estimated time of a row on an H200 with 16 cores, for starting,
+compiling or choosing kernels, and three seconds of steps:
 
 | row | seconds | rows in all | in the first nine minutes |
 |---|---|---|---|
@@ -15,9 +15,9 @@ starting, compiling or choosing kernels, and three seconds of steps.
 | PyTorch compiled | 60 | 12 | TF32 and bfloat16 at 256 |
 | Keras on JAX | 25 | 12 | TF32 at 256 |
 | idle share | 45 | 1 | yes |
-| minutes to quality | 60 | 1 | if the others are as quick as that |
+| minutes to quality | 60 | 1 | if the others are no slower than that |
 
-All of it takes three calls.
+The whole plan takes three calls.
 """
 
 import argparse
@@ -38,13 +38,13 @@ from benchmarks.step_time import minimum_multiply_adds
 from dcgan_jax.errors import first_line
 
 IDLE, QUALITY = "idle share", "minutes to quality"
-_EXPECTED = {OURS: 20, "keras-jax": 25, "torch-compiled": 60, IDLE: 45, QUALITY: 60}  # seconds; 10 of the others
-_LONGEST = 120.0  # seconds of any measurement
-_CLOSING = 20.0  # seconds that are kept for the end
+_EXPECTED = {OURS: 20, "keras-jax": 25, "torch-compiled": 60, IDLE: 45, QUALITY: 60}  # seconds; 10 for the others
+_LONGEST = 120.0  # limit of a measurement, in seconds
+_CLOSING = 20.0  # seconds reserved for the end
 
 
 class Job(NamedTuple):
-    """A measurement: its row's name, its kind, the seconds that it is expected to take, and what measures it.
+    """A measurement: its row's name, its kind, its expected seconds, and the function that makes it.
 
     ``measure`` takes a deadline of `time.monotonic`, and raises `JobError`.
     """
@@ -88,10 +88,10 @@ def run(jobs: Sequence[Job], result: dict[str, Any], path: Path, deadline: float
     """Make the measurements, and write the result before the first and after each.
 
     Args:
-      jobs: in the order in which they are made. One that is not expected to be done in time is left out.
-      result: gets a row of ``rows`` for each, and in ``left_out`` the names of those that have none.
-      path: of the JSON.
-      deadline: of `time.monotonic`, at which the last one is ended.
+      jobs: the measurements, in order; those not expected to be done in time are left out.
+      result: gets a row in ``rows`` for each, and in ``left_out`` the names of those without one.
+      path: the JSON file.
+      deadline: the `time.monotonic` at which the last one is stopped.
     """
     began = time.monotonic()
     result["left_out"] = [job.name for job in jobs]
@@ -103,7 +103,7 @@ def run(jobs: Sequence[Job], result: dict[str, Any], path: Path, deadline: float
         print(f"{start - began:4.0f} s: {job.name}", file=sys.stderr, flush=True)
         try:
             figures = job.measure(min(deadline, start + _LONGEST))
-        except Exception as error:  # whatever it is, it is not to cost the other rows
+        except Exception as error:  # whatever it is, it must not cost the other rows
             if time.monotonic() >= deadline:
                 break
             reason = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {first_line(error)}"
@@ -125,7 +125,7 @@ def peaks(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
 
 
 def share_of_peak(row: dict[str, Any], peak: float) -> float:
-    """Of the rate of matrix products, by the fewest multiply-adds that a step needs."""
+    """The FLOP/s of a row, by the minimum multiply-adds of a step, as a share of the rate of matrix products."""
     return 2 * minimum_multiply_adds() * row["batch_size"] * row["steps_per_second"]["median"] / peak
 
 
@@ -159,7 +159,7 @@ def _rate_cell(row: dict[str, float]) -> str:
 
 
 def counts(result: dict[str, Any]) -> str:
-    """How many rows there are, how long they took, and what has none."""
+    """The number of rows, their total time, and how many failed or were left out."""
     rows = result["rows"]
     failed = sum("failed" in row for row in rows)
     seconds = sum(row["seconds"] for row in rows)
@@ -189,7 +189,7 @@ def report(result: dict[str, Any]) -> str:
 
 
 def backend() -> str:
-    """What JAX computes on by default, by a process of its own: this one takes no memory of a device."""
+    """JAX's default backend, found by another process, so that this one takes no device memory."""
     code = "import jax; print(jax.default_backend())"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     return done.stdout.strip() or "nothing"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures one NVIDIA GPU within nine minutes; benchmarks/gpu.py says what, and has the flags. Installs nothing.
+# Measures one NVIDIA GPU within nine minutes; see benchmarks/gpu.py for details and flags. Installs nothing.
 #
 #   benchmarks/gpu.sh              # results in benchmarks/results/gpu.json, written as it goes; a table at the end
 #   benchmarks/gpu.sh --resume     # what was left out, when the time was up

@@ -1,6 +1,6 @@
-"""What `benchmarks.gpu` measures: training steps, the share of time that the device idles, minutes to quality.
+"""The measurements of `benchmarks.gpu`: training steps, the device's idle share, minutes to a FID.
 
-Each measurement has processes of its own, one after the other, and kills them when its time is up.
+Each measurement runs in its own processes, one after the other, and kills them at its deadline.
 """
 
 import contextlib
@@ -26,15 +26,15 @@ _FEWEST_CALLS, _MOST_CALLS = 3, 200
 
 
 class Numbers(NamedTuple):
-    """How much is measured.
+    """The sizes of the measurements.
 
     Attributes:
-      gpu: whether a system that computes on the CPU has failed.
+      gpu: whether it is a failure if a system computes on the CPU.
       batch_sizes: the most important one first.
-      seconds: of each way to call the steps.
-      steps_per_call: steps between two times that the host waits for the device, at most 25.
+      seconds: time to measure steps, separately for many per call and one per call.
+      steps_per_call: steps between two synchronisations with the device, at most 25.
       products: sizes of the square matrix products whose best rate is the peak.
-      loop_steps: of a run before its trace; the steps between its samples and checkpoints, too.
+      loop_steps: steps of a run before its trace, and between its samples and checkpoints.
       traced: steps of the trace.
       quality: flags of the run to a FID.
     """
@@ -72,14 +72,14 @@ SMALL = Numbers(
 
 
 class JobError(Exception):
-    """A measurement that cannot be made, in one line."""
+    """A measurement failed; the message is one line."""
 
 
 def _environment(precision: str) -> tuple[tuple[str, str], ...]:
-    """Variables for a process that computes with JAX.
+    """Environment variables for a process that computes with JAX.
 
-    By default XLA multiplies float32 as TF32 on NVIDIA's GPUs, in convolutions and in products; "highest" forbids it.
-    Memory is taken when it is needed: that of the process before may not all be free yet.
+    By default XLA computes convolutions and products of float32 in TF32 on NVIDIA GPUs; "highest" prevents it. Memory
+    is not preallocated, because that of the previous process may not all be free yet.
     """
     highest = "highest" if precision == "float32" else "default"
     return ("XLA_PYTHON_CLIENT_PREALLOCATE", "false"), ("JAX_DEFAULT_MATMUL_PRECISION", highest)
@@ -122,7 +122,7 @@ def _killed_at(deadline: float, worker: Worker) -> Iterator[None]:
 
 
 def steps(name: str, precision: str, batch_size: int, numbers: Numbers, deadline: float) -> dict[str, Any]:
-    """Steps per second of a system, many in one call and one by one; of ours also the peak of matrix products.
+    """Steps per second of a system, many per call and one by one; of ours also the peak of matrix products.
 
     Raises: JobError.
     """
@@ -146,17 +146,17 @@ def steps(name: str, precision: str, batch_size: int, numbers: Numbers, deadline
 
 
 def _rates(worker: Worker, count: int, seconds: float) -> dict[str, float]:
-    """Steps per second of calls of ``count`` steps, after one that is not counted."""
+    """Steps per second of calls of ``count`` steps, after a warm-up call."""
     first = worker.ask(f"step {count}")["seconds"]
     calls = min(max(round(seconds / first), _FEWEST_CALLS), _MOST_CALLS)
     return summary([count / worker.ask(f"step {count}")["seconds"] for _ in range(calls)])
 
 
 def idle(batch_size: int, numbers: Numbers, deadline: float) -> dict[str, Any]:
-    """The share of time in which the device computes nothing, in the trace of a run with all its files and rows.
+    """The share of time in which the device is idle, in the trace of a run with all its files and rows.
 
-    The steps of the trace are ``loop_steps`` after the start and between two samples, by a run that has resumed: those
-    before come with samples at the powers of two.
+    The traced steps are between two samples of a run that has resumed after ``loop_steps``: earlier steps are
+    interrupted by samples at the powers of two.
 
     Raises: JobError.
     """
@@ -179,9 +179,9 @@ def idle(batch_size: int, numbers: Numbers, deadline: float) -> dict[str, Any]:
 
 
 def busy(trace: Any) -> list[tuple[float, float]]:
-    """When the first device begins and ends each of its operations, in nanoseconds, as a `ProfileData` has it.
+    """The start and end of each operation of the first device in a `ProfileData`, in nanoseconds.
 
-    A GPU has a line for each stream of its kernels and copies. Of a CPU the threads of XLA are taken.
+    A GPU has a line for each stream of kernels and copies. For a CPU, XLA's threads are used.
 
     Raises: JobError if there are none.
     """
@@ -202,7 +202,7 @@ def busy(trace: Any) -> list[tuple[float, float]]:
 
 
 def idle_share(intervals: Iterable[tuple[float, float]]) -> float:
-    """The share of the time from the first beginning to the last end that no interval covers."""
+    """The share of the time from the first start to the last end that no interval covers."""
     ordered = sorted(intervals)
     first = end = ordered[0][0]
     gaps = 0.0
@@ -213,7 +213,7 @@ def idle_share(intervals: Iterable[tuple[float, float]]) -> float:
 
 
 def quality(numbers: Numbers, deadline: float) -> dict[str, Any]:
-    """Minutes from the command to the FID that it stops at, with compiling and all evaluations.
+    """Minutes from the start of a run until it stops at a FID, including compilation and all evaluations.
 
     Raises: JobError.
     """
@@ -229,7 +229,7 @@ def quality(numbers: Numbers, deadline: float) -> dict[str, Any]:
 
 
 def _train(flags: list[str], cache: str, deadline: float) -> None:
-    """One ``train.py``, whose compiled programs are kept in the folder ``cache`` and not in the user's."""
+    """Run ``train.py`` with its compilation cache in ``cache``, not the user's. Raises: JobError if it fails."""
     limit = deadline - time.monotonic()
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     try:

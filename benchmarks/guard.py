@@ -1,12 +1,12 @@
-"""Whether a change made training slower: two revisions of this repository, measured in turn.
+"""Whether a change made training slower: two revisions of this repository measured in turn.
 
     python -m benchmarks.guard main HEAD --batch-size 64 --threshold 1.05
 
-Each revision is checked out in a temporary folder and runs its own code: the step, what its first call takes beyond
-that (compiling), the process's peak memory, and the first and the second start of ``train.py``. A turn measures one
-revision and then the other, so that both see the same load of a shared machine, and a ratio is of one turn. The
-interval is that of the median ratio in 95 % of 10,000 bootstrap samples of the turns: with few turns it is their
-range. The exit code is 1 if a whole interval is above the threshold, 2 for bad input.
+Each revision is checked out in a temporary folder and runs its own code. Measured are the step, the additional time of
+its first call (compiling), the process's peak memory, and the first and the second start of ``train.py``. A turn
+measures one revision and then the other, so that both see the same load of a shared machine, and ratios are taken
+within a turn. The interval is the 95 % bootstrap interval of the median ratio, from 10,000 resamples: with few ratios
+it is their range. The exit code is 1 if a whole interval is above the threshold, 2 for bad input.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from benchmarks.startup import start_seconds
 from benchmarks.systems import LIBRARY, Worker
 
 _RESAMPLES = 10_000
-Measured = dict[str, list[tuple[float, float]]]  # of each quantity the pairs (before, after), one for each turn
+Measured = dict[str, list[tuple[float, float]]]  # pairs (before, after) by quantity: one a turn, or one a step
 
 
 class Interval(NamedTuple):
@@ -48,7 +48,7 @@ def commit(revision: str) -> str:
 
 @contextlib.contextmanager
 def worktree(name: str) -> Iterator[Path]:
-    """A commit's files in a temporary folder, while the context lasts."""
+    """A commit's files in a temporary folder, within the context."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         subprocess.run(["git", "worktree", "add", "--quiet", "--detach", tree, name], cwd=ROOT, check=True)
@@ -59,7 +59,7 @@ def worktree(name: str) -> Iterator[Path]:
 
 
 def measure(trees: tuple[Path, Path], batch_size: int, turns: int, steps: int) -> Measured:
-    """Everything in turn: ``steps`` steps and one start of each kind in each of ``turns`` turns."""
+    """Measure both trees in turn: ``steps`` steps and one start of each kind in each of ``turns`` turns."""
     measured: Measured = {}
 
     def add(name: str, pair: list[float]) -> None:
@@ -89,7 +89,7 @@ def measure(trees: tuple[Path, Path], batch_size: int, turns: int, steps: int) -
 
 
 def ratio_interval(pairs: list[tuple[float, float]]) -> Interval:
-    """Of after / before: the median over the turns, and its bootstrap interval of 95 %, by fixed draws."""
+    """The median of after / before over the pairs, and its 95 % bootstrap interval, with a fixed seed."""
     ratios = np.array([after / before for before, after in pairs])
     chosen = np.random.default_rng(0).integers(len(ratios), size=(_RESAMPLES, len(ratios)))
     low, high = np.percentile(np.median(ratios[chosen], axis=1), [2.5, 97.5])

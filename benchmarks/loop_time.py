@@ -1,11 +1,10 @@
-"""What the training loop adds to the bare step, with logging, samples and checkpoints on.
+"""Overhead of the training loop over the bare step, with logging, samples and checkpoints.
 
     python -m benchmarks.loop_time --batch-size 64 --steps 200
     python -m benchmarks.loop_time --steps 500 --sample-every 500 --checkpoint-every 500   # the defaults of train.py
 
-The loop of ``train.py`` pauses every 20 steps, for as many bare steps of the same compiled program on a copy of the
-state, with nothing between them: block by block both see the same load of a shared machine. Both are dispatched
-ahead of the device.
+The loop of ``train.py`` pauses every 20 steps for as many bare steps of the same compiled program on a copy of the
+state, so that in each block both see the same load of a shared machine. Both are dispatched ahead of the device.
 """
 
 import argparse
@@ -28,7 +27,7 @@ _BLOCK = 20
 
 
 def measure(config: TrainConfig) -> dict[str, Any]:
-    """Seconds per step of each block of the loop, of the bare steps before it, and their ratios."""
+    """Seconds per step of the loop's blocks and of the bare steps before each, and the loop's overhead."""
     run_steps = device_loop.steps_program(bool(quick_options()))  # as a new run has it
     bare: list[float] = []
     in_loop: list[float] = []
@@ -84,7 +83,7 @@ def main() -> int:
         parser.error(f"--steps must be a multiple of {_BLOCK}")
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(
-            steps=args.steps + 2 * _BLOCK,  # a block before, that compiles, and one after, that ends the last
+            steps=args.steps + 2 * _BLOCK,  # a first block, which compiles, and one that ends the last timed one
             batch_size=args.batch_size,
             workdir=str(Path(folder) / "run"),
             sample_every=args.sample_every,

@@ -1,14 +1,14 @@
-"""Minutes to a quality: how long each program trains until its digits have a FID of 100, 30, 10 and 5.
+"""Time to quality: minutes of training until each program's digits have a FID of 100, 30, 10 and 5.
 
     python -m benchmarks.minutes --minutes 12         # ours by preset and dtype, PyTorch's recipe, the Keras program
     python -m benchmarks.minutes --minutes 90 --only recommended recommended-bfloat16
     python -m benchmarks.minutes --score              # goes on with the scores of a race that was interrupted
 
-The programs train at batch 64, in turns: one runs while the others are stopped (SIGSTOP), so that all see the same load
-of a shared machine. A program's clock runs in its own turns, from its command on: imports and compilation, without a
-cache, are in it. It keeps its generator every ``--every`` steps; these are drawn and scored afterwards, 10,000 images
-each, by this package's evaluator. A FID is taken to fall with the steps where the first generator below one is looked
-for, so that a few of them are scored.
+The programs train at batch size 64, in turns: one runs while the others are stopped (SIGSTOP), so that all see the same
+load of a shared machine. A program's clock runs only in its own turns, from its command on, and includes imports and
+compilation without a cache. It saves its generator every ``--every`` steps; these are scored afterwards, on 10,000
+images each, with this package's evaluator. The first generator below a FID is found by bisection, as if FID only fell
+with the steps, so that few of them are scored.
 """
 
 import argparse
@@ -57,7 +57,7 @@ PROGRAMS = {
 
 
 class Runner:
-    """A program in a process group of its own, stopped but in its turns; ``kept`` has the seconds at each step."""
+    """A program in its own process group, stopped except in its turns; ``kept`` has the seconds at each saved step."""
 
     def __init__(self, program: Program, folder: Path, every: int):
         self._program, self._folder, self._every = program, folder, every
@@ -66,7 +66,7 @@ class Runner:
         self._process: subprocess.Popen[bytes] | None = None
 
     def turn(self, seconds: float) -> None:
-        """Run for so long, and note what has been kept meanwhile."""
+        """Run the program for this many seconds, and note the steps that it saves."""
         began = time.perf_counter()
         if self._process is None:
             self._process = _start(self._program, self._folder, self._every)
@@ -82,7 +82,7 @@ class Runner:
         self._note(self.seconds)
 
     def close(self) -> None:
-        """End the program wherever it is: what it has kept is written at once."""
+        """Kill the program at any point: its files are written atomically."""
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -108,14 +108,14 @@ def _start(program: Program, folder: Path, every: int) -> subprocess.Popen[bytes
 
 
 def _kept_steps(program: Program, folder: Path) -> list[int]:
-    """The steps whose generator is in the folder: each file is there at once, and whole."""
+    """The steps whose generator is in the folder; files are written atomically."""
     if program.peer is None:
         return checkpoint_steps(folder / "checkpoints")
     return [step_of(path) for path in folder.glob(kept_file(folder, "*").name)]
 
 
 def race(names: list[str], folder: Path, minutes: float, turn: float, every: int) -> dict[str, Any]:
-    """Run the programs in turns until each has had its minutes: by name, the seconds at the steps that were kept."""
+    """Run the programs in turns until each has had its minutes; the result has the seconds at each saved step."""
     runners = {name: Runner(PROGRAMS[name], folder / name, every) for name in names}
     try:
         while (left := 60 * minutes - min(runner.seconds for runner in runners.values())) > 0:
@@ -132,7 +132,7 @@ def race(names: list[str], folder: Path, minutes: float, turn: float, every: int
 
 
 def _fid(name: str, folder: Path, step: int) -> float:
-    """The FID of 10,000 images of what a program has kept at a step."""
+    """The FID of 10,000 images of the generator that a program has saved at a step."""
     program = PROGRAMS[name]
     if program.peer is None:
         run = load_run(folder / name, step)
@@ -147,7 +147,7 @@ def _fid(name: str, folder: Path, step: int) -> float:
 
 
 def score(result: dict[str, Any], folder: Path, path: Path) -> None:
-    """Add the FIDs of each program at its end, and those that say when it was first at or below one of `FIDS`."""
+    """Add each program's FID at its end, and those needed to find when it was first at or below each of `FIDS`."""
     for name, row in result["programs"].items():
         fids, steps = row.setdefault("fids", {}), sorted(map(int, row["kept"]))
 
@@ -163,10 +163,10 @@ def score(result: dict[str, Any], folder: Path, path: Path) -> None:
 
 
 def first_below(limit: float, n: int, fid_at: Callable[[int], float]) -> int | None:
-    """The first of ``n`` points whose FID is at most the limit, if they fall; None if the last one's is above it."""
+    """The first of ``n`` points whose FID is at most ``limit``, if FIDs fall; None if the last one's is above it."""
     if fid_at(n - 1) > limit:
         return None
-    low, high = 0, n - 1  # the last is below it
+    low, high = 0, n - 1  # the last is not above it
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fid_at(middle) <= limit else (middle + 1, high)

@@ -1,11 +1,11 @@
-"""Train on sets of pictures of other kinds: clothes, Korean syllables, crops of photographs, and digits by class.
+"""Train on other kinds of pictures: clothes, Korean syllables, crops of photographs, and digits by class.
 
     python -m benchmarks.own_data --data-dir DIR     # Fashion-MNIST's archives in DIR/downloads/manual, or downloaded
     python -m benchmarks.own_data --only syllables
     python -m benchmarks.own_data --report           # the tables of what was measured
 
-Each trains at batch 64 with the preset ``recommended``, by the command that a user types. A run that is interrupted
-resumes. The samples, none chosen, are drawn to ``docs/images/own-<name>.png``; of a run by class, a column has one.
+Each trains at batch size 64 with the preset ``recommended``, by the command line. An interrupted run resumes. Uncurated
+samples are drawn to ``docs/images/own-<name>.png``, with a class per column for a conditional run.
 """
 
 import argparse
@@ -34,10 +34,10 @@ class Own(NamedTuple):
     """A set of pictures.
 
     Attributes:
-      title: what it is.
+      title: its title in tables.
       make: writes the pictures to a folder; None for a set that has a name.
-      flags: of ``train.py``.
-      steps: of the run.
+      flags: flags of ``train.py``.
+      steps: the length of the run.
     """
 
     title: str
@@ -47,9 +47,9 @@ class Own(NamedTuple):
 
 
 def make_syllables(folder: Path) -> None:
-    """The 2,350 syllables of KS X 1001 in four fonts, white on black, 36x36: a PNG each."""
+    """Write the 2,350 syllables of KS X 1001 in four fonts, white on black, as PNGs of 36x36 pixels."""
     fonts = [
-        ImageFont.truetype(str(_FONTS / f"Noto{family}CJK-{weight}.ttc"), 30, index=1)  # of the collection, Korean
+        ImageFont.truetype(str(_FONTS / f"Noto{family}CJK-{weight}.ttc"), 30, index=1)  # the collection's Korean font
         for family in ("Sans", "Serif")
         for weight in ("Regular", "Bold")
     ]
@@ -62,7 +62,7 @@ def make_syllables(folder: Path) -> None:
 
 
 def make_crops(folder: Path) -> None:
-    """8,000 crops of six photographs, squares of 48 to 128 pixels at random places: a JPEG each."""
+    """Write 8,000 crops of six photographs, squares of 48 to 128 pixels at random places, as JPEGs."""
     from skimage import data  # pyright: ignore[reportMissingImports]  # extra: bench
 
     random = np.random.default_rng(0)
@@ -83,7 +83,7 @@ SETS = {
 
 
 def _run(name: str, own: Own, folder: Path, data_dir: Path | None) -> None:
-    """Make the pictures, train, draw, and write what was done."""
+    """Make the pictures, train, draw samples, and write the scores."""
     run_dir, pictures, flags = folder / name, folder / f"{name}-pictures", list(own.flags)
     if own.make is not None:
         if not pictures.exists():
@@ -117,7 +117,7 @@ def _recorded() -> Iterator[dict[str, Any]]:
 
 
 def pixels_table() -> str:
-    """A row for each set that is compared by its pixels: its scores, and those of real images."""
+    """A row for each set that is scored by pixels: its scores, and those of real images in brackets."""
     header = ("pictures", "steps", "SWD", "mean distance of two images", "distance to the nearest training image")
     rows = []
     for result in _recorded():
@@ -129,7 +129,7 @@ def pixels_table() -> str:
 
 
 def digits_table() -> str:
-    """The run by class, and the same without classes from `benchmarks.quality`, if both are recorded."""
+    """Scores of the conditional run, of the one without classes from `benchmarks.quality`, and of real images."""
     header = ("digits", "FID", "FID by a second classifier", "precision", "recall", "drawn as asked")
     recorded = [result for result in _recorded() if "fid" in result["evaluation"]["scores"]]
     rows = [_digits(result["title"], result["evaluation"]["scores"]) for result in recorded]

@@ -1,10 +1,10 @@
-"""Do perceptual scores see faults? Real pictures with known faults, in the features of `--features perceptual`.
+"""Validate perceptual scores: real pictures with known faults, in the features of `--features perceptual`.
 
     python -m benchmarks.perceptual FOLDER    # of pictures in a folder a class, 5,000 or more
     python -m benchmarks.perceptual --report  # the table
 
-Of 5,000 pictures 1,500 are the reference, 1,500 stand for training pictures, and 1,000 of the others get one fault.
-Each fault must make a score worse than those without fault: five draws of 1,000.
+Of 5,000 pictures 1,500 are the reference, 1,500 stand in for training pictures, and 1,000 of the others get one fault.
+Each fault must make a score worse than those of five draws of 1,000 pictures without fault.
 """
 
 import argparse
@@ -37,12 +37,12 @@ def blur(images: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarr
 
 
 def add_noise(images: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise on each channel of each pixel; white is 1."""
+    """Add Gaussian noise with a standard deviation of ``sigma`` to each channel of each pixel; white is 1."""
     return images + sigma * rng.standard_normal(images.shape)
 
 
 def shift_colour(images: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """More red by this share of white, and less blue."""
+    """Add this share of white to red, and subtract it from blue."""
     return images + share * np.array([1, 0, -1])
 
 
@@ -54,13 +54,13 @@ FAULTS = {
 
 
 def with_fault(images: np.ndarray, fault: str, strength: float) -> np.ndarray:
-    """uint8 images [N, H, W, 3] with a fault of `FAULTS`."""
+    """Apply a fault of `FAULTS` to images, uint8 [N, H, W, 3]."""
     changed = FAULTS[fault][0](images / 255, strength, np.random.default_rng(0))
     return np.rint(np.clip(changed, 0, 1) * 255).astype(np.uint8)
 
 
 def measure(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], side: int) -> dict[str, Any]:
-    """The scores of each fault, and of the pictures as they are, at one size of the resized pictures."""
+    """The scores of each fault, and of the pictures without fault, resized to ``side`` pixels."""
     network = load_efficientnet_lite()
     order = np.random.default_rng(0).permutation(len(images))[:5_000]
     began = time.process_time()
@@ -94,7 +94,7 @@ def measure(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], si
 
 
 def table(side: int = SIDE) -> str:
-    """Each fault's scores, those in bold that are worse than all draws without fault."""
+    """Each fault's scores, in bold if they are worse than those of all draws without fault."""
     result = json.loads(RESULTS.read_text())[str(side)]
     floors = {name: [draw[name] for draw in result["floors"]] for name in _SCORES}
     rows = [["none, five draws", *(f"{min(floors[s]):.3g} to {max(floors[s]):.3g}" for s in _SCORES)]]
@@ -106,12 +106,12 @@ def table(side: int = SIDE) -> str:
 
 
 def _worse(score: str, value: float, floors: list[float]) -> bool:
-    """Of the distance to training pictures, less is worse: a copy."""
+    """Whether a score is worse than all floors; a smaller distance to training pictures is, as it indicates copies."""
     return value > max(floors) if score == "kid" else value < min(floors)
 
 
 def sizes_table() -> str:
-    """By the size of the resized pictures: how far KID is above the draws' mean, in their standard deviations."""
+    """KID by size of the resized pictures, in standard deviations above the mean of the draws without fault."""
     done = json.loads(RESULTS.read_text())
     faults = [fault.format(strength) for fault, (_, strengths) in FAULTS.items() for strength in strengths]
     rows = []

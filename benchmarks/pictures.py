@@ -1,20 +1,19 @@
-"""Which settings learn pictures best: runs on some of a folder's, in turn, and programs of others on the same ones.
+"""Compare settings on pictures of a folder: runs of this project, and peers trained on the same pictures.
 
     python -m benchmarks.pictures FOLDER --pictures 300 --at 1000 3000 --settings "none=--augment none" adaptive=
     python -m benchmarks.pictures FOLDER --pictures 50000 --held-out 5000 --settings recommended= "r1=--r1 1"
     python -m benchmarks.pictures FOLDER --settings --pytorch VENV/bin/python --lightweight VENV/bin/python
     python -m benchmarks.pictures --report
 
-A setting is a name and, after an equals sign, flags of the project's own command, by which it trains: with the preset
-``recommended`` and batches of 64 unless the flags say other. Each is scored at the steps of ``--at``. The peers are
-`benchmarks.peers.pytorch_dcgan` for as many steps, and `benchmarks.peers.lightweight` for ``--minutes``, each in a
-Python of its own.
+A setting is a name and, after an equals sign, flags of ``train.py``; the preset ``recommended`` and batches of 64 are
+the defaults. Each is scored at the steps of ``--at``. The peers are `benchmarks.peers.pytorch_dcgan`, for as many
+steps, and `benchmarks.peers.lightweight`, for ``--minutes``, each in its own Python environment.
 
-Of all pictures in the folder, in an order that is always the same, the first are trained on, so that 300 are the 100
-and others; the last are the reference that images are compared with in the features of ``--features perceptual``; and
-as many before them, which nobody is trained on either, are the floor. Of few pictures, the distances to the nearest one
-that was trained on are measured too. What is done is kept: the program goes on where it was stopped. Grids are of the
-first 36 images of a fixed seed, none chosen.
+The folder's pictures are put in a fixed random order. The first are the training set, so that one of 300 contains the
+one of 100; the last are the reference for scores in the features of ``--features perceptual``; as many before them,
+held out of training too, are the floor. For small training sets the distances to the nearest training picture are
+measured too. Finished results are kept, and an interrupted program continues from them. Grids show the first 36 images
+of a fixed seed, uncurated.
 """
 
 import argparse
@@ -55,23 +54,23 @@ _SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
 class Setting(NamedTuple):
-    """A name, and flags of the command."""
+    """A name, and flags of ``train.py``."""
 
     name: str
     flags: tuple[str, ...] = ()
 
     def recipe(self) -> list[str]:
-        """``--recipe FILE`` if it is among the flags: each resumption needs it again."""
+        """``--recipe FILE`` if it is among the flags, as each resumption needs it again."""
         return [] if "--recipe" not in self.flags else ["--recipe", self.flags[self.flags.index("--recipe") + 1]]
 
 
 class Job(NamedTuple):
-    """What one training run is of.
+    """The data of a training run.
 
     Attributes:
-      pictures: how many it is trained on.
-      size: of its images, in pixels.
-      batch_size: real images a step.
+      pictures: the number of training pictures.
+      size: the side of its images in pixels.
+      batch_size: real images per step.
     """
 
     pictures: int
@@ -79,12 +78,12 @@ class Job(NamedTuple):
     batch_size: int
 
     def key(self, name: str) -> str:
-        """Of its rows in the results, and of its folder."""
+        """The name of a run's folder, and the prefix of its rows in the results."""
         return f"{self.pictures}-{self.size}px-{name}"
 
 
 class Parts(NamedTuple):
-    """Files of a folder: those that are trained on, those of the floor, and the reference; none is in two."""
+    """Disjoint files of a folder: the training set, the floor and the reference."""
 
     train: list[Path]
     floor: list[Path]
@@ -92,7 +91,7 @@ class Parts(NamedTuple):
 
 
 class Real(NamedTuple):
-    """What is computed once of the pictures that nobody is trained on, in one size."""
+    """What is computed once from the held-out pictures at one size."""
 
     network: EfficientNetLite
     features: PerceptualFeatures
@@ -101,10 +100,10 @@ class Real(NamedTuple):
 
 
 def parse_setting(text: str) -> Setting:
-    """``NAME=FLAGS``.
+    """Parse ``NAME=FLAGS``.
 
     Raises:
-      ValueError: without a name of letters, digits and hyphens.
+      ValueError: if there is no name of letters, digits and hyphens.
     """
     name, equals, flags = text.partition("=")
     if not equals or not name.replace("-", "").isalnum():
@@ -113,7 +112,7 @@ def parse_setting(text: str) -> Setting:
 
 
 def split(files: list[Path], pictures: int, held_out: int) -> Parts:
-    """Parts of the files in a random order that is always the same; fewer pictures are among more of them.
+    """Split the files, in a fixed random order; a smaller training set is part of a larger one.
 
     Raises:
       ValueError: if there are too few files.
@@ -128,12 +127,12 @@ def split(files: list[Path], pictures: int, held_out: int) -> Parts:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """The PNGs and JPEGs below a folder, in one order."""
+    """The PNGs and JPEGs below a folder, sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
 
 
 def copied(files: list[Path], folder: Path) -> Path:
-    """A folder with copies of these files, which have numbers for names; it is there at once, and whole."""
+    """Copy these files to a folder, with numbers as names; the folder is created atomically."""
     if not folder.exists():
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -145,7 +144,7 @@ def copied(files: list[Path], folder: Path) -> Path:
 
 
 def train(job: Job, setting: Setting, pictures: Path, run_dir: Path, step: int) -> float:
-    """Train by the command up to a step, from where it stopped; the seconds that it took, its start included."""
+    """Train with ``train.py`` up to a step, from the last checkpoint; returns the seconds taken, start-up included."""
     if last_step(run_dir) >= step:
         return 0.0
     if (run_dir / "config.json").exists():
@@ -163,7 +162,7 @@ def train(job: Job, setting: Setting, pictures: Path, run_dir: Path, step: int) 
 def train_lightweight(
     job: Job, python: str, pictures: Path, folder: Path, minutes: float, count: int
 ) -> tuple[int, float, np.ndarray]:
-    """Its steps and seconds, and what it draws after so many minutes: uint8 [count, size, size, 3]."""
+    """Train lightweight-gan for ``minutes``; returns steps, seconds and images, uint8 [count, size, size, 3]."""
     folder.mkdir(parents=True, exist_ok=True)
     limits = ["--size", job.size, "--minutes", minutes, "--draw", count]
     command = [python, "-m", "benchmarks.peers.lightweight", pictures, folder, *limits]
@@ -174,7 +173,7 @@ def train_lightweight(
 
 
 def train_pytorch(job: Job, python: str, pictures: Path, folder: Path, at: list[int]) -> float:
-    """Train up to the last step of ``at`` and write ``STEP.npy`` for each; the seconds that it took."""
+    """Train up to the last step of ``at``, and write ``STEP.npy`` for each; returns the seconds taken."""
     folder.mkdir(parents=True, exist_ok=True)
     if all((folder / f"{step}.npy").exists() for step in at):
         return 0.0
@@ -189,14 +188,14 @@ def train_pytorch(job: Job, python: str, pictures: Path, folder: Path, at: list[
 
 
 def draw(run_dir: Path, setting: Setting, step: int, count: int) -> np.ndarray:
-    """Images of a run's generator, averaged where it has an average: uint8 [count, H, W, C]."""
+    """Images of a run's generator, of its moving average if it has one: uint8 [count, H, W, C]."""
     recipe = setting.recipe()
     state = load_run(run_dir, step, init=read_recipe(recipe[1]) if recipe else None).state
     return draw_bytes(state if state.ema is None else averaged(state), seed_key(0), count, None)
 
 
 def read_real(floor: Path, reference: Path, size: int) -> Real:
-    """The pictures of two folders in a size, and what is computed of them."""
+    """Read the pictures of two folders at one size, and compute their features and floor."""
     pool, held_out = read(floor, size), read(reference, size)
     network = load_efficientnet_lite()
     features = perceptual_features(pool, held_out, network)
@@ -204,15 +203,15 @@ def read_real(floor: Path, reference: Path, size: int) -> Real:
 
 
 def read(folder: Path, size: int) -> np.ndarray:
-    """The pictures of a folder, as the command reads them: uint8 [N, size, size, 3]."""
+    """The pictures of a folder, as ``train.py`` reads them: uint8 [N, size, size, 3]."""
     return load_data(folder, image_size=(size, size), channels=3, labels=False).images
 
 
 def score(images: np.ndarray, trained_on: np.ndarray | None, real: Real) -> dict[str, Any]:
-    """The scores of images, uint8 [N, size, size, 3], and of the floor; distances to the nearest training picture."""
+    """The scores of images, uint8 [N, size, size, 3], and of the floor, and distances to ``trained_on`` if given."""
     evaluation = score_perceptually(images, real.features, real.floor).to_json()
     for part in ("scores", "floor"):
-        del evaluation[part]["nearest"]  # that to the floor's pictures
+        del evaluation[part]["nearest"]  # the distance to the floor's pictures
     if trained_on is None:
         return {"evaluation": evaluation}
     queries, nearest = np.concatenate([images, real.held_out]), {}
@@ -229,7 +228,7 @@ def last_step(run_dir: Path) -> int:
 
 
 def table(result: dict[str, Any]) -> str:
-    """A row for each training run and step, in the order of size, pictures, and KID at the last step."""
+    """A row for each training run and step, in the order of size, pictures, steps and KID."""
     rows = sorted(result["rows"].values(), key=lambda row: (row["size"], row["pictures"], row["steps"], _kid(row)))
     distances = [name for name in _DISTANCES if any("nearest" in row for row in rows)]
     cells = []
@@ -249,17 +248,17 @@ def _kid(row: dict[str, Any]) -> float:
 
 
 def _beside(value: float | None, real: float | None) -> str:
-    """A score, and in brackets that of real images; empty where there is none."""
+    """A score, and in brackets that of real images; empty if either is None."""
     return "" if value is None or real is None else f"{value:.3g} ({real:.3g})"
 
 
 def told(flags: tuple[str, ...]) -> str:
-    """Flags as tables show them: of a path on this machine its name alone."""
+    """Flags as tables show them, with absolute paths reduced to their names."""
     return f"`{shlex.join(Path(each).name if each.startswith('/') else each for each in flags)}`" if flags else ""
 
 
 def run(args: argparse.Namespace, settings: list[Setting], parts: Parts) -> None:
-    """Train, draw and score what is not done yet; the results are written after each."""
+    """Train, draw and score what the results lack; they are written after each."""
     data, count = args.work / "data", args.held_out
     folders = [copied(part, data / f"{name}-{len(part)}") for name, part in parts._asdict().items()]
     job = Job(args.pictures, args.size, args.batch_size)
@@ -291,7 +290,7 @@ def run(args: argparse.Namespace, settings: list[Setting], parts: Parts) -> None
         seconds = train_pytorch(job, args.pytorch, folders[0], folder, args.at)
         for step in steps:
             keep(PYTORCH, "", step, np.load(folder / f"{step}.npy"), seconds)
-    # Its steps are those that its minutes allow.
+    # Its number of steps depends on the minutes.
     if args.lightweight and not any(key.startswith(f"{job.key(LIGHTWEIGHT)}-") for key in result["rows"]):
         folder = args.work / job.key("lightweight")
         steps, seconds, images = train_lightweight(job, args.lightweight, folders[0], folder, args.minutes, count)

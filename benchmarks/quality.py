@@ -1,11 +1,11 @@
-"""Quality of the digits, setting by setting: one run after the other, all scored by the same evaluator.
+"""Quality of the digits by setting: one run after the other, all scored by the same evaluator.
 
     python -m benchmarks.quality                  # all runs; days on a CPU
     python -m benchmarks.quality --only keras3    # one of them
     python -m benchmarks.quality --report         # tables and pictures from the results
 
-Stop it in any way and start it again: each run resumes from its checkpoint in ``runs/quality/<name>``, and what has
-been scored is in ``benchmarks/results/quality``.
+It can be stopped at any time and started again: each run resumes from its checkpoint in ``runs/quality/<name>``, and
+scores are kept in ``benchmarks/results/quality``.
 """
 
 import argparse
@@ -43,11 +43,11 @@ class Setting(NamedTuple):
     Attributes:
       title: its name in tables.
       group: the table it is in.
-      flags: of its program, beside the steps.
+      flags: flags of its program, besides the steps.
       steps: the length of the run.
-      points: the steps at which its images are scored; four that are evenly spaced if there are none.
+      points: the steps at which its images are scored; if empty, four evenly spaced ones.
       program: ``train.py``, or the module of another system, with the flags of `benchmarks.peers.program`.
-      pictures: the points with a picture of fifty images; the last alone if there are none.
+      pictures: the points with a picture of fifty images; if empty, only the last one.
     """
 
     title: str
@@ -115,19 +115,19 @@ RUNS = {
     "keras-frozen": _peer("the Keras program, D frozen in G's update", "keras_published", "--freeze"),
     "pytorch": _peer("PyTorch's DCGAN recipe", "pytorch_dcgan"),
 }
-_FURTHER = ("autoencoder", "third")  # extractors, beside the two of the evaluation
+_FURTHER = ("autoencoder", "third")  # extractors, besides the two of the evaluation
 
 
 def _run(name: str, setting: Setting, folder: Path) -> None:
-    """Train from point to point, score the images at each, and keep what has been scored so far.
+    """Train up to each point, score the images there, and write the scores so far.
 
     The result has a row for each point and set of weights, with the FID in the features of each extractor, and the
-    seconds that training took, as long as the machine's owner left it alone.
+    wall-clock seconds of training, which include any delay by other load on the machine.
     """
     path = RESULTS / f"{name}.json"
     result = json.loads(path.read_text()) if path.exists() else {"curve": [], "seconds": 0.0}
     missing = set(setting.scored()) - {row["step"] for row in result["curve"]}
-    if missing and not folder.exists():  # a run anew, perhaps on another machine, has other bits: no row of the old one
+    if missing and not folder.exists():  # a new run, perhaps on another machine, has other bits: drop all old rows
         result, missing = {"curve": [], "seconds": 0.0}, set(setting.scored())
     for step in sorted(missing):
         began = time.perf_counter()
@@ -158,7 +158,7 @@ def _train(setting: Setting, folder: Path, steps: int) -> None:
 
 
 def _scored(setting: Setting, folder: Path, step: int) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Each set of weights, its scores, and those of real images."""
+    """Yield each set of weights, its scores, and those of real images."""
     if setting.program != "train.py":
         images = np.load(folder / f"{step}.npy")
         yield "last", *_in_all_features(images, evaluate_images(images))
@@ -169,10 +169,10 @@ def _scored(setting: Setting, folder: Path, step: int) -> Iterator[tuple[str, di
 
 
 def score(state: GANState, key: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The scores of 10,000 samples, and of real images, each with ``fids`` by the other extractors.
+    """The scores of 10,000 samples, and of real images, each with ``fids`` by the further extractors.
 
-    Whatever the samples are: an average of the first 100 steps may still be grey. A state with classes draws digits at
-    random, as `dcgan_jax.evaluate` has them.
+    Their brightness is not checked: samples of an average over the first 100 steps may still be grey. A state with
+    classes draws random digits, as in `dcgan_jax.evaluate`.
     """
     labels = sample_labels(state, key, DEFAULT_SAMPLES)
     images = draw_bytes(state, key, DEFAULT_SAMPLES, labels)
@@ -199,13 +199,13 @@ def _real_fid(extractor: str, n: int) -> float:
 
 
 def _losses(setting: Setting, folder: Path) -> list[dict[str, Any]]:
-    """The run's rows of losses, each tenth step."""
+    """The run's rows of losses, of the first and of every tenth step."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [row for row in rows if "d_loss" in row and (row["step"] == 1 or row["step"] % 10 == 0)]
 
 
 def _draw(name: str, setting: Setting, folder: Path, step: int, curve: list[dict[str, Any]]) -> None:
-    """Fifty images of a step, the first of their noise, with the weights that have the lower FID."""
+    """Draw fifty uncurated images of a step, with the weights that have the lower FID."""
     if setting.program != "train.py":
         images = np.load(folder / f"{step}.npy")[:50]
     else:
@@ -217,12 +217,12 @@ def _draw(name: str, setting: Setting, folder: Path, step: int, curve: list[dict
 
 
 def picture(name: str, setting: Setting, step: int) -> str:
-    """The name of a picture, without its end: that of the run, and the step where there are several."""
+    """The name of a picture without its suffix: that of the run, and the step if the run has several."""
     return f"quality-{name}-{step}" if setting.pictures else f"quality-{name}"
 
 
 def _draw_side_by_side(step: int = 3000) -> None:
-    """The first samples of each run that has a picture of a step, one row a run."""
+    """Draw the first samples of each run that has a picture of ``step``, one row per run."""
     rows = {}
     for name, setting, result in results():
         if step in setting.pictures and any(row["step"] == step for row in result["curve"]):
@@ -235,7 +235,7 @@ def _draw_side_by_side(step: int = 3000) -> None:
 
 def first_digits(path: Path) -> np.ndarray:
     """The first row of a picture that `_draw` has written: uint8 [10, 28, 28, 1]."""
-    pixels = read_grid(path)[::4, ::4]  # each image pixel is 4x4 pixels, and 2 of white are around images
+    pixels = read_grid(path)[::4, ::4]  # each image pixel is 4x4 pixels, and images have margins of 2
     return np.stack([pixels[2:30, left : left + 28] for left in range(2, pixels.shape[1] - 28, 30)])
 
 
@@ -250,7 +250,7 @@ def results() -> Iterator[tuple[str, Setting, dict[str, Any]]]:
 
 
 def table(group: str) -> str:
-    """A row for each run's end, the averaged weights in one of their own, and the floor."""
+    """A row for the end of each run of a group and each set of weights, and the floor."""
     rows, floor = [], None
     for _, setting, result in results():
         if setting.group == group:
@@ -308,7 +308,7 @@ def _report() -> None:
 
 
 def _curves(name: str, runs: list[tuple[Setting, dict[str, Any]]]) -> None:
-    """FID and losses by step, as one picture."""
+    """Draw FID and losses by step as one picture."""
     import matplotlib  # pyright: ignore[reportMissingImports]  # extra: bench
 
     matplotlib.use("Agg")

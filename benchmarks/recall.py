@@ -1,10 +1,10 @@
-"""Which test images the samples of the pretrained weights do not reach, beside those that training images do not.
+"""Recall of the pretrained weights' samples on parts of the test images, compared with that of training images.
 
     python -m benchmarks.recall             # a minute or two on a CPU
     python -m benchmarks.recall --report    # the table
 
-Recall is taken as in the evaluation, of the test images of each digit, and of those of each tenth by their distance to
-their own third neighbour: common digits first, rare ones last.
+Recall is computed as in the evaluation, on the test images of each digit, and on those of each tenth by their distance
+to their own third neighbour: common images first, rare ones last.
 """
 
 import argparse
@@ -28,7 +28,7 @@ RESULTS = common.RESULTS / "recall.json"
 
 
 def measure() -> dict[str, object]:
-    """Recall of all test images and of each part of them, and the variance of features, by images of each kind."""
+    """Recall on all test images and on each part of them, and the variance of features, of each kind of images."""
     train, labels = load_dataset(), load_labels(split="test")
     images = {
         "training images": train[choose(len(train), DEFAULT_SAMPLES)],
@@ -50,7 +50,7 @@ def measure() -> dict[str, object]:
 
 
 def table() -> str:
-    """Of all test images and of each part of them, the share that training images and samples reach."""
+    """The recall of training images and of samples on all test images and on each part of them."""
     recall = json.loads(RESULTS.read_text())["recall"]
     rows = [[name, *(f"{recall[kind][name]:.3f}" for kind in recall)] for name in recall["samples"]]
     return markdown_table(("test images", *recall), rows)

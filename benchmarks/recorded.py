@@ -10,7 +10,7 @@ from benchmarks.common import RESULTS, markdown_table, read_result
 
 
 def rates_table() -> str:
-    """Pairs of learning rates, scored after 500 steps by the last and the averaged weights."""
+    """Scores of pairs of learning rates after 500 steps, with the last and the averaged weights."""
     rows = []
     for row in read_result("rates"):
         last, average = row["last"], row["average"]
@@ -22,7 +22,7 @@ def rates_table() -> str:
 
 
 def noise_dimensions_table() -> str:
-    """Numbers of dimensions of the noise, scored after 200 steps."""
+    """Scores of numbers of noise dimensions after 200 steps."""
     rows = []
     for row in read_result("noise_dimensions"):
         s = row["scores"]
@@ -33,7 +33,7 @@ def noise_dimensions_table() -> str:
 
 
 def sizes_table() -> str:
-    """Shapes of images, with what the networks for them have and take."""
+    """By image shape: parameters, multiply-adds and step time of the networks."""
     result = read_result("sizes")
 
     def both(row: dict[str, Any], count: str) -> str:
@@ -50,7 +50,7 @@ def sizes_table() -> str:
 
 
 def search_rows() -> list[str]:
-    """The rows of each run of the search: what was predicted, and the scores of the weights with the least own FID."""
+    """The rows of each run of the search: the prediction, and the scores of the weights with the lowest FID ``own``."""
     return [_run_rows(json.loads(path.read_text())) for path in sorted((RESULTS / "search").glob("*.json"))]
 
 
@@ -72,7 +72,7 @@ def _run_rows(run: dict[str, Any]) -> str:
 
 
 def freezing_figures() -> list[str]:
-    """What the walkthrough says of D frozen and not frozen: G's loss at step 30, then means over steps 110 to 200."""
+    """The walkthrough's figures of D frozen and not: G's loss at step 30 (frozen), then means over steps 110 to 200."""
     runs = read_result("freezing")
     rows = {name: {row["step"]: row for row in run["rows"]} for name, run in runs.items()}
     figures = [f"{rows['frozen'][30]['g_loss']:.4f}"]

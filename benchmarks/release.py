@@ -1,11 +1,11 @@
-"""Release a run's generator as one of the package's pretrained ones.
+"""Release a run's generator as pretrained weights of the package.
 
     python -m benchmarks.release runs/quality/recommended-0 --checkpoint 10000
     python -m benchmarks.release runs/conditional --checkpoint 3000
 
-The first writes ``dcgan_jax/pretrained/mnist.safetensors``, in float16, and the model card beside it, with the scores
-of the rounded weights, and prints the digest that ``dcgan_jax/pretrained/__init__.py`` has to have. The second is of a
-run with ``--conditional``, and writes ``mnist-conditional.safetensors``, as ``dcgan_jax/pretrained/compact.py`` has it.
+The first writes ``dcgan_jax/pretrained/mnist.safetensors``, in float16, and its model card, with the scores of the
+rounded weights, and prints the digest for ``dcgan_jax/pretrained/__init__.py``. The second is for a run with
+``--conditional``, and writes ``mnist-conditional.safetensors``, in the format of ``dcgan_jax/pretrained/compact.py``.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from dcgan_jax.pretrained import CONDITIONAL, FOLDER
 from dcgan_jax.pretrained.compact import compact, expand
 from dcgan_jax.state import GANState
 
-_SMALLEST_NORMAL = 2.0**-14  # of float16; below it digits get lost, and a variance may become 0
+_SMALLEST_NORMAL = 2.0**-14  # of float16; below it precision is lost, and a variance may become 0
 _CARD = """# A generator of digits
 
 Weights of the tutorial's generator, trained on MNIST with the preset `recommended`.
@@ -77,9 +77,9 @@ _BY_CLASS = {
 
 
 def _rounded(state: GANState) -> tuple[GANState, dict[str, np.ndarray]]:
-    """The state with the generator's weights as they ship, rounded to float16, and the arrays of the file by name.
+    """The state with the generator's weights rounded to float16, as they ship, and the arrays of the file by name.
 
-    It computes in float32, whatever it was trained in.
+    The generator computes in float32, whatever it was trained in.
     """
     arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(state).items() if name.startswith("generator/")}
     if state.classes is not None:

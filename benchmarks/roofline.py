@@ -1,11 +1,11 @@
-"""The least time that a training step can take on an accelerator, on paper: the roofline of its matrix products.
+"""The minimum time of a training step on an accelerator, by the roofline model of its matrix products.
 
     python -m benchmarks.roofline --layers 256
 
-Nothing is measured. Products are those of the tutorial's networks where convolutions are plain, as on GPU and TPU:
-zeros of the padding are multiplied, and upsampling convolutions work on the small image. Every product reads its
-operands from memory once and writes its result once; it takes the longer of the two times, of computing and of moving.
-Elementwise work is taken as part of the products beside it, but for the optimizers, which move their state.
+Nothing is measured. Products are those of the tutorial's networks with plain convolutions, as on GPU and TPU: zeros of
+the padding are multiplied, and upsampling convolutions work on the small image. Every product reads its operands from
+memory once and writes its result once; its time is the longer of those for computing and for moving data. Elementwise
+operations are taken to be fused into adjacent products, except those of the optimizers, which move their state.
 
 Williams, Waterman and Patterson, Roofline: an insightful visual performance model, doi:10.1145/1498765.1498785.
 """
@@ -31,7 +31,7 @@ _UPDATES = 5  # RMSprop, in float32, reads parameters, gradients and slots, and 
 
 
 class Device(NamedTuple):
-    """An accelerator at one precision: its name, FLOP/s, bytes/s of memory, bytes of a number."""
+    """An accelerator at one precision: its name, FLOP/s, memory bandwidth in bytes/s, bytes per number."""
 
     name: str
     flops: float
@@ -62,7 +62,7 @@ class Layer(NamedTuple):
 
 
 class Product(NamedTuple):
-    """One matrix product of a step: the layer, one of `KINDS`, FLOPs, and the numbers that it reads and writes."""
+    """One matrix product of a step: the layer, one of `KINDS`, FLOPs, and how many numbers it reads and writes."""
 
     layer: str
     kind: str
@@ -70,7 +70,7 @@ class Product(NamedTuple):
     numbers: int
 
     def seconds(self, device: Device) -> tuple[float, float]:
-        """Of computing, and of moving."""
+        """Seconds for computing, and for moving data."""
         return self.flops / device.flops, self.numbers * device.width / device.bandwidth
 
 
@@ -95,7 +95,7 @@ def layers(module: nn.Module, prefix: str, *inputs: int) -> list[Layer]:
 
 
 def products(batch_size: int) -> Iterator[Product]:
-    """Those of a training step: forward and up to two gradients of each layer, in each pass."""
+    """The products of a training step: forward and up to two gradients of each layer, in each pass."""
     g, d = layers(Generator(), "G", 100), layers(Discriminator(), "D", 28, 28, 1)
 
     def through(network: list[Layer], n: int, kinds: tuple[str, ...], first: bool = False) -> Iterator[Product]:
@@ -113,14 +113,14 @@ def products(batch_size: int) -> Iterator[Product]:
 
 
 def step_seconds(device: Device, batch_size: int) -> tuple[float, float]:
-    """The least seconds of a step, and those of them in which memory is what is waited for."""
+    """The minimum seconds of a step, and those of them that are bound by memory."""
     times = [each.seconds(device) for each in products(batch_size)]
     update = _UPDATES * REDUCED_BYTES / device.bandwidth
     return sum(map(max, times)) + update, sum(move for compute, move in times if move > compute) + update
 
 
 def table() -> str:
-    """By device and batch: the least milliseconds of a step, the most steps per second, the share bound by memory."""
+    """By device and batch: minimum milliseconds of a step, maximum steps per second, and the share bound by memory."""
     rows = []
     for device in DEVICES:
         cells = [device.name, f"{device.flops / device.bandwidth:.0f}"]
@@ -142,7 +142,7 @@ def intensity_table(width: int = 2) -> str:
 
 
 def layer_table(device: Device, batch_size: int) -> str:
-    """Every product of a step: FLOPs, bytes, intensity, what bounds it, and its least time."""
+    """Every product of a step: FLOPs, bytes, intensity, what bounds it, and its minimum time."""
     rows = []
     for each in products(batch_size):
         compute, move = each.seconds(device)

@@ -1,9 +1,9 @@
-"""One runtime and one exported network: what it computes and in what time, as a line of JSON.
+"""Run an exported network in one runtime, and print its accuracy and time as a line of JSON.
 
     python benchmarks/runtime_worker.py RUNTIME FOLDER THREADS
 
-It imports NumPy and the runtime alone, so that any Python that has these runs it. `benchmarks.runtimes` starts it; in
-the folder are ``g.onnx``, ``nchw.onnx``, ``int8.onnx``, ``half.onnx``, ``g.tflite`` and ``examples.npz``.
+It imports only NumPy and the runtime, so that any Python with these can run it. `benchmarks.runtimes` starts it; the
+folder has ``g.onnx``, ``nchw.onnx``, ``int8.onnx``, ``half.onnx``, ``g.tflite`` and ``examples.npz``.
 """
 
 import json
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 Inputs = dict[str, np.ndarray]
-Run = Callable[[Inputs], Any]  # one output, as an array or what becomes one
-_SECONDS = 2.0  # of repeated calls, after two that are not counted
+Run = Callable[[Inputs], Any]  # one output, as an array or convertible to one
+_SECONDS = 2.0  # of repeated calls, after two warm-up calls
 _BATCHES = (1, 64)
 
 
@@ -50,13 +50,13 @@ def _openvino(path: Path, threads: int, **properties: Any) -> Run:
 
 
 def _ncnn(folder: Path, threads: int, half: bool = False) -> Run:
-    """By pnnx, which takes one example: a batch is a loop."""
+    """Converted by pnnx for one example: a batch is a loop."""
     ncnn, pnnx = import_module("ncnn"), import_module("pnnx")
     shapes = ",".join(f"[1{''.join(f',{n}' for n in x.shape[1:])}]{kind}" for x, kind in _pnnx_inputs(folder))
     program = Path(str(pnnx.__file__)).parent / "pnnx"
     command = [str(program), "nchw.onnx", f"inputshape={shapes}", f"fp16={int(half)}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if done.returncode:  # also where it runs a graph of classes for its shapes, on labels that it does not set
+    if done.returncode:  # also if it runs a graph with classes to infer shapes, as it does not set the labels
         raise RuntimeError(f"pnnx failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
     net = ncnn.Net()
     net.opt.num_threads = threads
@@ -91,7 +91,7 @@ def _litert(path: Path, threads: int) -> Run:
 
 
 def _iree(folder: Path, threads: int) -> Run:
-    """From ONNX, compiled for this processor; threads are those of the machine."""
+    """Imported from ONNX and compiled for this processor; above one thread it uses those of the machine."""
     compiler, runtime = import_module("iree.compiler"), import_module("iree.runtime")
     mlir = folder / "g.mlir"
     tool = [sys.executable, "-m", "iree.compiler.tools.import_onnx", str(folder / "g.onnx"), "-o", str(mlir)]
@@ -104,11 +104,11 @@ def _iree(folder: Path, threads: int) -> Run:
 
 
 def _tinygrad(folder: Path, threads: int) -> Run:
-    """On its backend for CPUs, which compiles by Clang."""
+    """On its CPU backend, which compiles with Clang."""
     os.environ.setdefault("DEV", "CPU")
     tinygrad = import_module("tinygrad")
     run = import_module("tinygrad.nn.onnx").OnnxRunner(folder / "g.onnx")
-    compiled: dict[int, Any] = {}  # by the batch
+    compiled: dict[int, Any] = {}  # by batch size
 
     def call(inputs: Inputs) -> np.ndarray:
         n = len(next(iter(inputs.values())))
@@ -121,7 +121,7 @@ def _tinygrad(folder: Path, threads: int) -> Run:
 
 
 def _tract(folder: Path, threads: int) -> Run:
-    """One thread, as it has no others."""
+    """With one thread, as it does not support several."""
     tract = import_module("tract")
     model = tract.onnx().load(str(folder / "g.onnx")).into_model().into_runnable()
     return lambda inputs: model.run(list(inputs.values()))[0].to_numpy()
@@ -157,7 +157,7 @@ def _mnn(folder: Path, threads: int) -> Run:
     return run
 
 
-# By name: the package whose version is printed, the module that must be there, and what makes the function.
+# By name: the package whose version is reported, the required module, and the function that makes the `Run`.
 RUNTIMES: dict[str, tuple[str, str, Callable[[Path, int], Run]]] = {
     "onnxruntime": ("onnxruntime", "onnxruntime", lambda at, n: _onnxruntime(at / "g.onnx", n)),
     "onnxruntime-float16": ("onnxruntime", "onnxruntime", lambda at, n: _onnxruntime(at / "half.onnx", n)),
@@ -182,7 +182,7 @@ def read_examples(folder: Path) -> tuple[Inputs, np.ndarray]:
 
 
 def milliseconds(run: Run, inputs: Inputs, batch: int) -> float:
-    """The median of calls with a batch, whose output is read."""
+    """The median time of a call with this batch size, with its output read."""
     n = len(next(iter(inputs.values())))
     repeated = {name: x[np.arange(batch) % n] for name, x in inputs.items()}
     times: list[float] = []
@@ -197,7 +197,7 @@ def milliseconds(run: Run, inputs: Inputs, batch: int) -> float:
 
 
 def measure(name: str, folder: Path, threads: int) -> dict[str, Any]:
-    """The version of a runtime, its largest difference from JAX, and milliseconds by the batch; or why it failed."""
+    """The version of a runtime, its largest difference from JAX, and milliseconds by batch size; or why it failed."""
     package, _, make = RUNTIMES[name]
     result: dict[str, Any] = {"version": metadata.version(package)}
     try:
@@ -208,7 +208,7 @@ def measure(name: str, folder: Path, threads: int) -> dict[str, Any]:
             raise RuntimeError(f"shape {list(found.shape)} and not {list(expected.shape)}")
         result["difference"] = float(np.abs(found.astype(np.float64) - expected).max())
         result["milliseconds"] = {str(n): milliseconds(run, inputs, n) for n in _BATCHES}
-    except Exception as error:  # a runtime's own, of whatever class: it is the result
+    except Exception as error:  # runtimes raise classes of their own: the error is the result
         result["failed"] = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"[:300]
     return result
 

@@ -1,11 +1,11 @@
-"""Exported networks in the runtimes that are installed: how far they are from JAX, and the time of 1 and of 64 images.
+"""Run exported networks in the installed runtimes: difference from JAX, and time of 1 and of 64 images.
 
     python -m benchmarks.runtimes --json benchmarks/results/runtimes.json
     python -m benchmarks.runtimes --python ~/openvino/bin/python    # runtimes of another environment too
 
 The networks are the pretrained generator, as `dcgan-jax export mnist` writes it, and with random weights the tutorial's
-discriminator, a generator of ten classes, and one of 64x64 pixels in colours. Each runtime runs in its own process, by
-the first Python that has it. What fails stays in the result, with the reason.
+discriminator, a generator of ten classes, and one of 64x64 RGB images. Each runtime runs in its own process, in the
+first Python that has it. Failures are recorded in the result, with their reasons.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from dcgan_jax.pretrained import load_pretrained
 from dcgan_jax.sampling import sample_noise
 
 _WORKER = ROOT / "benchmarks" / "runtime_worker.py"
-_LIMIT = 900  # seconds of one process
+_LIMIT = 900  # seconds until a process is stopped
 NETWORKS = {
     "pretrained": "generator",
     "discriminator": "discriminator",
@@ -47,7 +47,7 @@ NETWORKS = {
     "colours": "generator",
 }
 GENERATORS = [name for name, network in NETWORKS.items() if network == "generator"]
-_NAMES = {  # of rows; what has to be set
+_NAMES = {  # of rows, with the required settings
     "onnxruntime": "ONNX Runtime",
     "onnxruntime-float16": "ONNX Runtime, `--precision float16`",
     "onnxruntime-int8": "ONNX Runtime, `--quantize`",
@@ -64,12 +64,12 @@ _NAMES = {  # of rows; what has to be set
 
 
 def trained_like(state: GANState) -> GANState:
-    """A state whose generator draws other images of other noise, without training: its statistics are of a batch."""
+    """An untrained state with the statistics of a batch, so that the generator's images depend on its noise."""
     labels = None if state.classes is None else jnp.arange(16, dtype=jnp.int32) % state.classes
     noise = sample_noise(state, jax.random.key(5), 16)
     generator = state.generator
     train = jax.jit(lambda half, key: half.train(half.params, noise, key, labels))
-    for i in range(30):  # of the start 0.9^30 are left, 4 %
+    for i in range(30):  # 0.9^30 = 4 % of the initial ones remain
         _, stats = train(generator, jax.random.key(i))
         generator = generator.replace(batch_stats=stats)
     return state.replace(generator=generator)
@@ -108,7 +108,7 @@ def export_all(folder: Path, name: str, state: GANState) -> None:
 
 
 def own_milliseconds(state: GANState, batch: int) -> float:
-    """The median of calls of `dcgan_jax.sample`, whose images are read."""
+    """The median time of `dcgan_jax.sample`, with its images read."""
     times = []
     for i in range(22):
         began = time.perf_counter()
@@ -137,7 +137,7 @@ def pythons_by_runtime(pythons: Sequence[str]) -> dict[str, str]:
 
 
 def run_worker(python: str, runtime: str, folder: Path, threads: int) -> dict[str, Any]:
-    """What `benchmarks.runtime_worker.measure` returns, or why its process ended."""
+    """What `benchmarks.runtime_worker.measure` returns, or why its process gave no result."""
     command = [python, str(_WORKER), runtime, str(folder), str(threads)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT)
@@ -150,7 +150,7 @@ def run_worker(python: str, runtime: str, folder: Path, threads: int) -> dict[st
 
 
 def quantized_scores(folder: Path, state: GANState, samples: int) -> dict[str, float]:
-    """FID of the pretrained generator's images in float32 and in int8, of the same noise."""
+    """FID of the pretrained generator's images of the same noise in float32 and in int8, and both files' sizes."""
     noise = np.asarray(sample_noise(state, jax.random.key(7), samples))
     scores = {}
     for name, file in (("float32", "g.onnx"), ("int8", "int8.onnx")):
@@ -163,7 +163,7 @@ def quantized_scores(folder: Path, state: GANState, samples: int) -> dict[str, f
 
 
 def measure(pythons: Sequence[str], threads: int, samples: int, only: Sequence[str]) -> dict[str, Any]:
-    """All networks in all runtimes."""
+    """Measure all networks in all runtimes."""
     found = pythons_by_runtime(pythons)
     result: dict[str, Any] = {"machine": machine(), "threads": threads, "networks": {}}
     with tempfile.TemporaryDirectory() as place:
@@ -208,7 +208,7 @@ def _cell(measured: dict[str, Any] | None) -> str:
 
 
 def failures(result: dict[str, Any]) -> list[str]:
-    """A line for each that failed: the runtime, the network, and its reason."""
+    """A line for each failure: the runtime, the network and the reason."""
     return [
         f"{_NAMES[runtime].split(',')[0]}, {network}: {row['failed']}"
         for network, rows in result["networks"].items()

@@ -1,9 +1,9 @@
-"""The overhead of sharing a batch: the same global batch on one device, on several simulated on one CPU, in processes.
+"""Overhead of data parallelism: one global batch on one device, on several simulated on one CPU, and in processes.
 
     python -m benchmarks.scaling --batch-size 64
     python -m benchmarks.scaling --model            # what a step would cost on up to 4,096 devices; measures nothing
 
-All have the same cores, so nothing can become faster: the overhead of sharing is measured, in turn within rounds as in
+All use the same cores, so nothing can become faster: only the overhead is measured, in turn within rounds as in
 `benchmarks.step_time`.
 """
 
@@ -22,8 +22,8 @@ _DEVICES = (2, 4, 8)
 _PROCESSES = (2, 4)
 
 
-# Of a step where convolutions are plain, as on GPU and TPU: the multiply-adds that its program has, zeros of padding
-# included, the gradients of both networks in float32, and about as many all-reduces as the compiled program has.
+# Of a step with plain convolutions, as on GPU and TPU: the multiply-adds of its program, zeros of padding included; the
+# bytes of both networks' gradients in float32; and about the number of all-reduces in the compiled program.
 MULTIPLY_ADDS = 1_240_000_000  # per example
 REDUCED_BYTES = 4 * (2_368_705 + 4_311_553)
 ALL_REDUCES = 10
@@ -31,7 +31,7 @@ _FLOPS, _BANDWIDTH, _LATENCY = 20e12, 25e9, 20e-6
 
 
 def predict(batch_size: int, devices: int, flops: float, bandwidth: float, latency: float) -> tuple[float, float]:
-    """Seconds of a step that is computing, and that is exchanging gradients: a ring for bytes, a tree for latency."""
+    """Seconds of a step for computing and for exchanging gradients, by a ring for bandwidth and a tree for latency."""
     compute = math.ceil(batch_size / devices) * 2 * MULTIPLY_ADDS / flops
     if devices == 1:
         return compute, 0.0
@@ -40,7 +40,7 @@ def predict(batch_size: int, devices: int, flops: float, bandwidth: float, laten
 
 
 def model_table(flops: float = _FLOPS, bandwidth: float = _BANDWIDTH, latency: float = _LATENCY) -> str:
-    """Milliseconds per step by global batch and devices, and the share of them that is computing."""
+    """Milliseconds per step by global batch and devices, and the share spent computing."""
     counts = (1, 8, 64, 512, 4096)
     header = ["global batch", *(f"{n:,} device{'s' if n > 1 else ''}" for n in counts)]
     rows = []
@@ -57,7 +57,7 @@ def model_table(flops: float = _FLOPS, bandwidth: float = _BANDWIDTH, latency: f
 
 
 def systems() -> dict[str, list[System]]:
-    """Each way to share a batch: the processes that do it together."""
+    """The processes of each way to share a batch."""
 
     def sharded(**environment: object) -> System:
         return System("this_project_sharded", (), tuple((k, str(v)) for k, v in environment.items()))
@@ -75,7 +75,7 @@ def systems() -> dict[str, list[System]]:
 
 
 def measure(batch_size: int, rounds: int) -> dict[str, Any]:
-    """Seconds per step of each way, and how many times the one device's in the same round."""
+    """Seconds per step of each way, and their ratios to those of one device in the same round."""
     seconds: dict[str, list[float]] = {}
     workers: dict[str, list[Worker]] = {}
     try:
@@ -95,7 +95,7 @@ def measure(batch_size: int, rounds: int) -> dict[str, Any]:
                     seconds[name].append(took)
     finally:
         for together in workers.values():
-            for worker in reversed(together):  # the first process of a job last: the others complain when it goes
+            for worker in reversed(together):  # the first process of a job last: the others print errors when it ends
                 worker.close()
     one = seconds["one device"]
     return {

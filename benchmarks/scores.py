@@ -1,4 +1,4 @@
-"""Distances between two sets of features, as they are and on other scales, in float64."""
+"""Distances between two sets of features, unscaled and rescaled, in float64."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Scale(NamedTuple):
 
 
 def of_one_length(features: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A map of features [N, D] that gives each row the root mean square length that ``features`` have.
+    """A map that scales each row of features [N, D] to the root mean square length of ``features``.
 
     Features behind rectifiers grow with the contrast of an image; their direction hardly depends on it.
     """
@@ -38,13 +38,13 @@ def of_one_length(features: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def standardising(features: np.ndarray) -> Scale:
-    """Each dimension of ``features`` [N, D] gets mean 0 and variance 1, but for those that hardly vary."""
+    """The scale on which ``features`` [N, D] have mean 0 and variance 1, except for dimensions that hardly vary."""
     variances = features.astype(np.float64).var(0)
     return Scale(features.mean(0, dtype=np.float64), np.diag(_inverse_root(variances)))
 
 
 def whitening(features: np.ndarray) -> Scale:
-    """``features`` [N, D] get covariance 1, but for directions that hardly vary."""
+    """The scale on which ``features`` [N, D] have identity covariance, except for directions that hardly vary."""
     values, vectors = np.linalg.eigh(np.cov(features.astype(np.float64), rowvar=False))
     return Scale(features.mean(0, dtype=np.float64), vectors * _inverse_root(values))
 
@@ -54,9 +54,9 @@ def _inverse_root(variances: np.ndarray) -> np.ndarray:
 
 
 def distances(x: np.ndarray, y: np.ndarray, kid: bool = True) -> dict[str, float]:
-    """FID of features [N, D] and [M, D], its part that is the distance of the means, and KID if wanted.
+    """FID of features [N, D] and [M, D], its term of the means, and KID if ``kid``.
 
-    KID compares all of ``x`` with as many of ``y`` at most: all pairs of both would take most of the time.
+    KID compares ``x`` with at most N rows of ``y``: all pairs would take most of the time.
     """
     with jax.enable_x64(True):
         a, b = jnp.asarray(x, jnp.float64), jnp.asarray(y, jnp.float64)

@@ -40,14 +40,14 @@ sys.exit(cli.main(["train", *sys.argv[1:]]))
 
 
 def import_seconds() -> float:
-    """One import of the package in a new process, the interpreter's own start not counted."""
+    """Seconds to import the package in a new process, without the interpreter's own start."""
     code = "import time; t = time.perf_counter(); from dcgan_jax import train; print(time.perf_counter() - t)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
 def start_seconds(cache_home: str, batch_size: int, tree: Path = ROOT) -> tuple[float, float]:
-    """From the command ``train.py --steps 1`` of a source tree to the first step on the device, and to its metrics."""
+    """Seconds from the command ``train --steps 1`` of a source tree to its first dispatch, and to its metrics."""
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "program.py"

@@ -3,10 +3,10 @@
     python -m benchmarks.step_time --batch-size 64 --against torch keras-tensorflow keras-torch flax-plain
     python -m benchmarks.step_time --batch-size 64 --against recommended    # the preset, beside the tutorial's
 
-Each system runs in a process of its own and idles while another is timed, so all see the same load of a shared
-machine; ratios are of the same round. A turn is a step that is not counted, as it follows a pause, and then
-``--steps-per-turn`` that are. All do the same work: real MNIST images already in memory, float32, fakes in
-inference mode, the discriminator's update on real and fake, the generator's through a frozen discriminator, dropout on.
+Each system runs in its own process and idles while another is timed, so all see the same load of a shared machine;
+ratios are taken within a round. A turn is a warm-up step, as it follows a pause, and then ``--steps-per-turn`` timed
+ones. All do the same work: real MNIST images already in memory, float32, fakes in inference mode, the discriminator's
+update on real and fake, the generator's through a frozen discriminator, dropout on.
 """
 
 import argparse
@@ -23,14 +23,13 @@ _LONG_STEP_SECONDS = 5.0  # a system this slow is timed once in each of the firs
 
 
 def minimum_multiply_adds() -> int:
-    """Multiply-adds of a step per example of the batch, as few as plain sums allow.
+    """The minimum multiply-adds of a step per example of the batch, without Winograd's or Karatsuba's savings.
 
-    The generator's upsampling convolutions work on the small image, and the discriminator's taps only where
-    they meet it: zeros of the padding are not multiplied. Winograd's and Karatsuba's savings are not counted.
+    The generator's upsampling convolutions work on the small image. Only the discriminator's skip zeros of the padding.
     """
 
     def met(size: int, stride: int) -> int:
-        """Pairs of an output and one of 5 taps, along one axis, that meet a pixel ('same' padding)."""
+        """Pairs of an output and one of 5 taps that fall on a pixel, along one axis ('same' padding)."""
         outputs = -(-size // stride)
         before = max((outputs - 1) * stride + 5 - size, 0) // 2
         return sum(0 <= i * stride + t - before < size for i in range(outputs) for t in range(5))
@@ -39,13 +38,13 @@ def minimum_multiply_adds() -> int:
     d = [met(size, stride) ** 2 * c_in * c_out for size, stride, c_in, c_out in shapes] + [8192]
     upsampling = [7 * 7 * 9 * 256 * 4 * 128, 14 * 14 * 9 * 128 * 4 * 64]
     g = [100 * 12544, *upsampling, 28 * 28 * 25 * 64 * 32, 28 * 28 * 25 * 32]
-    d_update = 2 * (3 * sum(d) - d[0])  # real and fake: forward, gradients of kernels and, but the first, of pixels
+    d_update = 2 * (3 * sum(d) - d[0])  # real and fake: forward, gradients of kernels and, except the first, of inputs
     g_update = 2 * sum(d) + 3 * sum(g) - g[0]  # through the discriminator to the pixels only
     return sum(g) + d_update + g_update
 
 
 def measure(batch_size: int, against: list[str], rounds: int, steps_per_turn: int) -> dict[str, Any]:
-    """Everything the table shows, as JSON."""
+    """Measure everything that the table shows, as JSON."""
     systems = {"dcgan-jax": OURS, **{peer: PEERS[peer] for peer in against}}
     workers: dict[str, Worker] = {}
     seconds: dict[str, list[float]] = {}

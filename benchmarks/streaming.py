@@ -1,12 +1,12 @@
-"""What it costs to stream images from a file: memory, and time per step beside a run in memory; and a cold page cache.
+"""Cost of streaming images from a file: memory, and step time compared with images in memory, also with a cold cache.
 
     python -m benchmarks.streaming --json benchmarks/results/streaming.json   # 12.3 GB of free disk, removed at the end
     python -m benchmarks.streaming --report                                   # the table of what was measured
 
-The images are 64x64x3. Memory is the peak of a process that trains from 1,000,000 of them, beside one that trains from
-1,000 in memory with the same networks. Steps are timed in one process, a block from memory and a block from the file in
-turns; of the file once with its pages in memory and once after they were dropped (``posix_fadvise``). Networks are the
-tutorial's for images of that size, unless ``--width`` makes them narrower.
+The images are 64x64x3. Memory is the peak of a process that trains on 1,000,000 of them, compared with one that trains
+on 1,000 in memory with the same networks. Steps are timed in one process, in alternating blocks: from memory, from the
+file, and from the file after its cached pages were dropped (``posix_fadvise``). Networks are the tutorial's for images
+of that size, unless ``--width`` makes them narrower.
 """
 
 import argparse
@@ -46,7 +46,7 @@ from dcgan_jax.training.host_batches import sent_batches
 from dcgan_jax.training.record import RunRecord
 
 SHAPE = (64, 64, 3)
-_IN_MEMORY = 20_000  # images that are timed: as many as both ways draw from
+_IN_MEMORY = 20_000  # maximum images of the way from memory; the others draw from the whole file
 _PEAK = """
 import resource, sys
 from dcgan_jax import TrainConfig, train
@@ -58,7 +58,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def write_images(path: Path, count: int) -> None:
-    """Random images, 1,000 different ones again and again."""
+    """Write random images as an ``.npy``, repeating 1,000 different ones."""
     some = np.random.default_rng(0).integers(0, 256, (1000, *SHAPE), np.uint8).tobytes()
     with path.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, *SHAPE)}
@@ -69,13 +69,13 @@ def write_images(path: Path, count: int) -> None:
 
 
 def drop_pages(path: Path) -> None:
-    """Let the system forget a file that is on the disk."""
+    """Drop a file's pages from the page cache."""
     with path.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def peak(path: Path, stream: bool, batch_size: int, width: int, steps: int) -> int:
-    """Bytes that a process had at most, which trained from a file."""
+    """Peak memory, in bytes, of a process that trains from a file."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = [path, Path(folder) / "run", stream, batch_size, width, steps]
         command = [sys.executable, "-c", _PEAK, *map(str, arguments)]
@@ -84,7 +84,7 @@ def peak(path: Path, stream: bool, batch_size: int, width: int, steps: int) -> i
 
 
 def reading(path: Path, batch_size: int, batches: int) -> dict[str, float]:
-    """Images per second that are read by batches, from memory and from the disk."""
+    """Images per second read in batches, from the disk (``cold``) and from the page cache (``warm``)."""
     images = load_data(path, image_size=SHAPE[:2], stream=True).images
     random, rates, reader = np.random.default_rng(0), {}, RowReader(images)
     for what in ("cold", "warm"):
@@ -101,7 +101,7 @@ def reading(path: Path, batch_size: int, batches: int) -> dict[str, float]:
 
 
 def time_steps(path: Path, batch_size: int, width: int, pairs: int, steps: int) -> dict[str, Any]:
-    """Seconds per step by blocks: from memory, from the file, and from the file after its pages were dropped."""
+    """Time steps in blocks: from memory, from the file, and from the file after its cached pages were dropped."""
     config = TrainConfig(batch_size=batch_size, width=width, steps=2**30, image_size="64", steps_per_call=1)
     mesh, mapped = data_mesh(1), load_data(path, image_size=SHAPE[:2], stream=True)
     data = mapped.rows(np.arange(min(_IN_MEMORY, len(mapped.images)))).in_memory()
@@ -159,7 +159,7 @@ class _Way:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The table of steps."""
+    """The times of steps as a Markdown table."""
     header = ("batch", "seconds per step in memory", "speed from the file", "from the disk, nothing cached")
     rows = [
         (

@@ -14,7 +14,7 @@ from benchmarks.common import ROOT
 
 
 class System(NamedTuple):
-    """A module to start, what its ``prepare`` and its process are given, and the steps that it does at a time."""
+    """A module to start, its required packages, its environment, its steps per call, arguments of ``prepare``."""
 
     module: str  # in benchmarks.peers
     packages: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ def _keras(backend: str, *variant: str) -> System:
     return System("keras_tutorial", ("keras", backend), (("KERAS_BACKEND", backend),), variant=variant)
 
 
-# As train.py starts itself, and as it is in a program that asks for no huge pages.
+# With huge pages, as train.py restarts itself, and without, as in a program that does not request them.
 OURS = System("this_project", (), (("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"),), 1, ("tutorial", "float32", "run"))
 LIBRARY = System("this_project", environment=(("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0"),))
 PEERS = {
@@ -42,7 +42,7 @@ PEERS = {
     "keras-torch": _keras("torch"),
     "keras-jax": _keras("jax"),
     "flax-plain": System("flax_plain"),
-    # No peers, but this project's other preset, and its step in other people's programs.
+    # Not peers, but this project's other preset, and its step as in users' programs.
     "recommended": System("recommended", environment=OURS.environment, steps=4),
     "dcgan-jax-library": LIBRARY,
     "dcgan-jax-bfloat16": OURS._replace(variant=("tutorial", "bfloat16", "run")),
@@ -66,8 +66,8 @@ class Worker:
     first_step: float
 
     def __init__(self, system: System, batch_size: int, wait: bool = True, tree: Path = ROOT):
-        """Start it from a source tree and, unless it waits for other processes of a job, wait for its first step."""
-        # Without the user's compilation cache: the time to compile is reported.
+        """Start it from a source tree and, unless it is one process of a job, ``wait`` for its first step."""
+        # Without the user's compilation cache, because the time to compile is reported.
         environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", system.module, str(batch_size), *system.variant],
@@ -81,31 +81,31 @@ class Worker:
             self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        """Until its first step is done."""
+        """Wait until its first step is done."""
         first = self.receive()
         self.device, self.first_step = first["device"], first["first_step"]
 
     def ask(self, request: str) -> dict[str, Any]:
-        """One request of `benchmarks.worker`, and its answer."""
+        """Send a request of `benchmarks.worker`, and return its answer."""
         self.send(request)
         return self.receive()
 
     def turn(self, steps: int, longest: float = math.inf) -> list[dict[str, Any]]:
-        """The answers of ``steps`` steps after one that is not counted, as it follows a pause.
+        """The answers of ``steps`` steps after a warm-up step, as that follows a pause.
 
-        If that one takes at least ``longest`` seconds, its answer alone.
+        If the warm-up takes at least ``longest`` seconds, only its answer.
         """
         first = self.ask("step")
         return [first] if first["seconds"] >= longest else [self.ask("step") for _ in range(steps)]
 
     def send(self, request: str) -> None:
-        """Only the request."""
+        """Send a request without waiting for its answer."""
         assert self._process.stdin
         self._process.stdin.write(request + "\n")
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """End the process; any thread may, while another waits for an answer, which then fails."""
+        """End the process. Any thread may call it while another waits for an answer, which then fails."""
         self._process.kill()
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class Worker:
         """The answer to a request that was sent.
 
         Raises:
-          WorkerError: with the first line of what the system has raised, if it has answered that; its output is above.
+          WorkerError: if the system has raised an error, whose first line it has, or has ended; its output is above.
         """
         assert self._process.stdout
         line = self._process.stdout.readline()

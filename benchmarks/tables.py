@@ -1,9 +1,9 @@
-"""The tables of README and docs that come from `benchmarks/results`, each between two comments of its page.
+"""Generate the tables of README and docs from `benchmarks/results`.
 
     python -m benchmarks.tables    # writes them anew into all pages
 
-A page has ``<!-- table NAME -->`` before and ``<!-- end of NAME -->`` after each; the names are those of `TABLES`.
-`benchmarks.check_docs` tells which pages would change.
+Each is between the comments ``<!-- table NAME -->`` and ``<!-- end of NAME -->``; the names are those of `TABLES`.
+`benchmarks.check_docs` reports which pages would change.
 """
 
 import re
@@ -29,7 +29,7 @@ from benchmarks import (
 from benchmarks.common import ROOT, read_result
 from dcgan_jax.files import replace_text
 
-_SCALE = "as they are"  # of the faults of digits
+_SCALE = "as they are"  # the scale in the tables of digits' faults
 
 
 def _of(name: str, table: Callable[[Any], str]) -> Callable[[], str]:
@@ -75,12 +75,12 @@ def pages() -> list[Path]:
 
 
 def filled(text: str) -> str:
-    """A page with its tables written anew. Raises: KeyError for a name that is not in `TABLES`."""
+    """A page with its tables regenerated. Raises: KeyError for a name that is not in `TABLES`."""
     return _MARKED.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", text)
 
 
 def problems() -> Iterator[str]:
-    """A line for each page with another table than the results give, and for each table that no page has."""
+    """Yield a line for each page whose tables differ from the results, and for each table that no page has."""
     shown: set[str] = set()
     for path in pages():
         text = path.read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
-"""The drawings of docs/walkthrough.md, and the page itself in examples/tutorial.ipynb.
+"""Draw the pictures of docs/walkthrough.md, and copy the page into examples/tutorial.ipynb.
 
     python -m benchmarks.walkthrough
 
-Its two curves are of experiments whose programs are in revision b594a72: `benchmarks.recorded`.
+The page's two curves are of experiments whose programs are in revision b594a72; see `benchmarks.recorded`.
 """
 
 import re
@@ -22,7 +22,7 @@ _DPI = 80
 
 
 def draw_padding(pyplot: Any) -> Any:
-    """Where the kernels of a stride-2 'same' convolution stand along one axis, for maps of 14 and of 7 pixels."""
+    """Draw the kernel's positions in a stride-2 'same' convolution along one axis, for maps of 14 and of 7 pixels."""
     figure, axes = pyplot.subplots(2, 1, figsize=(8, 4.2), layout="constrained")
     for axis, size in zip(axes, (14, 7), strict=True):
         ((before, after),) = jax.lax.padtype_to_pads((size,), (_TAPS,), (2,), "SAME")
@@ -42,7 +42,7 @@ def draw_padding(pyplot: Any) -> Any:
 
 
 def draw_dropout(pyplot: Any) -> Any:
-    """Six maps of the discriminator's first layer, untrained; with single values dropped, and with whole maps."""
+    """Draw six maps of the untrained discriminator's first layer: unchanged, with values or whole maps dropped."""
     key = jax.random.key(0)
     digit = jnp.asarray(load_dataset()[:1], jnp.float32) / 255
     kernel = jax.nn.initializers.glorot_uniform()(key, (_TAPS, _TAPS, 1, 6))
@@ -60,7 +60,7 @@ def draw_dropout(pyplot: Any) -> Any:
 
 
 def draw_upsampling(pyplot: Any) -> Any:
-    """A constant map, enlarged with a kernel of ones: by a transposed convolution of stride 2, and upsampled first."""
+    """Draw a constant map enlarged with a kernel of ones: by a stride-2 transposed convolution, and upsampled first."""
     small, ones = jnp.ones((1, 7, 7, 1)), jnp.ones((_TAPS, _TAPS, 1, 1))
     transposed = jax.lax.conv_transpose(small, ones, (2, 2), "SAME")  # [1, 14, 14, 1]
     pictures = {"Conv2DTranspose, stride 2": transposed, "upsampled, then convolved": upsample_conv2d(small, ones)}
@@ -74,7 +74,7 @@ def draw_upsampling(pyplot: Any) -> Any:
 
 
 def notebook_cells(page: str) -> list[tuple[str, str]]:
-    """The page as a notebook's cells, ``markdown`` or ``code``, with links as they are in ``examples``."""
+    """The page as a notebook's cells, ``markdown`` or ``code``, with links relative to ``examples``."""
     cells = []
     page = re.sub(r"^<!--.*-->\n", "", page, flags=re.MULTILINE)
     for i, part in enumerate(re.split(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)):
@@ -87,7 +87,7 @@ def notebook_cells(page: str) -> list[tuple[str, str]]:
 
 
 def write_notebook() -> None:
-    """Put the page's cells in place of those that the notebook has of it, which are tagged ``walkthrough``."""
+    """Replace the notebook's cells that are tagged ``walkthrough`` with the page's."""
     import nbformat
 
     path = ROOT / "examples" / "tutorial.ipynb"

@@ -1,7 +1,7 @@
-"""One system in a process of its own: a step each time it is asked, and what the step took.
+"""A worker process: runs steps of one system on request, and reports their time and memory.
 
-``python -m benchmarks.worker MODULE BATCH_SIZE [VARIANT]`` reads requests from its standard input, one a line, and
-answers each with one line of JSON: ``step`` runs one step, ``step 25`` as many before it waits for the device;
+``python -m benchmarks.worker MODULE BATCH_SIZE [VARIANT]`` reads requests from its standard input, one per line, and
+answers each with one line of JSON: ``step`` runs one step, ``step 25`` runs 25 before it waits for the device;
 ``gemm`` measures the device's matrix products, ``gemm bfloat16 4096 8192`` those of a dtype and of these sizes.
 The parent is `benchmarks.systems.Worker`.
 """
@@ -27,7 +27,7 @@ def peak_memory_mib() -> float:
 def gemm_flops(dtype: str = "float32", sizes: Sequence[int] = (1024, 2048, 3072)) -> float:
     """The best rate of square matrix products on JAX's device, in FLOP/s (two for each multiply-add).
 
-    Those of float32 are multiplied as ``JAX_DEFAULT_MATMUL_PRECISION`` says.
+    Products of float32 have the precision of ``JAX_DEFAULT_MATMUL_PRECISION``.
     """
     import jax
 
@@ -45,7 +45,7 @@ def gemm_flops(dtype: str = "float32", sizes: Sequence[int] = (1024, 2048, 3072)
 
 def main() -> None:
     module, batch_size, *variant = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
-    # What the libraries print goes to the standard error; the answers have the standard output for themselves.
+    # Standard output is reserved for the answers; what libraries print goes to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 

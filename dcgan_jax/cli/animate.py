@@ -1,4 +1,4 @@
-"""``dcgan-jax animate``: a run's samples of the same noise, step after step."""
+"""``dcgan-jax animate``: animate a run's samples of fixed noise, step by step."""
 
 import argparse
 from collections import Counter
@@ -60,15 +60,15 @@ def _animate(args: argparse.Namespace) -> None:
 
 
 def _read_samples(folder: Path) -> tuple[dict[int, np.ndarray], list[str]]:
-    """The grids of samples by step, uint8 [H, W, C], and what is wrong with those that are left out.
+    """The grids of samples by step, uint8 [H, W, C], and a line for each one left out.
 
-    They are the ones that can be read, and have the shape that most have.
+    Grids are left out if they cannot be read or do not have the most common shape.
     """
     grids, problems = {}, []
     for step, path in sample_grids(folder):
         try:
             grids[step] = read_grid(path)
-        except Exception as error:  # Pillow's parsers raise many kinds
+        except Exception as error:  # Pillow's parsers raise many types
             problems.append(f"cannot read {path} ({first_line(error)})")
     if grids:
         shape = Counter(grid.shape for grid in grids.values()).most_common(1)[0][0]

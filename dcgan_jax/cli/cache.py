@@ -17,10 +17,10 @@ def enable_compilation_cache() -> None:
     """Let JAX cache compiled programs in the user's cache directory, so that the next start need not compile.
 
     ``JAX_COMPILATION_CACHE_DIR`` takes precedence. JAX keys each program by its own version, the program, the
-    device and XLA's flags. Without a directory that exists or can be made, one line is printed and nothing is cached.
+    device and XLA's flags. If the directory cannot be created, one line is printed and nothing is cached.
     """
     given = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-    if given == "" or (given is not None and "://" in given):  # JAX then keeps none, or keeps it in a bucket
+    if given == "" or (given is not None and "://" in given):  # JAX then has no cache, or one in a bucket
         return
     try:
         folder = platformdirs.user_cache_path("dcgan-jax") / "xla" if given is None else Path(given).expanduser()
@@ -36,7 +36,7 @@ def enable_compilation_cache() -> None:
 
 @contextlib.contextmanager
 def one_cache_warning() -> Iterator[None]:
-    """Within, one line is printed if the cache cannot be read or written; JAX warns of each program."""
+    """Within this context, one line is printed if the cache cannot be used; JAX would warn for each program."""
     with warnings.catch_warnings():
         show, warned = warnings.showwarning, False
 

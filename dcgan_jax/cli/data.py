@@ -1,4 +1,4 @@
-"""``dcgan-jax data``: what a data set holds as `train` would read it, what training on it takes, and it prepared."""
+"""``dcgan-jax data``: describe a data set as `train` would read it, measure training on it, and write it prepared."""
 
 import argparse
 import dataclasses
@@ -27,9 +27,9 @@ from dcgan_jax.training.timing import peak_memory
 
 _READING = ("image_size", "channels", "range", "layout", "frames", "images", "labels", "data_dir")
 _USE = ("hold_out", "mirror", "conditional", "batch_size", "preset", "dtype", "width", "augment")
-_SIDE = 8  # images in a row or a column of the grid, at most
-_GRID = 512  # image pixels that such a row has, at most
-_ROWS = 1024  # likewise of a row for each class
+_SIDE = 8  # maximum images in a row or a column of the grid
+_GRID = 512  # maximum image pixels in such a row or column
+_ROWS = 1024  # maximum image pixels in a column with a row for each class
 
 
 def data_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -82,11 +82,12 @@ def _data(args: argparse.Namespace) -> None:
 
 
 def _load(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
-    """The images of both splits, with their classes where they have any.
+    """The images of both splits, with their classes if they have any.
 
     Raises:
       DatasetError: as `load_data` and `load_test_split`.
-      ConfigError: if images are to be held out of a data set with a test split, or classes are asked for without any.
+      ConfigError: if images are to be held out of a data set with a test split, or there are too few classes for
+        ``conditional``.
     """
     reading = config.reading()
     size = None if config.image_size is None else parse_size(config.image_size)
@@ -106,7 +107,7 @@ def _load(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
 
 
 def _with_batch(config: TrainConfig, images: int, given: bool) -> TrainConfig:
-    """The config with a batch that the images fill. Raises: ConfigError if a larger one was asked for."""
+    """The config with a batch no larger than the images. Raises: ConfigError if a larger one was given."""
     if config.batch_size <= images:
         return config
     if given:
@@ -117,7 +118,7 @@ def _with_batch(config: TrainConfig, images: int, given: bool) -> TrainConfig:
 
 
 def _draw(path: Path, data: Dataset) -> None:
-    """Write some images as a PNG: a row for each class if there are few, else some at random, always the same."""
+    """Write images, chosen by a fixed seed, as a PNG: a row for each class if there are few, else from all."""
     n, height, width, _ = data.images.shape
     columns, rows = (max(1, min(_SIDE, _GRID // side)) for side in (width, height))
     random, shown = np.random.RandomState(0), 0
@@ -174,7 +175,7 @@ def _measure(config: TrainConfig, data: Dataset) -> None:
 
 
 def _command(source: str, config: TrainConfig, data: Dataset, out: Path | None) -> str:
-    """The command that trains on the data set, or on what was written of it."""
+    """The command that trains on the data set, or on the file written from it."""
     given = {
         each.name: getattr(config, each.name)
         for each in dataclasses.fields(config)

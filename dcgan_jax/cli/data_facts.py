@@ -1,4 +1,4 @@
-"""What ``dcgan-jax data`` says of images: lines of facts, from what they were to what is wrong with them."""
+"""The lines that ``dcgan-jax data`` prints on a data set, from its source to its faults."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,10 +12,10 @@ from dcgan_jax.data.sources import kind_of
 from dcgan_jax.data.value_range import DARK
 from dcgan_jax.training.config import TrainConfig
 
-_NAMED = 3  # images that are named, and sizes
-_CLASSES = 12  # that are all listed
-_ENDS = 5  # of more, those with most and with fewest images
-_LONGEST_NAME = 32  # characters of a class
+_NAMED = 3  # images, or sizes, that a line names
+_CLASSES = 12  # up to this number, all classes are listed
+_ENDS = 5  # of more classes, the number of those listed with the most and with the fewest images
+_LONGEST_NAME = 32  # characters of a class's name
 # Pillow's modes, in words.
 _KINDS = {
     **{"1": "black and white", "L": "grey", "RGB": "colours", "RGBA": "colours with opacity", "P": "palette"},
@@ -25,13 +25,13 @@ _KINDS = {
 
 
 def describe_data(source: str, config: TrainConfig, data: Dataset, test: Dataset | None) -> Iterator[str]:
-    """The lines: what was found, what became of it, and what is wrong with it.
+    """Yield the lines: what was found, how it was converted, and its faults.
 
     Args:
       source: the data set, as it was given.
-      config: of a run on it.
-      data: its images for training, with classes where there are any.
-      test: the others.
+      config: the config of a run on it.
+      data: the training images, with classes if there are any.
+      test: the test or held-out images, or None.
     """
     found, images = data.found, data.images
     yield f"{source}: {_container(config.dataset, data)}"
@@ -77,14 +77,14 @@ def _container(source: str, data: Dataset) -> str:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    """``40x40 (30), 36x48 (2)``, the most frequent of them."""
+    """The first of ``counts``, as ``40x40 (30), 36x48 (2)``, and how many more there are."""
     some = [f"{name} ({count:,})" for name, count in list(counts.items())[:_NAMED]]
     more = len(counts) - len(some)
     return ", ".join(some) + (f", {more:,} more" if more else "")
 
 
 def _classes(data: Dataset) -> Iterator[str]:
-    """A line of how many classes there are, and a table of their images that stays short."""
+    """Yield a line with the number of classes, and a short table of their numbers of images."""
     if data.labels is None or not data.classes:
         yield _line("classes", "none")
         return
@@ -107,9 +107,9 @@ def _class(data: Dataset, number: int, counts: np.ndarray) -> str:
 
 
 def _faults(data: Dataset, test: Dataset | None) -> Iterator[str]:
-    """How many images are repeated, nearly black or nearly uniform, and the first of each."""
+    """Yield lines with the number of repeated, nearly black and nearly uniform images, and the first of each."""
     dark, uniform = find_dark(data.images), find_uniform(data.images)
-    plain = {*dark.tolist(), *uniform.tolist()}  # most are alike, and counted as such
+    plain = {*dark.tolist(), *uniform.tolist()}  # most of these repeat each other, and have lines of their own
     repeated = {number: first for number, first in find_repeated(data.images).items() if number not in plain}
     pairs = (f"{_name(data, number)} = {_name(data, first)}" for number, first in repeated.items())
     yield _line("repeated", _some(len(repeated), pairs) + _of_other_classes(data, repeated))
@@ -122,7 +122,7 @@ def _faults(data: Dataset, test: Dataset | None) -> Iterator[str]:
 
 
 def _of_other_classes(data: Dataset, repeated: dict[int, int]) -> str:
-    """How many images are repeated in another class."""
+    """The number of images that repeat one of another class, to append to a line."""
     if data.labels is None:
         return ""
     others = sum(data.labels[number] != data.labels[first] for number, first in repeated.items())

@@ -1,4 +1,4 @@
-"""What the commands that draw with a run's generator share: seeds, classes, and checks of what is drawn."""
+"""Shared by the commands that draw with a run's generator: seeds, classes, checks, and grids of paths."""
 
 import argparse
 import io
@@ -18,14 +18,14 @@ from dcgan_jax.sampling import between_classes, generate_singly, interpolate
 from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError
 
-MAX_WAY = 5000  # images of a way
-_SIDE = 256  # screen pixels that an animation has at least
+MAX_WAY = 5000  # images of a path
+_SIDE = 256  # minimum width of an animation, in screen pixels
 LAST_SEED = 2**31 - 1
 _LONGEST_NAME = 16  # characters of a class beside its images
 
 
 def parse_seeds(text: str) -> list[int]:
-    """The seeds of ``17,42,100-115``, in their order.
+    """Parse seeds such as ``17,42,100-115``, in their order.
 
     Raises:
       ConfigError: if a part is neither a seed nor a range of seeds, or there are too many.
@@ -56,7 +56,7 @@ def check_seeds(first: int, n: int) -> list[int]:
 
 
 def parse_classes(text: str | None, classes: tuple[str, ...] | None, source: str, flag: str = "--classes") -> list[int]:
-    """The numbers of the classes that are named by ``flag``, or of all.
+    """The numbers of the classes that ``text``, the value of ``flag``, names; of all classes if it is None.
 
     Raises:
       ConfigError: if there is no such class, or the run has none.
@@ -77,7 +77,7 @@ def parse_classes(text: str | None, classes: tuple[str, ...] | None, source: str
 
 
 def class_label(number: int, classes: Sequence[str]) -> str:
-    """What is written beside images of a class: its name, or its number if the font has no characters for the name."""
+    """The label of a class: its name, shortened, or its number if the font lacks characters of the name."""
     name = classes[number]
     if not (name.isascii() and name.isprintable()):
         return str(number)
@@ -88,7 +88,7 @@ def check_grid(shape: Sequence[int], n: int, columns: int) -> None:
     """Raises: ConfigError if a grid of images [H, W, C] is too large to be opened."""
     from PIL import Image
 
-    # Pillow refuses to open more, as what a small file expands to could fill the memory.
+    # Pillow refuses to open more, because a small file could expand to fill the memory.
     pixels, limit = grid_pixels(shape, n, columns), 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
     if pixels > limit:
         raise ConfigError(
@@ -98,7 +98,7 @@ def check_grid(shape: Sequence[int], n: int, columns: int) -> None:
 
 
 def check_finite_images(images: np.ndarray, source: str) -> None:
-    """Raises: ConfigError if a pixel is not a number."""
+    """Raises: ConfigError if a pixel is NaN or infinite."""
     if not np.isfinite(images).all():
         raise ConfigError(f"the generator of {source} draws numbers that are NaN or infinite: nothing was written")
 
@@ -117,7 +117,7 @@ def check_fps(fps: int) -> None:
 
 
 def check_way(state: GANState, labels: np.ndarray | jnp.ndarray | None, flag: str = "--classes") -> None:
-    """Raises: ConfigError if the way leads between classes, whose vectors other generators do not have."""
+    """Raises: ConfigError for a path between classes unless the generator is `Generator`, which has class vectors."""
     module = state.generator.module
     if labels is not None and len(set(np.asarray(labels).tolist())) > 1 and not isinstance(module, Generator):
         raise ConfigError(
@@ -133,7 +133,7 @@ def way_images(
     n: int,
     straight: bool = False,
 ) -> np.ndarray:
-    """The images [n, H, W, C] from one noise and class to another."""
+    """The images [n, H, W, C] on the path from one noise vector and class to another."""
     noise = interpolate(start[0], end[0], n, straight=straight)
     if start[1] is None or end[1] is None:
         return generate_singly(state, noise)
@@ -143,7 +143,7 @@ def way_images(
 
 
 def way_rows(images: np.ndarray, marks: list[str], labelled: bool) -> np.ndarray:
-    """Ways [legs, frames, H, W, C] as a grid with a row for each, whose ends are marked."""
+    """A grid of paths [legs, frames, H, W, C], one per row, whose ends are labelled with ``marks``."""
     legs, frames = images.shape[:2]
     images = images.reshape(legs * frames, *images.shape[2:])
     if not labelled:
@@ -153,7 +153,7 @@ def way_rows(images: np.ndarray, marks: list[str], labelled: bool) -> np.ndarray
 
 
 def way_pictures(images: np.ndarray, marks: list[str], labelled: bool) -> list[np.ndarray]:
-    """The frames of an animation of ways: each end once, both of them named above."""
+    """The frames of an animation of paths, with shared ends once; a title names both ends of the current path."""
     scale = max(1, -(-_SIDE // images.shape[3]))
     frames = []
     for i, leg in enumerate(images):
@@ -164,7 +164,7 @@ def way_pictures(images: np.ndarray, marks: list[str], labelled: bool) -> list[n
 
 
 def save_npy(path: Path, array: np.ndarray) -> None:
-    """Write an array; to be used within `replace_file`."""
-    content = io.BytesIO()  # into a file NumPy writes in C, and does not notice that the last write fails
+    """Write an array as ``.npy``; to be used within `replace_file`."""
+    content = io.BytesIO()  # to a file NumPy writes in C, and misses an error of the last write
     np.save(content, array)
     path.write_bytes(content.getvalue())

@@ -1,4 +1,4 @@
-"""How a command's errors become one line and an exit code, and what the library prints speaks of flags."""
+"""Turning a command's errors into one line and an exit code, and the library's names in messages into flags."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,7 @@ from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import JobFailedError, PrimaryProcessError, check_devices
 from dcgan_jax.training.finite import NotFiniteError
 
-# What messages of the library name in backticks: fields of the config, and arguments of functions.
+# What the library's messages name in backticks: fields of the config, and arguments of functions.
 _FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
 _ARGUMENTS = ("checkpoint", "distributed", "out", "profile", "recipe", "resume", "samples", "weights")
 _FLAGS = {name: "--" + name.replace("_", "-") for name in (*_FIELDS, *_ARGUMENTS)} | {
@@ -28,7 +28,7 @@ _NAMED = re.compile(r"(?<![^\s(])`(\w+)(?:=([^`]*))?`")  # not within a path or 
 
 
 def as_flags(text: str) -> str:
-    """A text of the library, with flags in place of the fields and arguments that it names in backticks.
+    """A message of the library, with flags in place of the fields and arguments that it names in backticks.
 
     A name becomes its flag, a name with a value (``eval_every=N``) the flag and the value, without the quotes of a
     string, and ``resume=True`` the flag alone. A name that is no flag loses its backticks; other code keeps them.
@@ -49,7 +49,7 @@ def _flag(match: re.Match[str]) -> str:
 
 
 class _InFlags:
-    """A standard stream of a command: what the library prints on it is written as `as_flags`."""
+    """Wraps a standard stream of a command, and applies `as_flags` to all text."""
 
     def __init__(self, stream: Any):
         self._stream = stream
@@ -67,7 +67,7 @@ class _InFlags:
 
 @contextlib.contextmanager
 def _lines_in_flags() -> Iterator[None]:
-    """Within, all that is printed speaks of flags: errors, and the notes and warnings of a run."""
+    """Within this context, `as_flags` is applied to all output: errors, and the notes and warnings of a run."""
     with contextlib.ExitStack() as stack:
         if sys.stdout is not None:
             stack.enter_context(contextlib.redirect_stdout(_InFlags(sys.stdout)))
@@ -109,7 +109,7 @@ def run_command(work: Callable[[], int | None], *, cache: bool, trains: bool = F
         print_error(f"{error}{advice}")
     except jax.errors.JaxRuntimeError as error:  # a device's memory is full
         print_error(f"the device failed ({first_line(error)}){advice}")
-    except KeyboardInterrupt:  # before the first step, or a second time
+    except KeyboardInterrupt:  # before the first step, or a second Ctrl-C
         print_line("interrupted" + (": what no checkpoint holds is lost" if trains else ""), error=True)
         return 130
     return 2

@@ -1,4 +1,4 @@
-"""``dcgan-jax evaluate``: score images beside real ones."""
+"""``dcgan-jax evaluate``: score images against real ones."""
 
 import argparse
 import dataclasses
@@ -101,7 +101,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _evaluate_files(
     source: Path, dataset: str, reading: Reading, network: Classifier | EfficientNetLite | None
 ) -> tuple[Evaluation[Any], str]:
-    """Score the images in files against a data set's, and say how many there were; what was done to them is printed."""
+    """Score the images in files against a data set's; also returns their count in words. Prints notes on them."""
     images = _load_images(source)
     if dataset == "mnist" and network is None and reading == Reading(reading.data_dir):
         evaluation = evaluate_images(as_digits(images, source))
@@ -115,7 +115,7 @@ def _evaluate_files(
     real = load_data(dataset, image_size=(height, width), **reading.arguments(labels=False))
     if real.images.shape[3] < channels:
         raise ConfigError(f"the images in {source} are coloured, those of {dataset} are grey")
-    fakes = np.broadcast_to(images.images, (*images.images.shape[:3], real.images.shape[3]))  # grey ones in colours
+    fakes = np.broadcast_to(images.images, (*images.images.shape[:3], real.images.shape[3]))  # grey images as RGB
     score, most = scorer_of_images(real, dataset, reading, network)
     if network is None:
         print_line(explain_pixels(dataset, real.images.shape[1:]), error=True)

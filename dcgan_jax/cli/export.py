@@ -51,7 +51,7 @@ _SUFFIXES = {
     "torch": ".safetensors",
     "hub": "",
 }
-_STEMS = {"safetensors": "gan", "torch": "gan_torch", "hub": "gan-hub"}  # of what has both networks
+_STEMS = {"safetensors": "gan", "torch": "gan_torch", "hub": "gan-hub"}  # of the formats with both networks
 
 
 def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -59,7 +59,7 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     parser = Parser(prog=prog, description="Write a run's networks in a format of other programs, for inference.")
     add_run(parser)
     add_run_flags(parser)
-    parser.add_argument(  # with a name for its values: as braces they are wider than a line of the usage
+    parser.add_argument(  # with a metavar: the choices in braces are wider than a line of the usage
         "--format", required=True, choices=list(_SUFFIXES), metavar="FORMAT", help=f"one of {', '.join(_SUFFIXES)}"
     )
     parser.add_argument(
@@ -114,7 +114,7 @@ def _export(args: argparse.Namespace) -> None:
         check_no_partial(out)
     _check_flags(args)
     networks = networks_of(args.source)
-    plain = networks == NETWORKS or args.source == CONDITIONAL  # whose file has fewer numbers than the network
+    plain = networks == NETWORKS or args.source == CONDITIONAL  # whose own file is compacted
     if args.network not in networks or (args.format == "safetensors" and not plain):
         raise ConfigError(_without_discriminator(args.source))
     examples = out.with_name(f"{out.name.removesuffix(_SUFFIXES[args.format])}.examples.npz")
@@ -178,20 +178,20 @@ def _quantization_line(found: Quantization, network: str) -> str:
 
 
 def _check(args: argparse.Namespace, out: Path, state: GANState) -> None:
-    """Raises: WeightsError if the file does not compute what JAX does."""
+    """Compare the file's outputs with JAX's. Raises: WeightsError if they differ by more than the tolerance."""
     if args.format == "tflite":
         found = check_tflite(out, state, args.network)
     else:
         stored = {"layout": args.layout or LAYOUTS[0], "precision": args.precision or PRECISIONS[0]}
         found = check_onnx(out, state, args.network, **stored)
     difference = f"{found.difference:.1e} from JAX in {found.runtime}, tolerance {found.tolerance:.1e}"
-    if not found.difference <= found.tolerance:  # NaN is above it
+    if not found.difference <= found.tolerance:  # NaN fails too
         raise WeightsError(f"{out} is up to {difference}: do not use it")
     print_line(f"{out} is at most {difference}")
 
 
 def _about(loaded: LoadedRun, args: argparse.Namespace) -> About:
-    """What a folder for the Hub says of a run: nothing that names a path of this machine."""
+    """The description of a run for a folder for the Hub, without paths of this machine."""
     run, weights = loaded.run, loaded.metadata["weights"]
     training: dict[str, Any] = {name: getattr(run.config, name) for name in TRAINING}
     training |= {"dataset": hub_dataset(run.config.dataset), "data_digest": run.record.data_digest}
@@ -217,7 +217,7 @@ def _without_discriminator(source: str) -> str:
 
 
 def _check_flags(args: argparse.Namespace) -> None:
-    """Raises: ConfigError or WeightsError for flags that do not fit together, before a run is read."""
+    """Raises: ConfigError or WeightsError for incompatible flags, before a run is read."""
     if args.network == "discriminator" and args.format not in _STEMS and args.weights == "average":
         raise ConfigError("--weights average is of the generator: the discriminator has no moving average")
     if args.dtype is not None and args.format != "stablehlo":

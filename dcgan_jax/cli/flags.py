@@ -17,7 +17,7 @@ _READING = ("data_dir", "range", "layout", "frames", "images", "labels")
 def add_config_flags(
     parser: argparse.ArgumentParser, only: tuple[str, ...] = (), without: tuple[str, ...] = ()
 ) -> None:
-    """Add a flag for each field of `TrainConfig`, or for ``only`` those, but none for those ``without``."""
+    """Add a flag for each field of `TrainConfig`, or for those in ``only``, except those in ``without``."""
     for field in dataclasses.fields(TrainConfig):
         if field.name in without or (only and field.name not in only):
             continue
@@ -28,7 +28,7 @@ def add_config_flags(
             text += f" (default: {field.default})"
         flag, kind = "--" + field.name.replace("_", "-"), field.metadata["kind"]
         parse = _optional(kind, none) if (none := field.metadata["none"]) else kind
-        # Absent flags stay absent: a run that resumes takes them from its own config.
+        # Absent flags set nothing: a resumed run takes their values from its own config.
         if kind is bool:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text, default=argparse.SUPPRESS)
             continue
@@ -42,15 +42,15 @@ def add_config_flags(
 
 
 def add_reading_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of `TrainConfig` that say where images are looked for and how their files are read."""
+    """Add the flags of `TrainConfig` for where images are searched for and how their files are read."""
     add_config_flags(parser, only=_READING)
 
 
 def given_reading(args: argparse.Namespace) -> dict[str, Any]:
-    """Those fields of `TrainConfig` that the flags of `add_reading_flags` give.
+    """The fields of `TrainConfig` that are given by the flags of `add_reading_flags`.
 
     Raises:
-      ConfigError: if one has no value of it.
+      ConfigError: if a value is invalid.
     """
     given = {name: value for name, value in vars(args).items() if name in _READING}
     TrainConfig(**given)
@@ -58,14 +58,14 @@ def given_reading(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _metavar(name: str, kind: type) -> str:
-    """What stands for a flag's value in the help: a number has the last word of the field's name alone."""
+    """The metavar of a flag: N for an integer, the last word of the field's name for a float, else the whole name."""
     if kind is int:
         return "N"
     return (name.split("_")[-1] if kind is float else name.replace("_", "-")).upper()
 
 
 def _optional(kind: type, none: str) -> Callable[[str], Any]:
-    """A parser of ``kind`` for which the word ``none`` is None, so that a resumed run can unset the field."""
+    """A parser of ``kind`` that returns None for the word ``none``, so that a resumed run can unset the field."""
 
     def parse(text: str) -> Any:
         return None if text == none else kind(text)
@@ -75,7 +75,7 @@ def _optional(kind: type, none: str) -> Callable[[str], Any]:
 
 
 def add_run(parser: argparse.ArgumentParser, images: str = "") -> None:
-    """Add RUN, and the help text of what ``images`` the command takes in its place."""
+    """Add the argument RUN; ``images`` is appended to its help, for images that the command takes instead."""
     text = f"a run directory, or the name of pretrained weights: {', '.join(PRETRAINED)}"
     parser.add_argument("source", metavar="RUN", help=text + images)
 
@@ -105,7 +105,7 @@ def add_recipe_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_run_flags(args: argparse.Namespace, use: str, *others: str) -> None:
-    """Raises: ConfigError if a flag that chooses networks, or one of the ``others``, was given; ``use`` says why."""
+    """Raises: ConfigError if a flag that selects networks, or one of ``others``, was given; ``use`` says why."""
     for flag in ("checkpoint", "weights", "recipe", *others):
         if getattr(args, flag) is not None:
             raise ConfigError(f"--{flag} is for {use}")
@@ -121,7 +121,7 @@ def add_cache_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def add_huge_pages_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--no-huge-pages``, which `restart_with_huge_pages` has obeyed before the arguments are parsed."""
+    """Add ``--no-huge-pages``, which `restart_with_huge_pages` handles before the arguments are parsed."""
     parser.add_argument(
         huge_pages.FLAG,
         action="store_true",

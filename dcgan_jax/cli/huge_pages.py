@@ -1,8 +1,8 @@
-"""Huge pages for a command's memory, on Linux: the process starts itself again, as only a new one can ask for them.
+"""Huge pages for a command's memory, on Linux: the process restarts itself, as only a new one can request them.
 
-XLA on a CPU takes a step's temporary arrays, a third of a gigabyte at batch 64, as one piece of memory and gives it
-back after each step. In pages of 4 KiB the next step pays for 90,000 page faults, a sixth of its time; in pages of
-2 MiB for a few hundred. The bits are the same.
+On a CPU, XLA allocates a step's temporary arrays, a third of a gigabyte at batch size 64, as one block and frees it
+after each step. With pages of 4 KiB the next step has 90,000 page faults, a sixth of its time; with pages of 2 MiB a
+few hundred. The bits are the same.
 """
 
 import contextlib
@@ -15,18 +15,18 @@ from pathlib import Path
 FLAG = "--no-huge-pages"
 _COMMANDS = ("train", "evaluate", "train-classifier", "data")  # those that compute for minutes, or measure train
 _TUNABLES = "GLIBC_TUNABLES"
-_GLIBC = (2, 35)  # the first that has the setting
+_GLIBC = (2, 35)  # the first version with the setting
 _SYSTEM_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _ACCELERATORS = ("nvidia[0-9]*", "kfd", "accel*", "vfio/[0-9]*")  # NVIDIA's, AMD's and Google's, in /dev
 
 
 def restart_with_huge_pages(argv: Sequence[str]) -> None:
-    """Start this program again, in the same process, with huge pages for what it allocates, where that is of use.
+    """Restart this program, in the same process, with huge pages for its allocations, if that is useful.
 
-    The first lines of a program may call it, before JAX is imported; nothing else may, as what was done before is done
-    again. It returns if the program has been restarted, if the command is not one of those that compute, if an
-    accelerator does, or where the system decides otherwise: another C library, huge pages for all programs or for none,
-    or ``GLIBC_TUNABLES`` is set.
+    Only the first lines of a program may call it, before JAX is imported, because everything before it is repeated. It
+    returns without a restart in the restarted program (where ``GLIBC_TUNABLES`` is set), for commands that do not
+    compute on a CPU, under a debugger, in a program that cannot be run again, with another C library, and if the system
+    uses huge pages for all programs or for none.
 
     Args:
       argv: the command and its arguments.
@@ -40,7 +40,7 @@ def restart_with_huge_pages(argv: Sequence[str]) -> None:
 
 
 def is_of_use() -> bool:
-    """Whether programs that ask for huge pages get them, this one has not asked, and the CPU computes."""
+    """Whether programs that request huge pages get them, this one has not requested them, and the CPU computes."""
     try:
         library, version = os.confstr("CS_GNU_LIBC_VERSION").split()  # pyright: ignore[reportOptionalMemberAccess]
         on_request = "[madvise]" in _SYSTEM_SETTING.read_text()
@@ -51,9 +51,10 @@ def is_of_use() -> bool:
 
 
 def is_started_by(command_line: Sequence[str], argv: Sequence[str]) -> bool:
-    """Whether the command line starts this program by itself, so that it can be run again.
+    """Whether the command line starts this program directly, so that it can be run again.
 
-    Not if it starts another one that runs this program, as a notebook or a debugger does, or has it from a pipe.
+    It does not if it starts another program that runs this one, such as a notebook or a debugger, or reads it from a
+    pipe.
 
     Args:
       command_line: as `sys.orig_argv`: Python, its options, and what it runs.

@@ -44,7 +44,7 @@ def import_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 def _import(files: list[str], config: TrainConfig, recipe: str | None) -> None:
     check_printable(*files)
     init = None if recipe is None else read_recipe(recipe)
-    # Size, channels and classes are those of the images, which the networks are made for.
+    # The networks have the size, channels and classes of the images.
     config, record, data, *_ = prepare_run(config, resolve_run_dir(config.workdir, resume=False), False, init)
     state, keys = create_state(config, record, init=init)
     if init:
@@ -56,7 +56,7 @@ def _import(files: list[str], config: TrainConfig, recipe: str | None) -> None:
             if network in source:
                 raise ConfigError(f"both {source[network]} and {file} hold the weights of the {network}: give one")
             weights[network], source[network] = variables, file
-    if len(files) == 1:  # the run is as one that `train --init-from` begins, which repeats it
+    if len(files) == 1:  # recorded as by `train --init-from`, so that it can be repeated
         config = dataclasses.replace(config, init_from=str(local_path(files[0], "FILE").absolute()))
     run_dir = create_run(config, replace_weights(state, weights), keys, data, init=init)
     if len(source) == 2 and len(files) == 1:

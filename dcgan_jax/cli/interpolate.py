@@ -1,4 +1,4 @@
-"""``dcgan-jax interpolate``: draw the way from one image of a generator to another."""
+"""``dcgan-jax interpolate``: draw the path from one image of a generator to another."""
 
 import argparse
 import itertools
@@ -31,11 +31,11 @@ from dcgan_jax.images import save_png
 from dcgan_jax.sampling import image_shape, sample_seeds
 from dcgan_jax.training.config import ConfigError
 
-_MAX_SEEDS = MAX_WAY // 2 + 1  # two images are the fewest from one seed to the next
+_MAX_SEEDS = MAX_WAY // 2 + 1  # with the minimum of two images from one seed to the next
 
 
 def interpolate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Draw the way between seeds into a ``.png`` or an animation; the exit code, 0 or 2."""
+    """Draw the path between seeds into a ``.png`` or an animation; the exit code, 0 or 2."""
     parser = Parser(
         prog=prog,
         description="Draw the way from the image of one seed to that of another, on a great circle.",

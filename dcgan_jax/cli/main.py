@@ -1,4 +1,4 @@
-"""``dcgan-jax COMMAND``: one command line for all commands."""
+"""``dcgan-jax COMMAND``: the entry point of all commands."""
 
 import argparse
 import contextlib
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "dcgan-jax") -> int:
 
 
 def program(prog: str = "dcgan-jax") -> int:
-    """`main` as a whole process, with the process's arguments: the command ``dcgan-jax``."""
+    """The command ``dcgan-jax``: `main` with the process's arguments, restarted with huge pages if useful."""
     restart_with_huge_pages(sys.argv[1:])
     return main(prog=prog)
 
@@ -74,12 +74,12 @@ def _run(command: str, argv: Sequence[str] | None, prog: str | None) -> int:
         print_line("interrupted", error=True)
         return 130
     finally:
-        if own_process:  # all is done: Ctrl-C while Python exits would be a traceback
+        if own_process:  # all is done: Ctrl-C while Python exits would print a traceback
             _set_interrupt_handler(signal.SIG_DFL)
 
 
 def _import_command(name: str) -> Callable[..., int]:
-    """A command's function. JAX and the packages around it, which take seconds, are imported here."""
+    """A command's function. JAX and the packages around it, which take seconds to import, are imported here."""
     match name:
         case "data":
             from dcgan_jax.cli.data import data_main as run
@@ -110,9 +110,9 @@ def _import_command(name: str) -> Callable[..., int]:
 
 @contextlib.contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Within, nothing is searched for garbage, and what is made within never is.
+    """Within this context, garbage collection is off; objects created within are exempt from it afterwards.
 
-    Modules stay, and searching them, here and while the first step is traced, takes a tenth of the start.
+    Modules stay, and scanning them, here and while the first step is traced, takes a tenth of the start-up time.
     """
     gc.disable()
     try:
@@ -132,12 +132,12 @@ def _interrupt_handler(handler: Callable[[int, Any], Any]) -> Iterator[None]:
 
 
 def _set_interrupt_handler(handler: Any) -> None:
-    with contextlib.suppress(ValueError):  # not the main thread, which alone may handle signals
+    with contextlib.suppress(ValueError):  # only the main thread may handle signals
         signal.signal(signal.SIGINT, handler)
 
 
 def _exit_at_once(number: int, frame: Any) -> NoReturn:
-    """Ctrl-C while packages are imported, some of which would swallow it as an exception."""
+    """Handle Ctrl-C during imports, where some packages would swallow the exception."""
     del number, frame
     print_line("interrupted", error=True)
     os._exit(130)

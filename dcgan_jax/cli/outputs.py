@@ -1,4 +1,4 @@
-"""Where a command writes: new files in directories that exist, checked before the work begins."""
+"""Output paths of a command: new files in existing directories, checked before the work begins."""
 
 import itertools
 import os
@@ -10,9 +10,10 @@ from dcgan_jax.training.config import ConfigError
 
 
 def new_path(out: str | None, stem: str, suffix: str, beside: tuple[str, ...] = (), flag: str = "--out") -> Path:
-    """The path of ``--out``, or in the working directory the first of ``stem``, ``stem-2``, ... that is not there.
+    """The path ``out``, or if it is None the first of ``stem``, ``stem-2``, ... that is free in the working directory.
 
-    Nor are then those that end in one of ``beside`` in place of the suffix. ``flag`` gives the path, if not ``--out``.
+    A name is free if no file has it with the suffix, or with one of ``beside`` instead. ``flag`` is the flag of
+    ``out``, for messages.
 
     Raises:
       ConfigError, PathError: if the path cannot be printed, or is not a local one.
@@ -40,7 +41,7 @@ def new_file(
 
 
 def check_printable(*names: str) -> None:
-    """Raises: ConfigError for a file name that could not be printed when the work is done."""
+    """Raises: ConfigError for a file name that is not printable, as it is printed when the work is done."""
     for name in names:
         if not name.isprintable():
             raise ConfigError(f"file names must be printable text, got {name!r}")
@@ -70,7 +71,7 @@ def check_folder(folder: Path, flag: str = "--out") -> None:
 
 
 def check_no_partial(folder: Path) -> None:
-    """Raises: ConfigError if the directory of ``--out`` is being written, or was."""
+    """Raises: ConfigError if the directory ``--out`` is being written, or an interrupted write left its partial one."""
     partial = folder.with_name(folder.name + PARTIAL)
     if os.path.lexists(partial):
         raise ConfigError(f"{partial} exists: another command writes it, or one that was killed left it: remove it")

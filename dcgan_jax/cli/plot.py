@@ -1,4 +1,4 @@
-"""``dcgan-jax plot``: losses, accuracies and FID of runs."""
+"""``dcgan-jax plot``: plot losses, accuracies and FID of runs."""
 
 import argparse
 from collections.abc import Sequence

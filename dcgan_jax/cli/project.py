@@ -1,4 +1,4 @@
-"""``dcgan-jax project``: find the noise that draws a picture."""
+"""``dcgan-jax project``: find the noise from which a generator draws a picture."""
 
 import argparse
 from collections.abc import Sequence
@@ -41,13 +41,13 @@ from dcgan_jax.sampling import generate_singly, image_shape, sample_seeds
 from dcgan_jax.training.config import ConfigError, TrainConfig
 
 _MAX_STEPS = 100_000
-_OWN = 16  # images of the generator, whose mean brightness is compared with the picture's; the first is found again
-_DARKER = 0.25  # of white: nearer by so much to the generator's brightness if black and white are exchanged
-_FAR = 12  # levels of 255: an image of the generator's own that is so far away was not found
+_OWN = 16  # generated images whose mean brightness is compared with the picture's; the first is projected too
+_DARKER = 0.25  # of white: a note is printed if inversion brings the picture's brightness nearer by more than this
+_FAR = 12  # levels of 255: above it, a generated image was not found again
 
 
 class _Files(NamedTuple):
-    """What is written: the pairs, the noise, and the way from one picture to the other if there is one."""
+    """The output files: the pairs, the noise, and the path from one picture to the other if there is one."""
 
     pairs: Path
     noise: Path
@@ -55,7 +55,7 @@ class _Files(NamedTuple):
 
 
 def project_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Find a picture's noise, and draw both; the exit code, 0 or 2."""
+    """Find a picture's noise, and draw the picture beside its projection; the exit code, 0 or 2."""
     parser = Parser(
         prog=prog,
         description="Find the noise of which a run's generator draws what is nearest to a picture, and draw both.",
@@ -114,7 +114,7 @@ def _project(args: argparse.Namespace) -> None:
     pictures = [_read(path, image_shape(state), reading, args.invert, float(own.mean())) for path in paths]
 
     def find(image: np.ndarray) -> Projection:
-        """Each alone: what is found does not depend on the other."""
+        """Project one picture by itself, so that the result does not depend on the other."""
         labels = None if label is None else jnp.array([label], jnp.int32)
         key = seed_key(args.seed)
         images = jnp.asarray(image[None], jnp.float32)
@@ -133,7 +133,7 @@ def _project(args: argparse.Namespace) -> None:
 
 
 def _files(args: argparse.Namespace) -> _Files:
-    """Raises: ConfigError unless all that is written is new; AnimationError if an animation cannot be."""
+    """The output files. Raises: ConfigError unless all are new; AnimationError if an animation cannot be written."""
     walk = "-walk.png"
     beside = (".npy",) if args.to is None else (".npy", walk)
     out = new_file(args.out, "projection", (".png",), beside=beside)
@@ -152,7 +152,7 @@ def _files(args: argparse.Namespace) -> _Files:
 
 
 def _check_numbers(args: argparse.Namespace, walk: Path | None) -> None:
-    """Raises: ConfigError if a number is out of its range, or for a way that there is not."""
+    """Raises: ConfigError if a number is out of range, or ``--frames`` is given without a path."""
     ranges = {
         "seed": (0, LAST_SEED - _OWN),
         "starts": (1, MAX_STARTS),
@@ -176,7 +176,7 @@ def _one_class(name: str, classes: tuple[str, ...] | None, source: str) -> int:
 
 
 def _read(path: Path, shape: tuple[int, ...], reading: Reading, invert: bool, brightness: float) -> np.ndarray:
-    """A picture as the generator's images are, float32 [H, W, C] in [0, 1]; what was done to it is printed.
+    """A picture in the form of the generator's images, float32 [H, W, C] in [0, 1]; its conversions are printed.
 
     Raises:
       ConfigError: if the generator's images are neither grey nor RGB.
@@ -234,7 +234,7 @@ def _report(
     loaded: LoadedRun,
     files: _Files,
 ) -> None:
-    """Print how far each picture is from what is drawn, beside an image that the generator itself has drawn."""
+    """Print the distance of each picture from its projection, and of a generated image from its own as the floor."""
     for path, each, label in zip(paths, found, labels, strict=True):
         of_class = "" if label is None else f", class {class_label(label, names)}"
         print_line(f"{path}: {each.distances[0]:.1f} of 255 levels from what is drawn{of_class}")

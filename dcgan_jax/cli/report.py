@@ -1,4 +1,4 @@
-"""``dcgan-jax report``: pages on runs for a browser."""
+"""``dcgan-jax report``: write HTML pages on runs."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -67,7 +67,7 @@ def _explore(args: argparse.Namespace) -> None:
 
 
 def _paths(args: argparse.Namespace, name: str, run_path: Callable[[str], Path]) -> tuple[list[Path], Path]:
-    """The run directories, each once, and the file to write."""
+    """The run directories, without duplicates, and the file to write."""
     check_printable(*args.runs, args.out or "")
     runs = list(dict.fromkeys(map(run_path, args.runs)))
     if args.out is None:

@@ -112,10 +112,10 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _training_images(run: Run) -> Any:
-    """What the run's discriminator has seen as real: uint8 [M, H, W, C].
+    """The run's training images, and their mirror images if it mirrors them: uint8 [M, H, W, C].
 
     Raises:
-      DatasetError, ConfigError: if its images cannot be loaded, or are no longer those that it has recorded.
+      DatasetError, ConfigError: if the images cannot be loaded, or are no longer those that the run recorded.
     """
     data = load_images(run.config, run.record)
     check_unchanged(run.config, run.record, data, run.run_dir, "restore them, or leave --nearest out")
@@ -123,7 +123,7 @@ def _training_images(run: Run) -> Any:
 
 
 def _and_mirrored(images: Any) -> Any:
-    """Images [M, H, W, C] and, after them, the same with left and right exchanged, made when they are asked for."""
+    """Images [M, H, W, C] followed by their mirror images, which are computed on access: [2 M, H, W, C]."""
     n = len(images)
 
     def get(rows: Any) -> np.ndarray:
@@ -137,9 +137,9 @@ def _and_mirrored(images: Any) -> Any:
 def _with_nearest(
     images: np.ndarray, train: Any, columns: int, above: list[str], beside: list[str]
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """A grid whose rows are images [N, H, W, C] and the training images nearest to them in turn, with its labels.
+    """A grid with alternating rows of images [N, H, W, C] and of their nearest training images, and its labels.
 
-    Rows that are not full end in white images.
+    Incomplete rows are padded with white images.
     """
     images = as_bytes(images)
     numbers, distances = nearest_images(images, train)
@@ -172,7 +172,7 @@ def _check_out(out: Path) -> None:
 
 
 def _seeds(args: argparse.Namespace) -> list[int]:
-    """Raises: ConfigError if they are out of range, too many, given twice, or given in two ways."""
+    """The seeds. Raises: ConfigError if they are out of range, too many, repeated, or given by conflicting flags."""
     if args.seeds is None:
         samples = 16 if args.samples is None else args.samples
         if not 1 <= samples <= MAX_SAMPLES:
@@ -188,6 +188,6 @@ def _seeds(args: argparse.Namespace) -> list[int]:
 
 
 def _names(seeds: list[int], rows: list[int] | None) -> list[str]:
-    """The names of single images: the seed, after the number of the class if that is chosen."""
+    """The names of single images: the seed, prefixed with the number of the class if classes are chosen."""
     by_seed = [f"{seed:06d}" for seed in seeds]
     return by_seed if rows is None else [f"{row}-{name}" for row in rows for name in by_seed]

@@ -1,4 +1,4 @@
-"""What a command reads: a run at one of its checkpoints, the pretrained weights, or a run's directory."""
+"""The sources that commands read: a run's checkpoint, a folder for the Hub, pretrained weights, or a run directory."""
 
 import argparse
 import contextlib
@@ -26,7 +26,7 @@ from dcgan_jax.training.recipe import read_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import Run, load_run
 
-# What a folder for the Hub says of its run's training, as fields of its config; with a data set's name, but no path.
+# Fields of the run's config that a folder for the Hub records, besides the data set if that is a name and not a path.
 TRAINING = ("preset", "batch_size", "seed", "hold_out", "mirror")
 
 
@@ -34,9 +34,9 @@ class LoadedRun(NamedTuple):
     """A run to sample from, to evaluate or to export.
 
     Attributes:
-      run: with the chosen weights in the generator's place.
-      metadata: ``run``, ``step`` and ``weights``, and if it was chosen ``dtype``, as JSON holds them.
-      title: the same, human-readable.
+      run: the run, whose generator has the chosen weights.
+      metadata: ``run``, ``step`` and ``weights``, and ``dtype`` if it was chosen, as a JSON object.
+      title: the same in readable form.
     """
 
     run: Run
@@ -47,16 +47,15 @@ class LoadedRun(NamedTuple):
 def load_source(
     source: str | Path, args: argparse.Namespace, network: str = "generator", by_class: bool = False
 ) -> LoadedRun:
-    """The run to sample from, evaluate or export, by the flags of `add_run_flags`; or pretrained weights.
+    """Load the run, the folder for the Hub or the pretrained weights ``source``, by the flags of `add_run_flags`.
 
-    ``--dtype`` is what the ``network`` computes in, which is the one that the command uses. A name of pretrained
-    weights comes before a directory of that name: ``./mnist`` is the latter, a run's or one for the Hub. The
-    file that ``--recipe`` names is executed; no file of the run directory ever is. ``by_class`` takes of the pretrained
-    weights those that draw by class.
+    ``--dtype`` applies to ``network``, the one that the command uses. A name of pretrained weights takes precedence
+    over a directory of that name, which is ``./mnist``. The file that ``--recipe`` names is executed; no file of the
+    run directory ever is. ``by_class`` selects the pretrained weights that draw by class.
 
     Raises:
       UserError: as `load_run` and `read_recipe`; or if the average is requested and the run has none, or a dtype and
-        the network has no choice of it.
+        the network's cannot be chosen.
     """
     if str(source) in PRETRAINED:
         loaded = _load_pretrained(str(source), args, by_class)
@@ -75,10 +74,10 @@ def load_source(
 
 
 def networks_of(source: str | Path) -> tuple[str, ...]:
-    """The networks that a RUN has: pretrained weights, and some folders for the Hub, are of the generator alone.
+    """The networks of RUN: pretrained weights and some folders for the Hub have only the generator.
 
     Raises:
-      WeightsError, PathError: if it is a folder for the Hub whose config cannot be read, or no local path.
+      WeightsError, PathError: if it is a folder for the Hub whose config cannot be read, or not a local path.
     """
     if str(source) in PRETRAINED:
         return NETWORKS[:1]
@@ -130,10 +129,10 @@ def _load_hub(folder: Path, args: argparse.Namespace) -> LoadedRun:
 
 
 def recorded_run(source: str) -> Path:
-    """The run directory of RUN, for what pretrained weights do not have: curves and samples by step.
+    """The run directory of RUN, for commands on curves or samples by step, which pretrained weights do not have.
 
     Raises:
-      ConfigError, PathError: if it is the name of pretrained weights and no such directory is there, or no local path.
+      ConfigError, PathError: if it names pretrained weights and no such directory exists, or is not a local path.
     """
     run_dir = local_path(source, "RUN")
     if source in PRETRAINED and not run_dir.exists():

@@ -42,7 +42,7 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
       Ctrl-C.
     """
     given = vars(_parser(prog).parse_args(argv))
-    del given["no_huge_pages"]  # obeyed before
+    del given["no_huge_pages"]  # handled before
     resume, dry_run, distributed = given.pop("resume"), given.pop("dry_run"), given.pop("distributed")
     profile, every, recipe = given.pop("profile"), given.pop("report_every"), given.pop("recipe")
     cache = not given.pop("no_compilation_cache") and not dry_run
@@ -117,7 +117,7 @@ def _train(
 
 
 def _config(given: dict[str, Any], resume: bool, profile: int | None) -> TrainConfig:
-    """The given flags, which are checked; for a run that resumes, over its own config."""
+    """The config of the given flags; for a resumed run, its own config with these flags applied."""
     check_profile(profile)
     config = TrainConfig(**given)
     if not resume:
@@ -127,16 +127,16 @@ def _config(given: dict[str, Any], resume: bool, profile: int | None) -> TrainCo
 
 
 def _report(every: int, run_dir: Path, before: int, step: int) -> None:
-    """Refresh the run's report if a multiple of ``every`` is among the steps after ``before``."""
+    """Write the run's report if a multiple of ``every`` is among the steps after ``before`` up to ``step``."""
     if before // every != step // every:
         _write_report(run_dir)
 
 
 def _write_report(run_dir: Path, nearest: bool = False) -> None:
-    """Refresh the run's report; what is ``nearest`` takes longer, and is looked for when training has ended."""
+    """Write the run's report; the ``nearest`` training images take longer, and are for the end of training."""
     try:
         write_report([read_source(run_dir)], run_dir / "report.html", nearest=nearest)
-    except Exception as error:  # whatever is wrong with a report, the training does not end for it
+    except Exception as error:  # whatever is wrong with a report, it must not end the training
         print_line(f"warning: the report in {run_dir} was not written ({first_line(error)})", error=True)
 
 

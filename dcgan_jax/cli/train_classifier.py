@@ -1,4 +1,4 @@
-"""``dcgan-jax train-classifier``: train the classifier in whose features runs on other data than MNIST are scored."""
+"""``dcgan-jax train-classifier``: train a classifier whose features score runs on data other than MNIST."""
 
 import argparse
 from collections.abc import Sequence
@@ -67,10 +67,10 @@ def _train_classifier(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> RealImages:
-    """The images, which can be classified.
+    """Load the images, split for training and testing, and check that they suit a classifier.
 
     Raises:
-      ConfigError: if they are of another shape, too few, or have no classes.
+      ConfigError: if they have another shape, are too few, or have no classes.
     """
     try:
         size = None if args.image_size is None else parse_size(args.image_size)

@@ -1,4 +1,4 @@
-"""Training as a program: runs, checkpoints, and everything that a run leaves on the disk."""
+"""Training runs: the loop, checkpoints, and everything in a run directory."""
 
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.host_batches import batches

@@ -1,4 +1,4 @@
-"""The lines that a run prints on itself: at its start and its end, at a signal, an evaluation and a warning."""
+"""The lines that a run prints: at its start and end, on a signal, at an evaluation, and for a warning."""
 
 import signal
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from dcgan_jax.training.progress import format_duration
 
 
 def announce_start(config: TrainConfig, run_dir: Path, recipe: str | None, state: GANState, mesh: Mesh) -> None:
-    """Print what will be done, by the networks of a ``recipe`` or the tutorial's."""
+    """Print what the run will do, and on which devices; ``recipe`` names what built its networks, if any."""
     if checkpoint_steps(run_dir / "checkpoints"):
         print_line(f"resuming from step {int(state.step):,} in {run_dir}")
     else:
@@ -41,7 +41,7 @@ def announce_start(config: TrainConfig, run_dir: Path, recipe: str | None, state
 
 
 def acknowledge(runner: StepRunner, number: signal.Signals) -> None:
-    """Print that a signal has arrived and what is waited for: the ``runner``'s step."""
+    """Print that a signal was received, and that the run stops after the ``runner``'s current step."""
     waits = "this step" if runner.calls else "the first step"
     if not runner.compiled:
         waits += ", which is compiling"
@@ -57,19 +57,19 @@ def warn(message: str | None) -> None:
 
 
 def warn_of_collapse(step: int, message: str | None) -> None:
-    """Print that a collapse, or overfitting, was observed at ``step``, if one was."""
+    """Print a warning of a collapse or of overfitting detected at ``step``, if there is one."""
     warn(message and f"at step {step:,} {message}")
 
 
 def announce_evaluation(
     step: int, evaluation: Evaluation[Any], figure: float, before: Sequence[tuple[float, int]]
 ) -> None:
-    """Print the scores of an evaluation, and how its figure compares with those of the evaluations before it."""
+    """Print an evaluation's scores, and how its ``figure`` compares with the (figure, step) pairs ``before`` it."""
     print_line(f"{step}: {summary(evaluation)}{_trend(before, figure)}")
 
 
 def announce_calls(step: int, calls: Calls) -> None:
-    """Print what the discriminator says of training images, held-out ones and fakes."""
+    """Print the discriminator's mean logits of training images, held-out images and fakes."""
     r = calls.overfitting
     told = "no difference" if r is None else f"r {r:.2f} (0 held out as trained on, 1 as fakes)"
     print_line(
@@ -102,7 +102,7 @@ def announce_end(config: TrainConfig, run_dir: Path, monitor: Monitor, first: in
 
 
 def _trend(before: Sequence[tuple[float, int]], figure: float) -> str:
-    """How an evaluation compares with those before it: whether training longer still helps."""
+    """The comparison of an evaluation with the best before it, to append to its line; empty for the first."""
     if not before:
         return ""
     best, step = min(before)

@@ -1,4 +1,4 @@
-"""A pytree of arrays in a directory, by Orbax. Its digests, and its place among a run's files, are `checkpoint`'s."""
+"""Saving and loading a pytree of arrays with Orbax; `checkpoint` adds digests and the rest of a run's state."""
 
 import contextlib
 import inspect
@@ -23,10 +23,10 @@ _GUARDS = tuple(
 
 @contextlib.contextmanager
 def _only_errors_that_are_raised() -> Iterator[None]:
-    """Within, Orbax logs neither the files it writes, nor errors at length before it raises them.
+    """Within this context, Orbax logs neither the files it writes, nor errors that it also raises.
 
-    From then on nothing is printed of what is left when it has raised one: its coroutines and its threads, for which it
-    does not wait, would each print a traceback when they end.
+    For the rest of the process, coroutines and threads that Orbax leaves behind after an error print no tracebacks
+    when they end.
     """
     logger = logging.getLogger("absl")
     level = logger.level
@@ -51,8 +51,8 @@ def _only_errors_that_are_raised() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _transfers_allowed() -> Iterator[None]:
-    """Within, arrays may be transferred in all threads: a guard's context is of one thread, and Orbax has its own."""
-    with futures.ThreadPoolExecutor(1) as new_thread:  # in this one the values are those of its contexts
+    """Within this context, transfer guards are off in all threads: Orbax transfers arrays in threads of its own."""
+    with futures.ThreadPoolExecutor(1) as new_thread:  # this thread may have values of a context instead
         given = new_thread.submit(lambda: {name: jax.config.values[name] for name in _GUARDS}).result()
     for name in given:
         jax.config.update(name, "allow")
@@ -64,21 +64,21 @@ def _transfers_allowed() -> Iterator[None]:
 
 
 def _is_not_of_orbax(record: logging.LogRecord) -> bool:
-    message = record.getMessage()  # with the task's file, or the error of its future
+    message = record.getMessage()  # names the task's file, or its future's error
     return "orbax" not in message and "tensorstore" not in message
 
 
 @_only_errors_that_are_raised()
 @_transfers_allowed()
 def save_tree(path: Path, tree: Any) -> None:
-    """Write a pytree of arrays to the directory ``path``; in a job of several processes the primary alone does.
+    """Write a pytree of arrays to the directory ``path``; in a job of several processes only the primary writes.
 
-    Raises: whatever Orbax does; `failure_reason` makes one line of it.
+    Raises: whatever Orbax raises; `failure_reason` describes it in one line.
     """
     if jax.process_count() == 1:
-        from orbax.checkpoint import v1  # imported when used: it takes about a second
+        from orbax.checkpoint import v1  # imported only when used, as it takes about a second
 
-        # Otherwise other threads would wait five minutes for a directory that could not be made, and this process for
+        # Otherwise, if the directory cannot be created, other threads wait five minutes for it, and this process for
         # them.
         directories_first = v1.options.AsyncOptions(create_directories_asynchronously=False)
         with v1.Context(async_options=directories_first):
@@ -86,7 +86,7 @@ def save_tree(path: Path, tree: Any) -> None:
         return
     import orbax.checkpoint as ocp
 
-    # The newer interface makes every process of a job save; with this one the primary saves alone.
+    # The newer interface makes every process of a job save; with this one only the primary does.
     alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
     with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
@@ -94,7 +94,7 @@ def save_tree(path: Path, tree: Any) -> None:
 
 
 def verify_tree(path: Path, tree: Any) -> None:
-    """Compare what was written with what should have been: Orbax takes a directory that it cannot list for empty.
+    """Compare the written arrays with ``tree``: Orbax treats a directory that it cannot list as empty.
 
     Raises:
       ValueError: if an array differs; or whatever Orbax raises if it cannot read one.
@@ -110,7 +110,7 @@ def verify_tree(path: Path, tree: Any) -> None:
 @_only_errors_that_are_raised()
 @_transfers_allowed()
 def load_tree(path: Path, like: Any) -> Any:
-    """Read what `save_tree` wrote, with the shapes, types and shardings of ``like``. Raises: as there."""
+    """Read what `save_tree` wrote, with the shapes, dtypes and shardings of ``like``. Raises: as `save_tree`."""
     from orbax.checkpoint import v1
 
     alone = v1.options.MultiprocessingOptions(primary_host=0, active_processes={0})
@@ -119,14 +119,14 @@ def load_tree(path: Path, like: Any) -> Any:
 
 
 def describe_tree(tree: Any) -> dict[str, str]:
-    """The type and shape of each array of a pytree by its path, as ``generator/params/Dense_0/kernel``."""
+    """The dtype and shape of each array of a pytree, by paths such as ``generator/params/Dense_0/kernel``."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     named = ((jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves)
     return {path: f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for path, leaf in named}
 
 
 def first_difference(one: dict[str, str], other: dict[str, str], in_one: str, in_other: str) -> str | None:
-    """The first array that two trees of `describe_tree` do not share, in words; None if they are the same."""
+    """A description of the first array that differs between two results of `describe_tree`; None if they are equal."""
     for path in [*one, *other]:
         first, second = one.get(path, "not there"), other.get(path, "not there")
         if first != second:
@@ -135,7 +135,7 @@ def first_difference(one: dict[str, str], other: dict[str, str], in_one: str, in
 
 
 def failure_reason(error: Exception) -> str:
-    """What an error of the operating system, of Orbax or of TensorStore means, in one line."""
+    """The reason of an error of the operating system, Orbax or TensorStore, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     number = re.search(r"os_error_code='(\d+)'", str(error))  # in a long message of TensorStore

@@ -1,4 +1,4 @@
-"""Where the batches of real images come from: a source is called inside the compiled step."""
+"""Sources of batches of real images, called inside the compiled step."""
 
 import functools
 from typing import Protocol
@@ -13,21 +13,21 @@ from dcgan_jax.prng import pin_key
 class BatchSource(Protocol):
     """Draws batches of real images.
 
-    It is an argument of the compiled step: a JAX pytree, whose leaves are the arrays that it holds on the devices. One
-    that holds its images elsewhere, as in a memory-mapped file, has no leaves, and fetches them by `jax.pure_callback`.
-    What is static in it must be hashable: the path, not the array.
+    A source is an argument of the compiled step: a JAX pytree whose leaves are its arrays on the devices. A source
+    that holds its images elsewhere may have no leaves, and fetch them with `jax.pure_callback`. Its static fields must
+    be hashable: a path, not an array.
     """
 
     def batch(self, key: jax.Array, batch_size: int, call: jax.Array | int = 0) -> tuple[jax.Array, jax.Array | None]:
-        """A batch, which is a function of the key alone.
+        """A batch, determined by the key alone.
 
         Args:
           key: a PRNG key.
           batch_size: the number of images, B.
-          call: the number of the step in its dispatch, for a source that holds the batches of a dispatch.
+          call: the index of the step in its dispatch, for a source that holds the batches of one dispatch.
 
         Returns:
-          Images, uint8 [B, H, W, C], 0 black to 255 full; and their classes, int32 [B], or None.
+          Images, uint8 [B, H, W, C], black at 0; and their classes, int32 [B], or None.
         """
         ...
 
@@ -38,7 +38,7 @@ class DeviceImages(struct.PyTreeNode):
     Attributes:
       images: uint8 [N, H, W, C].
       labels: their classes, int32 [N], or None.
-      mirror: whether to `mirror_some` of each batch. Static.
+      mirror: whether to apply `mirror_some` to each batch. Static.
     """
 
     images: jax.Array
@@ -53,16 +53,16 @@ class DeviceImages(struct.PyTreeNode):
 
 
 class SentBatches(struct.PyTreeNode):
-    """The batches of one dispatch, which the host has drawn as `DeviceImages` would have: of `step_rows`.
+    """The batches of one dispatch, drawn on the host by `step_rows`: the same as those of `DeviceImages`.
 
-    On one device each batch is gathered from them by numbers that the compiler does not know, as `DeviceImages` gathers
-    it from all images: the rest of the compiled step is the same program then, and is rounded alike.
+    On one device each batch is gathered from them by indices unknown at compile time, as `DeviceImages` gathers it from
+    all images: the rest of the compiled step is then the same program, with the same rounding.
 
     Attributes:
       images: uint8 [K, B, H, W, C], of K steps.
       labels: their classes, int32 [K, B], or None.
-      numbers: those of the images among all K * B, int32 [K, B]; None if several devices share each batch.
-      mirror: whether to `mirror_some` of each batch. Static.
+      numbers: the indices of the images among all K * B, int32 [K, B]; None if several devices share each batch.
+      mirror: whether to apply `mirror_some` to each batch. Static.
     """
 
     images: jax.Array
@@ -71,7 +71,7 @@ class SentBatches(struct.PyTreeNode):
     mirror: bool = struct.field(pytree_node=False, default=False)
 
     def batch(self, key: jax.Array, batch_size: int, call: jax.Array | int = 0) -> tuple[jax.Array, jax.Array | None]:
-        """A batch, as `BatchSource.batch`; ``key`` is that of the step that it was drawn for."""
+        """A batch, as `BatchSource.batch`; ``key`` must be that of the step that it was drawn for."""
 
         def of_call(values: jax.Array) -> jax.Array:
             if self.numbers is None:
@@ -83,19 +83,19 @@ class SentBatches(struct.PyTreeNode):
 
 
 def step_keys(key: jax.Array, step: jax.Array | int) -> tuple[jax.Array, jax.Array]:
-    """The keys of a step: of its batch, and of all else that it draws. ``key`` is the run's, ``step`` those before."""
+    """The keys for a step's batch and for its other random numbers, by the run's ``key`` and the steps before it."""
     batch_key, step_key = jax.random.split(jax.random.fold_in(pin_key(key), step))
     return batch_key, step_key
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "size", "count"))
 def step_rows(key: jax.Array, first: jax.Array | int, *, steps: int, size: int, count: int) -> jax.Array:
-    """The row numbers of the batches of some steps, as each draws them: int32 [steps, count].
+    """The row indices of the batches of consecutive steps, as `draw_rows` of each: int32 [steps, count].
 
     Args:
-      key: the run's.
-      first: the number of steps before.
-      steps: how many.
+      key: the run's PRNG key.
+      first: the number of steps before the first one.
+      steps: the number of steps.
       size: the number of images.
       count: images per step.
     """
@@ -104,7 +104,7 @@ def step_rows(key: jax.Array, first: jax.Array | int, *, steps: int, size: int, 
 
 
 def draw_rows(key: jax.Array, size: int, count: int) -> jax.Array:
-    """The row numbers of a batch, int32 [count], uniform in 0 to ``size - 1``, with replacement."""
+    """The row indices of a batch, int32 [count], uniform on [0, ``size``), with replacement."""
     return jax.random.randint(pin_key(key), (count,), 0, size, jnp.int32)
 
 
@@ -113,6 +113,6 @@ def _mirrored(images: jax.Array, key: jax.Array, mirror: bool) -> jax.Array:
 
 
 def mirror_some(images: jax.Array, key: jax.Array) -> jax.Array:
-    """Half of the images [B, H, W, C], chosen at random, with left and right exchanged."""
+    """Mirror each of the images [B, H, W, C], left to right, with probability 1/2."""
     chosen = jax.random.bits(pin_key(key), (len(images), 1, 1, 1), jnp.uint32) & 1
     return jnp.where(chosen == 1, images[:, :, ::-1], images)

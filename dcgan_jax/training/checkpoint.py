@@ -1,12 +1,12 @@
-"""Checkpoints: the whole state of a run on disk, a directory for each saved step.
+"""Checkpoints: the whole state of a run on disk, in a directory per saved step.
 
     checkpoints/500/
       state/        parameters, batch statistics, optimizer states and the step, by Orbax
-      run.json      the format's version, the config and the record, the run's key, the collapse detector's state, the
+      run.json      the format's version, the config and the record, the run's key, the monitor's state, the
                     environment, and the paths, shapes and dtypes of the state
       SHA256SUMS    the digest of each file above; ``sha256sum -c SHA256SUMS`` checks them by hand
 
-A checkpoint is written as ``500.partial``, flushed to the disk, and renamed when it is complete. Orbax restores
+A checkpoint is written as ``500.partial``, flushed to disk, and renamed when it is complete. Orbax restores
 damaged files without an error, so every digest is verified before anything is restored.
 """
 
@@ -40,11 +40,11 @@ from dcgan_jax.training.digests import (
 from dcgan_jax.training.environment import environment_info
 from dcgan_jax.training.record import EARLIER, FORMAT
 
-_REPLACED = ".replaced" + PARTIAL  # the suffix of a whole checkpoint while one of the same step takes its place
+_REPLACED = ".replaced" + PARTIAL  # the suffix of a complete checkpoint while another of its step replaces it
 
 
 class Verified(NamedTuple):
-    """A checkpoint whose every file has its digest, and what its ``run.json`` says.
+    """A checkpoint whose files all match their digests, and the content of its ``run.json``.
 
     Attributes:
       path: its directory, ``<folder>/<step>``.
@@ -80,20 +80,20 @@ def save_checkpoint(
 
     Args:
       folder: the run's ``checkpoints``; it is created if it does not exist.
-      state: what to save; its ``step`` gives the name. In a job of several processes the primary alone saves.
+      state: the state; its ``step`` is the checkpoint's name. In a job of several processes only the primary saves.
       key: the run's PRNG key.
-      config: the run's, as JSON can hold it.
+      config: the run's config as a JSON object.
       keep: the number of newest checkpoints to keep, this one included.
       keep_steps: steps whose checkpoints are kept as well.
-      record: likewise.
-      collapse: the collapse detector's state, as JSON can hold it.
+      record: the run's record as a JSON object.
+      collapse: `Monitor.state_dict`.
       devices: the number of devices that share the run's batches.
 
     Returns:
-      A line on each expired checkpoint that could not be deleted.
+      A line for each expired checkpoint that could not be deleted.
 
     Raises:
-      CheckpointError: if it cannot be written completely. Earlier checkpoints are then as they were.
+      CheckpointError: if it cannot be written completely. Earlier checkpoints are then unchanged.
     """
     step = int(state.step)
     final, partial = folder / str(step), folder / f"{step}{PARTIAL}"
@@ -122,7 +122,7 @@ def save_checkpoint(
         raise CheckpointError(f"cannot write the checkpoint {final} ({failure_reason(error)})") from error
     problems = []
     for each in expired_steps(checkpoint_steps(folder), keep, keep_steps):
-        expired = folder / f"{each}.old{PARTIAL}"  # never part of a checkpoint under a checkpoint's name
+        expired = folder / f"{each}.old{PARTIAL}"  # a checkpoint's name never has only part of one
         try:
             _remove(expired)
             os.rename(folder / str(each), expired)
@@ -133,9 +133,9 @@ def save_checkpoint(
 
 
 def _publish(partial: Path, final: Path) -> None:
-    """Rename a complete checkpoint to its own name, and flush that to the disk.
+    """Rename a complete checkpoint to its final name, and flush the directory to disk.
 
-    One that already has the name keeps it, or one that `remove_partial` restores it from, until the new one has it.
+    An existing checkpoint of that name is moved aside first; `remove_partial` restores it after an interruption.
     """
     replaced = final.with_name(final.name + _REPLACED)
     if final.exists():
@@ -153,15 +153,15 @@ def _publish(partial: Path, final: Path) -> None:
 
 
 def expired_steps(steps: Sequence[int], keep: int, keep_steps: Collection[int]) -> list[int]:
-    """Those of ``steps``, the newest first, that are neither among the first ``keep`` nor in ``keep_steps``."""
+    """Those of ``steps``, newest first, that are neither among the first ``keep`` nor in ``keep_steps``."""
     return [step for step in steps[keep:] if step not in keep_steps]
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
-    """The steps of all checkpoints in ``folder``, valid or damaged, the newest first; none if it does not exist.
+    """The steps of all checkpoints in ``folder``, valid or damaged, newest first; none if it does not exist.
 
     Raises:
-      CheckpointError: if ``folder`` cannot be listed: what it holds must not be taken for nothing.
+      CheckpointError: if ``folder`` cannot be listed, as it must not be mistaken for an empty one.
     """
     try:
         with os.scandir(folder) as entries:
@@ -173,7 +173,7 @@ def checkpoint_steps(folder: Path) -> list[int]:
 
 
 def latest_checkpoint(folder: Path) -> tuple[Verified | None, list[str]]:
-    """The newest checkpoint whose digests are right, and a line on each newer one that is damaged.
+    """The newest checkpoint with valid digests, and a line for each newer one, which is damaged.
 
     Raises:
       CheckpointError: if there are checkpoints and none is valid, or the newest valid one is of another format.
@@ -194,8 +194,8 @@ def verify_checkpoint(path: Path) -> Verified:
     """Compare every file of a checkpoint with its digest, and read its ``run.json``.
 
     Raises:
-      DamagedCheckpointError: if a file is missing or is not as it was written.
-      CheckpointError: if the checkpoint is of another format, or cannot be read for a reason that is not its own.
+      DamagedCheckpointError: if a file is missing or does not match its digest.
+      CheckpointError: if the checkpoint has another format, or cannot be read for a reason other than damage.
     """
     verify_digests(path)
     try:
@@ -224,7 +224,7 @@ def restore_checkpoint(checkpoint: Verified, like: GANState) -> GANState:
 
     Args:
       checkpoint: from `verify_checkpoint` or `latest_checkpoint`.
-      like: a state of the same structure, for shapes, types and the static fields.
+      like: a state of the same structure, for shapes, dtypes, shardings and static fields.
 
     Raises:
       CheckpointError: if it cannot be read, or holds a state of another structure.
@@ -242,7 +242,7 @@ def restore_checkpoint(checkpoint: Verified, like: GANState) -> GANState:
 
 
 def quarantine_after(folder: Path, step: int) -> None:
-    """Rename the checkpoints after ``step`` to ``<step>.damaged``: they stay on the disk and are no longer listed.
+    """Rename the checkpoints after ``step`` to ``<step>.damaged``: they stay on disk, but are no longer listed.
 
     Raises:
       CheckpointError: if one cannot be renamed.
@@ -265,10 +265,10 @@ def quarantine_after(folder: Path, step: int) -> None:
 def remove_partial(folder: Path) -> list[str]:
     """Remove the ``.partial`` files and directories that an interrupted write left in ``folder``.
 
-    A checkpoint that was about to be replaced by another of its step, and has not been, gets its name back.
+    A checkpoint whose replacement by another of its step was interrupted gets its name back.
 
     Returns:
-      A line on each that could not be removed.
+      A line for each one that could not be removed.
     """
     problems = []
     for path in folder.glob("*" + PARTIAL):

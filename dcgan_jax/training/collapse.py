@@ -1,4 +1,4 @@
-"""Detects three ways in which a GAN fails while every number stays finite, and describes each once."""
+"""Detection of three kinds of GAN failure in which every number stays finite."""
 
 import dataclasses
 from collections import deque
@@ -14,16 +14,17 @@ class CollapseThresholds:
     """When a run counts as collapsed.
 
     Attributes:
-      window: steps over whose mean the discriminator must have won. Healthy runs have it win for some tens of steps.
-      block: steps whose mean is kept as one, so that a checkpoint holds a few numbers.
-      accuracy: the discriminator has won from this mean accuracy on,
-      loss: or at or below this mean loss, in nats; ln 2 = 0.693 is the loss at chance.
-      fooled: steps in a row in which the discriminator called every image real, real or fake.
+      window: steps over which the discriminator's accuracy and loss are averaged. In healthy runs it wins for some tens
+        of steps.
+      block: steps averaged into one stored value, so that a checkpoint holds few numbers.
+      accuracy: the discriminator has won if its mean accuracy is at least this,
+      loss: or its mean loss at most this, in nats; ln 2 = 0.693 is the loss at chance.
+      fooled: consecutive steps in which the discriminator classifies every image, real or fake, as real.
       grids: consecutive grids of samples without variety,
-      from_step: after this step; the first samples are all alike.
-      distance: the mean distance of two samples, as a share of that of two real images, that counts as no variety.
-      digits: or so many different digits of ten. Sixteen random digits are eight different ones on average, and at most
-        two in 3 of 10^10 cases.
+      from_step: from this step on; the first samples are all alike.
+      distance: a grid has no variety if the mean distance of two samples is below this share of that of real images,
+      digits: or if it has at most this many different digits. Sixteen random digits have eight different ones on
+        average, and at most two with a probability of 3e-10.
     """
 
     window: int = 300
@@ -40,12 +41,12 @@ class CollapseThresholds:
 class CollapseDetector:
     """Observes each step's losses and each grid of samples of a run, from its start or from where it resumes.
 
-    A discriminator's loss below 0 is that of a critic, as Wasserstein's: it has no minimum that would be a victory, and
-    logits without a threshold, so that neither it nor the accuracies are judged.
+    A negative discriminator loss is that of a critic, such as Wasserstein's. Its loss has no minimum and its logits
+    have no threshold, so neither the loss nor the accuracies are judged.
 
     Attributes:
-      healthy_until: the last step before the first sign of what may become a collapse, or is one.
-      settled_until: the last step that no later detection can reach back to.
+      healthy_until: the last step before the first sign of a collapse, confirmed or not.
+      settled_until: a lower bound of ``healthy_until`` after any later detection.
     """
 
     def __init__(
@@ -62,10 +63,10 @@ class CollapseDetector:
         Args:
           step: steps so far.
           reals: real images [N, H, W, C] in [0, 1], for their mean distance.
-          digits: whether the images are handwritten digits, whose different classes are counted.
-          state: the `state_dict` of the detector before an interruption; what it has reported is reported again.
+          digits: whether the images are handwritten digits, whose classes are counted.
+          state: the detector's `state_dict` before an interruption; collapses reported then are reported again.
           thresholds: the defaults if None.
-          fakes: the state's: a remedy is not one that is there already.
+          fakes: ``GANState.fakes``; "training" is suggested as a remedy unless it is set already.
         """
         state = state or {}
         training = [] if fakes == "training" else ["fakes in training mode (`fakes='training'`)"]
@@ -86,7 +87,7 @@ class CollapseDetector:
         self._sums: list[float] = list(state.get("sums", [0, 0.0, 0.0]))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that was observed, as JSON can hold it."""
+        """The detector's state as a JSON object."""
         return {
             "healthy_until": self.healthy_until,
             "good_picture": self._last_good,
@@ -102,7 +103,7 @@ class CollapseDetector:
         return min(self.healthy_until, self._last_good, self._step - self._thresholds.window)
 
     def observe_losses(self, step: int, metrics: dict[str, float]) -> str | None:
-        """Take one step's metrics; a line that describes a collapse the first time it is detected."""
+        """Observe one step's metrics; returns a line that describes a collapse when it is first detected."""
         self._step = step
         if not self._collapsed and not self._bad_grids:
             self.healthy_until = step
@@ -110,7 +111,7 @@ class CollapseDetector:
         return fooled or won
 
     def _observe_fooled(self, step: int, metrics: dict[str, float]) -> str | None:
-        """Probabilities are above 0, so a discriminator that returns them is taken to call every image real."""
+        """Detect that all images are classified as real, also by a discriminator that returns probabilities."""
         limits = self._thresholds
         real = metrics["d_accuracy"] == 0.5 and metrics["g_accuracy"] == 1 and metrics["d_loss"] >= 0
         self._fooled = self._fooled + 1 if real else 0
@@ -145,9 +146,9 @@ class CollapseDetector:
         )
 
     def observe_images(self, step: int, images: np.ndarray) -> str | None:
-        """Take a grid's images [N, H, W, C] in [0, 1]; a line as from `observe_losses`."""
+        """Observe a grid's images [N, H, W, C] in [0, 1]; returns a line as `observe_losses`."""
         limits = self._thresholds
-        # Real images that are all alike say nothing of how far apart others should be.
+        # Real images that are all alike give no scale for the distance of others.
         share = mean_distance(images) / self._real_distance if self._real_distance else 1.0
         different = len(set(classify(images)[0].argmax(-1).tolist())) if self._digits else 10
         if share >= limits.distance and different > limits.digits:

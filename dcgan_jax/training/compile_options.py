@@ -1,4 +1,4 @@
-"""Options with which XLA compiles a run's programs for a CPU: in half the time, and to use less memory."""
+"""XLA compiler options for a run's programs on a CPU: to compile in half the time, and to use less memory."""
 
 import functools
 from typing import Any
@@ -8,34 +8,34 @@ import jax.numpy as jnp
 
 from dcgan_jax.training.environment import xla_flags
 
-_LEVEL = "xla_backend_optimization_level"  # of LLVM: 3 by default
+_LEVEL = "xla_backend_optimization_level"  # LLVM's; 3 by default
 _SCHEDULER = "xla_cpu_scheduler_type"
 
 
 @functools.cache
 def quick_options() -> dict[str, Any]:
-    """Options for `jax.jit` to compile in half the time; none if they cannot be had, or ``XLA_FLAGS`` decides it.
+    """Options for `jax.jit` to compile in half the time; empty off CPUs, if JAX lacks them, or ``XLA_FLAGS`` sets them.
 
-    LLVM then unrolls less. The large convolutions of this package, which are products of XLA's libraries, run as fast;
-    sums are rounded in another order. Integers and random draws are the same. In bfloat16 a step takes 1.15 times as
-    long, as more of it is conversions and copies.
+    LLVM then unrolls less. The large convolutions of this package, which are matrix products of XLA's libraries, are as
+    fast; sums are rounded in another order. Integers and random draws are the same. In bfloat16 a step takes 1.15 times
+    as long, because more of it is conversions and copies.
     """
     return _accepted(_LEVEL, 1)
 
 
 @functools.cache
 def memory_options() -> dict[str, Any]:
-    """Options for `jax.jit` to compute one product after the other; none where `quick_options` would have none.
+    """Options for `jax.jit` to compute matrix products one at a time; empty in the same cases as `quick_options`.
 
-    By default XLA orders a program so that as many as possible can run at once, each with its own temporary arrays. A
-    product occupies all cores by itself: one by one a step in float32 takes as long, to the same bits, in two thirds of
-    the memory. In bfloat16 it takes 1.1 times as long.
+    By default XLA schedules as many products as possible concurrently, each with its own temporary arrays. One product
+    occupies all cores by itself: sequentially a step in float32 takes as long, to the same bits, in two thirds of the
+    memory. In bfloat16 it takes 1.1 times as long.
     """
     return _accepted(_SCHEDULER, "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED")
 
 
 def _accepted(name: str, value: Any) -> dict[str, Any]:
-    """The option, if the default device is a CPU, ``XLA_FLAGS`` does not decide it, and JAX has it."""
+    """The option, if the default device is a CPU, ``XLA_FLAGS`` does not set it, and JAX accepts it; else empty."""
     if jax.default_backend() != "cpu" or name in (xla_flags() or ""):
         return {}
     options = {name: value}

@@ -25,10 +25,10 @@ from dcgan_jax.training.fields import (
     weights,
 )
 
-# Features that evaluations can use besides those of classifiers: those of a network trained on ImageNet.
+# The values of `features`: networks trained on ImageNet, besides classifiers of the run's images.
 FEATURES = ("perceptual",)
 
-# What `log` takes. TensorBoard has its own flag, because it only writes files.
+# The values of `log`. TensorBoard has its own flag, because it only writes files.
 LOGS = ("none", "wandb", "trackio")
 
 
@@ -287,11 +287,11 @@ class TrainConfig:
                 object.__setattr__(self, each.name, checked(each, value))
 
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the requested images; MNIST's where none are given."""
+        """Height, width and channels of the requested images; MNIST's if none are given."""
         return (*parse_size(self.image_size or "28"), self.channels or 1)
 
     def reading(self) -> Reading:
-        """Where the run's images are looked for, and how their files are read."""
+        """Where the run's images are searched for, and how their files are read."""
         given = None if self.range is None else parse_range(self.range)
         return Reading(self.data_dir, given, self.layout, self.frames, self.images, self.labels)
 
@@ -314,6 +314,6 @@ class TrainConfig:
         """The config from a dictionary like that of `dataclasses.asdict`.
 
         Raises:
-          ConfigError: if it is not one, or has unknown or unusable fields.
+          ConfigError: if it is not one, or has unknown or invalid fields.
         """
         return from_values(cls, values, "config")

@@ -1,4 +1,4 @@
-"""Steps on the devices: dispatches of one or many steps, and their losses and accuracies."""
+"""Dispatch of training steps to the devices, one or many at a time, and transfer of their metrics."""
 
 import dataclasses
 import functools
@@ -44,12 +44,12 @@ def run_steps(
 
     Args:
       state: from `init_state`.
-      source: of the real images, with labels for a state with classes.
-      key: the run's.
+      source: the source of the real images, with labels for a state with classes.
+      key: the run's PRNG key.
       steps: at most ``capacity``. It is not static: one compiled program serves every number of steps.
       batch_size: images per step.
-      capacity: the most steps per dispatch; 1 leaves the loop out of the program.
-      sharding: of the batch, over devices that each hold ``state`` and ``source``.
+      capacity: the maximum number of steps per dispatch; 1 leaves the loop out of the program.
+      sharding: the sharding of the batch over devices that each hold ``state`` and ``source``.
 
     Returns:
       The new state, and for each metric an array [capacity, ...] of which the first ``steps`` rows are valid.
@@ -57,7 +57,7 @@ def run_steps(
 
     def step(state: GANState, call: jax.Array | int = 0) -> tuple[GANState, Metrics]:
         batch_key, step_key = step_keys(key, state.step)
-        # Each update of the discriminator has a batch.
+        # One batch for each update of the discriminator.
         images, labels = source.batch(batch_key, batch_size * state.d_steps, call)
         if sharding is not None:
             images, labels = jax.lax.with_sharding_constraint((images, labels), sharding)
@@ -77,12 +77,12 @@ def run_steps(
 
 @functools.cache
 def steps_program(quick: bool) -> Wrapped:
-    """`run_steps`, or the same compiled with what `compile_options` has for this device: to other roundings."""
+    """`run_steps`; if ``quick``, compiled with the options of `compile_options`, which change rounding."""
     return _jit(inspect.unwrap(run_steps), compiler_options=quick_options() | memory_options()) if quick else run_steps
 
 
 def steps_per_call(config: TrainConfig, mesh: Mesh) -> int:
-    """The most steps of a dispatch."""
+    """The maximum number of steps per dispatch."""
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     return min(config.steps_per_call or (1 if on_cpu else _STEPS_PER_CALL), config.steps)
 
@@ -108,13 +108,13 @@ class StepRunner:
         """Begin after ``step`` steps.
 
         Args:
-          config: the run's.
-          sources: of the batches of each dispatch; always the same one if it holds all images.
-          key: the run's, replicated over ``mesh``.
+          config: the run's config.
+          sources: the batch source of each dispatch; always the same one if it holds all images.
+          key: the run's PRNG key, replicated over ``mesh``.
           mesh: the devices.
-          step: the steps before.
-          quick_compile: as of `steps_program`.
-          keep_program: whether the compiled step is kept for later starts, or read if an earlier one has kept it.
+          step: the number of steps so far.
+          quick_compile: as ``quick`` of `steps_program`.
+          keep_program: whether the compiled step is stored for later starts, and read if an earlier one has stored it.
         """
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         self.calls, self.compiled = 0, False
@@ -132,17 +132,17 @@ class StepRunner:
         ]
         fixed = {name: getattr(config, name) for name in fields}
         self._identity = {**fixed, "capacity": self._capacity, "quick": quick_compile} if keep_program else None
-        # At most two dispatches are ahead of the devices, so that a signal is soon handled. Zero where one CPU is
+        # At most two dispatches run ahead of the devices, so that a signal is soon handled. Zero if one CPU simulates
         # several devices: they share its threads, and programs that wait for each other could occupy all of them.
         self._ahead = 0 if on_cpu and mesh.size > 1 else 2
         self._pending: deque[Metrics] = deque()
-        self._unread: list[tuple[int, Metrics]] = []  # the steps before each call since the last fetch, and its metrics
+        self._unread: list[tuple[int, Metrics]] = []  # per call since the last fetch: steps before it, its metrics
 
     def compile(self, state: GANState) -> int | None:
-        """Compile the step, or read it from the cache, before the first `advance`, which would do it without a check.
+        """Compile the step, or read it from the cache, and check that it fits into memory, before the first `advance`.
 
         Returns:
-          The bytes of memory that it needs beside its arguments; None where XLA does not say.
+          Bytes of memory that it needs besides its arguments; None if XLA does not report them.
 
         Raises:
           NotEnoughMemoryError: if the step needs more memory than is free.
@@ -179,10 +179,10 @@ class StepRunner:
         return state, before, self._step
 
     def fetch_metrics(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Each step's metrics since the last fetch, with the step's number, transferred from the device at once.
+        """Yield the number and the metrics of each step since the last fetch, after one transfer from the device.
 
         Raises:
-          NotFiniteError: at the first metric that is not finite, after the rows before it.
+          NotFiniteError: at the first metric that is not finite, after yielding the steps before it.
         """
         unread, self._unread = self._unread, []
         ends = [before for before, _ in unread[1:]] + [self._step]

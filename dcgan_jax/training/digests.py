@@ -9,7 +9,7 @@ from dcgan_jax.errors import UserError
 from dcgan_jax.files import flush
 
 SUMS = "SHA256SUMS"
-_DAMAGE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO}  # others say nothing about the content
+_DAMAGE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO}  # other errors do not concern the content
 
 
 class CheckpointError(UserError):
@@ -21,7 +21,7 @@ class DamagedCheckpointError(CheckpointError):
 
 
 def write_digests(path: Path) -> None:
-    """Write the digest of every file of a checkpoint, and flush all of it to the disk."""
+    """Write the SHA-256 of every file of a checkpoint to ``SHA256SUMS``, and flush the whole checkpoint to disk."""
     files = sorted(p for p in path.rglob("*") if p.is_file())
     lines = "".join(f"{_digest(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
     of_lines = hashlib.sha256(lines.encode()).hexdigest()
@@ -34,8 +34,8 @@ def verify_digests(path: Path) -> None:
     """Compare every file of a checkpoint with its digest.
 
     Raises:
-      DamagedCheckpointError: if a file is missing or is not as it was written.
-      CheckpointError: if there is no checkpoint, or it cannot be read for a reason that is not its own.
+      DamagedCheckpointError: if a file is missing or does not match its digest.
+      CheckpointError: if there is no checkpoint, or it cannot be read for a reason other than damage.
     """
     try:
         os.listdir(path)
@@ -69,7 +69,7 @@ def _digest(path: Path) -> str:
 
 
 def unreadable(path: Path, name: str, error: OSError) -> CheckpointError:
-    """The error for a file of a checkpoint that cannot be read: damage, or too many open files for example."""
+    """The error for a checkpoint's file that cannot be read: damage, or another reason such as too many open files."""
     if error.errno not in _DAMAGE:
         return CheckpointError(f"cannot read the checkpoint {path}: {name} ({error.strerror})")
     reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"

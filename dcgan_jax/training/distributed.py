@@ -1,7 +1,7 @@
-"""Devices and processes that share each batch: one device, those of a machine, or those of several processes.
+"""Data parallelism: each batch is shared by the devices of one process or of several.
 
-In a job of several processes every process runs the same program on its own devices. The primary process alone reads
-and writes the run directory, and broadcasts what it restores to the others.
+In a job of several processes every process runs the same program on its own devices. Only the primary process reads
+and writes the run directory, and it broadcasts what it restores to the others.
 """
 
 import json
@@ -17,9 +17,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from dcgan_jax.errors import UserError, first_line
 
-_AXIS = "data"  # of the mesh: the batch is split along it, all else is replicated
+_AXIS = "data"  # the mesh axis along which the batch is split; all else is replicated
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-# By these JAX knows that SLURM's srun has started a process. What salloc and sbatch start has some of them.
+# JAX recognises by these that SLURM's srun started a process. Processes started by salloc and sbatch have only some.
 _SRUN = ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class JobFailedError(RuntimeError):
 
 
 def init_distributed() -> None:
-    """Join the other processes of the job, before JAX is used for anything else.
+    """Join the other processes of the job. It must be called before any other use of JAX.
 
     The job is described by SLURM, Open MPI, Kubernetes or a TPU pod, or by ``JAX_COORDINATOR_ADDRESS`` (host:port of
     the first process), ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID``.
@@ -60,7 +60,7 @@ def init_distributed() -> None:
 
 
 def _integer(name: str) -> int | None:
-    """An environment variable's value, None if it has none. Raises: DevicesError if it is no integer."""
+    """An environment variable's value, None if it is unset. Raises: DevicesError if it is not an integer."""
     text = os.environ.get(name)
     try:
         return int(text) if text else None
@@ -69,9 +69,9 @@ def _integer(name: str) -> int | None:
 
 
 def _is_shell_of_salloc() -> bool:
-    """Whether this is the interactive step of a SLURM job, of one task: it has the number of tasks of the whole job.
+    """Whether this is a SLURM job's interactive step, which is one task with the whole job's ``SLURM_NTASKS``.
 
-    JAX takes it for one of them, and would wait minutes for the others, which nobody starts.
+    JAX would take it for one of those tasks, and wait minutes for the others, which are never started.
     """
     if any(map(os.environ.get, (*_VARIABLES, "OMPI_MCA_orte_hnp_uri"))):  # these describe the job instead
         return False
@@ -80,7 +80,7 @@ def _is_shell_of_salloc() -> bool:
 
 
 def _remedy() -> str:
-    """What to do where no job was joined."""
+    """Advice for a process that could not join a job."""
     missing = [name for name in _VARIABLES if not os.environ.get(name)]
     if not missing:
         return f"start a process for each JAX_PROCESS_ID, and look whether they reach {os.environ[_VARIABLES[0]]}"
@@ -100,7 +100,7 @@ def check_devices() -> None:
 
 
 def is_primary() -> bool:
-    """Whether this process reads and writes files; always true in a job of one."""
+    """Whether this process reads and writes files; always true in a job of one process."""
     return jax.process_index() == 0
 
 
@@ -119,32 +119,32 @@ def data_mesh(count: int | None = None) -> Mesh:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The first axis split evenly over the devices."""
+    """A sharding that splits the first axis evenly over the devices."""
     return NamedSharding(mesh, PartitionSpec(_AXIS))
 
 
 def batches_sharding(mesh: Mesh) -> NamedSharding:
-    """The second axis, that of each of several batches, split evenly over the devices."""
+    """A sharding that splits the second axis evenly over the devices, for stacked batches [K, B, ...]."""
     return NamedSharding(mesh, PartitionSpec(None, _AXIS))
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """The tree's arrays (no typed PRNG keys) on every device; each process passes the same ones."""
+    """The tree's arrays (no typed PRNG keys) on every device; all processes must pass the same values."""
     if jax.process_count() > 1:
         return multihost_utils.host_local_array_to_global_array(jax.device_get(tree), mesh, PartitionSpec())
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def local_replica(tree: Any) -> Any:
-    """A replicated tree's arrays on this process's first device, to compute with on it alone."""
+    """A replicated tree's arrays on this process's first device, for computations on it alone."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
 def run_on_primary(work: Callable[[], T]) -> T | None:
-    """Call ``work`` on the primary process; its result there, None on the others.
+    """Call ``work`` on the primary process; returns its result there, None on the others.
 
     Raises:
-      PrimaryProcessError: on the others, if ``work`` raises; on the primary whatever it raises.
+      PrimaryProcessError: on the others, if ``work`` raises. The primary raises the error itself.
     """
     if jax.process_count() == 1:
         return work()
@@ -163,10 +163,10 @@ def run_on_primary(work: Callable[[], T]) -> T | None:
 
 
 def run_on_each(work: Callable[[], T]) -> T:
-    """Call ``work`` on every process of a job, and return its result if it raises on none.
+    """Call ``work`` on every process of a job; returns its result if it succeeds on all.
 
     Raises:
-      UserError: whatever ``work`` raises of it here; or if it raises on another process.
+      UserError: if ``work`` raises one, on this process or another.
     """
     if jax.process_count() == 1:
         return work()
@@ -184,7 +184,7 @@ def run_on_each(work: Callable[[], T]) -> T:
 
 
 def broadcast_json(value: Any) -> Any:
-    """The primary's value, anything that JSON can hold, on all processes; the others pass None."""
+    """The primary's JSON-serialisable value on all processes; the others pass None."""
     if jax.process_count() == 1:
         return value
     text = json.dumps(value).encode() if is_primary() else b""
@@ -199,8 +199,8 @@ def broadcast_arrays(tree: Any) -> Any:
 
 
 def preemption_signal(call: int) -> signal.Signals | None:
-    """SIGTERM, if any process of the job received it and all of them should stop after this dispatch.
+    """SIGTERM if any process of the job received it and all should stop after this dispatch, else None.
 
-    Each process has to ask after every dispatch, counted from 1.
+    Every process must call it after every dispatch, with their number so far.
     """
     return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(call) else None

@@ -1,4 +1,4 @@
-"""What a run's bits depend on beside its config: versions, devices, and settings of the compiler from outside."""
+"""What a run's bits depend on besides its config: versions, devices, and external compiler settings."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import jax
 from dcgan_jax.versions import package_version
 
 _PACKAGES = ("dcgan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-# What changes the compiled program or how it rounds. It cannot be set for one program alone, so it is recorded.
+# These change the compiled program or its rounding. They cannot be set for one program alone, so they are recorded.
 _VARIABLES = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 _OPTIONS = (
     "jax_default_matmul_precision",
@@ -26,16 +26,16 @@ _OPTIONS = (
     "jax_use_direct_linearize",
     "jax_threefry_gpu_kernel_lowering",
 )
-_HARMLESS_FLAGS = ("--xla_force_host_platform_device_count", "--xla_dump")  # the devices are recorded apart
+_HARMLESS_FLAGS = ("--xla_force_host_platform_device_count", "--xla_dump")  # the devices are recorded separately
 
 
 def environment_info(devices: int) -> dict[str, Any]:
-    """The environment of this process, as JSON holds it.
+    """The environment of this process as a JSON object.
 
     Args:
       devices: the number of devices that share the run's batches.
     """
-    # None in a JAX that does not have the option. Those with a context manager are attributes, the others are not.
+    # None if this JAX lacks the option. Only options with a context manager are attributes.
     values = {name: getattr(jax.config, name, jax.config.values.get(name)) for name in _OPTIONS}
     options = {name: value if isinstance(value, bool | float | None) else str(value) for name, value in values.items()}
     return {
@@ -52,15 +52,15 @@ def environment_info(devices: int) -> dict[str, Any]:
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two environments, as ``jax 0.10.2, now 0.10.3``; what one of them has not is left out."""
+    """The entries that differ between two environments, as ``jax 0.10.2, now 0.10.3``, of those that both have."""
     changed = [name for name in now if name in saved and saved[name] != now[name]]
     return [f"{name} {_text(saved[name])}, now {_text(now[name])}" for name in changed]
 
 
 def xla_flags() -> str | None:
-    """The flags of XLA that change a program, wherever they are set, in a fixed order; None if there are none."""
+    """The flags in ``XLA_FLAGS``, or in the file it names, that change a program, sorted; None if there are none."""
     text = os.environ.get("XLA_FLAGS", "")
-    if not text.lstrip().startswith("-"):  # XLA then takes it for the name of a file that holds the flags
+    if not text.lstrip().startswith("-"):  # XLA then reads the flags from the file of this name
         with contextlib.suppress(OSError, ValueError):
             text = Path(text).read_text(encoding="utf-8", errors="replace")
     flags = sorted(flag for flag in text.split() if not flag.startswith(_HARMLESS_FLAGS))
@@ -68,7 +68,7 @@ def xla_flags() -> str | None:
 
 
 def _threads() -> int:
-    """The threads that XLA computes with on a CPU; of a variable that is no integer it takes no notice either."""
+    """The number of threads that XLA uses on a CPU; like XLA, it ignores a variable that is not an integer."""
     for name in ("PJRT_NPROC", "NPROC"):
         with contextlib.suppress(ValueError):
             return max(0, int(os.environ.get(name, "")))

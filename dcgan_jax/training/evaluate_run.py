@@ -1,4 +1,4 @@
-"""The scores of a run that is on disk."""
+"""Scoring of a run on disk."""
 
 from typing import Any
 
@@ -15,14 +15,13 @@ from dcgan_jax.training.setup import check_unchanged, load_images
 def evaluate_run(
     run: Run, samples: int | None = None, network: Classifier | EfficientNetLite | None = None
 ) -> Evaluation[Any]:
-    """Score a run's images of fresh noise, always the same.
+    """Score images that a run's generator draws from new noise, which is the same in each call.
 
     Args:
-      run: from `load_run`; of other data than MNIST, its images are loaded from where its config says.
-      samples: the number of images; 10,000 if None, or as many as there are real ones for the floor.
-      network: in whose features images are compared, a classifier of the run's images or one for pictures of any kind.
-        Without it, MNIST's digits are scored by the package's classifiers, and other images by their pixels: what other
-        scores would need is printed.
+      run: from `load_run`; its real images are loaded as its config says.
+      samples: the number of images; as in `scorer_of_run`.
+      network: the network in whose features images are compared; as in `scorer_of_run`. If images are scored by pixels,
+        a note says what other scores need.
 
     Raises:
       ConfigError: if the classifier or the images are not those of the run, or ``samples`` is out of range.

@@ -1,4 +1,4 @@
-"""What a field of a config says about itself: its help, its range, its form, and whether it can change on resume."""
+"""Metadata of config fields: help, range, normal form, and whether a field can change on resume."""
 
 import dataclasses
 import math
@@ -12,14 +12,14 @@ from dcgan_jax.errors import UserError
 from dcgan_jax.paths import PathError, local_path
 from dcgan_jax.pretrained import PRETRAINED
 
-# The word for no augmentation, also in place of the preset's.
+# The value for no augmentation, also in place of the preset's.
 NO_AUGMENTATION = "none"
 
 _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
 class ConfigError(UserError):
-    """A field of the config cannot be used; the message names it in backticks, as `batch_size`."""
+    """A field of the config is invalid; the message names it in backticks, as `batch_size`."""
 
 
 def field(
@@ -38,22 +38,22 @@ def field(
     fixed: bool = False,
     network: bool = False,
 ) -> Any:
-    """A field that says everything about itself.
+    """A dataclass field with the metadata of a config field.
 
     Args:
-      default: its value where none is given. If it is None, the field may be None.
-      help: what it is, as ``--help`` says it, with what None means.
+      default: its default. If it is None, the field may be None.
+      help: its text in ``--help``, including the meaning of None.
       kind: the type of its values, if the default is None.
-      none: the command line's word for None. Without it, a run that resumes can change the field, and not unset it.
-      choices: the values it can have.
-      low: the least value of an integer.
-      high: the greatest.
+      none: the command line's word for None. Without it, a resumed run can change the field, but not unset it.
+      choices: the allowed values.
+      low: the minimum of an integer.
+      high: the maximum of an integer.
       multiple: what an integer must be a multiple of.
-      above: the bound of a number that is not an integer; if it is None, 0 is the least value.
-      below: the other bound.
-      convert: a function of a string and of the field's name in backticks: the string in the form that is kept.
-      fixed: whether it decides what a run computes: a run cannot resume with another value.
-      network: whether it describes the tutorial's networks, and not those of a recipe.
+      above: the exclusive lower bound of a float; if None, the minimum is 0.
+      below: the exclusive upper bound of a float.
+      convert: a function of a string and of the field's name in backticks that returns the string in normal form.
+      fixed: whether it determines what a run computes, so that a run cannot resume with another value.
+      network: whether it describes the tutorial's networks, so that a recipe excludes it.
     """
     metadata = {
         "help": help,
@@ -75,10 +75,10 @@ def field(
 def from_values(cls: type[Any], values: object, what: str) -> Any:
     """An instance of a dataclass from a dictionary of its fields.
 
-    A field that is not there has its default, which is what runs did before there was such a field.
+    A missing field has its default, which is how runs behaved before the field existed.
 
     Raises:
-      ConfigError: if there is none of them, or one is unknown or unusable; ``what`` is said of them.
+      ConfigError: if there are no fields, or one is unknown or invalid; ``what`` is the dictionary's name in messages.
     """
     names = {field.name for field in dataclasses.fields(cls)}
     given = values if isinstance(values, dict) else {}
@@ -91,7 +91,7 @@ def from_values(cls: type[Any], values: object, what: str) -> Any:
 
 
 def checked(field: dataclasses.Field[Any], value: Any) -> Any:
-    """The value of a field in the form that is kept. Raises: ConfigError if it is none of the field's."""
+    """The value of a field in normal form. Raises: ConfigError if it is invalid."""
     name, about = f"`{field.name}`", field.metadata
     kind = about["kind"]
     if kind is float and type(value) is int:
@@ -118,7 +118,7 @@ def checked(field: dataclasses.Field[Any], value: Any) -> Any:
 
 
 def _check_range(name: str, value: float, above: float | None, below: float) -> None:
-    """Raises: ConfigError unless the value is a number above one bound, or at least 0, and below the other."""
+    """Raises: ConfigError unless the value is above ``above``, or at least 0 if that is None, and below ``below``."""
     if (value >= 0 if above is None else value > above) and value < below:
         return
     least = "of at least 0" if above is None else f"above {above}"
@@ -127,7 +127,7 @@ def _check_range(name: str, value: float, above: float | None, below: float) -> 
 
 
 def path(value: str, name: str) -> str:
-    """The path as it was given, but for a ``~``."""
+    """The path as given, with ``~`` expanded."""
     try:
         expanded = str(local_path(value, name))
     except PathError as error:
@@ -136,7 +136,7 @@ def path(value: str, name: str) -> str:
 
 
 def absolute_path(value: str, name: str) -> str:
-    """The absolute path: a resumed run reads it again, from any directory."""
+    """The absolute path, because a run may resume from another directory."""
     return str(Path(path(value, name)).absolute())
 
 
@@ -154,7 +154,7 @@ def source(value: str, name: str) -> str:
 
 
 def value_range(value: str, name: str) -> str:
-    """A range of values as LOW,HIGH, the shortest way to write its numbers."""
+    """A range of values as LOW,HIGH, with its numbers in their shortest form."""
     try:
         low, high = parse_range(value)
     except ValueError as error:
@@ -163,7 +163,7 @@ def value_range(value: str, name: str) -> str:
 
 
 def layout(value: str, name: str) -> str:
-    """The order of an array's axes in capitals."""
+    """The order of an array's axes, in capitals."""
     try:
         return parse_layout(value)
     except ValueError as error:
@@ -180,7 +180,7 @@ def size(value: str, name: str) -> str:
 
 
 def augmentations(value: str, name: str) -> str:
-    """The names of augmentations, with commas between them, in the order in which they are applied; or ``none``."""
+    """Comma-separated names of augmentations in the order in which they are applied; or ``none``."""
     if value == NO_AUGMENTATION:
         return value
     try:

@@ -1,4 +1,4 @@
-"""Losses and parameters that are NaN or infinite end a run before they are saved."""
+"""Checks that stop a run before losses or parameters that are NaN or infinite are saved."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a config says of a run's networks: its first state, its keys, and the table of its layers."""
+"""A run's initial state, PRNG keys and layer tables, from its config."""
 
 import functools
 from collections.abc import Callable
@@ -26,28 +26,28 @@ _WIDTH, _LATENT_SIZE = 64, 100  # the tutorial's
 def create_state(
     config: TrainConfig, record: RunRecord | None = None, *, init: Init | None = None
 ) -> tuple[GANState, dict[str, jax.Array]]:
-    """The run's first state, and its keys. Without a record the images are of the config's size, and have no classes.
+    """The run's initial state, and its PRNG keys by name.
 
     ``run`` is for the steps; ``grid``, ``reals`` and ``fakes`` for grids of images; ``evaluation`` for its noise.
 
     Args:
-      config: the run's.
-      record: what it has found.
-      init: what builds the state; None for what the config says.
+      config: the run's config.
+      record: the run's record; if None, the images have the config's size and no classes.
+      init: builds the state; if None, the config determines it.
 
     Raises:
-      RecipeError: if ``init`` fails, or returns no state of these images.
+      RecipeError: if ``init`` fails, or does not return a state for these images.
     """
     keys = run_keys(config)
     if init is not None:
         return as_recipe(init)(keys.pop("init"), *_images_of(config, record)), keys
-    # One program, and not a small one for each array of zeros.
+    # One program, rather than a small one for each array of zeros.
     build = jax.jit(initializer(config, record), compiler_options=quick_options())
     return build(keys.pop("init")), keys
 
 
 def run_keys(config: TrainConfig) -> dict[str, jax.Array]:
-    """The keys of `create_state`, and ``init`` for the first state."""
+    """The keys of `create_state`, and ``init`` for the initial state."""
     names = ("init", "run", "grid", "reals", "fakes", "evaluation")
     return dict(zip(names, split_key(seed_key(config.seed), len(names)), strict=True))
 
@@ -60,7 +60,7 @@ def _images_of(config: TrainConfig, record: RunRecord | None) -> tuple[tuple[int
 
 
 def initializer(config: TrainConfig, record: RunRecord | None = None) -> Callable[[jax.Array], GANState]:
-    """The run's `init_state`, a function of a key: the preset, but for what the config says."""
+    """The run's `init_state` as a function of a key: the preset, with the overrides of the config."""
     chosen = preset(config.preset, config.generator_learning_rate, config.discriminator_learning_rate)
     shape, classes = _images_of(config, record)
     options = {
@@ -85,7 +85,7 @@ def initializer(config: TrainConfig, record: RunRecord | None = None) -> Callabl
 
 
 def _losses(config: TrainConfig, losses: Losses) -> Losses:
-    """A preset's losses, but for what the config says; a loss without a penalty of its own keeps the preset's."""
+    """A preset's losses with the overrides of the config; a loss without its own penalty keeps the preset's."""
     if config.loss is not None:
         named = named_losses(config.loss)
         kept = () if named.penalty else ("penalty", "penalty_every", "penalty_stride")

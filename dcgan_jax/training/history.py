@@ -1,4 +1,4 @@
-"""What a run has measured and drawn so far: the rows of its ``metrics.jsonl``, and its grids of samples."""
+"""Reading what a run has written so far: the rows of its ``metrics.jsonl``, and its grids of samples."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ class History(NamedTuple):
 def read_history(run_dir: Path) -> History:
     """The rows of a run, which may be running; none if it has not written any.
 
-    What is no row is left out: the last line while it is written, and lines that were edited by hand.
+    Invalid lines are skipped: a last line that is being written, and lines that were edited by hand.
 
     Raises:
       OSError: if the file cannot be read.
@@ -51,7 +51,7 @@ def read_history(run_dir: Path) -> History:
 
 
 def comparable_evaluations(history: History) -> dict[Comparability, list[dict[str, Any]]]:
-    """The evaluations that could be scored, by what makes them comparable."""
+    """The rows of evaluations that could be scored, by `Comparability`."""
     groups: dict[Comparability, list[dict[str, Any]]] = {}
     for row in history.evaluations:
         evaluation = row["evaluation"]
@@ -61,9 +61,9 @@ def comparable_evaluations(history: History) -> dict[Comparability, list[dict[st
 
 
 def calls_of(history: History) -> list[tuple[int, dict[str, float]]]:
-    """What the discriminator said at each evaluation, as `Calls.to_json` writes it, with the step, in order.
+    """The step and the discriminator's `Calls` of each evaluation, as by `Calls.to_json`, in order.
 
-    Runs that hold out no images have none, nor have those of earlier versions.
+    Empty for runs without held-out images, and for runs of earlier versions.
     """
     found = []
     for row in history.evaluations:
@@ -75,7 +75,7 @@ def calls_of(history: History) -> list[tuple[int, dict[str, float]]]:
 
 
 def figures(history: History) -> dict[Comparability, list[tuple[float, int]]]:
-    """The figure and the step of each evaluation that could be scored, in order, by what makes them comparable."""
+    """The figure and the step of each evaluation that could be scored, in order, by `Comparability`."""
     return {
         kind: [(float(row["evaluation"]["scores"][kind.figure]), row["step"]) for row in rows]
         for kind, rows in comparable_evaluations(history).items()
@@ -88,7 +88,7 @@ def best_evaluation(evaluations: list[tuple[float, int]], steps: Iterable[int]) 
 
 
 def sample_grids(folder: Path) -> list[tuple[int, Path]]:
-    """The grids of a run's ``samples/`` so far, with their steps, in order; none if there is no such directory."""
+    """The steps and paths of the grids in a run's ``samples/``, in order; none if there is no such directory."""
     return sorted((int(path.stem), path) for path in folder.glob("*.png") if path.stem.isdecimal())
 
 
@@ -98,13 +98,13 @@ def weights_name(state: GANState) -> str:
 
 
 def describe_weights(name: str) -> str:
-    """The ``weights`` of an evaluation's row as a person reads them: the last weights, or the average of them."""
+    """The ``weights`` of an evaluation's row in readable form: the last weights, or their average."""
     decay = name.removeprefix("average ")
     return f"{name} weights" if decay == name else f"average of the weights (decay {decay})"
 
 
 def read_lines(path: Path) -> list[bytes]:
-    """The lines of a file, of any content; none if it is not there."""
+    """The lines of a file as bytes; none if it does not exist."""
     try:
         return path.read_bytes().splitlines()
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def _is_evaluation(value: dict[str, Any]) -> bool:
 
 
 def _number(value: Any) -> float:
-    """Raises: TypeError unless JSON has a number here, as strings and booleans are none."""
+    """The value as a float. Raises: TypeError unless it is a JSON number, which strings and booleans are not."""
     if type(value) not in (int, float):
         raise TypeError(f"not a number: {value!r}")
     return float(value)

@@ -1,4 +1,4 @@
-"""Batches of images that stay on the host, in memory or in a file: gathered by a thread while the devices compute."""
+"""Batches of images kept on the host, in memory or in a file, gathered by a thread while the devices compute."""
 
 import itertools
 from collections import deque
@@ -16,8 +16,8 @@ from dcgan_jax.data.mapped import RowReader
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.training.batch_source import SentBatches, step_rows
 
-_AHEAD = 2  # batches, or those of a dispatch, that are on their way
-_STEPS = 256  # whose row numbers are drawn at a time
+_AHEAD = 2  # batches, or dispatches of batches, that are gathered in advance
+_STEPS = 256  # steps whose row indices are drawn at a time
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -31,7 +31,7 @@ def batches(
     *,
     sharding: Sharding | None = None,
 ) -> Iterator[tuple[jax.Array, jax.Array | None]]:
-    """Batches for your own loop, put on the device ahead of time: as many as are taken.
+    """An endless iterator of batches for your own loop, put on the device ahead of time.
 
     A batch depends only on the key and the step number, and is that of a run with this key: an iterator that starts at
     a later step continues an earlier one. Images are drawn uniformly with replacement. A thread gathers two batches
@@ -43,8 +43,8 @@ def batches(
       key: a PRNG key.
       batch_size: images in a batch, B.
       start_step: the number of steps before the first batch.
-      sharding: of a batch over devices, or over those of several processes, each of which reads only its own rows;
-        on JAX's default device if None.
+      sharding: a batch's sharding over devices, of this process or of several, each of which reads only its own rows;
+        JAX's default device if None.
 
     Yields:
       Images, uint8 [B, H, W, C], and their classes, int32 [B], or None.
@@ -79,12 +79,12 @@ def sent_batches(
 
     Args:
       data: the images, with labels if the run is conditional.
-      key: the run's.
+      key: the run's PRNG key.
       batch_size: images per step.
-      dispatches: the number of steps before each, and of its own.
-      capacity: the most steps of a dispatch: its arrays have so many batches, of which the last are not used.
-      mirror: as of `SentBatches`.
-      sharding: of its arrays.
+      dispatches: for each dispatch, the number of steps before it and of its own.
+      capacity: the maximum steps per dispatch, which is the number of batches in its arrays; the last may be unused.
+      mirror: as in `SentBatches`.
+      sharding: the sharding of its arrays.
 
     Raises:
       OSError: from the iterator, if rows cannot be read.
@@ -106,7 +106,7 @@ def sent_batches(
 
 
 def _rows(key: jax.Array, size: int, count: int, step: int) -> Iterator[np.ndarray]:
-    """The row numbers [count] of the batch of each step, drawn on the host: it need not wait for the devices."""
+    """Yield the row indices [count] of each step's batch, drawn on the host so as not to wait for the devices."""
     with jax_defaults():
         key = jax.device_put(key, _host_device())
     while True:
@@ -119,14 +119,14 @@ def _rows(key: jax.Array, size: int, count: int, step: int) -> Iterator[np.ndarr
 def _host_device() -> Any:
     try:
         return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS leaves it out
+    except RuntimeError:  # JAX_PLATFORMS excludes it
         return jax.local_devices()[0]
 
 
 def _gathered(
     images: Any, labels: np.ndarray | None, rows: Iterator[np.ndarray], sharding: Sharding | None
 ) -> Iterator[tuple[jax.Array, jax.Array | None]]:
-    """The images [..., H, W, C] and labels of rows [...], on the devices that ``sharding`` is of."""
+    """Yield the images [..., H, W, C] and labels [...] of each of ``rows`` [...], with this ``sharding``."""
     reader = RowReader(images)
 
     def images_of(rows: np.ndarray) -> np.ndarray:
@@ -135,7 +135,7 @@ def _gathered(
     def put(get: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
         if sharding is None:
             return jax.device_put(get(rows))
-        # Each device asks for the rows of its own.
+        # Each device requests only its own rows.
         return jax.make_array_from_callback(shape, sharding, lambda index: get(rows[(index or ())[: rows.ndim]]))
 
     @jax_defaults()
@@ -150,7 +150,7 @@ def _gathered(
 
 
 def _ahead(calls: Iterator[C], work: Callable[[C], R]) -> Iterator[R]:
-    """The results of ``work`` of each call, of which a thread computes two ahead."""
+    """Yield the result of ``work`` for each of ``calls``; a thread computes two ahead."""
     end = object()
 
     def next_result() -> Any:

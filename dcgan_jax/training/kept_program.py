@@ -1,7 +1,7 @@
-"""A run's compiled step, kept beside JAX's compiled programs, so that a later start neither traces nor lowers it.
+"""A run's compiled step, stored in JAX's compilation cache, so that a later start neither traces nor lowers it.
 
-JAX's own cache is asked by the lowered program, and saves the compiler's time alone. Tracing and lowering a step, all
-in Python, then take longer than all else until the first step.
+JAX's own cache is keyed by the lowered program, and saves only compile time. Tracing and lowering a step, all in
+Python, then take longer than everything else before the first step.
 """
 
 import contextlib
@@ -24,15 +24,15 @@ _DIGEST = 64  # characters of SHA-256 in hexadecimal
 
 
 def program_file(identity: Mapping[str, Any], arguments: tuple[Any, ...], devices: int) -> Path | None:
-    """The file in which a step is kept, in the folder of JAX's compiled programs; None if these are not kept.
+    """The file for a compiled step in JAX's compilation cache; None if that is disabled or not a local directory.
 
-    Its name is a digest of all that decides the program: this package's source, the versions, the device and the
-    settings of `environment_info`, JAX's own settings, the shapes, types and devices of the arguments, and the
-    identity. What somebody has put in the place of a function in memory is not told apart.
+    Its name is a digest of everything that determines the program: this package's source, `environment_info`, JAX's
+    settings, the shapes, dtypes and shardings of the arguments, and the identity. Functions that were replaced in
+    memory are not detected.
 
     Args:
-      identity: what else decides the program, as JSON: the run's config, say.
-      arguments: what the step is called with.
+      identity: what else determines the program, as a JSON object, such as the run's config.
+      arguments: the arguments of the step.
       devices: the number of devices that share the run's batches.
     """
     values = jax.config.values
@@ -48,13 +48,13 @@ def program_file(identity: Mapping[str, Any], arguments: tuple[Any, ...], device
 def compile_kept(
     path: Path, arguments: tuple[Any, ...], lower: Callable[[], Lowered], devices: Sequence[Any]
 ) -> Compiled:
-    """The step of a file; if there is none that can be read, it is compiled and kept there.
+    """Load the compiled step from a file, or compile it and write the file if that is missing or unreadable.
 
     Args:
       path: from `program_file`.
-      arguments: what it is called with, the state first. It returns the next state, and a dict of metrics.
-      lower: lowers it for such arguments.
-      devices: those that it is for, of which there may be more.
+      arguments: the arguments of the step, the state first. It returns the next state and a dict of metrics.
+      lower: lowers the step for these arguments.
+      devices: the devices that the step runs on.
     """
     kept = _read(path, arguments, devices)
     if kept is not None:
@@ -70,14 +70,14 @@ def compile_kept(
         step = lower().compile()
     finally:
         jax.monitoring.unregister_event_listener(listen)
-    # What a CPU has read from JAX's cache can be serialised again, and lacks functions then, with JAX 0.10.
+    # With JAX 0.10, a program that a CPU has read from JAX's cache lacks functions after it is serialised again.
     if not hits:
         _write(path, step)
     return step
 
 
 def _read(path: Path, arguments: tuple[Any, ...], devices: Sequence[Any]) -> Compiled | None:
-    """The step that `_write` has kept, to be called with such arguments; None if it cannot be read."""
+    """The step that `_write` has stored, for these arguments; None if it cannot be read."""
     try:
         content = path.read_bytes()
         digest, content = content[:_DIGEST].decode(), content[_DIGEST:]
@@ -87,12 +87,12 @@ def _read(path: Path, arguments: tuple[Any, ...], devices: Sequence[Any]) -> Com
         result = jax.tree.structure((arguments[0], dict.fromkeys(json.loads(names), 0)))
         given = jax.tree.structure((arguments, {}))
         return deserialize_and_load(program, given, result, execution_devices=devices)
-    except Exception:  # whatever is wrong with it, the step is compiled as it would be without one
+    except Exception:  # whatever is wrong with the file, the step is compiled instead
         return None
 
 
 def _write(path: Path, step: Compiled) -> None:
-    """Keep a compiled step, whole or not at all; without a word if it cannot be: the next start compiles again."""
+    """Write a compiled step atomically; errors are ignored, as the next start can compile it again."""
     with contextlib.suppress(Exception):
         program, _, result = serialize(step)
         _, metrics = jax.tree.unflatten(result, [0] * result.num_leaves)

@@ -1,8 +1,8 @@
-"""Where a run's rows and grids go: ``metrics.jsonl``, and as asked TensorBoard, Weights & Biases or Trackio.
+"""Logging of a run's rows and grids: to ``metrics.jsonl``, and optionally TensorBoard, Weights & Biases or Trackio.
 
-``metrics.jsonl`` is a file of the run: where it cannot be written the run ends. The others only show what the run
-directory holds. So they begin anew at each start, with the rows and samples up to the step that the run resumes from:
-no step is there twice and none is missing, whatever ended the process before. One that fails ends with a warning.
+``metrics.jsonl`` is part of the run, which ends if it cannot be written. The others only mirror the run directory. At
+each start they get its rows and samples up to the step that the run resumes from, so that no step is missing or
+repeated, however the process ended before. A logger that fails is closed with a warning.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ from dcgan_jax.training.trackers import check_tracker, open_tracker
 
 
 class Logger(Protocol):
-    """Takes a run's rows and grids, in the order of their steps.
+    """Logs a run's rows and grids, in the order of their steps.
 
     Attributes:
-      field: the field of the config that asks for it, in backticks, for messages.
+      field: the field of the config that enables it, in backticks, for messages.
     """
 
     field: str
 
     def log_scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Log the numbers of a step by their names."""
+        """Log the numbers of a step by name."""
         ...
 
     def log_images(self, step: int, name: str, images: np.ndarray) -> None:
@@ -41,7 +41,7 @@ class Logger(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is not yet written; nothing is logged afterwards."""
+        """Write pending data and close; nothing is logged afterwards."""
         ...
 
 
@@ -49,7 +49,7 @@ def validate_loggers(config: TrainConfig) -> None:
     """Check that the loggers of a run can be used.
 
     Raises:
-      TensorBoardError, TrackerError: if a package is not installed, nobody is logged in, or a server is not reached.
+      TensorBoardError, TrackerError: if a package is not installed, or a tracker cannot be used.
     """
     if config.tensorboard:
         check_tensorboard()
@@ -61,9 +61,9 @@ class RunLog:
     """A run's ``metrics.jsonl`` and its loggers as one."""
 
     def __init__(self, config: TrainConfig, run_dir: Path, step: int, log_id: str | None = None):
-        """Open them; rows after ``step`` are removed, and the loggers get those up to it.
+        """Open them, remove the rows after ``step``, and send the loggers those up to it.
 
-        A tracker knows the run by ``log_id``.
+        ``log_id`` identifies the run to a tracker.
 
         Raises:
           TrackerError: if a tracker cannot be opened.
@@ -73,27 +73,27 @@ class RunLog:
         self._loggers: list[Logger] = [open_tracker(config, run_dir, log_id)] if config.log != "none" else []
         if config.tensorboard:
             self._loggers.append(TensorBoard(config, run_dir))
-        if self._loggers and step:  # at step 0 all is yet to be written
+        if self._loggers and step:  # at step 0 nothing is written yet
             self._replay(run_dir, step)
         self._rows = MetricsFile(run_dir / "metrics.jsonl")
 
     def log_scalars(self, step: int, values: Mapping[str, Any]) -> None:
-        """A row of metrics. Of one that has objects in it, the loggers get the numbers: ``evaluation/scores/fid``."""
+        """Log a row of metrics. Loggers get numbers in nested objects by names such as ``evaluation/scores/fid``."""
         row = {"step": step, **values}
         self._rows.write(row)
         self._rows.flush()
         self._show_row(row)
 
     def log_images(self, step: int, name: str, images: np.ndarray) -> None:
-        """A grid of images, uint8 [height, width, C]."""
+        """Log a grid of images, uint8 [height, width, C], to the loggers."""
         self._each(lambda logger: logger.log_images(step, name, images))
 
     def sync(self) -> None:
-        """Flush all rows to the disk."""
+        """Flush all rows to disk."""
         self._rows.sync()
 
     def close(self) -> None:
-        """Close all."""
+        """Close the file and all loggers."""
         self._each(lambda logger: logger.close())
         self._rows.close()
 
@@ -130,7 +130,7 @@ class RunLog:
 
 
 def _numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The numbers in a row, also in objects within it, by their names joined by slashes."""
+    """The numbers in a row and in objects nested in it, by their names joined with slashes."""
     found: dict[str, float] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):

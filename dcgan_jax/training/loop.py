@@ -51,7 +51,7 @@ from dcgan_jax.training.timing import Advance, record_timing
 
 
 class Outcome(NamedTuple):
-    """What `train` returns.
+    """The result of `train`.
 
     Attributes:
       state: the last state.
@@ -159,7 +159,7 @@ def _train(
             announce_start(config, run.run_dir, run.record.recipe, state, mesh)
             _note_few_images(run)
         compiling = time.perf_counter()
-        runner.compile(state)  # the last that can be refused: nothing is written before
+        runner.compile(state)  # the last check that can fail: nothing is written before it
         compile_seconds = time.perf_counter() - compiling
         primary = open_primary(run, thresholds, stack) if is_primary() else None
         first = _copy(state) if primary and step == 0 else None
@@ -167,7 +167,7 @@ def _train(
         while step < config.steps:
             # Steps, up to the next one whose state is needed here. Signals are checked once per dispatch.
             state, before, step = advance(state, schedule.next_stop(step, config))
-            # The first files, of the state before, while the first steps run.
+            # Write the first files, of the initial state, while the first steps run.
             if primary and first is not None:
                 primary.write_initial(first)
                 first = None
@@ -210,7 +210,7 @@ def _train(
 
 
 def _note_few_images(run: Run) -> None:
-    """Print what a new run of few images lacks against overfitting."""
+    """Print a note if a new run on few images neither prevents overfitting nor measures it."""
     if run.data is not None and int(run.state.step) == 0:
         called = run.data.held_out is not None or (run.scorer is not None and run.scorer.called is not None)
         note = note_few_images(run.state, len(run.data.images), called, run.recipe is not None)
@@ -219,7 +219,7 @@ def _note_few_images(run: Run) -> None:
 
 
 def _copy(state: GANState) -> GANState:
-    """The state on one device, in memory of its own: that of ``state`` is reused by the next step."""
+    """A copy of the state on one device: the next step reuses the buffers of ``state``."""
     local = local_replica(state)
     return jax.device_put(local, jax.tree.map(lambda leaf: leaf.sharding, local), may_alias=False)
 
@@ -228,7 +228,7 @@ def _copy(state: GANState) -> GANState:
 def _measured(
     advance: Advance, run_dir: Path, step: int, mesh: Mesh, compile_seconds: float, profile: int | None
 ) -> Iterator[Advance]:
-    """``advance``, timed and if asked for profiled; the primary alone writes both."""
+    """``advance``, timed and optionally profiled; only the primary writes the results."""
     with contextlib.ExitStack() as stack:
         if is_primary():
             advance = stack.enter_context(record_timing(advance, run_dir, step, mesh, compile_seconds))
@@ -239,12 +239,12 @@ def _measured(
 
 
 def _place(run: Run, mesh: Mesh) -> tuple[GANState, Iterator[BatchSource], jax.Array]:
-    """The state and the run's key on each device of the mesh, and for each dispatch the source of its images.
+    """The state and the run's key, replicated over the mesh, and the batch source of each dispatch.
 
-    For new and resumed runs alike: they share one compiled program.
+    Used for new and resumed runs, so that they share one compiled program.
     """
     config, data = run.config, run.data
-    if data is None:  # another process than the primary, which has checked its own
+    if data is None:  # not the primary process, which has checked its images
         data = load_images(config, run.record)
         check_unchanged(config, run.record, data, run.run_dir, "give all machines the same images")
     key, step = run.keys["run"], int(run.state.step)
@@ -261,13 +261,13 @@ def _place(run: Run, mesh: Mesh) -> tuple[GANState, Iterator[BatchSource], jax.A
 
 
 def _is_beyond(size: int, mesh: Mesh) -> bool:
-    """Whether so many bytes take more than a third of the free memory of a device that has its own."""
+    """Whether this many bytes exceed a third of the free memory of the device, if it has its own memory."""
     device = mesh.local_devices[0]
     return device.platform != "cpu" and is_large(size, free_on(device))
 
 
 def _dispatches(step: int, config: TrainConfig, capacity: int) -> Iterator[tuple[int, int]]:
-    """The number of steps before each dispatch, and of its own, from ``step`` on."""
+    """Yield, for each dispatch from ``step`` on, the number of steps before it and of its own."""
     while step < config.steps:
         end = min(step + capacity, schedule.next_stop(step, config))
         yield step, end - step

@@ -1,4 +1,4 @@
-"""The rows of metrics of a run, which are appended to ``metrics.jsonl``."""
+"""Writing a run's rows of metrics to ``metrics.jsonl``."""
 
 import contextlib
 import json
@@ -12,22 +12,22 @@ from dcgan_jax.training.run_dir import RunDirError
 
 
 class MetricsFile:
-    """``metrics.jsonl``, to which rows are appended. Every OSError names it."""
+    """Appends rows to ``metrics.jsonl``. Every OSError names the file."""
 
     def __init__(self, path: Path):
         self._path = path
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append a row, which is in the file after `flush` and on the disk after `sync`."""
+        """Append a row, which is in the file after `flush` and on disk after `sync`."""
         with errors_name(self._path):
             self._file.write(json.dumps(row) + "\n")
 
     def flush(self) -> None:
-        """Put the rows so far into the file.
+        """Write the rows so far to the file.
 
         Raises:
-          RunDirError: if the file is no longer in its place: nothing that follows would be found.
+          RunDirError: if the file was removed, renamed or replaced, as later rows would be lost.
         """
         with errors_name(self._path):
             self._file.flush()
@@ -39,7 +39,7 @@ class MetricsFile:
             raise RunDirError(f"{self._path} was removed, renamed or replaced while the run was writing it")
 
     def sync(self) -> None:
-        """`flush`, and flush the file to the disk."""
+        """`flush`, and flush the file to disk."""
         self.flush()
         with errors_name(self._path):
             os.fsync(self._file.fileno())
@@ -51,7 +51,7 @@ class MetricsFile:
 
 
 def truncate_metrics(path: Path, step: int) -> None:
-    """Remove the rows of metrics after a step, whose steps are repeated, and a row that is only partly written."""
+    """Remove the rows after ``step``, as these steps are repeated, and lines that are not complete rows."""
     kept = []
     for line in read_lines(path):
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):  # part of a row, or edited by hand

@@ -1,4 +1,4 @@
-"""Says once that a run's discriminator learns its training images by heart, and what helps."""
+"""Detection of a discriminator that memorises its training images, with remedies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,14 +9,14 @@ from dcgan_jax.evaluation.overfitting import Calls
 from dcgan_jax.presets import FEW_PICTURES, FEW_PICTURES_AUGMENT
 from dcgan_jax.state import GANState
 
-OVERFITTED = 0.5  # from here on, held-out images are nearer to fakes than to training images
-IN_A_ROW = 2  # evaluations: logits rise and fall as the two networks take turns, and one can be an exception
+OVERFITTED = 0.5  # above it, held-out images are nearer to fakes than to training images
+IN_A_ROW = 2  # evaluations: logits fluctuate as the networks alternate, so one may be an outlier
 
 
 class OverfittingDetector:
     """Observes a discriminator's calls at each evaluation of a run, from its start or from where it resumes.
 
-    Overfitting is no collapse: nothing stops for it.
+    Overfitting is not a collapse, and does not stop a run.
     """
 
     def __init__(self, images: int, remedy: str, state: Mapping[str, Any] | None = None):
@@ -33,11 +33,11 @@ class OverfittingDetector:
         self._reported: bool = state.get("overfitting_reported", False)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that was observed, as JSON can hold it."""
+        """The detector's state as a JSON object."""
         return {"overfitted": self._in_a_row, "overfitting_reported": self._reported}
 
     def observe(self, calls: Calls) -> str | None:
-        """Take the calls of an evaluation; a line that describes the overfitting the first time it is detected."""
+        """Observe the calls of an evaluation; returns a line that describes overfitting when it is first detected."""
         r = calls.overfitting
         self._in_a_row = self._in_a_row + 1 if r is not None and r > OVERFITTED else 0
         if self._reported or r is None or self._in_a_row < IN_A_ROW:
@@ -51,7 +51,7 @@ class OverfittingDetector:
 
 
 def remedy_for(state: GANState, recipe: bool) -> str:
-    """What helps a run against overfitting: the augmentation for few pictures, or what is left if it has one."""
+    """Remedies for a run against overfitting: the augmentation for few pictures, unless it is in use, and others."""
     if isinstance(state.augment, Adaptive) or state.augment == named_augmentation(FEW_PICTURES_AUGMENT):
         return "What it sees is augmented already. Remedies: more pictures, or `init_from` a run of more"
     return f"Remedies: a new run with {_augmentation(recipe)}, more pictures, or `init_from` a run of more"
@@ -62,7 +62,7 @@ def _augmentation(recipe: bool) -> str:
 
 
 def note_few_images(state: GANState, images: int, called: bool, recipe: bool) -> str | None:
-    """A line for a run of few images that neither prevents overfitting nor shows it; None for any other."""
+    """A note for a run on few images that neither prevents overfitting nor measures it; None for any other."""
     if images >= FEW_PICTURES or called or state.augment is not None:
         return None
     return (

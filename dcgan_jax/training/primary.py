@@ -1,4 +1,4 @@
-"""What the primary process of a job does between steps: it observes its run, writes its files, prints its progress."""
+"""The primary process's work between steps: observing the run, writing its files, and printing its progress."""
 
 import contextlib
 import time
@@ -29,11 +29,11 @@ class Primary(NamedTuple):
     Attributes:
       run: the run, as it started or resumed.
       reals: real images, uint8 [16, H, W, C].
-      files: its files, open.
-      monitor: what observes it, and decides whether it has to stop.
+      files: its open files.
+      monitor: observes it, and decides whether it has to stop.
       reporter: prints its progress.
       first: the step at which it started or resumed.
-      began: the time then, in seconds of `time.perf_counter`.
+      began: the `time.perf_counter` at that moment, in seconds.
     """
 
     run: Run
@@ -45,7 +45,7 @@ class Primary(NamedTuple):
     began: float
 
     def write_initial(self, state: GANState) -> None:
-        """The files of a new run, and its first checkpoint unless it was created with one."""
+        """Write the files of a new run, and its first checkpoint unless it was created with one."""
         self.files.write_initial(state, self.reals)
         if not self.files.saved_steps():
             self.files.save_checkpoint(state, self.monitor.state_dict())
@@ -67,7 +67,7 @@ class Primary(NamedTuple):
         warn_of_collapse(step, self.monitor.observe_images(step, images))
 
     def save_checkpoint(self, state: GANState, evaluating: bool) -> None:
-        """Save a checkpoint, and before it the evaluation if one is due, the final samples, and all rows so far."""
+        """Write the evaluation if one is due, the samples of the last step and all rows so far, then a checkpoint."""
         step = int(state.step)
         if evaluating:
             self.files.write_row(step, self._evaluate(state))
@@ -85,7 +85,7 @@ class Primary(NamedTuple):
         announce_end(run.config, run.run_dir, self.monitor, self.first, step, seconds)
 
     def _evaluate(self, state: GANState) -> dict[str, Any]:
-        """The row of an evaluation. Images that cannot be scored, all the same for example, do not end a run."""
+        """The row of an evaluation. Images that cannot be scored, such as identical ones, do not end a run."""
         scorer, step = self.run.scorer, int(state.step)
         assert scorer is not None  # evaluations are due
         row: dict[str, Any] = {"step": step, "weights": weights_name(state), **self._call(state)}
@@ -100,9 +100,9 @@ class Primary(NamedTuple):
         return {**row, "evaluation": evaluation.to_json()}
 
     def _call(self, state: GANState) -> dict[str, Any]:
-        """What the discriminator says of real images and fakes, for the row of an evaluation; empty if none are asked.
+        """The discriminator's `Calls`, for the row of an evaluation; empty if there are no real images for them.
 
-        Of the generator as it is trained: the discriminator has never seen its average.
+        Fakes are drawn with the generator's last weights, as the discriminator is never trained on their average.
         """
         scorer, step = self.run.scorer, int(state.step)
         if scorer is None or scorer.called is None:
@@ -119,7 +119,7 @@ def open_primary(run: Run, thresholds: CollapseThresholds | None, stack: context
     Args:
       run: the run, with its directory as ``workdir`` and its images.
       thresholds: the collapse detector's; the defaults if None.
-      stack: closes the files, and leaves the terminal as it was.
+      stack: closes the files, and restores the terminal.
     """
     assert run.data is not None and run.mesh is not None  # the primary has loaded and checked them
     config, step = run.config, int(run.state.step)
@@ -140,7 +140,7 @@ def open_primary(run: Run, thresholds: CollapseThresholds | None, stack: context
 
 
 def _overfitting_detector(run: Run) -> OverfittingDetector | None:
-    """That of the run as it was saved, or None if it holds out no images."""
+    """The run's detector as it was saved, or None if there are no evaluations or no held-out images."""
     if run.data is None or run.scorer is None or run.scorer.called is None:
         return None
     return OverfittingDetector(len(run.data.images), remedy_for(run.state, run.recipe is not None), run.collapse)

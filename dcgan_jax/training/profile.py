@@ -1,4 +1,4 @@
-"""A trace of some of a run's steps, for Perfetto and xprof."""
+"""Tracing of some of a run's steps, for Perfetto and xprof."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,25 +17,25 @@ _MAX_STEPS = 100
 
 
 def check_profile(steps: int | None) -> None:
-    """Raises: ConfigError if so many steps cannot be profiled."""
+    """Raises: ConfigError if this number of steps is out of range."""
     if steps is not None and not 1 <= steps <= _MAX_STEPS:
         raise ConfigError(f"`profile` must be between 1 and {_MAX_STEPS}, got {steps}")
 
 
 @contextlib.contextmanager
 def profile_steps(advance: Advance, folder: Path | None, steps: int) -> Iterator[Advance]:
-    """Trace ``steps`` steps after the first dispatch, which compiles, and all that the run does between them.
+    """Trace ``steps`` steps after the first dispatch, and everything that the run does between them.
 
-    A trace that cannot be made or written is a warning: the run continues.
+    If a trace cannot be made or written, a warning is printed and the run continues.
 
     Args:
       advance: `StepRunner.advance`.
       folder: gets ``plugins/profile/TIME/`` with xprof's files and ``perfetto_trace.json.gz``; None on processes that
-        write none, whose dispatches must be those of the one that does.
-      steps: how many; fewer if the run ends before.
+        do not write a trace, but must have the same dispatches as the one that does.
+      steps: the number of steps; fewer are traced if the run ends before.
 
     Yields:
-      ``advance``, which ends a dispatch with the last step of the trace.
+      ``advance``, which ends a dispatch at the last step of the trace.
     """
     step, left, tracing = None, steps, False
 
@@ -67,12 +67,12 @@ def profile_steps(advance: Advance, folder: Path | None, steps: int) -> Iterator
 
 
 def _start(folder: Path) -> bool:
-    """Whether a trace could be started."""
+    """Start a trace; returns whether it could be started."""
     options = jax.profiler.ProfileOptions()
-    options.python_tracer_level = 0  # every call of Python would hide the rest
+    options.python_tracer_level = 0  # events of every Python call would crowd out the rest
     try:
         jax.profiler.start_trace(folder, create_perfetto_trace=True, profiler_options=options)
-    except Exception as error:  # of the profiler: another one is running, for example
+    except Exception as error:  # such as another profiler that is running
         _warn(error)
         return False
     return True
@@ -82,7 +82,7 @@ def _stop(folder: Path, what: str) -> None:
     try:
         jax.profiler.stop_trace()
         trace = max(folder.rglob("perfetto_trace.json.gz"), key=lambda path: path.stat().st_mtime)
-    except Exception as error:  # a full disk, for example
+    except Exception as error:  # such as a full disk
         _warn(error)
     else:
         print_line(f"{what}: open {trace} at https://ui.perfetto.dev, or xprof --logdir {folder}")

@@ -1,4 +1,4 @@
-"""Progress of a run on the terminal: metrics, a progress bar, the time that is left."""
+"""Progress of a run on the terminal: metrics, a progress bar, the remaining time."""
 
 import contextlib
 import sys
@@ -11,14 +11,14 @@ from tqdm.std import tqdm
 from dcgan_jax.console import print_line, terminal_columns
 from dcgan_jax.training.config import TrainConfig
 
-_SLOW_SECONDS = 30 * 60  # a longer run prints which fields give first samples sooner
+_SLOW_SECONDS = 30 * 60  # a longer run prints which settings give first samples sooner
 _MIN_COLUMNS = 20  # a narrower terminal has no progress bar
 
 
 class Reporter:
-    """Prints a progress bar on a terminal, else the tutorial's lines; and once the time that is left.
+    """Prints a progress bar on a terminal, else the tutorial's lines; and once the remaining time.
 
-    While there is a bar, all that is printed on standard output and standard error appears above it.
+    While there is a bar, everything printed on standard output and standard error appears above it.
     """
 
     def __init__(self, config: TrainConfig, start: int):
@@ -37,7 +37,7 @@ class Reporter:
             self._stack.enter_context(contextlib.redirect_stderr(_AboveBar(sys.stderr, self._bar)))
 
     def close(self) -> None:
-        """Leave the terminal as it was, below the bar."""
+        """Close the bar, and restore the standard streams."""
         self._stack.close()
 
     def log(self, step: int, values: dict[str, float]) -> None:
@@ -52,7 +52,7 @@ class Reporter:
             print_line(f"{step}: [D loss: {d_loss:f}, acc: {d_accuracy:f}]  [A loss: {g_loss:f}, acc: {g_accuracy:f}]")
 
     def update(self, step: int) -> None:
-        """Note that the steps up to this one are dispatched; after a few dispatches, print the time that is left."""
+        """Advance the bar to this step, the last one dispatched; after a few dispatches, print the remaining time."""
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
         now = time.perf_counter()
@@ -68,7 +68,7 @@ class Reporter:
                     print_line(line)
 
 
-# From the widest: the first that fits is shown, so that the time that is left is always seen.
+# From the widest: the first that fits is used, so that the remaining time is always shown.
 _LAYOUTS = (
     "{n_fmt}/{total_fmt} |{bar:40}| {desc}{rate_fmt} ETA {remaining}",
     "{n_fmt}/{total_fmt} |{bar}| {desc}{rate_fmt} ETA {remaining}",  # measured with a bar of ten
@@ -96,7 +96,7 @@ class _Bar(tqdm):
 
 
 class _Lenient:
-    """A stream whose errors do not end the run: a terminal that is closed, for example."""
+    """A stream whose errors are ignored, so that a closed terminal, for example, does not end the run."""
 
     def __init__(self, stream: Any):
         self._stream = stream
@@ -114,7 +114,7 @@ class _Lenient:
 
 
 class _AboveBar:
-    """A standard stream while there is a progress bar: each line is written above it."""
+    """Wraps a standard stream while there is a progress bar: lines are written above the bar."""
 
     def __init__(self, stream: Any, bar: tqdm):
         self._stream, self._bar, self._begun = stream, bar, ""
@@ -132,7 +132,7 @@ class _AboveBar:
         return len(text)
 
     def flush(self) -> None:
-        """Lines only: what is begun is written with its end."""
+        """Flush the complete lines: an unfinished one is written when it ends."""
         getattr(self._stream, "flush", lambda: None)()
 
     def __getattr__(self, name: str) -> Any:
@@ -140,13 +140,13 @@ class _AboveBar:
 
 
 def forecast(config: TrainConfig, steps_left: int, seconds_per_step: float) -> list[str]:
-    """Lines on the time that is left; on a slow device, also the fields that give first samples within half an hour."""
+    """Lines with the remaining time and, for a long run, the settings that give first samples within half an hour."""
     left = steps_left * seconds_per_step
     rate = 1 / seconds_per_step
     takes = "step takes" if steps_left == 1 else "steps take"
     lines = [f"{rate:.2f} steps/s: the remaining {steps_left:,} {takes} about {format_duration(left)}"]
     if left > _SLOW_SECONDS:
-        # The time of a step is proportional to its batch. A fifth is reserved for the start and for slower moments.
+        # A step's time is taken as proportional to its batch. A fifth is reserved for the start and for slower periods.
         batch_size = min(64, config.batch_size)
         per_step = seconds_per_step * batch_size / config.batch_size
         steps = int(0.8 * _SLOW_SECONDS / per_step)
@@ -160,7 +160,7 @@ def forecast(config: TrainConfig, steps_left: int, seconds_per_step: float) -> l
 
 
 def format_duration(seconds: float) -> str:
-    """A duration for people: ``9 s``, ``1 min 15 s``, ``13 h 01 min``."""
+    """A duration in readable form: ``9 s``, ``1 min 15 s``, ``13 h 01 min``."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

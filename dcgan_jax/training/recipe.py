@@ -1,6 +1,6 @@
-"""Recipes: what builds the first state of a run of other networks than the tutorial's.
+"""Recipes: functions that build the initial state of a run with networks other than the tutorial's.
 
-Code runs only when a person names its file, or passes a function. What a run keeps of a recipe is a copy to read.
+A recipe is executed only if the user names its file or passes the function. The copy in a run directory never is.
 """
 
 import contextlib
@@ -32,12 +32,12 @@ _EXPECTED = "a recipe defines init(key, shape, classes), which returns a GANStat
 
 
 class RecipeError(UserError):
-    """A recipe cannot be used; the message names its file and, of an exception of its own, the line."""
+    """A recipe cannot be used; the message names its file and, for an exception that it raises, the line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A function that builds the first state of a run, with what a run records of it.
+    """A function that builds the initial state of a run, with its name and source for the record.
 
     Attributes:
       init: the function, of a PRNG key, the shape (H, W, C) of the images, and the number of classes or None.
@@ -57,10 +57,10 @@ class Recipe:
         return hashlib.sha256(self.source).hexdigest()
 
     def __call__(self, key: jax.Array, shape: tuple[int, int, int], classes: int | None) -> GANState:
-        """The first state of a run of images [B, H, W, C] of this shape, drawn by ``classes`` classes or None.
+        """The initial state for images of ``shape`` (H, W, C), with this number of ``classes`` or None.
 
         Raises:
-          RecipeError: if ``init`` raises, or returns no state of such images at step 0.
+          RecipeError: if ``init`` raises, or does not return a state for such images at step 0.
         """
         with _attributed(self.file, self.name), _importable(self.file):
             state = self.init(key, shape, classes)
@@ -85,11 +85,11 @@ class Recipe:
         return state
 
     def check_state(self, state: GANState, batch_size: int) -> None:
-        """Trace one step of a state, and look at what its networks return, by `dcgan_jax.check_state`.
+        """Trace one step of a state, and check its networks' outputs with `dcgan_jax.check_state`.
 
         Raises:
           RecipeError: if a loss, a penalty, an augmentation, a metric or an optimizer fails, or changes the state's
-            shapes or types; or if images or logits are not in their ranges.
+            shapes or dtypes; if a metric is not a scalar; or if images or logits are out of range.
         """
         n = batch_size * state.d_steps
         images = jax.ShapeDtypeStruct((n, *image_shape(state)), jnp.uint8)
@@ -107,10 +107,10 @@ class Recipe:
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """Execute a Python file that a person has named, and find its ``init``.
+    """Execute a Python file named by the user; returns its ``init`` as a recipe.
 
-    While it is executed, its directory is on ``sys.path``, unless it is a run's, and ``sys.argv`` is the file alone.
-    Its ``__name__`` is that of the file, or ``NAME_recipe`` if a module ``NAME`` can be imported.
+    While it is executed, its directory is on ``sys.path``, unless it is a run directory, and ``sys.argv`` is the file
+    alone. Its ``__name__`` is that of the file, or ``NAME_recipe`` if a module ``NAME`` can be imported.
 
     Raises:
       RecipeError: if it cannot be read, raises, or defines no ``init``.
@@ -119,7 +119,7 @@ def read_recipe(path: str | Path) -> Recipe:
         raise RecipeError(f"`recipe` must name a Python file in printable text, got {str(path)!r}")
     file = local_path(path, "`recipe`").absolute()
     try:
-        if file.exists() and not file.is_file():  # a pipe or a device has no end
+        if file.exists() and not file.is_file():  # reading a pipe or a device might never end
             raise OSError(None, "no regular file")
         source = file.read_bytes()
     except OSError as error:
@@ -129,7 +129,7 @@ def read_recipe(path: str | Path) -> Recipe:
     name = file.stem if _is_free(file.stem) else f"{file.stem}_recipe"
     module = types.ModuleType(name)
     module.__file__ = str(file)
-    sys.modules[name] = module  # dataclasses, as Linen modules are, look for it there
+    sys.modules[name] = module  # dataclasses, which include Linen modules, look it up there
     with _attributed(str(file), file.name), _importable(str(file)), _arguments(str(file)):
         exec(compile(source, str(file), "exec", dont_inherit=True), vars(module))
     if not callable(vars(module).get("init")):
@@ -162,7 +162,10 @@ def as_recipe(init: Init | Recipe) -> Recipe:
 
 @contextlib.contextmanager
 def _attributed(file: str, name: str) -> Iterator[None]:
-    """Within, an exception becomes one line: the last of the file's lines that it has passed, or ``name``, and it."""
+    """Within this context, an exception becomes a `RecipeError` that names the file's last line in the traceback.
+
+    If the traceback has no line of the file, it names ``name``.
+    """
     try:
         yield
     except BaseException as error:
@@ -179,7 +182,7 @@ def _attributed(file: str, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _importable(file: str) -> Iterator[None]:
-    """Within, modules beside the file can be imported; those of a run directory never are."""
+    """Within this context, modules next to the file can be imported, unless that is a run directory."""
     folder, before = Path(file).parent, list(sys.path)
     if not (folder / "config.json").exists():
         sys.path.insert(0, str(folder))
@@ -191,7 +194,7 @@ def _importable(file: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _arguments(*argv: str) -> Iterator[None]:
-    """Within, these are the process's arguments: a command's are not a recipe's."""
+    """Within this context, ``sys.argv`` is ``argv``: a command's arguments are not meant for a recipe."""
     before = sys.argv
     sys.argv = list(argv)
     try:
@@ -201,7 +204,7 @@ def _arguments(*argv: str) -> Iterator[None]:
 
 
 def _is_free(name: str) -> bool:
-    """Whether no module has this name, or a recipe that was read before."""
+    """Whether no module has this name, or only a recipe that was read before."""
     if name in sys.modules:
         return getattr(sys.modules[name], "__spec__", None) is None and name != "__main__"
     return not name.isidentifier() or importlib.util.find_spec(name) is None

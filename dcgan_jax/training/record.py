@@ -1,4 +1,4 @@
-"""What a run has found out and keeps beside its config; and ``config.json``, which holds both."""
+"""A run's record of facts determined at its start, and ``config.json``, which holds it and the config."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ EARLIER = "revision b594a72 of dcgan-jax resumes runs of earlier formats"
 
 
 def _entry(default: Any, valid: Callable[[Any], bool], expected: str) -> Any:
-    """A field of the record: its default, which values it can have, and these in words."""
+    """A field of the record: its default, the check of its values, and what they must be, for messages."""
     return dataclasses.field(default=default, metadata={"valid": valid, "expected": expected})
 
 
@@ -35,19 +35,19 @@ def _is_shape(value: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """What a run finds in its images, its device and its recipe at its start, and keeps. The defaults are MNIST's.
+    """Facts about a run's images, device and recipe, recorded at its start. The defaults are MNIST's.
 
     Attributes:
       image_shape: height, width and channels of its images.
-      classes: the names of their classes, if it draws images by class.
+      classes: the names of their classes, if the run is conditional.
       data_digest: SHA-256 of its images.
-      quick_compile: whether its steps are compiled in half the time and to other roundings.
-      log_id: its identifier for a tracker.
-      recipe: the name of the recipe that built its first state, or None for the tutorial's networks.
+      quick_compile: whether its steps are compiled with the options of `compile_options`, which change rounding.
+      log_id: its identifier in a tracker.
+      recipe: the name of the recipe that built its initial state, or None for the tutorial's networks.
       recipe_digest: SHA-256 of the recipe's source.
 
     Raises:
-      ConfigError: if a value is none of these.
+      ConfigError: if a value is invalid.
     """
 
     image_shape: tuple[int, int, int] = _entry((28, 28, 1), _is_shape, "three positive integers")
@@ -69,10 +69,10 @@ class RunRecord:
 
     @classmethod
     def from_values(cls, values: object) -> "RunRecord":
-        """The record of a dictionary, as `dataclasses.asdict` makes one.
+        """The record from a dictionary like that of `dataclasses.asdict`.
 
         Raises:
-          ConfigError: if it is none, or has unknown or unusable fields.
+          ConfigError: if it is not one, or has unknown or invalid fields.
         """
         return from_values(cls, values, "record")
 
@@ -87,7 +87,7 @@ def from_json(text: str) -> tuple[TrainConfig, RunRecord]:
     """Read what `to_json` wrote.
 
     Raises:
-      ConfigError: if it is not JSON, of another format, or has unknown or unusable fields.
+      ConfigError: if it is not JSON, has another format, or has unknown or invalid fields.
     """
     try:
         values = json.loads(text)

@@ -1,4 +1,4 @@
-"""Whether a config, a recipe and a checkpoint are of one run."""
+"""Checks that a config, a recipe and a checkpoint belong to one run."""
 
 import dataclasses
 from typing import Any
@@ -9,12 +9,12 @@ from dcgan_jax.training.fields import NO_AUGMENTATION
 from dcgan_jax.training.recipe import Recipe
 from dcgan_jax.training.record import RunRecord
 
-# Fields on which the shapes of the networks' arrays depend: weights of other values do not fit.
+# Fields that determine the shapes of the networks' arrays: weights do not fit other values.
 _SHAPING = {"image_size", "channels", "conditional", "latent_size", "width"}
 
 
 def check_recipe(record: RunRecord, recipe: Recipe | None, source: str) -> None:
-    """Raises: ConfigError if ``source``, a run, was built by a recipe and there is none now, or the other way round."""
+    """Raises: ConfigError if ``source``, a run, was built by a recipe and none is given, or the reverse."""
     if record.recipe and recipe is None:
         raise ConfigError(
             f"{source} was built by the recipe {record.recipe}: add `recipe=FILE.py` with the file that defines it (in "
@@ -25,28 +25,28 @@ def check_recipe(record: RunRecord, recipe: Recipe | None, source: str) -> None:
 
 
 def check_saved_config(config: TrainConfig, record: RunRecord, checkpoint: Verified) -> None:
-    """Raises: ConfigError if a field that decides what a run computes differs from that in one of its checkpoints."""
+    """Raises: ConfigError if a field that determines what a run computes differs from that of its checkpoint."""
     source = f"the checkpoint {checkpoint.path}"
     try:
         saved = TrainConfig.from_values(checkpoint.config), RunRecord.from_values(checkpoint.record)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from error
     differing = _differing(config, record, *saved)
-    if differing:  # by no flag: it was compared with the run's config before
+    if differing:  # not because of a flag, as these were compared with the run's config before
         raise ConfigError(f"{source} has {_values(differing)} as config.json says: write back there what it was")
 
 
 def check_same(
     config: TrainConfig, record: RunRecord, source: str, saved_config: TrainConfig, saved_record: RunRecord
 ) -> None:
-    """Raises: ConfigError if a field that decides what a run computes is not as ``source``, a run, has it."""
+    """Raises: ConfigError if a field that determines what a run computes differs from that of ``source``, a run."""
     differing = _differing(config, record, saved_config, saved_record)
     if differing:
         raise ConfigError(f"{source} has {_values(differing)}: keep the run's, or {_new_run(set(differing))}")
 
 
 def _new_run(differing: set[str]) -> str:
-    """What a new run with other values can have of the one that does not resume with them."""
+    """Advice on a new run with the differing values, and on what it can take over from the existing one."""
     if "init_from" in differing:
         return "start a new run: weights are taken over before the first step alone"
     if differing & _SHAPING:
@@ -61,10 +61,10 @@ def _new_run(differing: set[str]) -> str:
 def _differing(
     config: TrainConfig, record: RunRecord, saved_config: TrainConfig, saved_record: RunRecord
 ) -> dict[str, tuple[Any, Any]]:
-    """The fields that decide what a run computes and differ, with what is saved and what is not."""
+    """The differing fields among those that determine what a run computes, each with the saved and the given value."""
     ours, saved = _decisive(config, record), _decisive(saved_config, saved_record)
     if record.data_digest and "mnist" not in (config.dataset, saved_config.dataset):
-        del ours["dataset"]  # by their digest they are the same images, or are refused when they are loaded
+        del ours["dataset"]  # the digest of the images is compared when they are loaded
     return {name: (saved[name], ours[name]) for name in ours if ours[name] != saved[name]}
 
 
@@ -80,7 +80,7 @@ def _values(differing: dict[str, tuple[Any, Any]]) -> str:
 
 
 def _decisive(config: TrainConfig, record: RunRecord) -> dict[str, Any]:
-    """What decides what a run computes; the size of its images is the record's where the config does not say it."""
+    """The values that determine what a run computes; the image size is the record's if the config has none."""
     values = {
         field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.metadata["fixed"]
     }

@@ -1,4 +1,4 @@
-"""A run: start it, resume it, read it back, or create one from weights."""
+"""Runs: starting, resuming and loading one, and creating one from weights."""
 
 import contextlib
 import dataclasses
@@ -52,14 +52,14 @@ class Run(NamedTuple):
       config: its config, with the run directory as ``workdir``.
       state: the state, its step included.
       keys: those of `create_state`, of which ``run`` is the checkpoint's.
-      collapse: the state of the collapse detector and the last penalty, as JSON holds them.
-      record: what it found at its start.
+      collapse: the saved `Monitor.state_dict`; empty for a new run.
+      record: its record.
       run_dir: the run directory.
       checkpoint: the checkpoint that it is at, or that it resumes from.
-      data: the real images, and their classes if it is conditional, of a run that is to be trained.
-      scorer: what scores it while it trains, if it has evaluations.
+      data: the real images of a run that is to be trained, with labels if it is conditional.
+      scorer: scores it during training, if it has evaluations.
       mesh: the devices that share its batches, if it is to be trained.
-      recipe: what built its first state, or None for the tutorial's networks.
+      recipe: the recipe that built its initial state, or None for the tutorial's networks.
     """
 
     config: TrainConfig
@@ -95,22 +95,22 @@ def open_run(config: TrainConfig, resume: bool, stack: contextlib.ExitStack, ini
     for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
         for problem in remove_partial(folder):
             print_line(f"warning: {problem}", error=True)
-    if checkpoint_steps(run_dir / "checkpoints") != saved:  # another process had the lock, or one got its name back
+    if checkpoint_steps(run_dir / "checkpoints") != saved:  # another process had the lock, or a name was restored
         checkpoint = find_latest(run_dir / "checkpoints")
     config = dataclasses.replace(config, workdir=str(run_dir))
     return resume_run(Run(config, state, keys, {}, record, run_dir, checkpoint, data, scorer, mesh, recipe))
 
 
 def with_weights(state: GANState, config: TrainConfig, init: Init | None = None) -> GANState:
-    """The first state of a run with the weights of its ``init_from``.
+    """The initial state of a run with the weights of its ``init_from``.
 
-    It is a run, a folder for the Hub, a safetensors or Keras file, or the name of pretrained weights. Of a run they
-    are the last weights of both networks, which fit each other, and of the rest those that it holds. The optimizers,
-    the step and the moving average are new. A line says so if another preset trained the weights. A run whose networks
-    a recipe built is read by ``init``.
+    That is a run directory, a folder for the Hub, a safetensors or Keras file, or the name of pretrained weights. From
+    a run, the last weights of both networks are taken, which were trained together; from the others, those that they
+    hold. The optimizers, the step and the moving average are new. A note is printed if another preset trained the
+    weights. A run whose networks a recipe built is read with ``init``.
 
     Raises:
-      UserError: if they cannot be read, or are of other networks.
+      UserError: if the weights cannot be read, or belong to other networks.
     """
     if config.init_from is None:
         return state
@@ -160,7 +160,7 @@ def _note_preset(trained: str, config: TrainConfig) -> None:
 
 
 def resume_run(run: Run) -> Run:
-    """The run at its checkpoint, or as it is if it has none.
+    """The run, restored from its checkpoint if it has one.
 
     Newer checkpoints, which are damaged, are quarantined. A warning is printed if the environment differs.
 
@@ -229,7 +229,7 @@ def _find_checkpoint(run_dir: Path, step: int | None) -> Verified:
 
 
 def _check_tree(state: GANState, config: TrainConfig, record: RunRecord, recipe: Recipe | None) -> None:
-    """Raises: ConfigError if a state has not the arrays of the run's first one: the run could not be read."""
+    """Raises: ConfigError unless a state has the arrays of the run's initial one, as it could not be read otherwise."""
     if recipe:
         first = create_state(config, record, init=recipe)[0]
     else:
@@ -257,22 +257,22 @@ def create_run(
     """Create a run whose first checkpoint is ``state``, to sample from, to evaluate, or to resume.
 
     Args:
-      config: the run's; without a ``workdir`` it gets the next number under ``runs``.
-      state: the first state.
-      keys: the run's, from `create_state`.
+      config: the run's config; without a ``workdir`` the run gets the next number under ``runs``.
+      state: the initial state.
+      keys: the run's keys, from `create_state`.
       data: the images, if `prepare_run` has checked the config and loaded them already.
-      init: what built the state, of other networks than the tutorial's.
+      init: the recipe that built the state, if its networks are not the tutorial's.
 
     Returns:
       The run directory.
 
     Raises:
       ConfigError, RunDirError, DatasetError, CheckpointError: the directory then holds no run.
-      OSError: if a file cannot be written. The directory then holds none, or this one, and resuming it writes the file.
+      OSError: if a file cannot be written. The directory then holds no run, or this one, whose resumption writes it.
     """
     run_dir = resolve_run_dir(config.workdir, resume=False)
     if data is None:
-        if config.preset == RECOMMENDED:  # it chooses none: the state has the one that it has
+        if config.preset == RECOMMENDED:  # the state's augmentation, if any, is not to be replaced
             config = dataclasses.replace(config, augment=config.augment or NO_AUGMENTATION)
         config, record, data, *_ = prepare_run(config, run_dir, resume=False, init=init)
     else:
@@ -295,7 +295,7 @@ def create_run(
         run_dir = claim_number(run_dir)
     config = dataclasses.replace(config, workdir=str(run_dir))
     with lock_run_dir(run_dir, resume=False):
-        # Before the directory holds a run: one that is interrupted here must not resume from other weights.
+        # Saved before config.json: a run that is interrupted here must not resume from other weights.
         checkpoints, devices = run_dir / "checkpoints", data_mesh(config.devices).size
         try:
             as_json = dataclasses.asdict(config), dataclasses.asdict(record)

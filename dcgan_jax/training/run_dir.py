@@ -1,10 +1,12 @@
-"""The run directory: which one, its lock, and those of its files that are not images.
+"""The run directory: its path, its lock and its config.
+
+Its contents, besides pictures and a report:
 
 config.json    the config and the record    checkpoints/   see `dcgan_jax.training.checkpoint`
 metrics.jsonl  a row per logged step        samples/       grids of samples
 models.txt     both networks' layers        lock           the process that uses the directory
 timing.jsonl   a row per session            tensorboard/, wandb/, profile/   if asked for
-recipe.py      a copy of what built the first state, to read: it is never executed
+recipe.py      a copy of the recipe that built the initial state; never executed
 """
 
 import contextlib
@@ -22,7 +24,7 @@ from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.record import RunRecord, from_json, to_json
 
 _RUNS = Path("runs")
-_UNSTARTED = {"lock", "config.json" + PARTIAL, "checkpoints"}  # all that is left of a run without a config
+_UNSTARTED = {"lock", "config.json" + PARTIAL, "checkpoints"}  # all that a run without a config can leave
 
 
 class RunDirError(UserError):
@@ -37,7 +39,7 @@ def resolve_run_dir(workdir: str | None, resume: bool) -> Path:
       resume: whether to resume a run.
 
     Raises:
-      RunDirError: if a new run would meet other files, or there is no run to resume.
+      RunDirError: if the directory of a new run has other files, or there is no run to resume.
     """
     numbered = [p for p in _RUNS.glob("*") if p.name.isdecimal()]
     if not resume:
@@ -89,10 +91,10 @@ def check_writable(run_dir: Path) -> None:
 
 @contextlib.contextmanager
 def lock_run_dir(run_dir: Path, resume: bool) -> Iterator[None]:
-    """Create ``run_dir`` if it does not exist, and keep other processes out of it within the context.
+    """Create ``run_dir`` if it does not exist, and lock it against other processes within the context.
 
-    The operating system holds the lock for this process and releases it when the process ends, however it ends; the
-    content of the file only names the process.
+    The operating system releases the lock when this process ends, however it ends; the content of the file only names
+    the process.
 
     Raises:
       RunDirError: if another process holds the lock, or the directory cannot be written or locked.
@@ -119,7 +121,7 @@ def lock_run_dir(run_dir: Path, resume: bool) -> Iterator[None]:
             raise RunDirError(f"{run_dir} is in use by {owner}: wait for it, or choose another `workdir`") from error
         if not resume:  # a run may have started since the directory was resolved
             _check_no_run(run_dir)
-        with contextlib.suppress(OSError):  # on a full disk the name is missing; the lock is held all the same
+        with contextlib.suppress(OSError):  # on a full disk the name is missing, but the lock is held
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         try:
@@ -150,7 +152,7 @@ def read_config(run_dir: Path) -> tuple[TrainConfig, RunRecord]:
 
 
 def write_config(run_dir: Path, config: TrainConfig, record: RunRecord, recipe: bytes | None = None) -> None:
-    """Write both at once: from then on the directory holds a run. Then a recipe's source, as a copy to read."""
+    """Write config and record atomically, after which the directory holds a run; then a copy of a recipe's source."""
     replace_text(run_dir / "config.json", to_json(config, record))
     if recipe is not None:
         replace_file(run_dir / "recipe.py", lambda partial: partial.write_bytes(recipe))
@@ -165,7 +167,7 @@ def _is_run_dir(path: Path) -> bool:
 
 
 def _is_unstarted(run_dir: Path) -> bool:
-    """Whether a directory holds nothing, or only what a command that failed or was killed had begun to write."""
+    """Whether a directory is empty, or holds only what a command that failed or was killed left before its start."""
     names, checkpoints = {p.name for p in run_dir.iterdir()}, run_dir / "checkpoints"
     whole = [p for p in checkpoints.iterdir() if p.suffix != PARTIAL] if "checkpoints" in names else []
     return names <= _UNSTARTED and not whole

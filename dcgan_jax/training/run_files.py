@@ -29,9 +29,9 @@ GRID = 16  # images in a grid of 4x4, the tutorial's
 
 
 class RunFiles:
-    """Writes the files of one run; in a job of several processes the primary alone has one.
+    """Writes the files of one run; in a job of several processes only the primary has one.
 
-    The states it is given are replicated over the devices; samples are drawn on one of them.
+    The states it takes are replicated over the devices; samples are drawn on one of them.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class RunFiles:
 
         Args:
           run_dir: the run directory.
-          config: the run's.
-          record: what the run found at its start.
-          keys: the run's, from `create_state`.
+          config: the run's config.
+          record: the run's record.
+          keys: the run's keys, from `create_state`.
           step: steps so far; rows of metrics after it are removed.
           devices: the number of devices that share the run's batches.
-          recipe: what built the first state; a copy of its source is written.
+          recipe: the recipe that built the initial state; a copy of its source is written.
         """
         self._run_dir, self._config, self._record, self._keys, self._devices = run_dir, config, record, keys, devices
         self._checkpoints, self._samples = run_dir / "checkpoints", run_dir / "samples"
@@ -70,26 +70,26 @@ class RunFiles:
         self._log.close()
 
     def write_initial(self, state: GANState, reals: np.ndarray) -> None:
-        """The files of a new run beside its first checkpoint: the layers, ``reals`` [N, H, W, C], the first samples."""
+        """Write a new run's files besides its first checkpoint: layers, ``reals`` [N, H, W, C], first samples."""
         replace_text(self._run_dir / "models.txt", model_summary(local_replica(state)))
         save_grid(self._run_dir / "reals.png", reals)
         self.save_samples(state)
 
     def write_final(self, state: GANState) -> None:
-        """Samples of new noise."""
+        """Write ``fakes.png``: samples of new noise."""
         fakes = sample(sampling_state(state), self._keys["fakes"], GRID, _grid_labels(state))
         save_grid(self._run_dir / "fakes.png", jax.device_get(fakes))
 
     def write_row(self, step: int, values: Mapping[str, Any]) -> None:
-        """A row of metrics, or of an evaluation."""
+        """Write a row of metrics, or of an evaluation."""
         self._log.log_scalars(step, values)
 
     def sync(self) -> None:
-        """Flush all rows to the disk."""
+        """Flush all rows to disk."""
         self._log.sync()
 
     def save_samples(self, state: GANState) -> np.ndarray:
-        """A grid of samples of the run's fixed noise, at the state's step.
+        """Write and log a grid of samples of the run's fixed noise, at the state's step.
 
         Returns:
           The images, float32 [16, H, W, C] in [0, 1].
@@ -101,22 +101,22 @@ class RunFiles:
         return images
 
     def saved_steps(self) -> list[int]:
-        """The steps of the checkpoints, the newest first. Raises: CheckpointError if they cannot be listed."""
+        """The steps of the checkpoints, newest first. Raises: CheckpointError if they cannot be listed."""
         return checkpoint_steps(self._checkpoints)
 
     def save_checkpoint(self, state: GANState, collapse: dict[str, Any], keep_steps: Collection[int] = ()) -> list[str]:
         """Save a checkpoint, and delete those that are neither among the newest nor in ``keep_steps``.
 
         Args:
-          state: what to save.
-          collapse: of `Monitor.state_dict`.
-          keep_steps: steps whose checkpoints are kept beside the newest.
+          state: the state to save.
+          collapse: `Monitor.state_dict`.
+          keep_steps: steps whose checkpoints are kept besides the newest.
 
         Returns:
-          A line on each expired checkpoint that could not be deleted.
+          A line for each expired checkpoint that could not be deleted.
 
         Raises:
-          CheckpointError: if it cannot be written; earlier ones are as they were.
+          CheckpointError: if it cannot be written; earlier ones are unchanged.
         """
         problems = save_checkpoint(
             self._checkpoints,
@@ -129,7 +129,7 @@ class RunFiles:
             collapse=collapse,
             devices=self._devices,
         )
-        release_free_memory()  # what the copy in the checkpoint took
+        release_free_memory()  # that of the copy for the checkpoint
         return problems
 
 
@@ -145,11 +145,11 @@ def sample_reals(images: np.ndarray, key: jax.Array) -> np.ndarray:
 
 
 def sample_digits(folder: Path, steps: int) -> int:
-    """The digits of the names of samples: six, or as many as ``steps`` has; those of a resumed run stay as they are."""
+    """The number of digits in the names of samples: six, or enough for ``steps``; that of a resumed run stays."""
     found = [len(path.stem) for _, path in sample_grids(folder)]
     return min(found, default=max(6, len(str(steps))))
 
 
 def _grid_labels(state: GANState) -> jax.Array | None:
-    """The classes of a grid, one after the other."""
+    """The classes of a grid's images, in turn; None without classes."""
     return None if state.classes is None else jnp.arange(GRID) % state.classes

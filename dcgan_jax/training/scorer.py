@@ -1,4 +1,4 @@
-"""Which scores a run's images can have: in the features of the package's classifier or of another, or by pixels."""
+"""The scorer of a run's images: by the features of a network, by modes of stacked MNIST, or by pixels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,12 +26,12 @@ from dcgan_jax.training.config import ConfigError, TrainConfig
 
 
 class RunScorer(NamedTuple):
-    """What scores a run's generator.
+    """Scores a run's generator.
 
     Attributes:
-      score: scores images of noise from a key.
-      comparability: what all its evaluations have in common.
-      called: the real images that its discriminator is asked about while it trains; None if none are held out.
+      score: a function of a state and of a PRNG key for the noise.
+      comparability: that of all its evaluations.
+      called: the real images of `discriminator_calls` during training; None if none are held out.
     """
 
     score: Callable[[GANState, jax.Array], Evaluation[Any]]
@@ -40,12 +40,12 @@ class RunScorer(NamedTuple):
 
 
 def is_of_digits(config: TrainConfig) -> bool:
-    """Whether the run's images are MNIST's as they are, which the classifiers of the evaluation know."""
+    """Whether the run's images are MNIST's, unchanged, which the package's classifiers were trained on."""
     return config.dataset == "mnist" and config.image_shape() == IMAGE_SHAPE and _read_as_they_are(config)
 
 
 def is_of_modes(config: TrainConfig) -> bool:
-    """Whether the run's images are those of stacked MNIST as they are, whose modes can be counted."""
+    """Whether the run's images are those of stacked MNIST, unchanged, whose modes can be counted."""
     sizes, channels = (None, "28", "28x28"), (None, MODE_SHAPE[2])
     as_they_are = config.image_size in sizes and config.channels in channels and _read_as_they_are(config)
     return config.dataset == STACKED and as_they_are
@@ -56,7 +56,7 @@ def _read_as_they_are(config: TrainConfig) -> bool:
 
 
 def figure_while_training(config: TrainConfig) -> str:
-    """The score by which evaluations of the run while it trains are compared, as it is called in a row."""
+    """The score by which evaluations during training are compared, by its name in a row."""
     if config.features is not None:
         return Comparability(PERCEPTUAL, config.eval_samples).figure
     if config.classifier is not None or is_of_digits(config):
@@ -68,7 +68,7 @@ def scorer_while_training(config: TrainConfig, data: Dataset) -> RunScorer:
     """`scorer_of_run` with the config's network and number of images, or as many as there are real ones.
 
     Raises:
-      UserError: as there; or if the network cannot be read.
+      UserError: as `scorer_of_run`; or if the network cannot be read.
     """
     network = None if config.classifier is None else read_classifier(Path(config.classifier))
     if config.features is not None:
@@ -84,21 +84,23 @@ def scorer_of_run(
     name: str,
     at_most: bool = False,
 ) -> RunScorer:
-    """What scores a run's generator, by images of fresh noise.
+    """The scorer of a run's generator, on images of new noise.
 
     Args:
-      config: the run's.
+      config: the run's config.
       data: the run's images.
-      network: in whose features images are compared, a classifier of the run's images or one for pictures of any kind.
-        Without it, MNIST's digits are scored by the package's classifiers, and other images by their pixels.
-      samples: the number of images to draw; 10,000 if None, or as many as there are real ones for the floor.
-      name: what sets ``samples``, for messages.
-      at_most: whether fewer images are drawn where there are fewer real ones.
+      network: the network in whose features images are compared: a classifier of the run's images, or an EfficientNet
+        for pictures of any kind. If None, MNIST's digits are scored by the package's classifiers, stacked MNIST by its
+        modes, and other images by their pixels.
+      samples: the number of images to draw. If None, 26,000 for modes, else 10,000, or fewer if there are fewer real
+        images for the floor.
+      name: the name of ``samples`` in messages.
+      at_most: whether fewer images are drawn if there are fewer real ones.
 
     Raises:
       ConfigError: if the classifier has other classes than the run, or the run holds out images of its own, or
         ``samples`` is out of range.
-      EvaluationError: if it is not of the run's images, or these are too few or too small to be scored.
+      EvaluationError: if the classifier is not of the run's images, or these are too few or too small to be scored.
       DatasetError: as `load_test_split`.
     """
     if network is None and is_of_digits(config):
@@ -138,7 +140,7 @@ def _checked(count: int, few: int, name: str) -> int:
 
 
 def _of_drawn(score: ImageScorer, count: int) -> Callable[[GANState, jax.Array], Evaluation[Any]]:
-    """What draws so many images of random classes, and scores them."""
+    """A function of a state and a key that draws ``count`` images, of random classes if any, and scores them."""
 
     def score_state(state: GANState, key: jax.Array) -> Evaluation[Any]:
         labels = sample_labels(state, key, count)
@@ -148,7 +150,7 @@ def _of_drawn(score: ImageScorer, count: int) -> Callable[[GANState, jax.Array],
 
 
 def _features(network: Classifier | EfficientNetLite | None) -> tuple[str, int]:
-    """What names the features that images are compared in, and how many images are the fewest."""
+    """The name of the features that images are compared in, and the minimum number of images."""
     if network is None:
         return PIXELS, 2
     return (network.digest(), MIN_SAMPLES) if isinstance(network, Classifier) else (PERCEPTUAL, FEW)

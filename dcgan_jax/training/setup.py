@@ -1,4 +1,4 @@
-"""Whether a run can start or resume: its checked config, its images, and what scores it."""
+"""Preparing a run to start or resume: checks, its images and its scorer."""
 
 import dataclasses
 import math
@@ -35,12 +35,12 @@ class Prepared(NamedTuple):
 
     Attributes:
       config: its config.
-      record: what it has found in its images and its device, or what it found at its start.
-      data: the images, whose classes are there if the run is conditional.
-      scorer: what scores the run while it trains, or None without evaluations.
+      record: its record, new or as written at its start.
+      data: the images, with labels if the run is conditional.
+      scorer: scores the run during training; None without evaluations.
       mesh: the devices that share its batches.
-      checkpoint: the latest valid one of a run that resumes, if it has any.
-      recipe: what builds its first state, or None for the tutorial's networks.
+      checkpoint: the latest valid checkpoint of a resumed run, if it has any.
+      recipe: the recipe that builds its initial state, or None for the tutorial's networks.
     """
 
     config: TrainConfig
@@ -56,10 +56,10 @@ def prepare_run(config: TrainConfig, run_dir: Path, resume: bool, init: Init | N
     """Check that a run can start or resume, and load its data. Writes nothing.
 
     Args:
-      config: the run's.
+      config: the run's config.
       run_dir: its directory, from `resolve_run_dir`.
       resume: whether it resumes.
-      init: what builds its first state; None for what the config says.
+      init: builds its initial state; if None, the config determines it.
 
     Raises:
       ConfigError: if the batch is larger than the data or cannot be split evenly, or a resumed run has another config,
@@ -88,7 +88,7 @@ def prepare_run(config: TrainConfig, run_dir: Path, resume: bool, init: Init | N
         )
     data = _load_images(config, saved, run_dir)
     if config.batch_size > len(data.images):
-        # It must be a multiple of the devices: with more of them than images no batch fits.
+        # It must be a multiple of the number of devices: if that exceeds the images, no batch fits.
         fewer = f", and at most {len(data.images)} `devices`" if len(data.images) < mesh.size else ""
         raise ConfigError(
             f"`batch_size` must be at most {len(data.images)}, the images of {config.dataset}, got "
@@ -103,9 +103,9 @@ def prepare_run(config: TrainConfig, run_dir: Path, resume: bool, init: Init | N
 
 
 def with_augmentation(config: TrainConfig, images: int) -> TrainConfig:
-    """The config of a new run of so many images with the augmentation that its preset chooses; a line says so.
+    """The config of a new run on ``images`` images with the augmentation of its preset, which a printed note names.
 
-    The config as it is where one is chosen, or the preset chooses none.
+    It is unchanged if it names an augmentation itself, or the preset has none.
     """
     names = recommended_augmentation(images) if config.preset == RECOMMENDED else None
     if names is None or config.augment is not None:
@@ -119,7 +119,7 @@ def with_augmentation(config: TrainConfig, images: int) -> TrainConfig:
 
 
 def _check_evaluations(config: TrainConfig, resume: bool) -> None:
-    """Raises: ConfigError if the run is to stop at a score, or says what to score by, and has no such evaluations."""
+    """Raises: ConfigError if `stop_at_fid`, `classifier` or `features` does not fit the run's evaluations."""
     if config.stop_at_fid is not None and config.eval_every is None:
         raise ConfigError("`stop_at_fid` needs evaluations: add `eval_every=N`")
     for name in ("classifier", "features"):
@@ -137,7 +137,7 @@ def _check_evaluations(config: TrainConfig, resume: bool) -> None:
 
 
 def _check_package_data(config: TrainConfig) -> None:
-    """Read what the package itself has for evaluations, now rather than at the first of them. Raises: if damaged."""
+    """Read the package's own files for evaluations now rather than at the first one. Raises: if they are damaged."""
     if is_of_digits(config):
         load_classifier()
         if config.eval_every is not None:
@@ -146,10 +146,10 @@ def _check_package_data(config: TrainConfig) -> None:
 
 
 def _prepare_scorer(config: TrainConfig, data: Dataset, run_dir: Path, done: int | None) -> RunScorer:
-    """What scores the run while it trains, after ``done`` steps; what its evaluations lack is printed.
+    """The run's scorer during training, after ``done`` steps; prints what its evaluations lack.
 
     Raises:
-      UserError: as `scorer_while_training`; or if a resumed run already has the FID to stop at.
+      UserError: as `scorer_while_training`; or if a resumed run has already reached the FID to stop at.
     """
     scorer = scorer_while_training(config, data)
     kind = scorer.comparability
@@ -170,20 +170,20 @@ def _prepare_scorer(config: TrainConfig, data: Dataset, run_dir: Path, done: int
 
 
 def _called(config: TrainConfig, data: Dataset) -> Called | None:
-    """The real images that the discriminator is asked about: those of the run, and of the test split if it has one.
+    """The real images of `discriminator_calls`: the run's, and those held out or of the test split; None without them.
 
-    A run does not depend on it: if its test split cannot be used so, a line says why.
+    A run does not depend on them: if its test split cannot be used, a line says why.
     """
     try:
         held_out = load_test_split(config.dataset, data, config.reading())
-    except DatasetError as error:  # of a class that is in the test split alone, for example
+    except DatasetError as error:  # such as a class that only the test split has
         print_line(f"the discriminator is not asked about images of the test split: {error}")
         return None
     return None if held_out is None else choose_called(data, held_out)
 
 
 def _load_images(config: TrainConfig, saved: RunRecord | None, run_dir: Path) -> Dataset:
-    """The run's images; those of a run that resumes are the ones of its record."""
+    """Load and check the run's images; those of a resumed run must be the ones that it recorded."""
     try:
         data = load_images(config, saved)
     except DatasetError as error:
@@ -213,25 +213,25 @@ def _has_test_split(config: TrainConfig, data: Dataset) -> bool:
 
 
 def create_record(config: TrainConfig, data: Dataset) -> RunRecord:
-    """The record of a new run of these images on this device."""
+    """The record of a new run on these images and this device."""
     height, width, channels = data.images.shape[1:]
     shape, quick = (height, width, channels), config.dtype == "float32" and bool(quick_options())
     return RunRecord(shape, data.classes or None, data.digest(), quick)
 
 
 def with_recipe(record: RunRecord, recipe: Recipe | None) -> RunRecord:
-    """The record with a recipe's name and digest, or as it is without one."""
+    """The record with the recipe's name and digest; unchanged without one."""
     return dataclasses.replace(record, recipe=recipe.name, recipe_digest=recipe.sha256) if recipe else record
 
 
 def with_log_id(record: RunRecord, log: str) -> RunRecord:
-    """The record with an identifier for a tracker, if the run logs to one and has none."""
+    """The record with an identifier for the tracker, if the run logs to one and has no identifier yet."""
     named = record.log_id is not None or log == "none"
     return record if named else dataclasses.replace(record, log_id=secrets.token_hex(4))
 
 
 def check_unchanged(config: TrainConfig, record: RunRecord, data: Dataset, run_dir: object, remedy: str) -> None:
-    """Raises: ConfigError if the images that were loaded are not those that the run has recorded."""
+    """Raises: ConfigError if the loaded images are not those that the run recorded."""
     digest = data.digest()
     if record.data_digest not in (None, digest):
         raise ConfigError(
@@ -241,11 +241,11 @@ def check_unchanged(config: TrainConfig, record: RunRecord, data: Dataset, run_d
 
 
 def load_images(config: TrainConfig, record: RunRecord | None = None) -> Dataset:
-    """The run's images, with classes if it is conditional; in the record's size if there is one.
+    """The run's training images, with labels if it is conditional; in the record's size if there is one.
 
-    Those that the run is trained on; it may hold out others.
+    Images that the run holds out are in ``held_out``.
 
-    Raises: as `load_data`, and as `hold_out`.
+    Raises: as `load_data` and `hold_out`.
     """
     size = None if config.image_size is None else parse_size(config.image_size)
     channels = config.channels
@@ -284,7 +284,7 @@ def _prepare_resume(
 
 
 def find_latest(checkpoints: Path) -> Verified | None:
-    """The latest valid checkpoint, or None; prints a warning for each newer one, which is damaged."""
+    """The latest valid checkpoint, or None; prints a line for each newer one, which is damaged."""
     checkpoint, problems = latest_checkpoint(checkpoints)
     for problem in problems:
         print_line(f"{problem}; falling back to step {checkpoint and checkpoint.step}", error=True)

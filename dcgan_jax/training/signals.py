@@ -11,8 +11,8 @@ import jax
 
 from dcgan_jax.training.distributed import preemption_signal
 
-# They end a process that does not handle them. Batch systems announce by these that the time of a job ends, to each of
-# its processes and more than once; the kernel sends SIGXCPU in each second above the limit. Windows has none of them.
+# Batch systems announce the end of a job's time with these, to each of its processes and more than once; the kernel
+# sends SIGXCPU in each second above the limit. They end a process that does not handle them. Windows has none of them.
 _ANNOUNCEMENTS = {getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2", "SIGXCPU") if hasattr(signal, name)}
 _HANGUP = {signal.SIGHUP} if hasattr(signal, "SIGHUP") else set[signal.Signals]()
 _NEVER_URGENT = _ANNOUNCEMENTS | _HANGUP
@@ -22,21 +22,24 @@ _NEVER_URGENT = _ANNOUNCEMENTS | _HANGUP
 def stop_signals(
     acknowledge: Callable[[signal.Signals], None] | None = None,
 ) -> Iterator[Callable[[int], signal.Signals | None]]:
-    """Within, the first SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU only requests a stop, so that the step can
-    end.
+    """Within this context, the first stop signal only requests a stop, so that the current step can end.
 
-    It yields a function to call after each dispatch of steps, with the number of dispatches so far: the signal to stop
-    for, or None. In a job of several processes all stop after the same dispatch, and the other signals are passed on as
-    the SIGTERM that JAX watches for.
+    The stop signals are SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU. In a job of several processes all stop
+    after the same dispatch, and the other signals are passed on as the SIGTERM that JAX watches for.
 
-    A second SIGINT or SIGTERM acts at once. The others never do: they come more than once, as a terminal closes from
-    the shell and from the kernel. SIGHUP is left ignored where the process was started with it ignored (``nohup``).
-    SIGINT is handled even then, because a shell starts background commands so: somebody sent it. SIGUSR1, SIGUSR2 and
-    SIGXCPU are left to a program that handles or ignores them itself.
+    A second SIGINT acts at once, and in a single process a second SIGTERM too. The others never do, because they come
+    more than once: a closing terminal sends SIGHUP through the shell and through the kernel. SIGHUP stays ignored if
+    the process was started with it ignored (``nohup``). SIGINT is handled even then: shells start background commands
+    with it ignored, so one that arrives was sent on purpose. SIGUSR1, SIGUSR2 and SIGXCPU are left to a program that
+    handles or ignores them itself.
 
     Args:
-      acknowledge: called with the first signal as soon as it arrives, in another thread: the main thread may be
-        compiling.
+      acknowledge: called with the first signal as soon as it arrives, in another thread, because the main thread may
+        be compiling.
+
+    Yields:
+      A function to call after each dispatch with the number of dispatches so far; it returns the signal to stop for,
+      or None.
     """
     received: list[signal.Signals] = []
     several = jax.process_count() > 1
@@ -63,7 +66,7 @@ def stop_signals(
 
     before = {}
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ValueError):  # not the main thread, which alone may handle signals
+        with contextlib.suppress(ValueError):  # only the main thread may handle signals
             hangup = {each for each in _HANGUP if signal.getsignal(each) is not signal.SIG_IGN}
             announcements = {each for each in _ANNOUNCEMENTS if signal.getsignal(each) is signal.SIG_DFL}
             handled = {*defaults, *hangup, *announcements}
@@ -77,12 +80,12 @@ def stop_signals(
 
 @contextlib.contextmanager
 def _at_arrival(stops: set[signal.Signals], call: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Within, ``call`` is called in a thread when the first signal of ``stops`` arrives.
+    """Within this context, ``call`` is called in a thread when the first signal of ``stops`` arrives.
 
-    The handlers themselves are called by the main thread, not before it returns from the compiler.
+    Python's own handlers run in the main thread, not before it returns from the compiler.
 
     Raises:
-      ValueError: in another thread than the main one.
+      ValueError: in any thread but the main one.
     """
     reader, writer = socket.socketpair()
     with reader, writer:

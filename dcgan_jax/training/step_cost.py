@@ -1,4 +1,4 @@
-"""What a step of a run takes, measured: the time to compile it, its own time, and memory."""
+"""Measurement of a training step: compile time, run time and memory."""
 
 import itertools
 import time
@@ -15,20 +15,20 @@ from dcgan_jax.training.distributed import data_mesh, replicate
 from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.setup import create_record
 
-_ENOUGH = 2.0  # seconds of steps that are measured, at least
-_LONG = 10.0  # seconds of a first step after which no other is waited for
+_ENOUGH = 2.0  # minimum seconds of measured steps
+_LONG = 10.0  # a first step of this many seconds is the only one measured
 
 
 class StepCost(NamedTuple):
-    """What a step takes.
+    """The time and memory of a training step.
 
     Attributes:
-      seconds: a step's, the mean of those that were measured.
-      steps: how many these are.
-      compile_seconds: until the step was compiled, or read from the cache.
-      state_bytes: of the networks with their optimizers, on one device.
-      step_bytes: of what a step computes beside them and the images; None where XLA does not say.
-      device: the kind.
+      seconds: mean time of the measured steps.
+      steps: the number of measured steps.
+      compile_seconds: time until the step was compiled, or read from the cache.
+      state_bytes: size of the networks with their optimizers, on one device.
+      step_bytes: memory that a step needs besides these and the images; None if XLA does not report it.
+      device: the kind of device.
     """
 
     seconds: float
@@ -41,13 +41,13 @@ class StepCost(NamedTuple):
 
 @jax_defaults()
 def measure_step(config: TrainConfig, data: Dataset) -> StepCost:
-    """Train a new state on the images for a few seconds, as a run of the config would; nothing is kept.
+    """Train a new state on the images for a few seconds, as a run of the config would, and discard it.
 
-    After a first step that is not counted, unless it is a long one, whole turns are: of a preset whose penalty is in
-    each fourth step, four steps or more.
+    The first step is a warm-up, unless it takes at least 10 seconds: then it is the only one measured. After a warm-up,
+    whole periods of the penalty are measured, such as four steps.
 
     Args:
-      config: the run's.
+      config: the run's config.
       data: its images, with labels if it is conditional and only then.
 
     Raises:

@@ -39,11 +39,11 @@ class TensorBoard:
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
         self._summary, self._proto = _module("summary"), _module("proto.event_pb2")
-        # Its SummaryWriter writes in a thread, whose errors reach nobody; here they are raised.
+        # tensorboardX's SummaryWriter writes in a thread, whose errors are lost; here they are raised.
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
         self._file, self._flushed = _module("record_writer").RecordWriter(str(folder / name)), time.monotonic()
         self._write(file_version="brain.Event:2")
-        # A TensorBoard that is showing the run drops what it has read of it.
+        # A running TensorBoard discards what it has read of the run.
         self._write(session_log=self._proto.SessionLog(status=self._proto.SessionLog.START), step=0)
         values = dataclasses.asdict(config).items()
         hparams = {name: ", ".join(value) if isinstance(value, tuple) else value for name, value in values}
@@ -53,16 +53,16 @@ class TensorBoard:
         print_line(f"TensorBoard: tensorboard --logdir {folder}")
 
     def log_scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """An event for each number."""
+        """Write an event for each number."""
         for name, value in values.items():
             self._write(summary=self._summary.scalar(name, value), step=step)
 
     def log_images(self, step: int, name: str, images: np.ndarray) -> None:
-        """An event with the grid as a PNG."""
+        """Write an event with the grid as a PNG."""
         self._write(summary=self._summary.image(name, images, dataformats="HWC"), step=step)
 
     def close(self) -> None:
-        """Flush the file to the disk, and close it."""
+        """Flush and close the file."""
         try:
             self._file.flush()
         finally:

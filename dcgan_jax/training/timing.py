@@ -1,4 +1,4 @@
-"""How long a session of a run took, and the memory it needed: a row of ``timing.jsonl`` for each."""
+"""Time and memory of each session of a run, as a row of ``timing.jsonl``."""
 
 import contextlib
 import json
@@ -18,32 +18,32 @@ from dcgan_jax.state import GANState
 
 # `StepRunner.advance`: the state and the step to stop at -> the new state, and the steps before and after.
 Advance = Callable[[GANState, int], tuple[GANState, int, int]]
-_SECONDS = 60  # between two rows of a session, of which the later one replaces the earlier
+_SECONDS = 60  # between two writes of a session's row, the later of which replaces the earlier
 
 
 @contextlib.contextmanager
 def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh, compile_seconds: float) -> Iterator[Advance]:
     """Measure the dispatches within the context, and append a row to ``timing.jsonl``.
 
-    It is written once a minute, and when the context ends, however it ends. One that cannot be written then is a
-    warning: it only describes the run.
+    It is written once a minute, and when the context ends, however it ends. If it cannot be written then, a warning is
+    printed, as it only describes the run.
 
     The row has:
-      ``began``: when, in UTC.
-      ``first_step``, ``last_step``: the steps before, and those done.
-      ``seconds``: compiling, all dispatches and what is between them: samples, evaluations, checkpoints.
-      ``compile_seconds``: until the step is compiled, or read from the cache.
+      ``began``: the start, in UTC.
+      ``first_step``, ``last_step``: the number of steps before and after the session.
+      ``seconds``: time for compiling, all dispatches, and samples, evaluations and checkpoints between them.
+      ``compile_seconds``: time until the step is compiled, or read from the cache.
       ``steps_per_second``: of the steps after the first dispatch, with what is between them; None if there are none.
-      ``peak_memory_bytes``: of the process so far; None where the system does not say.
-      ``device``, ``devices``: the kind, and how many share each batch.
-      ``device_peak_memory_bytes``: of the device of this process that needed most; None on a CPU.
+      ``peak_memory_bytes``: of the process so far; None if the system does not report it.
+      ``device``, ``devices``: the kind of device, and how many share each batch.
+      ``device_peak_memory_bytes``: the maximum over this process's devices; None on a CPU.
 
     Args:
       advance: `StepRunner.advance`.
       run_dir: the run directory.
       step: steps so far.
       mesh: the devices.
-      compile_seconds: what compiling took, before.
+      compile_seconds: the time that compiling took before.
 
     Yields:
       ``advance``, measured.
@@ -78,7 +78,7 @@ def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh, compil
             jax.block_until_ready(state)
             after_first = (last, time.perf_counter())
         if time.perf_counter() - written > _SECONDS:
-            with contextlib.suppress(OSError, UnicodeDecodeError):  # the last one says so
+            with contextlib.suppress(OSError, UnicodeDecodeError):  # the last write reports it
                 write()
         state, before, last = advance(state, stop)
         return state, before, last
@@ -93,7 +93,7 @@ def record_timing(advance: Advance, run_dir: Path, step: int, mesh: Mesh, compil
 
 
 def peak_memory() -> int | None:
-    """Bytes of memory that this process has had at its most; None where the system does not say."""
+    """Peak resident memory of this process in bytes; None if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""Runs at Weights & Biases, and in Trackio."""
+"""Logging of runs to Weights & Biases and Trackio."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,8 @@ def check_tracker(config: TrainConfig) -> None:
     """Check that the tracker of a run, ``config.log``, can be used.
 
     Raises:
-      TrackerError: if the package is not installed, nobody is logged in, or the server is not reached.
+      TrackerError: if the package is not installed, the user is not logged in, the server cannot be reached, or
+        Trackio is set to log to another machine.
     """
     package = _package(config.log)
     if config.log == "wandb":
@@ -43,22 +44,22 @@ def check_tracker(config: TrainConfig) -> None:
 
 
 class Tracker:
-    """Logs to Weights & Biases or to Trackio, which have the same functions."""
+    """Logs to Weights & Biases or to Trackio, which have the same interface."""
 
     def __init__(self, field: str, package: Any, run: Any, first: int = 0):
         """Log to an open ``run`` of the ``package``, from the step ``first`` on."""
         self.field, self._package, self._run, self._first = field, package, run, first
 
     def log_scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """The numbers as they are."""
+        """Log the numbers unchanged."""
         self._log(step, dict(values))
 
     def log_images(self, step: int, name: str, images: np.ndarray) -> None:
-        """The grid as a PNG."""
+        """Log the grid as a picture."""
         self._log(step, {name: self._package.Image(as_picture(images))})
 
     def close(self) -> None:
-        """Send what is not yet sent."""
+        """Send pending data, and end the run."""
         with _silent():
             self._package.finish()
 
@@ -68,7 +69,7 @@ class Tracker:
 
 
 def open_tracker(config: TrainConfig, run_dir: Path, log_id: str | None) -> Tracker:
-    """The run with an identifier. Raises: TrackerError if the run cannot be opened."""
+    """Open the run with the identifier ``log_id``. Raises: TrackerError if it cannot be opened."""
     field = f"`log={config.log!r}`"
     try:
         return (_open_wandb if config.log == "wandb" else _open_trackio)(config, run_dir, log_id, field)
@@ -79,9 +80,9 @@ def open_tracker(config: TrainConfig, run_dir: Path, log_id: str | None) -> Trac
 
 
 def _open_wandb(config: TrainConfig, run_dir: Path, log_id: str | None, field: str) -> Tracker:
-    """The run at Weights & Biases, under its identifier.
+    """Open the run at Weights & Biases by its identifier.
 
-    A server keeps the rows that it has, and gets those after them. Offline the files are written anew.
+    The server keeps the rows that it has, and gets those after them. Offline, the files are rewritten.
     """
     wandb = _package(config.log)
     old = list((run_dir / "wandb").glob("offline-run-*"))
@@ -103,7 +104,7 @@ def _open_wandb(config: TrainConfig, run_dir: Path, log_id: str | None, field: s
 
 
 def _check_login(wandb: Any) -> None:
-    """Raises: TrackerError if nobody is logged in at Weights & Biases, or it is not reached."""
+    """Raises: TrackerError if the user is not logged in at Weights & Biases, or it cannot be reached."""
     reason = "nobody is logged in"
     try:
         with _silent():
@@ -115,7 +116,7 @@ def _check_login(wandb: Any) -> None:
 
 
 def _open_trackio(config: TrainConfig, run_dir: Path, log_id: str | None, field: str) -> Tracker:
-    """A new run of Trackio, in place of the one that an earlier start has written."""
+    """Open a new run of Trackio, which replaces the one of an earlier start."""
     trackio = _package(config.log)
     name = f"{run_dir.name}-{log_id}"
     with _silent():
@@ -130,7 +131,7 @@ def _open_trackio(config: TrainConfig, run_dir: Path, log_id: str | None, field:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Within, nothing is printed: the packages greet, and say goodbye."""
+    """Within this context, nothing is printed: the packages print greetings."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
 
