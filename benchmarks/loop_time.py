@@ -8,6 +8,7 @@ state, so that in each block both see the same load of a shared machine. Both ar
 """
 
 import argparse
+import itertools
 import statistics
 import sys
 import tempfile
@@ -20,42 +21,42 @@ import jax
 
 from benchmarks.common import add_json_flag, machine, summary, write_json
 from dcgan_jax import TrainConfig, train
-from dcgan_jax.training import device_loop
-from dcgan_jax.training.compile_options import quick_options
+from dcgan_jax.training.device_loop import StepRunner
 
 _BLOCK = 20
 
 
 def measure(config: TrainConfig) -> dict[str, Any]:
     """Seconds per step of the loop's blocks and of the bare steps before each, and the loop's overhead."""
-    run_steps = device_loop.steps_program(bool(quick_options()))  # as a new run has it
+    advance = StepRunner.advance
     bare: list[float] = []
     in_loop: list[float] = []
     done, block_began = 0, 0.0
 
-    def bare_block(state: Any, *args: Any, **kwargs: Any) -> None:
+    def bare_block(runner: Any, state: Any) -> None:
+        source = next(runner._sources)
+        runner._sources = itertools.chain([source], runner._sources)
         state = jax.tree.map(lambda leaf: leaf.copy(), state)
         jax.block_until_ready(state)
         began = time.perf_counter()
         for _ in range(_BLOCK):
-            state, _ = run_steps(state, *args, **kwargs)
+            state, _ = runner._run_steps(state, source, runner._key, 1)
         jax.block_until_ready(state)
         bare.append((time.perf_counter() - began) / _BLOCK)
 
-    def timed(state: Any, source: Any, key: Any, steps: int, **kwargs: Any) -> Any:
+    def timed(runner: Any, state: Any, last: int) -> tuple[Any, int, int]:
         nonlocal done, block_began
-        if done and done % _BLOCK == 0:  # the first block compiles, and is not counted
+        if done and done % _BLOCK == 0:  # the first block has the first dispatch in it, and is not counted
             jax.block_until_ready(state)
             if done > _BLOCK:
                 in_loop.append((time.perf_counter() - block_began) / _BLOCK)
-            bare_block(state, source, key, 1, **kwargs)
+            bare_block(runner, state)
             block_began = time.perf_counter()
-        done += steps
-        return run_steps(state, source, key, steps, **kwargs)
+        state, before, after = advance(runner, state, last)
+        done += after - before
+        return state, before, after
 
-    # The loop compiles the step before it runs it.
-    timed.lower = run_steps.lower  # pyright: ignore[reportFunctionMemberAccess]
-    with mock.patch.object(device_loop, "steps_program", lambda _: timed):
+    with mock.patch.object(StepRunner, "advance", timed):
         outcome = train(config)
         jax.block_until_ready(outcome.state)
     return {

@@ -170,6 +170,19 @@ def test_step_time_runs(tmp_path):
     assert 0 < result["share_of_gemm_peak"]["median"] < 1
 
 
+@pytest.mark.slow
+def test_loop_time_runs(tmp_path):
+    """A block of bare steps before each block of the loop's, on a batch of two."""
+    flags = ["--batch-size", "2", "--steps", "20", "--json", str(tmp_path / "result.json")]
+    command = [sys.executable, "-m", "benchmarks.loop_time", *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["blocks"] == 1
+    assert 0 < result["loop_seconds_per_step"]["median"] < 3 * result["bare_seconds_per_step"]["median"]
+    assert done.stdout.startswith("batch 2, 1 blocks of 20 steps: ")
+
+
 _KEEPS_ONE_A_TENTH = """
 import pathlib, sys, time
 for step in range(1, 1000):

@@ -168,13 +168,13 @@ def test_chosen_augmentation_is_recorded(tmp_path, monkeypatch, capsys):
     compile_steps_quickly(monkeypatch)
     whole = train(few_pictures(tmp_path / "whole", steps=3))
     lines = capsys.readouterr().out.splitlines()
-    (line,) = (line for line in lines if "by heart" in line)
+    (line,) = (line for line in lines if "memorise" in line)
     assert line.startswith("note: of 30 training images, fewer than 5,000, the preset recommended augments ")
     assert "`augment='translation,color,cutout'` (`augment='none'` for none)" in line
     for steps in (1, 2):
         parts = train(few_pictures(tmp_path / "parts", steps=steps), resume=steps == 2)
     assert run_cli("train", "--workdir", tmp_path / "parts", "--resume", "--steps", 3) == 0
-    assert capsys.readouterr().out.count("by heart") == 1
+    assert capsys.readouterr().out.count("memorise") == 1
     parts = load_run(tmp_path / "parts")
     assert parts.config.augment == FEW_PICTURES_AUGMENT
     assert_same_bits(parts.state, whole.state)
@@ -189,7 +189,7 @@ def test_no_augmentation_can_be_chosen(tmp_path, monkeypatch, capsys):
     chosen = train(few_pictures(tmp_path / "chosen", steps=2, augment="none"))
     out = capsys.readouterr().out
     assert "augments what" not in out
-    assert out.count("can learn 30 images by heart: `augment='translation,color,cutout'` helps against it") == 1
+    assert out.count("can memorise 30 images: `augment='translation,color,cutout'` helps against it") == 1
     assert chosen.state.augment is None
     before = tmp_path / "before"
     with monkeypatch.context() as patch:

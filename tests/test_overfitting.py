@@ -56,7 +56,7 @@ class Brightness(nn.Module):
 
 
 class Lookup(nn.Module):
-    """It has learned by heart: its logit is 1 for the images that it holds, and 0 for any other."""
+    """It has memorised images: its logit is 1 for the images that it holds, and 0 for any other."""
 
     count: int
 
@@ -218,7 +218,7 @@ def test_warning_is_of_two_evaluations_in_a_row():
         lines = [detector.observe(calls) for calls in (OVERFITTED, between, OVERFITTED, OVERFITTED, OVERFITTED)]
         (line,) = filter(None, lines)
         assert lines[3] == line
-        assert line.startswith("the discriminator learns its 500 training images by heart: at 2 evaluations in a row ")
+        assert line.startswith("the discriminator memorises its 500 training images: at 2 evaluations in a row ")
         assert line.endswith("(r 0.75; 0 is as training images, 1 as fakes). Help.")
 
 
@@ -275,7 +275,7 @@ def test_rows_have_the_calls_and_resume_to_the_same_bits(pictures, tmp_path, cap
     out = capsys.readouterr().out
     assert f"{pictures}: 20 of 60 images held out of training" in out
     assert "\n2: the discriminator's mean logit of training images " in out
-    assert "by heart" not in out
+    assert "memorise" not in out
 
 
 def test_calls_are_of_the_generator_that_is_trained(pictures, tmp_path, unscored):
@@ -302,9 +302,9 @@ def test_run_warns_once_also_across_a_resume(pictures, tmp_path, monkeypatch, ca
         for steps in (3, 5, 8)
     ]
     assert not any(outcome.collapsed for outcome in outcomes)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "by heart" in line]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "memorise" in line]
     assert len(lines) == 1
-    assert lines[0].startswith("warning: at step 4 the discriminator learns its 40 training images by heart")
+    assert lines[0].startswith("warning: at step 4 the discriminator memorises its 40 training images")
 
 
 def test_test_split_is_used_where_there_is_one(tmp_path, monkeypatch, capsys, unscored):
@@ -330,10 +330,10 @@ def test_run_without_held_out_images_has_no_calls(pictures, tmp_path, capsys, un
     config = config_of(pictures, tmp_path / "run", hold_out=None, steps=2)
     train(config, init=init)
     assert "calls" not in metric_rows(tmp_path / "run")[-1]
-    note = "note: a discriminator can learn 60 images by heart: an augmentation in the recipe helps against it, "
+    note = "note: a discriminator can memorise 60 images: an augmentation in the recipe helps against it, "
     assert capsys.readouterr().out.count(note) == 1
     train(dataclasses.replace(config, steps=3), init=init, resume=True)
-    assert "by heart" not in capsys.readouterr().out
+    assert "memorise" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -383,6 +383,6 @@ def test_charts_of_one_run_and_of_several(pictures, tmp_path, monkeypatch, unsco
     labels = ["Training images", "Held-out images", "Generated images"]
     assert [(line["label"], line["x"]) for line in chart["lines"]] == [(label, [2, 4, 6]) for label in labels]
     assert [line["y"] for line in chart["lines"]] == [[3.0, 1.0, 3.0], [0.0, 1.0, 2.9], [-1.0, 1.0, -1.0]]
-    assert ("Overfitting", "r 0.03 at step 6: 0 none, 1 all by heart") in facts(source)
+    assert ("Overfitting", "r 0.03 at step 6: 0 none, 1 all memorised") in facts(source)
     (chart,) = (chart for chart in charts([source, source], 100) if chart["title"].startswith("Overfitting"))
     assert [(line["x"], line["y"]) for line in chart["lines"]] == [([2, 6], [0.75, 0.025])] * 2

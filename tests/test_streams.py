@@ -218,7 +218,7 @@ def test_lines_of_a_run_have_rows_of_their_own(small_flags, tmp_path):
     assert training == f"training 1 step of 2 images of {dataset} in {tmp_path / 'run'}"
     assert networks == "the networks, losses and optimizers are those of small_recipe.py:init"
     assert device == "on cpu; the first step compiles, which takes a while"
-    assert note.startswith("note: a discriminator can learn 200 images by heart: ")
+    assert note.startswith("note: a discriminator can memorise 200 images: ")
     assert bar.startswith("1/1 |")
     assert re.fullmatch(f"done: 1 step, .*; the last samples are {tmp_path / 'run' / 'fakes.png'}", done)
     assert end == ""

@@ -40,12 +40,12 @@ _MIN_ROWS = 40  # with fewer rows there is no mean
 _CALLS = {"train": "Training images", "held_out": "Held-out images", "fakes": "Generated images"}
 _OF_CALLS = (
     "In inference mode, of at most 500 images each. Held-out images are real ones that the run is not trained on. "
-    "Where their curve leaves that of the training images for that of the generated ones, the discriminator learns "
-    "its training images by heart."
+    "Where their curve leaves that of the training images for that of the generated ones, the discriminator "
+    "memorises its training images."
 )
 _OF_OVERFITTING = (
     "Where the discriminator's mean logit of held-out images lies between that of training images, 0, and that of "
-    "generated ones, 1: from 0.5 on it learns its training images by heart."
+    "generated ones, 1: from 0.5 on it memorises its training images."
 )
 _SECOND = ("second_fid", "FID by a second classifier")
 

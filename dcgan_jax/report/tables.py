@@ -99,7 +99,7 @@ def facts(source: Source) -> list[tuple[str, str]]:
     overfitting = [(step, calls["overfitting"]) for step, calls in calls_of(source.history) if "overfitting" in calls]
     if overfitting:
         step, r = overfitting[-1]
-        result.append(("Overfitting", f"r {r:.2f} at step {step:,}: 0 none, 1 all by heart"))
+        result.append(("Overfitting", f"r {r:.2f} at step {step:,}: 0 none, 1 all memorised"))
     result += list(_collapse(source).items())[:1]
     return result
 

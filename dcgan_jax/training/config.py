@@ -67,7 +67,7 @@ class TrainConfig:
     hold_out: int | None = field(
         None,
         "images that are kept out of training, always the same: evaluations compare with them, and show whether the "
-        "discriminator learns the others by heart; for data without a test split (default: none)",
+        "discriminator memorises the others; for data without a test split (default: none)",
         kind=int,
         none="none",
         low=10,

@@ -44,7 +44,7 @@ class OverfittingDetector:
             return None
         self._reported = True
         return (
-            f"the discriminator learns its {counted(self._images, 'training image')} by heart: at {IN_A_ROW} "
+            f"the discriminator memorises its {counted(self._images, 'training image')}: at {IN_A_ROW} "
             "evaluations in a row real images that it was not trained on were nearer to fakes than to training images "
             f"for it (r {r:.2f}; 0 is as training images, 1 as fakes). {self._remedy}"
         )
@@ -66,6 +66,6 @@ def note_few_images(state: GANState, images: int, called: bool, recipe: bool) ->
     if images >= FEW_PICTURES or called or state.augment is not None:
         return None
     return (
-        f"note: a discriminator can learn {counted(images, 'image')} by heart: {_augmentation(recipe)} helps "
+        f"note: a discriminator can memorise {counted(images, 'image')}: {_augmentation(recipe)} helps "
         "against it, and `eval_every=N` `hold_out=N` (a tenth of them, or none where there is a test split) shows it"
     )

@@ -112,7 +112,7 @@ def with_augmentation(config: TrainConfig, images: int) -> TrainConfig:
         return config
     print_line(
         f"note: of {counted(images, 'training image')}, fewer than {FEW_PICTURES:,}, the preset {config.preset} "
-        f"augments what the discriminator sees, which could learn them by heart: `augment={names!r}` "
+        f"augments what the discriminator sees, which could memorise them: `augment={names!r}` "
         f"(`augment={NO_AUGMENTATION!r}` for none)"
     )
     return dataclasses.replace(config, augment=names)
