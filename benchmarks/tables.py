@@ -42,6 +42,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "steps-64": _of("step_time_64", step_time.report),
     "steps-256": _of("step_time_256", step_time.report),
     "steps-64-zen4": _of("step_time_64_zen4", step_time.report),
+    "steps-64-zen3": _of("step_time_64_zen3", step_time.report),
+    "steps-256-zen3": _of("step_time_256_zen3", step_time.report),
     "minutes": _of("minutes", minutes.table),
     "roofline": roofline.table,
     "intensity": roofline.intensity_table,

@@ -80,6 +80,7 @@ def efficientnet_features(images: np.ndarray, network: EfficientNetLite, side: i
     for start in range(0, len(images), _BATCH):
         some = images[start : start + _BATCH]
         padded = np.concatenate([some, np.zeros((_BATCH - len(some), *some.shape[1:]), np.uint8)])
+        padded = np.broadcast_to(padded, (*padded.shape[:3], 3))  # here: a second program would round in its own way
         with jax.default_matmul_precision("float32"):  # else TPUs and newer GPUs round to 8 or 10 bits
             features[start : start + _BATCH] = np.asarray(_of_bytes(network, padded, side))[: len(some)]
     return features
@@ -87,9 +88,8 @@ def efficientnet_features(images: np.ndarray, network: EfficientNetLite, side: i
 
 @functools.partial(jax.jit, static_argnames="side")
 def _of_bytes(network: EfficientNetLite, images: jax.Array, side: int) -> jax.Array:
-    b, _, _, channels = images.shape
-    resized = jax.image.resize(images.astype(jnp.float32), (b, side, side, channels), "cubic")
-    return apply_efficientnet_lite(network, jnp.broadcast_to(resized, (b, side, side, 3)))
+    resized = jax.image.resize(images.astype(jnp.float32), (len(images), side, side, 3), "cubic")
+    return apply_efficientnet_lite(network, resized)
 
 
 def apply_efficientnet_lite(network: EfficientNetLite, images: jax.Array) -> jax.Array:
