@@ -179,6 +179,7 @@ def test_job_saves_at_a_batch_systems_signal(job, small_flags, tmp_path):
     assert f"stopped and saved at step {saved}" in (tmp_path / "run-0.txt").read_text()
 
 
+@pytest.mark.slow
 def test_streamed_job_has_the_bits_of_one_in_memory(job, small_flags, tmp_path):
     """In calls of several steps; each process reads the rows of its own devices."""
     for name, flag in (("memory", "--no-stream"), ("streamed", "--stream")):

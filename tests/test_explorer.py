@@ -236,7 +236,7 @@ def test_address_without_a_picture_says_so(hash, explore):
     settled(page)
 
 
-@pytest.mark.parametrize("keys", [None, ("Tab", "Tab", "Space"), ("Tab", "Tab", "Enter")])
+@pytest.mark.parametrize("keys", [None, ("Tab", "Tab", "Enter")])
 def test_class_changes_every_picture(keys, explore):
     """By a click or the keyboard; every picture keeps its noise, and comes back to the bit with the first class."""
     page = settled(explore("classes"))

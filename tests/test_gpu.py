@@ -102,6 +102,7 @@ def test_rows_are_there_when_it_is_killed(tmp_path):
     assert result["left_out"] == ["second"]
 
 
+@pytest.mark.slow
 def test_steps_are_measured(monkeypatch):
     """Ours with small numbers: rates of both ways to call the steps, and the peak of products."""
     monkeypatch.setenv("XLA_FLAGS", as_flags(LITTLE_OPTIMISED))

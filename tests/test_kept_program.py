@@ -102,6 +102,7 @@ def test_nothing_is_kept_without_jaxs_cache():
         jax.config.update("jax_compilation_cache_dir", before)
 
 
+@pytest.mark.slow
 def test_kept_step_is_for_some_of_the_devices(train_process, tmp_path):
     environment = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     environment["XLA_FLAGS"] = f"{QUICK_COMPILATION} --xla_force_host_platform_device_count=3"

@@ -38,11 +38,18 @@ def small_state(shape=(28, 28, 1), classes=None, dtype=None):
     return moved(state, 0)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[((28, 28, 1), None), ((28, 28, 1), 3), ((64, 64, 3), 2), ((36, 44, 3), None), ((4, 12, 2), None)],
-    ids=lambda case: "x".join(map(str, case[0])) + ("" if case[1] is None else f" of {case[1]} classes"),
-)
+_SHAPES = (((28, 28, 1), None), ((28, 28, 1), 3), ((64, 64, 3), 2), ((36, 44, 3), None), ((4, 12, 2), None))
+
+
+def shape_id(case):
+    return "x".join(map(str, case[0])) + ("" if case[1] is None else f" of {case[1]} classes")
+
+
+# The graph is that of any size: with classes, and of maps that are cut, its constants are all of one kind.
+CONSTANTS = pytest.mark.parametrize("state", [_SHAPES[1], _SHAPES[3]], ids=shape_id, indirect=True)
+
+
+@pytest.fixture(scope="module", params=_SHAPES, ids=shape_id)
 def state(request):
     """Grey and in colours, with classes, and of sizes in which maps are cut: 44 pixels are 6, 11, 22 and 44."""
     return small_state(*request.param)
@@ -124,6 +131,7 @@ def test_int8_is_a_quarter_of_the_size(network, tmp_path):
 @pytest.mark.filterwarnings("ignore")  # of the library
 @pytest.mark.parametrize("layout", ("NHWC", "NCHW"))
 @pytest.mark.parametrize("network", NETWORKS)
+@CONSTANTS
 def test_quantized_networks_are_close(network, layout, state, tmp_path):
     """A step of eight bits is 1/255 of a map's range; ten maps of a network, at most, that is 4 %."""
     out = tmp_path / "int8.onnx"
@@ -172,6 +180,7 @@ def test_examples_are_what_jax_computes(narrow, small_run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
+@CONSTANTS
 def test_float16_rounds_the_kernels_alone(network, state, tmp_path):
     full, half = tmp_path / "full.onnx", tmp_path / "half.onnx"
     export_onnx(full, state, network)

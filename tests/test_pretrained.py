@@ -136,6 +136,7 @@ def test_commands_draw_the_classes_asked_for(tmp_path, capsys, monkeypatch):
     assert "drawn by the pretrained weights mnist, in " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_conditional_weights_are_a_source_of_commands(tmp_path, capsys, monkeypatch):
     """Their scores have the share of digits that are those asked for; what is exported draws the same."""
     monkeypatch.chdir(tmp_path)
@@ -219,6 +220,7 @@ def test_run_starts_from_pretrained_weights(tmp_path, monkeypatch, capsys):
     assert json.loads((tmp_path / "tuned" / "config.json").read_text())["config"]["init_from"] == "mnist"
 
 
+@pytest.mark.slow
 def test_conditional_run_starts_from_conditional_weights(tmp_path, monkeypatch):
     compile_steps_quickly(monkeypatch)
     flags = ["--conditional", "--init-from", CONDITIONAL, "--workdir", tmp_path / "tuned"]
