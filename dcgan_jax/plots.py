@@ -129,7 +129,8 @@ def _draw_calls(
 def _draw_scores(axis: Any, runs: Mapping[str, History], group: Comparability, colours: Mapping[str, str]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator  # pyright: ignore[reportMissingImports]
 
-    floors = set()
+    floors: set[float] = set()
+    lowest = math.inf
     for name, history in runs.items():
         rows = [(row["step"], row["evaluation"]) for row in history.evaluations]
         rows = [(step, each) for step, each in rows if each is None or Comparability.of(each) == group]
@@ -138,12 +139,17 @@ def _draw_scores(axis: Any, runs: Mapping[str, History], group: Comparability, c
         figures = [math.nan if each is None else each["scores"][group.figure] for _, each in rows]
         floors |= {round(each["floor"][group.figure], 2) for _, each in rows if each is not None}
         axis.plot([step for step, _ in rows], figures, color=colours[name], linewidth=1.4, marker="o", markersize=3)
-    for floor in sorted(floor for floor in floors if floor > 0):  # the axis is logarithmic; a KID can be below 0
+        lowest = min(lowest, *floors, *(each for each in figures if not math.isnan(each)))
+    for floor in sorted(floors):
         axis.axhline(floor, color="0.35", linestyle="--", linewidth=1)
         axis.annotate(
             f"real images: {floor:.2f}", (1, floor), (0, 3), ("axes fraction", "data"), "offset points", ha="right"
         )
-    axis.set(xlabel="step", yscale="log")
+    axis.set(xlabel="step")
+    if lowest <= 0:  # as a KID can be, which is about 0 for real images
+        axis.set_yscale("symlog", linthresh=1)
+        return
+    axis.set_yscale("log")
     axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator(), major_formatter="{x:g}")
 
 

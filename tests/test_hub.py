@@ -285,6 +285,9 @@ def test_pretrained_weights_go_to_a_folder(tmp_path, capsys, monkeypatch):
     assert "upload it with: hf upload USER/mnist mnist" in capsys.readouterr().out
     read = front_matter(tmp_path / "mnist")
     assert (read["license"], read["datasets"]) == ("mit", ["ylecun/mnist"])
+    card = (tmp_path / "mnist" / "README.md").read_text()
+    assert "dcgan-jax sample ./mnist " in card  # not the packaged weights, whose name it has
+    assert 'load_pretrained("./mnist")' in card
     for source in ("mnist", "./mnist"):
         assert run_cli("sample", source, "--samples", 2, "--out", f"{len(source)}.npy") == 0
     assert (tmp_path / "5.npy").read_bytes() == (tmp_path / "7.npy").read_bytes()

@@ -798,6 +798,10 @@ def test_bad_export_or_import_is_one_line(tutorial_run, small_flags, keras_weigh
         (["import", tmp_path / "text.safetensors", *small_flags], "cannot read"),
         (["import", tmp_path / "text.weights.h5", *small_flags], "is neither safetensors nor an HDF5 or .keras file"),
         (["import", tmp_path / "other.safetensors", *small_flags], "holds other arrays than these networks"),
+        (
+            ["import", folder, *small_flags],
+            "is a folder: give files of weights here, or runs and folders for the Hub to",
+        ),
         (["import", gan, gan], f"both {gan} and {gan} hold the weights of the generator: give one"),
         (["import", tmp_path / "g.weights.h5", gan], "hold the weights of the generator: give one"),
         (["export", folder, "--format", "safetensors", "--out", tmp_path / "no" / "g.safetensors"], "does not exist"),

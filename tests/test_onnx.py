@@ -165,7 +165,7 @@ def test_quantize_says_what_it_changes(tmp_path, capsys):
     assert mean < largest < 1
 
 
-def test_examples_are_what_jax_computes(narrow, small_run, tmp_path, capsys):
+def test_examples_are_what_jax_computes(tmp_path, capsys, monkeypatch):
     out, beside = tmp_path / "g.onnx", tmp_path / "g.examples.npz"
     command_line = ("export", "mnist", "--format", "onnx", "--layout", "NCHW", "--with-examples", "--out", out)
     assert run_cli(*command_line) == 0
@@ -177,6 +177,15 @@ def test_examples_are_what_jax_computes(narrow, small_run, tmp_path, capsys):
     assert run_cli(*command_line) == 2
     assert f"{beside} already exists" in one_error_line(capsys)
     assert not out.exists()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "generator.examples.npz").touch()
+    assert run_cli(*command_line[:-2]) == 0  # under another name by default
+    assert sorted(all_files(tmp_path)) == [
+        "g.examples.npz",
+        "generator-2.examples.npz",
+        "generator-2.onnx",
+        "generator.examples.npz",
+    ]
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dcgan_jax.evaluation.comparability import PERCEPTUAL
 from dcgan_jax.plots import PlotError, save_plot, smooth
 from dcgan_jax.training.history import History
 
@@ -62,6 +63,15 @@ def test_fid_is_drawn_where_there_is_one(tmp_path):
     fid = {"FID (lower is better)", "real images: 1.06"}
     assert fid <= texts(tmp_path / "a.svg", {"a": scored, "b": other})
     assert not fid & texts(tmp_path / "b.svg", {"a": failed, "b": other})
+
+
+@pytest.mark.parametrize("kids", [[300.0, 2.0, 0.0, -0.5], [-0.5, -0.2], [3.0, 2.0]])
+def test_scores_of_0_and_less_are_drawn(kids, tmp_path):
+    """As KIDs are, near the floor; a logarithmic axis has no place for them."""
+    scored = {"samples": 129, "features": PERCEPTUAL, "floor": {"kid_x1000": -0.4}}
+    rows = [{**scored, "scores": {"kid_x1000": kid}} for kid in kids]
+    evaluations = [{"step": 100 * i, "weights": "last", "evaluation": row} for i, row in enumerate(rows)]
+    assert "real images: -0.40" in texts(tmp_path / "a.svg", {"a": History(metrics(3), evaluations)})
 
 
 def test_calls_of_the_discriminator_are_drawn_where_there_are_any(tmp_path):

@@ -242,6 +242,7 @@ def test_running_mean_is_the_mean_of_what_there_is():
     [
         {},
         {"dataset": "my pictures", "mirror": True, "channels": 3, "image_size": "32x64", "conditional": True},
+        {"dataset": "a.npy", "range": "-1,1", "stream": False, "stop_on_collapse": True},
         {"preset": "recommended", "ema": 0.99, "eval_every": 5, "stop_at_fid": 4.5, "seed": 0, "batch_size": 8},
     ],
 )
@@ -256,6 +257,15 @@ def test_command_repeats_the_config(options, tmp_path, monkeypatch):
     parser = argparse.ArgumentParser()
     add_config_flags(parser)
     assert TrainConfig(**vars(parser.parse_args(repeat[4:]))) == config
+
+
+@pytest.mark.parametrize("command", ["report", "plot"])
+def test_run_of_two_names_is_one(command, tmp_path, capsys):
+    run_dir = write_run(tmp_path / "run")
+    (tmp_path / "latest").symlink_to(run_dir)
+    out = tmp_path / ("a.html" if command == "report" else "a.svg")
+    assert run_cli(command, run_dir, tmp_path / "latest", "--out", out) == 0
+    assert "latest" not in capsys.readouterr().out
 
 
 def test_finished_run_is_resumed_with_more_steps(tmp_path):

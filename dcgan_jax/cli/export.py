@@ -107,7 +107,8 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 def _export(args: argparse.Namespace) -> None:
     check_printable(args.source)
     stem = _STEMS.get(args.format, str(args.network))
-    out = new_file(args.out, stem, (_SUFFIXES[args.format],), f" for --format {args.format}")
+    ends = (*([".examples.npz"] if args.with_examples else []), *([".py"] if args.format == "torch" else []))
+    out = new_file(args.out, stem, (_SUFFIXES[args.format],), f" for --format {args.format}", ends)
     if args.format == "torch":
         check_new_file(out.with_name(module_file(out.name)), (".py",))
     if args.format == "hub":

@@ -29,9 +29,12 @@ def _plot(args: argparse.Namespace) -> None:
     check_printable(*args.sources)
     out = new_file(args.out, "curves", tuple(PLOTS))
     require_matplotlib()
-    runs = {}
+    runs, seen = {}, set()
     for source in args.sources:
         run_dir = recorded_run(source)
+        if run_dir.resolve() in seen:
+            continue
+        seen.add(run_dir.resolve())
         read_config(run_dir)
         runs[source] = read_history(run_dir)
     empty = [name for name, history in runs.items() if not any(history)]

@@ -69,7 +69,10 @@ def _explore(args: argparse.Namespace) -> None:
 def _paths(args: argparse.Namespace, name: str, run_path: Callable[[str], Path]) -> tuple[list[Path], Path]:
     """The run directories, without duplicates, and the file to write."""
     check_printable(*args.runs, args.out or "")
-    runs = list(dict.fromkeys(map(run_path, args.runs)))
+    distinct: dict[Path, Path] = {}
+    for run in map(run_path, args.runs):
+        distinct.setdefault(run.resolve(), run)
+    runs = list(distinct.values())
     if args.out is None:
         pretrained = args.explore and args.runs[0] in PRETRAINED
         return runs, Path(name) if len(runs) > 1 or pretrained else runs[0] / name

@@ -82,7 +82,11 @@ def read_weights(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
                 start = file.read(9)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise WeightsError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
-    if path.is_file() and not start.startswith(HDF5) and not start.endswith(b"{"):
+    if path.is_dir():
+        raise WeightsError(
+            f"{path} is a folder: give files of weights here, or runs and folders for the Hub to `train --init-from`"
+        )
+    if not start.startswith(HDF5) and not start.endswith(b"{"):
         refuse_pickle(path, start)
     if start.startswith((ZIP, HDF5)):
         weights = read_keras(path, state)

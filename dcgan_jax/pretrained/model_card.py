@@ -47,8 +47,8 @@ Images of {shape}, drawn by a DCGAN that dcgan-jax trained{trained_on}.
 ## Draw
 
 ```
-hf download USER/{shell} --local-dir {shell}    # of the package huggingface_hub
-dcgan-jax sample {shell} --samples 16
+hf download USER/{shell} --local-dir {folder}    # of the package huggingface_hub
+dcgan-jax sample {folder} --samples 16
 ```
 
 ```python
@@ -121,8 +121,9 @@ def model_card(name: str, config: Mapping[str, Any], metrics: Iterable[Metric], 
     ]
     body = _BODY.format(
         name=name,
+        folder=shlex.quote(f"./{name}"),  # a folder named as packaged weights is taken for these without its path
+        text=_quoted(f"./{name}"),
         shell=shlex.quote(name),
-        text=_quoted(name),
         shape=f"{h}x{w} pixels, {'in colours' if c == 3 else 'grey'}"
         + (f", of {len(config['classes'])} classes" if config["classes"] else ""),
         trained_on=f" on {dataset}" if dataset else "",

@@ -219,5 +219,9 @@ def _flags(config: TrainConfig) -> list[str]:
         if value == field.default or field.name == "workdir":
             continue
         flag = "--" + field.name.replace("_", "-")
-        flags += [flag] if value is True else [flag, shlex.quote(str(value))]
+        if isinstance(value, bool):
+            flags.append(flag if value else f"--no-{flag.removeprefix('--')}")
+        else:  # with an equals sign argparse takes a value that begins with a hyphen, such as --range=-1,1
+            text = shlex.quote(str(value))
+            flags += [f"{flag}={text}"] if str(value).startswith("-") else [flag, text]
     return flags
