@@ -1,6 +1,7 @@
 """Images in NumPy's files and idx files: what is read, and what is refused."""
 
 import gzip
+import re
 import struct
 
 import numpy as np
@@ -66,10 +67,64 @@ def test_resized_floats_just_below_0_are_refused(load):
 
 
 def test_labels_are_not_read_where_nobody_asks(tmp_path):
-    np.savez(tmp_path / "a.npz", images=BYTES, labels=np.full((7, 2), 0.5))
-    with pytest.raises(DatasetError, match="one-hot"):
+    np.savez(tmp_path / "a.npz", images=BYTES, labels=np.arange(6))
+    with pytest.raises(DatasetError, match="one each is needed"):
         load_data(tmp_path / "a.npz")
-    np.testing.assert_array_equal(load_data(tmp_path / "a.npz", labels=False).images, BYTES)
+    dataset = load_data(tmp_path / "a.npz", labels=False)
+    np.testing.assert_array_equal(dataset.images, BYTES)
+    assert dataset.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.ones((7, 5), int), r"labels of shape \[7, 5\] are not one-hot"),
+        (np.zeros((7, 5), int), ".*not one-hot"),
+        (np.eye(7) * [1, 1, 1, 1, 1, 1, 2], ".*not one-hot"),
+        (np.eye(7)[:, :, None], r"labels of shape \[7, 7, 1\] are not one number each"),
+        (np.linspace(0, 1, 7), "labels must be integers or text, got float64"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_only_if_chosen(labels, message, tmp_path):
+    np.savez(tmp_path / "a.npz", images=BYTES, labels=labels)
+    dataset = load_data(tmp_path / "a.npz")
+    assert (dataset.labels, dataset.classes) == (None, ())
+    (note,) = dataset.notes
+    assert re.fullmatch(f"labels in .*a.npz: {message}.*: none is used", note)
+    with pytest.raises(DatasetError, match=f"{message}.*: save the number of each image's class, of shape .7"):
+        load_data(tmp_path / "a.npz", labels="labels")
+
+
+@pytest.mark.parametrize("dtype", ["U", "S"])
+@pytest.mark.parametrize("form", ["uint8", "float", "column", "one-hot"])
+def test_classes_have_names_with_labels_of_any_form(form, dtype, load):
+    labels = np.arange(7) % 3
+    forms = {"uint8": np.uint8(labels), "float": labels / 1, "column": labels[:, None], "one-hot": np.eye(3)[labels]}
+    dataset = load(images=BYTES, labels=forms[form], classNames=np.array(["cat", "owl", "dog"], dtype))
+    assert dataset.labels.tolist() == labels.tolist()
+    assert (dataset.classes, dataset.notes) == (("cat", "owl", "dog"), ())
+
+
+@pytest.mark.parametrize("coordinates", [{"x": 8, "y": 12}, {"x": 8, "y": 12, "time": 7}, {"y": 5}], ids=str)
+@pytest.mark.parametrize("name", ["images", "data"])
+def test_coordinates_are_neither_images_nor_labels(coordinates, name, load):
+    """As netCDF has them."""
+    dataset = load(**{name: BYTES[..., 0]}, **{axis: np.arange(n) for axis, n in coordinates.items()})
+    np.testing.assert_array_equal(dataset.images, BYTES)
+    assert dataset.labels is None
+    assert dataset.notes[0].startswith(f"arrays that are not used: {', '.join(coordinates)} (")
+
+
+def test_signed_bytes_are_given_their_whole_range(load, tmp_path):
+    signed = (BYTES.clip(2, 253) - 128.0).astype(np.int8)  # not all of it occurs
+    with pytest.raises(DatasetError, match="from -126 to 125, as int8: add `range=-128,127`"):
+        load(signed)
+    assert load_data(tmp_path / "a.npy", range=(-128, 127)).images.max() == 253
+
+
+def test_many_arrays_are_counted(load):
+    with pytest.raises(DatasetError, match=r"holds the arrays a0, a1, a2, ... \(12 in all\): name the images"):
+        load(**{f"a{i}": BYTES for i in range(12)})
 
 
 def test_what_was_done_is_said(load):
@@ -141,6 +196,14 @@ def test_few_images_of_an_idx_file_are_read(tmp_path):
     np.testing.assert_array_equal(load_data(tmp_path / "a").images, BYTES[:3])
 
 
+def test_gzipped_copy_of_idx_images_is_not_their_labels(tmp_path):
+    content = struct.pack(">4I", 0x803, 7, 12, 8) + BYTES.tobytes()
+    (tmp_path / "digits.idx").write_bytes(content)
+    (tmp_path / "digits.idx.gz").write_bytes(gzip.compress(content))
+    for name in ("digits.idx", "digits.idx.gz"):
+        assert load_data(tmp_path / name).labels is None
+
+
 @pytest.mark.parametrize("ends", [("", ".gz"), (".gz", ""), (".gz", ".gz"), ("", "")])
 def test_labels_of_idx_are_found_gzipped_or_not(ends, tmp_path):
     contents = (struct.pack(">4I", 0x803, 7, 12, 8) + BYTES.tobytes(), struct.pack(">2I", 0x801, 7) + bytes(range(7)))
@@ -210,15 +273,10 @@ def test_array_of_several_shapes_is_refused(tmp_path):
         ({"images": BYTES, "labels": np.arange(6)}, r"labels in .* of shape \[6\] for 7 images: one each is needed"),
         ({"images": BYTES[:6], "labels": np.ones((3, 2), int)}, r"shape \[3, 2\] for 6 images: one each is needed"),
         ({"images": BYTES[:6], "labels": np.zeros((2, 3), int)}, r"shape \[2, 3\] for 6 images: one each is needed"),
-        ({"images": BYTES, "labels": np.eye(7)[:, :, None]}, r"shape \[7, 7, 1\] for 7 images: one each"),
-        ({"images": BYTES, "y_train": np.ones((7, 5), int)}, r"y_train in .* of shape \[7, 5\] that are not one-hot"),
-        ({"images": BYTES, "labels": np.zeros((7, 5), int)}, "not one-hot"),
-        ({"images": BYTES, "labels": np.eye(7) * [1, 1, 1, 1, 1, 1, 2]}, "not one-hot"),
         (
             {"images": BYTES, "y_train": np.array([*"abcdef", 7], object)},
             "y_train in .* holds Python objects: save lab",
         ),
-        ({"images": BYTES, "labels": np.linspace(0, 1, 7)}, "labels must be integers or text, got float64"),
         ({"a": BYTES, "b": BYTES}, "holds the arrays a, b: name the images images or x_train"),
         ({}, "holds the arrays none"),
     ],

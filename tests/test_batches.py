@@ -96,6 +96,90 @@ def test_pairs_are_splits(tmp_path):
     assert test.labels.tolist() == [1, 0]
 
 
+LISTS = {
+    "images": list(IMAGES) + list(IMAGES),
+    "images and labels": (list(IMAGES), LABELS),
+    "images and labels by name": {"images": list(IMAGES), "labels": LABELS},
+    "nested lists by name": {"images": IMAGES.tolist(), "labels": LABELS},
+    "samples": list(zip(IMAGES, LABELS, strict=True)),
+    "samples of NumPy's labels": list(zip(IMAGES, np.array(LABELS), strict=True)),
+    "samples of words": [(image, NAMES[label]) for image, label in zip(IMAGES, LABELS, strict=True)],
+    "splits": ((list(IMAGES), LABELS), (list(IMAGES[:2]), LABELS[:2])),
+}
+
+
+@pytest.mark.parametrize("tree", LISTS.values(), ids=LISTS.keys())
+def test_lists_of_images_are_stacked(tree, tmp_path):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(tree))
+    dataset = load_data(tmp_path / "a.pkl")
+    np.testing.assert_array_equal(dataset.images[:6], IMAGES)
+    if dataset.labels is not None:
+        assert dataset.labels.tolist() == [1, 0] * 3
+    assert (dataset.labels is None) == (tree is LISTS["images"])
+
+
+OTHERS = {
+    "several shapes": ([IMAGES[0], IMAGES[0, 4:]] * 3, "a list of 6 arrays of 2 shapes"),
+    "several shapes by name": (
+        {"images": [IMAGES[0], IMAGES[0, 4:]], "labels": [0, 1], "c": 1, "d": None},
+        "a dictionary of images, a list of 2 arrays of 2 shapes; labels, a list of 2 ints; c, a value of type int; ...",
+    ),
+    "dictionaries": ([{"image": 1}] * 4, "a list of 4 dicts"),
+    "labels": (np.arange(9), "an array [9]"),
+    "nothing": ([], "a list of 0 items"),
+    "a number": (5, "a value of type int"),
+}
+
+
+@pytest.mark.parametrize(("tree", "what"), OTHERS.values(), ids=OTHERS.keys())
+def test_pickle_without_images_says_what_it_holds(tree, what, tmp_path):
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(tree))
+    with pytest.raises(DatasetError) as error:
+        load_data(tmp_path / "a.pkl")
+    assert f"a.pkl holds {what}, and no images: save them as an array [N, H, W, C]" in str(error.value)
+
+
+def test_images_of_two_types_are_not_stacked(tmp_path):
+    """Their white is not the same."""
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps([*IMAGES, *(IMAGES / 255)]))
+    with pytest.raises(DatasetError):
+        load_data(tmp_path / "a.pkl")
+
+
+@pytest.mark.parametrize(
+    "others",
+    [["cifar-100/train", "cifar-100/test", "cifar-100/meta"], ["data_batch_1.bin"], ["copy/data_batch_1"]],
+    ids=["another set", "another form", "a copy"],
+)
+def test_batches_of_several_sets_are_refused(others, folder):
+    write_cifar10(folder, "pickled")
+    for name in others:
+        (folder / name).parent.mkdir(exist_ok=True)
+        pickled(folder / name, data=ROWS, fine_labels=LABELS)
+    with pytest.raises(
+        DatasetError, match="several data sets, such as .* and .*data_batch_1.*: give the folder or"
+    ) as error:
+        load_data(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("side", [32, 16])
+def test_downsampled_imagenet_is_read(side, folder):
+    """Its labels begin with 1, and it has a mean of all images."""
+    images = IMAGES[:, :side, :side]
+    rows = images.transpose(0, 3, 1, 2).reshape(6, -1)
+    for name, some in (
+        ("train_data_batch_1", slice(0, 2)),
+        ("train_data_batch_2", slice(2, 5)),
+        ("val_data", slice(5, 6)),
+    ):
+        pickled(folder / name, data=rows[some], labels=[label + 1 for label in LABELS[some]], mean=rows.mean(0))
+    dataset = load_data(folder)
+    np.testing.assert_array_equal(dataset.images, images[:5])
+    assert dataset.classes == ("1", "10")
+    np.testing.assert_array_equal(load_data(folder, "test").images, images[5:])
+
+
 class Code:
     """Touches a file when it is unpickled by what trusts it."""
 

@@ -53,10 +53,83 @@ def test_pixels_alone_have_no_classes(names, tmp_path):
     assert dataset.labels is None
 
 
-@pytest.mark.parametrize("delimiter", [";", "\t"])
+def renamed(row):
+    """Names that pandas makes of a row of pixels: x, x.1, x.2, ..."""
+    counts = {}
+    for value in map(str, row):
+        yield f"{value}.{counts[value]}" if value in counts else value
+        counts[value] = counts.get(value, 0) + 1
+
+
+@pytest.mark.parametrize(
+    "row", [[0] * 785, [LABELS[0], *ROWS[0]], [0.5, *(ROWS[0] / 255)]], ids=["zeros", "a digit", "floats"]
+)
+def test_row_that_pandas_took_for_names_is_no_image(row, tmp_path):
+    names = list(renamed(row))
+    dataset = load_data(write(tmp_path / "a.csv", np.column_stack([LABELS, ROWS]), names))
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert [int(dataset.classes[label]) for label in dataset.labels] == LABELS.tolist()
+
+
+def test_names_that_are_numbers_are_said(tmp_path):
+    (note,) = load_data(write(tmp_path / "a.csv", ROWS, renamed([0] * 784))).notes
+    assert note == "the first row, 0, 0.1, 0.2, ..., taken for column names"
+
+
+def test_floats_are_pixels(tmp_path):
+    """Though a few look like repeated numbers that pandas renamed."""
+    rows = np.arange(32).reshape(2, 16) / 32
+    rows[:, :3] = [0, 0.1, 0.2]
+    assert len(load_data(write(tmp_path / "a.csv", rows)).images) == 2
+
+
+@pytest.mark.parametrize("labels", [True, False], ids=["labels", "none"])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("id", range(40)),
+        ("Id", [7] * 40),
+        ("filename", [f"{i}.png" for i in range(40)]),
+        ("Unnamed: 0", range(40)),
+        ("Unnamed: 0.1", range(40)),
+        ("code", [f"x{i * 7}" for i in range(40)]),
+        ("time", range(100, 300, 5)),
+    ],
+    ids=str,
+)
+def test_names_of_rows_are_no_classes(name, values, labels, tmp_path):
+    """Neither columns that are named so, nor those that differ in every row."""
+    words = np.where(LABELS % 2, "odd", "even")
+    columns = [list(values), words.tolist(), *ROWS.T.tolist()] if labels else [list(values), *ROWS.T.tolist()]
+    rows = list(zip(*columns, strict=True))
+    dataset = load_data(write(tmp_path / "a.csv", rows, [name, *(["kind"] if labels else []), *PIXELS]))
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert dataset.classes == (("even", "odd") if labels else ())
+    assert f"columns that are not used: {name} (`labels=NAME` takes one for the classes)" in dataset.notes
+
+
+def test_row_numbers_without_a_name_are_no_classes(tmp_path):
+    path = write(tmp_path / "a.csv", np.column_stack([np.arange(40), ROWS]))
+    dataset = load_data(path)
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert dataset.labels is None
+    assert "the first of 785 columns taken for row numbers; `labels=1` says otherwise" in dataset.notes
+    assert len(load_data(path, labels="1").classes) == 40
+
+
+def test_range_is_that_of_all_splits(tmp_path):
+    """One white for both, though that of the test images alone would be 1,023."""
+    usages = {"Training": range(0, 4096, 273), "PrivateTest": range(0, 1021, 68)}
+    rows = [[f'"{" ".join(map(str, pixels))}"', usage] for usage, pixels in usages.items() for _ in range(2)]
+    path = write(tmp_path / "a.csv", rows, ["pixels", "Usage"])
+    assert load_data(path).images.max() == 255
+    assert load_data(path, "test").images.max() == round(1020 / 4095 * 255)
+
+
+@pytest.mark.parametrize(("delimiter", "suffix"), [(";", ".csv"), ("\t", ".csv"), ("\t", ".tsv")])
 @pytest.mark.parametrize("names", [["label", *PIXELS], None], ids=["named", "unnamed"])
-def test_spreadsheets_delimit_otherwise(delimiter, names, tmp_path):
-    path = write(tmp_path / "a.csv", np.column_stack([LABELS, ROWS]), names)
+def test_spreadsheets_delimit_otherwise(delimiter, suffix, names, tmp_path):
+    path = write(tmp_path / f"a{suffix}", np.column_stack([LABELS, ROWS]), names)
     path.write_text(path.read_text().replace(",", delimiter))
     dataset = load_data(path)
     np.testing.assert_array_equal(dataset.images, IMAGES)

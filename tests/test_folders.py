@@ -155,6 +155,10 @@ def test_numbered_classes_are_classes(names, folder, load):
         (["gtFine", "leftImg8bit"], "leftImg8bit"),
         (["images_resized", "masks_resized"], "images_resized"),
         (["train", "train_masks"], "train"),
+        (["train", "train_label"], "train"),
+        (["input", "output"], "input"),
+        (["depth", "rgb"], "rgb"),
+        (["healthy", "trimap"], "healthy"),
         (["bottle/ground_truth", "bottle/test/good", "bottle/train/good"], "bottle/train"),
         (["cats/test", "cats/train", "dogs/test", "dogs/train"], "cats/train"),
     ],
@@ -178,6 +182,12 @@ def test_folders_that_are_no_classes_are_asked_about(folders, one, beside, folde
         ["edges", "corners"],
         ["image", "label", "table", "text"],
         ["valley", "trainer"],
+        ["lesion", "normal"],
+        ["automatic", "manual"],
+        ["background", "target"],
+        ["alpha", "beta", "gamma"],
+        ["depth", "shallow"],
+        ["label", "no bottle"],
     ],
     ids=str,
 )
@@ -230,6 +240,9 @@ def test_labels_are_read_as_a_person_reads_them(folder, load):
 
 LIST_FORMS = {
     "two columns": "filename,label\n{rows}",
+    "usual labels alone": "class,image_name\n{turned}",
+    "usual files alone": "image_name,class\n{rows}",
+    "a row of a usual word": "target,a.png\n{turned}",
     "others": "breed,image\n{turned}",
     "no names": "{rows}",
     "more columns": "id,width,filename,target\n{more}",
@@ -248,6 +261,61 @@ def test_labels_of_a_csv_are_classes(form, folder, load):
     assert dataset.classes == ("kite", "owl")
     assert dataset.labels.tolist() == [1, 0, 1]
     assert dataset.notes == ("2 classes, as labels.csv says: kite, owl",)
+
+
+LISTED = {  # as a list names the picture images/owls/a.1.png
+    "without a suffix": "images/owls/a.1",
+    "without folders": "a.1.png",
+    "without the first folder": "owls/a.1.png",
+    "without either": "a.1",
+    "with backslashes": "images\\owls\\a.1.png",
+}
+
+
+@pytest.mark.parametrize("header", ["id,breed", ""], ids=["header", "none"])
+@pytest.mark.parametrize("name", LISTED.values(), ids=LISTED.keys())
+def test_shortened_names_are_those_of_pictures(name, header, folder, load):
+    draw(folder, "images/owls/a.1.png", "images/kites/b.png")
+    (folder / "labels.csv").write_text(
+        f"{header}\n{name},owl\n{name.replace('a.1', 'b').replace('owls', 'kites')},kite\n"
+    )
+    dataset = load()
+    assert dataset.classes == ("kite", "owl")
+    assert dataset.labels.tolist() == [0, 1]
+    said = "labels.csv names pictures without their folder or suffix: each is the only one of its name"
+    assert dataset.notes[1:] == (() if "\\" in name else (said,))
+
+
+def test_shortened_names_of_several_pictures_are_not_used(folder, load):
+    """A whole path is one picture's, whatever is named like it."""
+    draw(folder, "x/a.png", "y/a.png", "z.png")
+    (folder / "labels.csv").write_text("id,label\na,owl\nz,kite\n")
+    assert "labels.csv: labels of 1 of 3 pictures: none is used" in load().notes
+    (folder / "labels.csv").write_text("id,label\nx/a.png,owl\ny/a.png,kite\na.png,wren\nz,wren\n")
+    assert load().classes == ("kite", "owl", "wren")
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+@pytest.mark.parametrize("header", ["class", "target", "category"])
+def test_labels_of_hugging_face_have_the_usual_names(header, name, folder, load):
+    draw(folder, "a.png", "b.png")
+    rows = [{"file_name": "a.png", header: "owl"}, {"file_name": "b.png", header: "kite"}]
+    lines = {"metadata.csv": [",".join(rows[0]), *(",".join(row.values()) for row in rows)]}
+    (folder / name).write_text("\n".join(lines.get(name, map(json.dumps, rows))))
+    assert load().classes == ("kite", "owl")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [(["7", "007", "10"], ("007", "10", "7")), (["10", "9", "-2"], ("-2", "9", "10")), (["01", "02"], ("01", "02"))],
+    ids=["text", "numbers", "zeros"],
+)
+def test_leading_zeros_make_text_of_labels(labels, classes, folder, load):
+    draw(folder, *(f"{i}.png" for i in range(len(labels))))
+    (folder / "labels.csv").write_text(
+        "filename,label\n" + "".join(f"{i}.png,{each}\n" for i, each in enumerate(labels))
+    )
+    assert load().classes == classes
 
 
 def test_columns_of_a_list_that_cannot_be_told_are_not_used(folder, load):

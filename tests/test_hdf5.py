@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dcgan_jax.data import DatasetError, load_data
+from dcgan_jax.data import DatasetError, NoSplitError, load_data
 
 h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
 scipy_io = pytest.importorskip("scipy.io", reason="the extra matlab is not installed")
@@ -95,6 +95,84 @@ def test_truncated_file_is_one_line(name, end, tmp_path):
     with pytest.raises(DatasetError, match="cannot read|holds the arrays none") as error:
         load_data(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("groups", [("cat", "owl"), ("", "")], ids=["groups", "no groups"])
+@pytest.mark.parametrize("images", [IMAGES, IMAGES[..., 0]], ids=["colours", "grey"])
+def test_array_for_each_image_is_read(groups, images, tmp_path):
+    """In natural order, with groups as classes."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for i in range(14):
+            file[f"{groups[i // 12]}/image_{i}"] = images[i % 7]
+    dataset = load_data(tmp_path / "a.h5")
+    np.testing.assert_array_equal(dataset.images, np.tile(images.reshape(7, 32, 32, -1), (2, 1, 1, 1)))
+    assert "each of 14 arrays taken as one image" in dataset.notes
+    if groups[0]:
+        assert (dataset.classes, dataset.labels.tolist()) == (groups, [0] * 12 + [1] * 2)
+        assert "2 classes, one for each group: cat, owl" in dataset.notes
+    else:
+        assert dataset.labels is None
+    with pytest.raises(NoSplitError):
+        load_data(tmp_path / "a.h5", "test")
+
+
+def test_array_for_each_image_is_in_the_split_of_its_group(tmp_path):
+    write(tmp_path / "a.h5", **{f"{'test' if i < 3 else 'train'}__{i}": IMAGES[i % 7] for i in range(12)})
+    np.testing.assert_array_equal(load_data(tmp_path / "a.h5", "test").images, IMAGES[:3])
+    assert len(load_data(tmp_path / "a.h5").images) == 9
+
+
+def test_arrays_of_several_shapes_are_counted(tmp_path):
+    write(tmp_path / "a.h5", **{f"image_{i:02}": IMAGES[0, : 20 + i] for i in range(12)})
+    with pytest.raises(
+        DatasetError, match=r"holds the arrays image_00, image_01, image_02, ... \(12 in all\): name the images"
+    ):
+        load_data(tmp_path / "a.h5")
+
+
+NAMES = np.array(["cat", "dogs", "owl"])
+
+
+@pytest.mark.parametrize("kind", ["characters", "cells"])
+@pytest.mark.parametrize("named", [{}, {"labels": "labels"}], ids=["usual", "chosen"])
+def test_text_of_matlab_is_labels(kind, named, tmp_path):
+    """Rows of characters are filled with spaces, which are no part of the text."""
+    labels = NAMES[np.arange(7) % 3]
+    scipy_io.savemat(
+        tmp_path / "a.mat", {"images": IMAGES, "labels": labels.astype(object) if kind == "cells" else labels}
+    )
+    dataset = load_data(tmp_path / "a.mat", **named)
+    assert [dataset.classes[i] for i in dataset.labels] == labels.tolist()
+    assert set(dataset.classes) == set(NAMES)
+    assert dataset.notes == ()
+
+
+@pytest.mark.parametrize("names", [NAMES, NAMES.astype(object), NAMES.astype(object)[:, None]], ids=["rows", "1", "2"])
+def test_text_of_matlab_names_classes(names, tmp_path):
+    scipy_io.savemat(tmp_path / "a.mat", {"images": IMAGES, "labels": np.arange(7) % 3, "class_names": names})
+    dataset = load_data(tmp_path / "a.mat")
+    assert (dataset.classes, dataset.notes) == (tuple(NAMES), ())
+
+
+def test_other_variables_of_matlab_are_named(tmp_path):
+    other = {"about": "digits", "cells": NAMES.astype(object), "info": {"by": 1}}
+    scipy_io.savemat(tmp_path / "a.mat", {"images": IMAGES, **other})
+    (note,) = load_data(tmp_path / "a.mat").notes
+    assert note.startswith("arrays that are not used: about, cells, info (")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"data": {"images": IMAGES}, "y": LABELS}, r"holds structs and no images .*, data: save .* '-struct', 'data'"),
+        ({"images": np.array([*IMAGES[:, None], None], object)[:-1]}, "images in .* is no array of numbers: save"),
+    ],
+    ids=["struct", "cells"],
+)
+def test_what_matlab_nests_is_refused_with_a_remedy(arrays, message, tmp_path):
+    scipy_io.savemat(tmp_path / "a.mat", arrays)
+    with pytest.raises(DatasetError, match=message):
+        load_data(tmp_path / "a.mat")
 
 
 def test_labels_of_another_length_are_refused(tmp_path):

@@ -62,6 +62,41 @@ def test_folders_in_keys_are_classes_and_notes_are_no_pictures(tmp_path):
     assert dataset.classes == ("kite", "owl")
 
 
+def recognition(words):
+    """Records of a data set of text recognition."""
+    images = [(f"image-{i:09}".encode(), encoded(image)) for i, image in enumerate(IMAGES, 1)]
+    return [*images, *((f"label-{i:09}".encode(), word.encode()) for i, word in words), (b"num-samples", b"12")]
+
+
+def test_labels_of_text_recognition_are_classes(tmp_path):
+    words = [(i, ("kite", "007")[i % 2]) for i in range(1, 13)]
+    dataset = load_data(write(tmp_path / "a", recognition(words)))
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert dataset.classes == ("007", "kite")
+    assert dataset.labels.tolist() == [0, 1] * 6
+    assert dataset.notes == ("2 classes, as label-... says: 007, kite",)
+
+
+def test_labels_of_some_are_not_used(tmp_path):
+    """Nor are empty ones, and a label of no picture is of another kind."""
+    dataset = load_data(
+        write(tmp_path / "a", recognition([*((i, "kite") for i in range(1, 12)), (12, " "), (13, "owl")]))
+    )
+    assert dataset.labels is None
+    assert dataset.notes == (
+        "label-...: labels of 11 of 12 pictures: none is used",
+        "left out 1 file of another kind, 1 without a suffix",
+    )
+
+
+def test_records_of_no_picture_are_left_out_and_counted(tmp_path):
+    records = [*numbered(), *((f"caption {i}".encode(), b"a bird") for i in range(12)), (b"x", numbered()[0][1][:50])]
+    dataset = load_data(write(tmp_path / "a", records))
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert "left out 12 files of other kinds, 12 without a suffix" in dataset.notes
+    assert any(note.startswith("left out 1 picture that cannot be read: x (") for note in dataset.notes)
+
+
 @pytest.mark.parametrize("end", [0, 10, 4096, 9000, -4096])
 def test_truncated_file_is_one_line(end, tmp_path):
     folder = write(tmp_path / "a", numbered())
@@ -73,8 +108,12 @@ def test_truncated_file_is_one_line(end, tmp_path):
 
 @pytest.mark.parametrize(
     ("records", "message"),
-    [([], "there are no pictures"), ([(b"a", b"no picture")], "1 of the 1 pictures in .* cannot be read")],
-    ids=["empty", "no picture"],
+    [
+        ([], "there are no pictures in .*a$"),
+        ([(b"a", b"no picture")], "there are no pictures in .* among its 1 records$"),
+        ([(b"a", encoded(IMAGES[0])[:50])], "1 of the 1 pictures in .* cannot be read"),
+    ],
+    ids=["empty", "no picture", "truncated picture"],
 )
 def test_what_holds_no_pictures_is_one_line(records, message, tmp_path):
     with pytest.raises(DatasetError, match=message):

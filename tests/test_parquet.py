@@ -101,8 +101,12 @@ def test_file_without_a_split_is_for_training(tmp_path):
     with pytest.raises(NoSplitError, match="a.parquet has no split test: it has train"):
         load_data(tmp_path / "a.parquet", "test")
     write(tmp_path / "train.parquet", {"image": as_structs(GREY)})
-    with pytest.raises(DatasetError, match="a.parquet is of no split by name, beside others of train"):
-        load_data(tmp_path)
+    write(tmp_path / "extra-00000-of-00001.parquet", {"image": as_structs(GREY)})
+    dataset = load_data(tmp_path)
+    assert len(dataset.images) == 6
+    assert dataset.notes == (
+        "files of no known split by name, which are not used: a.parquet, extra-00000-of-00001.parquet",
+    )
 
 
 def test_fine_labels_are_taken_and_coarse_ones_named(tmp_path):
@@ -199,3 +203,96 @@ def test_missing_extra_is_named_with_its_command(tmp_path, monkeypatch, capsys):
 def test_names_are_for_what_has_names(tmp_path):
     with pytest.raises(DatasetError, match="`images=a` names an array or a column, and mnist holds none by name"):
         load_data("mnist", images="a")
+
+
+@pytest.mark.parametrize("name", ["test", "validation-00000-of-00001"])
+def test_file_by_itself_is_for_training(name, tmp_path):
+    """Whatever split its name says, with a note."""
+    write(tmp_path / f"{name}.parquet", {"image": as_structs(GREY)})
+    dataset = load_data(tmp_path / f"{name}.parquet")
+    assert len(dataset.images) == 6
+    said = f"{name}.parquet is the training data, as it is given by itself, and not {name.split('-')[0]}"
+    assert dataset.notes == (said,)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [(["owl", "train"], ("owl", "train")), ([10, 9], ("9", "10")), (["a b", "x=y"], ("a b", "x=y"))],
+    ids=["text", "numbers", "quoted"],
+)
+def test_values_of_partitions_are_a_column(labels, classes, tmp_path):
+    """As pyarrow writes them; they give no splits."""
+    table = pa.table({"image": [png(image) for image in GREY], "label": labels * 3})
+    pq.write_to_dataset(table, tmp_path, partition_cols=["label"])
+    for given in (True, "label"):
+        dataset = load_data(tmp_path, labels=given)
+        assert dataset.classes == classes
+        for name, i in zip(classes, (labels.index(type(labels[0])(name)) for name in classes), strict=True):
+            of_class = dataset.images[dataset.labels == classes.index(name)][..., 0]
+            assert {each.tobytes() for each in of_class} == {each.tobytes() for each in GREY[i::2]}
+
+
+def test_missing_value_of_a_partition_is_no_class(tmp_path):
+    table = pa.table({"image": [png(image) for image in GREY], "label": ["owl", None] * 3})
+    pq.write_to_dataset(table, tmp_path, partition_cols=["label"])
+    dataset = load_data(tmp_path)
+    assert dataset.labels is None
+    assert dataset.notes == (f"label in {tmp_path}: some labels are missing: none is used",)
+
+
+def test_configurations_are_not_merged(tmp_path):
+    for name in ("balanced", "letters"):
+        write(tmp_path / name / "train-00000-of-00001.parquet", {"image": as_structs(GREY)})
+    with pytest.raises(DatasetError, match="data sets .* in balanced, letters: give one of them, such as .*/letters"):
+        load_data(tmp_path)
+    assert len(load_data(tmp_path / "letters").images) == 6
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (np.array(LABELS, float), ("0", "2")),
+        ([b"owl", b"kite"] * 3, ("kite", "owl")),
+        (pa.array(["owl", "kite"] * 3).dictionary_encode(), ("kite", "owl")),
+        (pa.array([b"owl", b"kite"] * 3).dictionary_encode(), ("kite", "owl")),
+        (pa.array(["owl", "kite"] * 3, pa.string_view()), ("kite", "owl")),
+    ],
+    ids=["floats", "bytes", "dictionary", "dictionary of bytes", "view"],
+)
+def test_forms_of_labels(labels, classes, tmp_path):
+    """Labels as pandas and others write them are classes, and never the images."""
+    write(tmp_path / "a.parquet", {"pic": [png(image) for image in GREY], "label": labels})
+    assert load_data(tmp_path / "a.parquet").classes == classes
+
+
+def test_unusable_labels_are_said(tmp_path):
+    write(tmp_path / "a.parquet", {"image": as_structs(GREY), "label": np.linspace(0, 1, 6)})
+    assert "not all labels are whole numbers: none is used" in load_data(tmp_path / "a.parquet").notes[0]
+    write(tmp_path / "a.parquet", {"image": as_structs(GREY), "label": [b"\xff"] * 6})
+    assert "its bytes are no text: none is used" in load_data(tmp_path / "a.parquet").notes[0]
+
+
+@pytest.mark.parametrize("kind", [pa.large_binary(), pa.binary_view(), "dictionary"], ids=str)
+def test_types_of_pictures(kind, tmp_path):
+    """Each of Arrow's types of bytes is read as plain bytes are."""
+    images = pa.array([png(image) for image in GREY])
+    images = images.dictionary_encode() if kind == "dictionary" else images.cast(kind)
+    write(tmp_path / "a.parquet", {"image": images})
+    np.testing.assert_array_equal(load_data(tmp_path / "a.parquet").images[..., 0], GREY)
+
+
+def test_pictures_beside_shards(tmp_path):
+    """A few are left out, and many are asked about; a list of the pictures is no data set of its own."""
+    write(tmp_path / "train-00000-of-00001.parquet", {"image": as_structs(GREY)})
+    (tmp_path / "logo.png").write_bytes(png(COLOURS[0]))
+    (tmp_path / "assets").mkdir()
+    for i in range(20):
+        (tmp_path / "assets" / f"{i}.png").write_bytes(png(COLOURS[0]))
+    dataset = load_data(tmp_path)
+    np.testing.assert_array_equal(dataset.images[..., 0], GREY)
+    assert "left out 21 pictures beside train-00000-of-00001.parquet: assets/0.png, " in dataset.notes[0]
+    (tmp_path / "assets").rename(tmp_path / "pictures")
+    with pytest.raises(DatasetError, match="holds 21 pictures, such as .*, and train.*parquet: give .*train.*parquet"):
+        load_data(tmp_path)
+    write(tmp_path / "train-00000-of-00001.parquet", {"file_name": ["a.png"], "box": [[1, 2, 3, 4]]})
+    assert len(load_data(tmp_path).images) == 21

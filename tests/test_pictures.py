@@ -14,6 +14,9 @@ from PIL import Image
 
 from dcgan_jax.data import DatasetError, load_data
 from dcgan_jax.data import cache as data_cache
+from dcgan_jax.data.common import LoadOptions, Reading
+from dcgan_jax.data.members import File, open_files
+from dcgan_jax.data.picture_folders import load_pictures
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(0, 256, (12, 8, 3), np.uint8)
@@ -89,6 +92,51 @@ def test_white_is_the_same_in_all_pictures(dtype, white, folder):
     )
     assert note.startswith(f"2 of 2 pictures are of {kind}: ")
     assert any(each in note for each in said.split("|"))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_white_is_the_same_in_both_splits(split, folder):
+    """Also where that of one alone would be lower, and whatever is broken in the other."""
+    whites = {"train": 900, "test": 1100}
+    for each, white in whites.items():
+        save(folder / each / "a.png", np.linspace(0, white, 96).reshape(12, 8).astype(np.uint16))
+        (folder / each / "labels.csv").write_text("no picture")
+    (folder / {"train": "test", "test": "train"}[split] / "b.png").write_bytes(b"broken")
+    with open_files(folder) as files:
+        own = [file for file in files if file.name.startswith(split)]
+        dataset = load_pictures(folder, own, LoadOptions(), [file for file in files if file not in own])
+        given = load_pictures(folder, own, LoadOptions(reading=Reading(range=(0, 2000))), files)
+    assert dataset.images.max() == round(whites[split] * 255 / 4095)
+    assert "pixels from 0 to 1100 taken as 12 bits, 4,095 white" in dataset.notes[0]
+    assert dataset.notes[0].endswith(" (from both splits)")
+    assert given.images.max() == round(whites[split] * 255 / 2000)
+
+
+def test_folders_of_splits_have_one_range(folder):
+    """What is white in the test split is white in the training split too."""
+    whites = {"train": 2100, "test": 4000}
+    for each, white in whites.items():
+        save(folder / each / "a.png", np.linspace(0, white, 96).reshape(12, 8).astype(np.uint16))
+        save(folder / each / "b.png", np.linspace(0, 900, 96).reshape(12, 8).astype(np.uint16))
+    for each, white in whites.items():
+        assert load_data(folder, each).images.max() == round(white * 255 / 4095)
+    save(folder / "test" / "a.png", np.linspace(0, 60000, 96).reshape(12, 8).astype(np.uint16))
+    with pytest.raises(DatasetError, match="nearly black: `range=LOW,HIGH` says which values are black and white"):
+        load_data(folder)
+    assert load_data(folder, range=(0, 2100)).images.max() == 255
+
+
+def test_cache_is_of_both_splits(folder):
+    """Of pictures of more than 8 bits; others do not depend on the other split, which is not read."""
+    save(folder / "train" / "a.png", np.linspace(0, 900, 96).reshape(12, 8).astype(np.uint16))
+    with open_files(folder / "train") as files:
+        for white, shown in ((1000, 224), (1100, 56)):
+            save(folder / "test" / "a.png", np.linspace(0, white, 96).reshape(12, 8).astype(np.uint16))
+            beside = [File("test/a.png", (folder / "test" / "a.png").read_bytes)]
+            assert load_pictures(folder, files, LoadOptions(), beside).images.max() == shown
+    save(folder / "train" / "a.png")
+    with open_files(folder / "train") as files:
+        assert load_pictures(folder, files, LoadOptions(), [File("b.png", lambda: pytest.fail("read"))]).notes == ()
 
 
 def test_floats_of_no_known_range_are_refused(folder):

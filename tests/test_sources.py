@@ -101,3 +101,11 @@ def test_names_stay_and_paths_are_absolute(files):
     assert absolute_source("emnist/letters") == "emnist/letters"
     assert absolute_source("folder") == str(files / "folder")
     assert absolute_source("absent.npy") == str(files / "absent.npy")
+
+
+@pytest.mark.parametrize("name", ["a.npy.gz", "mnist.pkl.gz"])
+def test_compressed_file_is_to_be_decompressed(name, tmp_path):
+    """Rather than taken for an idx file."""
+    (tmp_path / name).write_bytes(gzip.compress(b""))
+    with pytest.raises(DatasetError, match=f"{name} is compressed: decompress it first, with gunzip, and give .*"):
+        load_data(tmp_path / name)

@@ -114,3 +114,77 @@ def test_archives_in_archives_are_counted_and_not_opened(tmp_path):
     write(tmp_path / "a.tar", {"inner.tar": (tmp_path / "inner.tar").read_bytes()})
     with pytest.raises(DatasetError, match="holds 1 .tar, which cannot be read as pictures: .* unpack them"):
         load_data(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("form", ["gz", "bz2", "xz"])
+def test_compressed_tar_of_another_name_is_read(form, tmp_path):
+    """Whatever the suffix says, and whatever the first member is called."""
+    write(tmp_path / "a.tar", {"BZh91AY.png": png(IMAGES[0]), "b.png": png(IMAGES[1])}, f"w:{form}")
+    write(tmp_path / "b.tar", {"BZh91AY.png": png(IMAGES[0]), "b.png": png(IMAGES[1])})
+    for name in ("a.tar", "b.tar"):
+        np.testing.assert_array_equal(load_data(tmp_path / name).images, IMAGES[:2])
+
+
+@pytest.mark.parametrize("place", ["{}/{}.png", "pets/{}/{}.png", "train/{}/{}.png"])
+def test_folder_with_one_tar_is_that_tar(place, tmp_path):
+    """With its classes and splits, and without pictures beside it."""
+    members = {place.format("ab"[i % 2], i): png(image) for i, image in enumerate(IMAGES)}
+    others = {"test/a/9.png": png(IMAGES[0])} if place.startswith("train") else {}
+    write(tmp_path / "a.tar", members | others)
+    expected = load_data(tmp_path / "a.tar")
+    dataset = load_data(tmp_path)
+    assert dataset.digest() == expected.digest()
+    assert (dataset.classes, dataset.notes) == (("a", "b"), expected.notes)
+    (tmp_path / "logo.png").write_bytes(png(IMAGES[0]))
+    assert load_data(tmp_path).notes == (*expected.notes, "left out 1 picture beside a.tar: logo.png")
+
+
+def test_tar_for_each_class(tmp_path):
+    """As ImageNet's are; each is a class, named as the tar."""
+    for i, name in enumerate(("n01440764", "n01443537", "n01484850")):
+        write(tmp_path / f"{name}.tar", {f"{name}_{j}.png": png(IMAGES[j]) for j in range(2 * i, 2 * i + 2)})
+    dataset = load_data(tmp_path)
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert dataset.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert dataset.classes == ("n01440764", "n01443537", "n01484850")
+    assert "each of the 3 tars is read as a folder of its name" in dataset.notes
+
+
+@pytest.mark.parametrize("names", [("0", "1"), ("part-007", "part-009"), ("a", "b")])
+@pytest.mark.parametrize("again", [False, True])
+def test_tars_together_are_a_folder(again, names, tmp_path):
+    """Those that are numbered, or have class folders inside, also with the same names in each."""
+    for i, name in enumerate(names):
+        members = {f"{kind}/{0 if again else i}.png": png(IMAGES[2 * i + j]) for j, kind in enumerate(("kite", "owl"))}
+        write(tmp_path / f"{name}.tar", members)
+    dataset = load_data(tmp_path)
+    assert dataset.classes == ("kite", "owl")
+    np.testing.assert_array_equal(dataset.images, IMAGES[[0, 2, 1, 3]])
+    assert "the files of 2 tars are read as those of one folder" in dataset.notes
+
+
+def test_numbered_tars_are_no_classes(tmp_path):
+    for i in range(3):
+        write(tmp_path / f"{i:03}.tar", {f"{i}.png": png(IMAGES[i])})
+    assert load_data(tmp_path).labels is None
+
+
+def test_tar_for_each_split(tmp_path):
+    for name, rows in (("train", range(4)), ("test", range(4, 6))):
+        write(tmp_path / f"{name}.tar", {f"{'ab'[i % 2]}/{i}.png": png(IMAGES[i]) for i in rows})
+    assert load_data(tmp_path).labels.tolist() == [0, 0, 1, 1]
+    np.testing.assert_array_equal(load_data(tmp_path, "test").images, IMAGES[4:])
+
+
+def test_many_pictures_beside_tars(tmp_path):
+    """One tar may be an archive of them; several are asked about."""
+    (tmp_path / "pictures").mkdir()
+    for i in range(16):
+        (tmp_path / "pictures" / f"{i}.png").write_bytes(png(IMAGES[i % 6]))
+    write(tmp_path / "a.tar", {"a.png": png(IMAGES[0])})
+    dataset = load_data(tmp_path)
+    assert len(dataset.images) == 16
+    assert "1 .tar" in dataset.notes[0]
+    write(tmp_path / "b.tar", {"a.png": png(IMAGES[0])})
+    with pytest.raises(DatasetError, match="holds 16 pictures, .* and a.tar: give .*/pictures or .*/a.tar"):
+        load_data(tmp_path)

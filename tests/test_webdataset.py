@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -40,8 +41,11 @@ def numbered(rows=range(6), **members):
         ({"json": lambda i: {"label": 10 - i % 2}}, {}),
         ({"json": lambda i: {"bird": 10 - i % 2}}, {"labels": "bird"}),
         ({"txt": lambda i: str(10 - i % 2), "json": lambda i: {}}, {"labels": "txt"}),
+        ({"txt": lambda i: str(10 - i % 2)}, {"labels": "txt"}),
+        ({"json": lambda i: {"width": 8, "class": 10 - i % 2}}, {}),
+        ({"json": lambda i: {"category": str(10 - i % 2)}}, {}),
     ],
-    ids=["cls", "json", "key", "txt"],
+    ids=["cls", "json", "key", "txt", "txt alone", "class", "category"],
 )
 def test_classes_are_those_of_members(members, options, tmp_path):
     write(tmp_path / "a.tar", numbered(**members))
@@ -111,5 +115,93 @@ def test_truncated_shard_is_one_line(tmp_path):
 def test_folder_of_tars_without_pictures_is_one_line(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         archive.addfile(tarfile.TarInfo("a.txt"))
-    with pytest.raises(DatasetError, match="holds no samples with pictures: it has txt"):
+    with pytest.raises(DatasetError, match="there are no pictures in .*a.tar among its 1 files"):
         load_data(tmp_path)
+
+
+def pack(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def test_shards_of_equal_name_are_all_read(tmp_path):
+    """In folders of their own, with the same keys."""
+    for folder, rows in (("a", range(3)), ("b", range(3, 6))):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "00000.tar", [(i % 3, sample) for i, sample in numbered(rows, cls=lambda i: i // 3)])
+    dataset = load_data(tmp_path)
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def in_folders(folders, extension):
+    pictures = {f"{folder}/{i}.png": i for i, folder in enumerate(folders)}
+    return pictures | {f"{folder}/{i}.{extension}": b"{}" for i, folder in enumerate(folders)}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"cat/0.png": 0, "cat/1.png": 1, "dog/2.png": 2, "dog/3.png": 3, "cat/0.json": b"{}"},
+        in_folders("abab", "json"),
+        in_folders(["train", "train", "test"], "cls"),
+        in_folders(["train/x", "train/y", "test/x"], "json"),
+        {f"masks/{i}.png": i for i in range(4)} | in_folders(["images"] * 4, "json"),
+        {"0.png": 0, "1.png": 1, "2.png": 2, "2.cls": b"1"},
+    ],
+    ids=["one json", "classes", "splits of cls", "splits", "masks", "one cls"],
+)
+def test_tar_with_a_few_members_beside_is_its_folder(members, tmp_path):
+    """It is read, or refused, as a zip of the same files is."""
+    members = {name: each if isinstance(each, bytes) else png(IMAGES[each]) for name, each in members.items()}
+    pack(tmp_path / "a.tar", members)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+    def outcome(path):
+        try:
+            dataset = load_data(path)
+            return dataset.digest(), dataset.notes
+        except DatasetError as error:
+            return str(error).replace("a.zip", "a.tar")
+
+    assert outcome(tmp_path / "a.tar") == outcome(tmp_path / "a.zip")
+
+
+def test_arrays_with_classes(tmp_path):
+    """Without pictures, each .npy is an image."""
+    write(tmp_path / "a.tar", [(i, {"npy": IMAGES[i], "cls": 5 - i // 2}) for i in range(6)])
+    dataset = load_data(tmp_path / "a.tar")
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert dataset.labels.tolist() == [2, 2, 1, 1, 0, 0]
+    assert dataset.classes == ("3", "4", "5")
+
+
+def test_names_that_may_be_classes_are_said(tmp_path):
+    write(tmp_path / "a.tar", numbered(json=lambda i: {"url": "u", "bird": i}, txt=lambda i: "owl"))
+    (note,) = load_data(tmp_path / "a.tar").notes
+    assert note.endswith("members or keys of .json named txt, url, bird (`labels=NAME` takes one for the classes)")
+
+
+def test_tar_by_itself_is_for_training(tmp_path):
+    write(tmp_path / "test.tar", numbered(cls=lambda i: i))
+    dataset = load_data(tmp_path / "test.tar")
+    assert len(dataset.images) == 6
+    assert dataset.notes == ("test.tar is the training data, as it is given by itself, and not test",)
+
+
+def test_layout_of_img2dataset(tmp_path):
+    """Parquet files without pictures beside tars describe them."""
+    pq = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+    pa = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    for shard in range(2):
+        write(tmp_path / f"{shard:05}.tar", numbered(range(3 * shard, 3 * shard + 3), cls=lambda i: i % 2))
+        pq.write_table(pa.table({"url": ["u"], "caption": ["c"]}), tmp_path / f"{shard:05}.parquet")
+        (tmp_path / f"{shard:05}_stats.json").write_text("{}")
+    dataset = load_data(tmp_path)
+    np.testing.assert_array_equal(dataset.images, IMAGES)
+    assert dataset.notes == ("left out 2 .parquet beside the tars",)

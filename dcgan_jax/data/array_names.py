@@ -1,5 +1,6 @@
 """Which of several arrays are the images and their labels: by name, or by shape if no name is a usual one."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,14 +11,16 @@ from dcgan_jax.data.common import DatasetError, LoadOptions, NoSplitError, Readi
 from dcgan_jax.data.labels import USUAL_LABELS
 from dcgan_jax.data.shards import split_of
 
-# Highest priority first: this project's name, then Keras's, then those of programs that save generated images.
+# Highest priority first: this project's name, then Keras's, then those of programs that save generated images. Names of
+# the same words are the same: X_train, trainX and train-x.
 IMAGE_KEYS = {
     "train": ("images", "x_train", "train_images", "samples", "x", "arr_0"),
     "test": ("test_images", "x_test"),
 }
 LABEL_KEYS = {"train": ("labels", "y_train", "train_labels", "y"), "test": ("test_labels", "y_test")}
-_CLASSES = ("classes", "class_names", "label_names")  # arrays of the names of classes 0, 1, ..., as text
+CLASS_KEYS = ("classes", "class_names", "label_names")  # arrays of the names of classes 0, 1, ..., as text
 _SILENT = ("arr_0", "x")  # generic names, beside which the labels may have any name
+_LISTED, _UNUSED = 3, 10  # arrays named in a message, and in a note
 _LEAST_ROW = 16  # least number of rows, and of pixels in a row, of images in 2 axes
 
 
@@ -55,7 +58,7 @@ class Choice(NamedTuple):
     def notes(self) -> tuple[str, ...]:
         """A note that lists the unused arrays, if there are any."""
         labels_are = f"labels are named {' or '.join(LABEL_KEYS['train'])}, or chosen with `labels=NAME`"
-        return (f"arrays that are not used: {', '.join(self.unused)} ({labels_are})",) if self.unused else ()
+        return (f"arrays that are not used: {some(self.unused, _UNUSED)} ({labels_are})",) if self.unused else ()
 
 
 def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -> Choice:
@@ -63,7 +66,8 @@ def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -
 
     A name with slashes is that of an array in a group. An array belongs to the split that its name, or its group's,
     contains. Without usual names, the images are the only array of four axes, or else of three, or of rows of pixels.
-    The labels are then the vector of their length with a name in `USUAL_LABELS`, or else the only one.
+    The labels are then the vector of their length with a name in `USUAL_LABELS`, or else the only one. An array ``y``
+    of another length, such as coordinates, is not the labels.
 
     Raises:
       NoSplitError: if there is no such split.
@@ -87,29 +91,58 @@ def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -
         kind = NoSplitError if options.split != "train" and not wanted else DatasetError
         choose = f", or choose one with `images={wanted[0]}`" if wanted else ""
         raise kind(
-            f"{path} holds the arrays {', '.join(names) or 'none'}: name the images "
+            f"{path} holds the arrays {some(names) or 'none'}: name the images "
             f"{' or '.join(IMAGE_KEYS[options.split])}{choose}"
         )
-    others = tuple(each[0] for split, each in found.items() if split != options.split and len(each) == 1)
-    labels = _choose_labels(specs, wanted[0], options) if options.labels else None
-    known = {wanted[0], *others, labels}
-    keys = {key for each in (IMAGE_KEYS, LABEL_KEYS) for some in each.values() for key in some}
-    unused = tuple(name for name in names if name not in known and _last(name) not in keys)
-    named = (name for name in unused if _last(name) in _CLASSES and specs[name].dtype.kind == "U")
+    images = {split: each[0] for split, each in found.items() if len(each) == 1}
+    labels = {split: _choose_labels(specs, name, split, reading) for split, name in images.items()}
+    others = tuple(name for split, name in images.items() if split != options.split)
+    unused = tuple(name for name in names if name not in (*images.values(), *labels.values()))
+    named = (name for name in unused if is_one_of(name, CLASS_KEYS) and specs[name].dtype.kind in "SU")
     classes = next((name for name in named if len(specs[name].shape) == 1), None)
-    return Choice(wanted[0], others, labels, unused, classes)
+    return Choice(wanted[0], others, labels[options.split] if options.labels else None, unused, classes)
+
+
+def are_named(specs: Mapping[str, Spec]) -> bool:
+    """Whether arrays in files of their own have the usual names of images and labels, or those of the two splits.
+
+    Files may also have the names of letters: ``x`` and ``y`` are usual names only if no third array is like ``x``.
+    """
+    if sorted(split_of(name) or "" for name in specs) == ["test", "train"]:
+        return True
+    images, labels = ([_usual(specs, keys, split) for split in keys] for keys in (IMAGE_KEYS, LABEL_KEYS))
+    if any(len(each) > 1 for each in images):
+        return any(labels)
+    chosen = [name for each in (*images, *labels) for name in each]
+    if not all(is_one_of(name, (*_SILENT, "y")) for name in chosen):
+        return True
+    pixels = [name for name in chosen if not is_one_of(name, ["y"]) or specs[name].images_axes()]
+    kinds = {(specs[name].shape[1:], specs[name].dtype) for name in pixels}
+    others = [spec for name, spec in specs.items() if name not in chosen]
+    return bool(chosen) and not any((spec.shape[1:], spec.dtype) in kinds for spec in others)
+
+
+def some(names: Sequence[str], most: int = _LISTED) -> str:
+    """The first of these names, as a list, and their number if there are more."""
+    return ", ".join(names[:most]) + (f", ... ({len(names):,} in all)" if len(names) > most else "")
 
 
 def check_names(path: Path, reading: Reading, names: Sequence[str]) -> None:
     """Raises: DatasetError if ``reading.images`` or ``reading.labels`` is given and not one of ``names``."""
     for flag, name in (("images", reading.images), ("labels", reading.labels)):
         if name is not None and name not in names:
-            there = ", ".join(names) or "nothing"
+            there = some(names) or "nothing"
             raise DatasetError(f"{path} holds nothing named {name} for `{flag}`: it has {there}")
 
 
-def _last(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
+def _words(name: str) -> list[str]:
+    """The words of an array's name without its group, in alphabetical order: of ``trainX``, train and x."""
+    return sorted(word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name.rsplit("/", 1)[-1]))
+
+
+def is_one_of(name: str, keys: Iterable[str]) -> bool:
+    """Whether an array's name, without its group, has the same words as one of ``keys``, in any case and order."""
+    return _words(name) in map(_words, keys)
 
 
 def _usual(names: Iterable[str], keys: Mapping[str, Sequence[str]], split: str) -> list[str]:
@@ -117,38 +150,58 @@ def _usual(names: Iterable[str], keys: Mapping[str, Sequence[str]], split: str) 
     names = list(names)
     for key in (*keys[split], *(keys["train"] if split == "test" else ())):
         said = (None, split) if key in keys[split] else (split,)
-        if found := [name for name in names if _last(name) == key and split_of(name) in said]:
+        if found := [name for name in names if is_one_of(name, [key]) and split_of(name) in said]:
             return found
     return []
 
 
 def _by_shape(specs: Mapping[str, Spec], split: str) -> list[str]:
     """The arrays of a split that may be images by shape, those with the most axes."""
-    some = {name: spec for name, spec in specs.items() if (split_of(name) or "train") == split}
-    most = max((spec.images_axes() for spec in some.values()), default=0)
-    return [name for name, spec in some.items() if most and spec.images_axes() == most]
+    within = {name: spec for name, spec in specs.items() if (split_of(name) or "train") == split}
+    most = max((spec.images_axes() for spec in within.values()), default=0)
+    return [name for name, spec in within.items() if most and spec.images_axes() == most]
 
 
-def _choose_labels(specs: Mapping[str, Spec], images: str, options: LoadOptions) -> str | None:
+def _choose_labels(specs: Mapping[str, Spec], images: str, split: str, reading: Reading) -> str | None:
     """The labels of the images: by name, in their group first; by shape if the images' name is generic or not usual."""
-    if options.reading.labels:
-        return options.reading.labels
+    if reading.labels:
+        return reading.labels
     group = images.rpartition("/")[0]
+    counts = _counts(specs, images, reading.layout)
     for within in ([name for name in specs if name.rpartition("/")[0] == group], list(specs)):
-        if found := _usual(within, LABEL_KEYS, options.split):
+        usual = [name for name in _usual(within, LABEL_KEYS, split) if name != images]
+        if found := [name for name in usual if not is_one_of(name, ["y"]) or _fits(specs[name], counts)]:
             return found[0]
-    if _last(images) in (key for key in IMAGE_KEYS[options.split] if key not in _SILENT):
+    if is_one_of(images, (key for key in IMAGE_KEYS[split] if key not in _SILENT)):
         return None
-    shape = specs[images].shape
-    lengths = {shape[0]} if len(shape) == 4 and shape[-1] in (1, 3, 4) else {shape[0], shape[-1]}
-    said = (None, options.split) if options.split == "train" else (options.split,)
+    said = (None, split) if split == "train" else (split,)
     vectors = [
         name
         for name, spec in specs.items()
-        if name != images and split_of(name) in said and _is_vector(spec) and max(spec.shape) in lengths
+        if name != images and split_of(name) in said and _is_vector(spec) and _fits(spec, counts)
     ]
-    usual = [name for name in vectors if _last(name).lower() in USUAL_LABELS]
-    return usual[0] if usual else vectors[0] if len(vectors) == 1 else None
+    usual = [name for name in vectors if name.rsplit("/", 1)[-1].lower() in USUAL_LABELS]
+    return usual[0] if usual else vectors[0] if len(vectors) == 1 and not _has_coordinates(specs) else None
+
+
+def _counts(specs: Mapping[str, Spec], images: str, layout: str | None) -> set[int]:
+    """The numbers of images that an array may hold: the length of its first axis, and of others that may count them."""
+    shape = specs[images].shape or (0,)
+    if layout and len(layout) == len(shape):
+        return {shape[layout.index("N")]}
+    if _has_coordinates(specs) or len(shape) == 4 and shape[3] in (1, 3, 4):
+        return {shape[0]}
+    return {shape[0], shape[-1]} | ({shape[1]} if len(shape) == 4 and shape[0] in (1, 3) else set())
+
+
+def _has_coordinates(specs: Mapping[str, Spec]) -> bool:
+    """Whether there is a vector ``x``, so that other vectors are coordinates too, as in netCDF."""
+    return any(is_one_of(name, ["x"]) and _is_vector(spec) for name, spec in specs.items())
+
+
+def _fits(spec: Spec, counts: set[int]) -> bool:
+    """Whether there is one label for each image, in a column, a row or rows."""
+    return bool(spec.shape) and (spec.shape[0] in counts or (_is_vector(spec) and max(spec.shape) in counts))
 
 
 def _is_vector(spec: Spec) -> bool:

@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,13 +19,15 @@ from dcgan_jax.data.common import (
     starts_with,
 )
 from dcgan_jax.data.fitting import check_bytes, check_memory, in_pieces
-from dcgan_jax.data.idx import read_idx
-from dcgan_jax.data.labels import labelled
+from dcgan_jax.data.idx import label_names, read_idx
+from dcgan_jax.data.labels import class_values, labelled
 from dcgan_jax.data.layouts import to_nhwc
 from dcgan_jax.data.mapped import pieces
 from dcgan_jax.data.transparency import on_white, opacity_range, transparent_images, with_alpha
 from dcgan_jax.data.value_range import ValueRange, given_range, known_range
 from dcgan_jax.errors import first_line
+
+_INT8 = np.iinfo(np.int8)
 
 
 def is_array_file(source: str | Path) -> bool:
@@ -43,8 +45,9 @@ def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
 
     Args:
       source: an ``.npz`` has the images as ``images``, ``x_train``, ``train_images``, ``samples``, ``x`` or ``arr_0``,
-        or as the only array that may be, and the labels as ``labels``, ``y_train``, ``train_labels`` or ``y``. An idx
-        file has its labels in the file of the same name with ``labels`` and ``idx1``; either may be gzipped.
+        or as the only array that may be, and the labels as ``labels``, ``y_train``, ``train_labels`` or ``y``, in
+        small letters or capitals. An idx file has its labels in the file of the same name with ``labels`` and
+        ``idx1``; either may be gzipped.
       options: the split ``test`` is ``x_test`` and ``y_test``, or ``test_images`` and ``test_labels``, of an ``.npz``.
         The value range is inferred from both splits.
 
@@ -58,7 +61,7 @@ def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
         check_split(path, options.split)
     try:
         if suffix == ".npy":
-            return to_dataset(_load_npy(path), path, options)
+            return to_dataset(open_npy(path), path, options)
         if suffix == ".npz":
             return _read_npz(path, options)
         return _read_idx(path, options)
@@ -66,20 +69,22 @@ def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
         raise DatasetError(f"cannot read {path} ({getattr(error, 'strerror', None) or first_line(error)})") from error
 
 
-def _load_npy(path: Path) -> np.ndarray:
+def open_npy(path: Path) -> np.ndarray:
+    """An ``.npy``, memory-mapped. Raises: DatasetError if it is damaged, or OSError if it cannot be opened."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except OSError:
         raise
     except Exception as error:  # the header's parser raises whatever Python's tokenizer raises
-        raise DatasetError(_not_an_array(path, error)) from error
+        raise DatasetError(not_an_array(path, error)) from error
 
 
 def _of_objects(error: Exception) -> bool:
     return any(text in str(error) for text in ("Object arrays", "Python objects"))
 
 
-def _not_an_array(path: Path, error: Exception) -> str:
+def not_an_array(path: Path, error: Exception) -> str:
+    """The message for a file that NumPy does not read."""
     if _of_objects(error):
         return f"{path} holds Python objects, perhaps images of several shapes: save one array of numbers [N, H, W, C]"
     return f"{path} is no file of NumPy's, or is damaged ({first_line(error)})"
@@ -100,20 +105,25 @@ def _read_npz(path: Path, options: LoadOptions) -> Dataset:
             return load_chosen(path, choice, lambda name: _read_array(arrays, name, path, choice), options)
     except (DatasetError, OSError, zipfile.BadZipFile):
         raise
-    except Exception as error:  # as in _load_npy
-        raise DatasetError(_not_an_array(path, error)) from error
+    except Exception as error:  # as in open_npy
+        raise DatasetError(not_an_array(path, error)) from error
 
 
 def _spec(arrays: Any, name: str) -> Spec:
     """The shape and the dtype of an array from its header; shape () if that cannot be read."""
     try:
         with arrays.zip.open(f"{name}.npy") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(file)
-            return Spec(shape, dtype)
-    except Exception:  # as in _load_npy; reading the array reports the error
+            return read_spec(file)
+    except Exception:  # as in open_npy; reading the array reports the error
         return Spec((), np.dtype(object))
+
+
+def read_spec(file: IO[bytes]) -> Spec:
+    """The shape and the dtype of an ``.npy`` from its header. Raises: whatever NumPy's parser does."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return Spec(shape, dtype)
 
 
 def _read_array(arrays: Mapping[str, np.ndarray], name: str, path: Path, choice: Choice) -> np.ndarray:
@@ -126,22 +136,41 @@ def _read_array(arrays: Mapping[str, np.ndarray], name: str, path: Path, choice:
 
 
 def load_chosen(path: Path, choice: Choice, read: Callable[[str], np.ndarray], options: LoadOptions) -> Dataset:
-    """Load a data set from the chosen arrays; ``read`` takes a name. Raises: as `to_dataset` and `labelled`."""
-    given = None if choice.labels is None else read(choice.labels)
+    """Load a data set from the chosen arrays.
+
+    Labels that are no classes are refused if they were chosen by name, and are not used if not.
+
+    Args:
+      path: the file, for messages.
+      choice: the names of the arrays.
+      read: reads the array of a name.
+      options: as for `to_dataset`; ``reading.labels`` is the name that was given.
+
+    Raises:
+      DatasetError: as `to_dataset` and `labelled`.
+    """
+    given = None if choice.labels is None else np.asarray(read(choice.labels))
     names = _class_names(given, choice, read)
     others = [read(name) for name in choice.others]
     dataset = to_dataset(read(choice.images), path, options, given, others)
     choice = choice._replace(unused=tuple(name for name in choice.unused if not names or name != choice.classes))
     dataset = dataset._replace(notes=(*dataset.notes, *choice.notes()))
-    return dataset if given is None else labelled(dataset, given, f"{choice.labels} in {path}", names)
+    if given is None:
+        return dataset
+    return labelled(dataset, given, f"{choice.labels} in {path}", names, options.reading.labels is not None)
 
 
 def _class_names(labels: np.ndarray | None, choice: Choice, read: Callable[[str], np.ndarray]) -> tuple[str, ...]:
     """The names of the classes 0, 1, ..., or () if the file has none or they do not fit the labels."""
-    if labels is None or choice.classes is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    if labels is None or choice.classes is None:
+        return ()
+    try:
+        numbers = class_values(labels)
+    except ValueError:
         return ()
     names = read(choice.classes)
-    fits = len(labels) and labels.min() >= 0 and labels.max() < len(names)
+    names = np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names
+    fits = numbers.dtype.kind in "iu" and len(numbers) and numbers.min() >= 0 and numbers.max() < len(names)
     return tuple(map(str, names)) if fits else ()
 
 
@@ -149,10 +178,8 @@ def _read_idx(path: Path, options: LoadOptions) -> Dataset:
     images = _open_idx(path)
     if images.ndim == 3:  # idx files of three axes are always [N, H, W]
         options = options.in_order("NHW")
-    name = path.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
-    other = name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
-    beside = [path.with_name(each) for each in (name, other) if each not in (path.name, f"{path.name}.gz")]
-    beside = [each for each in beside if each.exists() and options.labels]
+    beside = [path.with_name(each) for each in label_names(path.name) if options.labels]
+    beside = [each for each in beside if each.exists()]
     labels = _open_idx(beside[0]) if beside else None
     dataset = to_dataset(images, path, options, labels)
     return dataset if labels is None else labelled(dataset, labels, str(beside[0]))
@@ -249,5 +276,10 @@ def _value_range(
         return given_range(options.reading.range, low, high, path), (low, high)
     if all(each.dtype == np.bool_ for each in arrays):
         return ValueRange(0, 1, "true and false taken as white and black"), (low, high)
+    if all(each.dtype == np.int8 for each in arrays) and low < _INT8.min / 2 and high > _INT8.max / 2:
+        raise DatasetError(
+            f"{path}: pixels are from {low:g} to {high:g}, as int8: add `range={_INT8.min},{_INT8.max}` to make the "
+            "lowest number of that type black and the highest white"
+        )
     integers = all(np.issubdtype(each.dtype, np.integer) for each in arrays)
     return known_range(low, high, integers=integers, what=path, dark=options.drawn), (low, high)

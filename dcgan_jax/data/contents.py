@@ -1,20 +1,28 @@
 """Folders and archives, of pictures or of files of arrays."""
 
+import gzip
+import io
+import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dcgan_jax.console import counted
 from dcgan_jax.data.array_folders import has_arrays, has_idx, load_arrays, load_idx
 from dcgan_jax.data.batches import has_batches, load_batches
+from dcgan_jax.data.beside import are_many, either_of, note_on_pictures, pictures_among
 from dcgan_jax.data.common import Dataset, LoadOptions, check_no_names, path_of, starts_with
 from dcgan_jax.data.csv_files import has_csv, load_csvs
-from dcgan_jax.data.members import File, is_tar, open_files
-from dcgan_jax.data.picture_files import SUFFIXES
+from dcgan_jax.data.members import TARS, File, is_tar, open_files, printable
 from dcgan_jax.data.picture_folders import load_pictures
-from dcgan_jax.data.shards import shards_of_split
+from dcgan_jax.data.shards import shards_of_split, some
 from dcgan_jax.data.split_folders import part_of_split
 from dcgan_jax.data.webdataset import has_samples, load_samples
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter for an empty archive
+_ALONE = (".npz", ".h5", ".hdf5")  # containers that are read by themselves, and not in a folder
+_LEAST_PIXELS = 64
+_LONGEST = 2**24  # bytes read of a line
 
 _Has = Callable[[Sequence[File]], bool]
 _LoadFiles = Callable[[Path, Sequence[File], LoadOptions], Dataset]
@@ -44,18 +52,65 @@ def load_files(source: str | Path, options: LoadOptions) -> Dataset:
     """
     path = Path(path_of(source) or source)
     with open_files(path) as files:
-        if is_tar(path) and has_samples(files):
-            shards_of_split(path, [path], options.split)
-            return load_samples(path, files, options)
-        part = part_of_split(path, files, options)
-        dataset = _load(path, part.files, part.options)
-        return dataset._replace(notes=(*dataset.notes, *part.notes))
+        if is_tar(path) and has_samples(files, options.reading):
+            _, notes = shards_of_split(path, [path], options.split)
+            dataset = load_samples(path, files, options)
+            return dataset._replace(notes=(*dataset.notes, *notes))
+        return load_members(path, files, options)
 
 
-def _load(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
-    pictures = any(file.suffix in SUFFIXES for file in files)
+def load_members(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
+    """The images of the files of a folder or an archive, without the few pictures beside another container.
+
+    Raises: as `load_files`.
+    """
+    container, pictures = _container(files), pictures_among(files)
+    alone = [file.name for file in files if file.suffix in _ALONE]
+    if pictures and alone and not container and not are_many(pictures):
+        raise either_of(path, pictures, alone[0])
+    left_out = pictures if container else []
+    notes = note_on_pictures(path, left_out, container)
+    part = part_of_split(path, [file for file in files if file.name not in set(left_out)], options)
+    dataset = _load(path, part.files, part.options, part.beside)
+    return dataset._replace(notes=(*dataset.notes, *part.notes, *notes))
+
+
+def _container(files: Sequence[File]) -> str:
+    """The name of the first file beside pictures that is read without them, if there are both; else empty.
+
+    An array of a picture's name is an annotation of it, and a CSV file without pixels a list.
+    """
+    pictures = pictures_among(files)
+    stems, names = {os.path.splitext(name)[0] for name in pictures}, set(pictures)
+    others = [file for file in files if file.name not in names and os.path.splitext(file.name)[0] not in stems]
+    if not pictures:
+        return ""
+    for has, _ in _CONTENTS:
+        found = [file for file in others if has([file])] or others * has(others)
+        if found := [file for file in found if not has_csv([file]) or _holds_pixels(file)]:
+            return found[0].name
+    return ""
+
+
+def _holds_pixels(file: File) -> bool:
+    """Whether the second line of a CSV file has as many numbers as a small image has pixels."""
+    try:
+        content = io.BytesIO(file.read())
+        packed = content.getbuffer()[:2] == b"\x1f\x8b"
+        with gzip.open(content) if packed else content as lines:
+            lines.readline(_LONGEST)
+            return len(re.findall(rb"\d+", lines.readline(_LONGEST))) >= _LEAST_PIXELS
+    except Exception:  # whatever gzip, or the archive, raises: then it is no reason to leave out pictures
+        return False
+
+
+def _load(path: Path, files: Sequence[File], options: LoadOptions, beside: Sequence[File] = ()) -> Dataset:
+    pictures = pictures_among(files)
     for has, load in _CONTENTS:
         if not pictures and has(files):
-            return load(path, files, options)
+            dataset = load(path, files, options)
+            archives = [printable(file.name) for file in files if file.name.lower().endswith(TARS)]
+            note = f"left out {counted(len(archives), 'archive')} beside unpacked files: {some(archives)}"
+            return dataset._replace(notes=(*dataset.notes, note)) if archives else dataset
     check_no_names(path, options)
-    return load_pictures(path, files, options)
+    return load_pictures(path, files, options, beside)

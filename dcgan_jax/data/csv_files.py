@@ -14,7 +14,16 @@ import numpy as np
 from dcgan_jax.data.arrays import to_dataset
 from dcgan_jax.data.arrow_columns import read_labels, stack_lists
 from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, LoadOptions, NoSplitError, check_split, path_of
-from dcgan_jax.data.csv_columns import Column, Columns, channels_of, choose_columns, has_header, is_list_of_numbers
+from dcgan_jax.data.csv_columns import (
+    Column,
+    Columns,
+    Values,
+    channels_of,
+    choose_columns,
+    has_header,
+    is_list_of_numbers,
+    is_number,
+)
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.label_lists import is_list
 from dcgan_jax.data.labels import labelled
@@ -23,7 +32,7 @@ from dcgan_jax.data.shards import split_of
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
-_SUFFIXES = (".csv", ".csv.gz")
+_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _DECIMAL_COMMA = re.compile(r"\s*-?\d+(,\d+)?\s*")
 _PIECE = 2**24  # bytes decompressed or parsed at a time
 _IN_MEMORY = 6  # bytes per byte of text, for two copies of the numbers: most have two or three digits and a comma
@@ -107,18 +116,19 @@ def _content(file: IO[bytes], path: Path) -> bytes:
 def _load(content: bytes, path: Path, options: LoadOptions) -> Dataset:
     require("pyarrow.csv", "parquet", f"reading {path}", DatasetError)
     try:
-        table = _read(content)
-        columns = choose_columns(path, _columns(table), options.reading, lambda i: _may_be_labels(table.column(i)))
-        table, notes = _of_split(path, table, columns, options)
-        images = _pixels(path, table, columns)
+        table, header = _read(content)
+        columns = choose_columns(path, _columns(table), options.reading, lambda i: _values(table.column(i)))
+        rows, notes = _of_split(path, table, columns, options)
+        pixels, table = _pixels(path, table, columns), table.filter(rows)
         labels = None if columns.labels is None or not options.labels else read_labels(table.column(columns.labels))
     except (DatasetError, MemoryError):
         raise
     except Exception as error:  # whatever Arrow raises for a damaged file
         raise DatasetError(f"cannot read {path} ({printable(first_line(error))})") from error
-    grey = channels_of(images.shape[1]) == 1
-    dataset = to_dataset(images, path, options.in_order("NHW") if grey else options, labels)
-    notes = (*dataset.notes, *columns.notes, *notes)
+    options = options.in_order("NHW") if channels_of(pixels.shape[1]) == 1 else options
+    images, others = (pixels, ()) if rows.all() else (pixels[rows], (pixels[~rows],))
+    dataset = to_dataset(images, path, options, labels, others)
+    notes = (*dataset.notes, *header, *columns.notes, *notes)
     if columns.labels is None or not options.labels:
         return dataset._replace(notes=notes)
     name = printable(table.column_names[columns.labels])
@@ -127,8 +137,8 @@ def _load(content: bytes, path: Path, options: LoadOptions) -> Dataset:
     return labelled(dataset._replace(notes=notes), labels, f"{name} in {path}")
 
 
-def _read(content: bytes) -> Any:
-    """Parse the content into a table. Raises: whatever Arrow raises for a damaged file."""
+def _read(content: bytes) -> tuple[Any, tuple[str, ...]]:
+    """Parse the content: a table, and a note if its header is of numbers. Raises: whatever Arrow raises if damaged."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
@@ -136,16 +146,19 @@ def _read(content: bytes) -> Any:
     lines = io.BytesIO(content)
     first, second = lines.readline(), lines.readline()
     delimiter, fields = _first_row(first.decode("utf-8", "replace").rstrip("\r\n"))
+    fields = [field.strip() for field in fields]
     named = has_header(fields)
-    names = [field.strip() for field in fields] if named else [str(i + 1) for i in range(len(fields))]
+    names = fields if named else [str(i + 1) for i in range(len(fields))]
+    notes = (f"the first row, {', '.join(names[:3])}, ..., taken for column names",) * all(map(is_number, fields))
     options = arrow.ReadOptions(column_names=names, skip_rows=int(named), block_size=_PIECE)
     row = second if named else first
-    return arrow.read_csv(
+    table = arrow.read_csv(
         pa.BufferReader(content),
         read_options=options,
         parse_options=arrow.ParseOptions(delimiter=delimiter),
         convert_options=arrow.ConvertOptions(decimal_point="," if delimiter != "," and b"," in row else "."),
     )
+    return table, notes if named else ()
 
 
 def _first_row(line: str) -> tuple[str, list[str]]:
@@ -175,21 +188,22 @@ def _kind(column: Any) -> Any:
     return "pixels" if isinstance(first, str) and is_list_of_numbers(first) else "text"
 
 
-def _may_be_labels(column: Any) -> bool:
-    """Whether a column may hold class numbers: 2 to 200 distinct integers, at least half of 0 to the highest."""
+def _values(column: Any) -> Values:
+    """What a column's values may be; class numbers are 2 to 200 integers, at least half of 0 to the highest."""
     import pyarrow.compute as pc
 
     values = [each.as_py() for each in pc.unique(column)]  # pyright: ignore[reportAttributeAccessIssue]
-    if not 2 <= len(values) <= _MOST_CLASSES or None in values:
-        return False
-    return all(value == int(value) for value in values) and 0 <= min(values) <= max(values) < 2 * len(values)
+    count, whole = len(values), all(isinstance(each, int | float) and float(each).is_integer() for each in values)
+    if 1 < count == len(column):
+        return "index" if whole and values == [values[0] + i for i in range(count)] else "different"
+    return "classes" if whole and 2 <= count <= _MOST_CLASSES and 0 <= min(values) <= max(values) < 2 * count else "any"
 
 
-def _of_split(path: Path, table: Any, columns: Columns, options: LoadOptions) -> tuple[Any, tuple[str, ...]]:
-    """The rows of a split, and a note on splits that are not used. Raises: NoSplitError if there are none."""
+def _of_split(path: Path, table: Any, columns: Columns, options: LoadOptions) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Which rows are of a split, bool [N], and a note on splits that are not used. Raises: NoSplitError if none is."""
     if columns.split is None:
         check_split(path, options.split)
-        return table, ()
+        return np.ones(table.num_rows, bool), ()
     values = [(value or "").strip().lower() for value in table.column(columns.split).to_pylist()]
     splits = {value: _USAGES.get(value) or split_of(value) for value in set(values)}
     if options.split not in splits.values():
@@ -198,7 +212,7 @@ def _of_split(path: Path, table: Any, columns: Columns, options: LoadOptions) ->
     chosen = np.array([splits[value] == options.split for value in values])
     unused = sorted(printable(value) or "none" for value, split in splits.items() if split not in SPLITS)
     notes = (f"splits that are not used: {', '.join(unused)}",) if unused else ()
-    return table.filter(chosen), notes
+    return chosen, notes
 
 
 def _pixels(path: Path, table: Any, columns: Columns) -> np.ndarray:

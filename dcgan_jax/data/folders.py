@@ -28,6 +28,8 @@ _MAPS = {
     *("manual1", "lesion", "target", "targets", "depth", "output", "outputs", "matte", "alpha", "maskcrop"),
     "depthcrop",
 }
+# Those that also name classes, such as lesion beside healthy, or alpha beside beta.
+_UNSURE = {"label", "truth", "manual", "lesion", "target", "targets", "depth", "output", "outputs", "alpha"}
 _LEAST_MAPS = 0.1  # share of the pictures; fewer may be a coincidence
 _PICTURES = {
     *("image", "images", "img", "imgs", "im", "jpegimages", "photos", "pictures", "inputs", "input", "frames"),
@@ -120,10 +122,13 @@ def _not_classes(inside: Mapping[str, set[str]]) -> tuple[str, str]:
     parts = len(splits) > 1 and len(splits) == len(inside) and not any(found[1] for found in splits.values())
     if several or parts:
         return "splits or parts of a data set", min(splits, key=lambda folder: splits[folder][2] not in _TRAIN)
-    maps = [folder for folder in inside if set(_words(folder)) & _MAPS or folder.lower().replace(" ", "_") in _MAPS]
+    words = {folder: {*_words(folder), folder.lower().replace(" ", "_")} for folder in inside}
+    maps = [folder for folder in inside if words[folder] & _MAPS]
     pictures = [folder for folder in inside if folder not in maps]
-    named = [folder for folder in pictures if _PICTURES & set(_words(folder))]
-    paired = all(any(_are_paired(inside[folder], inside[each]) for each in maps) for folder in pictures)
+    named = [folder for folder in pictures if _PICTURES & words[folder]]
+    bases = {_words(folder) for folder in pictures}
+    sure = [each for each in maps if words[each] & (_MAPS - _UNSURE) or _without_maps(_words(each)) in bases]
+    paired = all(any(_are_paired(inside[folder], inside[each]) for each in sure) for folder in pictures)
     if maps and len(pictures) in (1, 2) and (paired or named == pictures):
         return "pictures and what belongs to each of them", pictures[0]
     return "", ""
@@ -148,25 +153,28 @@ def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
     found: dict[str, str] = {}
     used, notes = [], []
     for file in lists:
-        labels, problem = read_list(file)
+        labels, any_labels, problem = read_list(file, names)
         notes += [f"{printable(file.name)} {problem}"] if problem else []
-        if labels:
+        if any_labels:
             found |= labels
             used.append(file.name)
     if not used:
         by_folder = _by_folder(names)
         return by_folder._replace(notes=(*by_folder.notes, *notes))
+    classes = listed_classes(names, found, _some(used), "says" if len(used) == 1 else "say")
+    return classes._replace(notes=(*classes.notes, *notes) if classes.names else (*notes, *classes.notes))
+
+
+def listed_classes(names: Sequence[str], found: Mapping[str, str], where: str, say: str = "says") -> Classes:
+    """The classes of pictures by their labels, if each has one; ``where`` and ``say`` are for the note."""
     missing = sum(name not in found for name in names)
     if missing:
-        said = f"{_some(used)}: labels of {len(names) - missing:,} of {len(names):,} pictures: none is used"
-        return Classes(notes=(*notes, said))
+        return Classes(notes=(f"{where}: labels of {len(names) - missing:,} of {len(names):,} pictures: none is used",))
     values = [found[name] for name in names]
-    whole = all(re.fullmatch(r"-?\d{1,18}", value) for value in values)
+    whole = all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in values)
     distinct, numbers = np.unique([int(value) if whole else value for value in values], return_inverse=True)
     classes = tuple(printable(str(value)) for value in distinct)
-    say = "says" if len(used) == 1 else "say"
-    note = f"{_count(classes)}, as {_some(used)} {say}: {_some(classes)}"
-    return Classes(numbers.astype(np.int32), classes, (note, *notes))
+    return Classes(numbers.astype(np.int32), classes, (f"{_count(classes)}, as {where} {say}: {_some(classes)}",))
 
 
 def _by_folder(names: Sequence[str]) -> Classes:

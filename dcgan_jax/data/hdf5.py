@@ -1,17 +1,24 @@
 """HDF5 and MATLAB files; those of MATLAB 7.3 are HDF5, and SciPy reads earlier ones."""
 
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dcgan_jax.data.array_names import Spec, choose_arrays
-from dcgan_jax.data.arrays import load_chosen
-from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of, starts_with
+from dcgan_jax.data.array_names import CLASS_KEYS, LABEL_KEYS, Spec, are_named, choose_arrays, is_one_of, some
+from dcgan_jax.data.arrays import load_chosen, to_dataset
+from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, NoSplitError, check_split, path_of, starts_with
 from dcgan_jax.data.fitting import check_bytes
+from dcgan_jax.data.folders import classes_of
+from dcgan_jax.data.labels import USUAL_LABELS
+from dcgan_jax.data.layouts import are_sets
+from dcgan_jax.data.shards import split_of
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
+_LEAST_ARRAYS = 10  # in a file with an array for each image; fewer may be anything
 _DIGITS = 10  # SVHN's label of the digit 0
 _TYPES = {"double": "f8", "single": "f4", "logical": "?"} | {
     f"{u}int{8 * n}": f"{u or 'i'}{n}" for u in ("u", "") for n in (1, 2, 4, 8)
@@ -28,6 +35,8 @@ def is_hdf5(source: str | Path) -> bool:
 
 def load_hdf5(source: str | Path, options: LoadOptions) -> Dataset:
     """The images of an HDF5 file, in any group, or of a MATLAB file, and their labels, as `choose_arrays` finds them.
+
+    An HDF5 file may also have an array for each image, and a group for each class.
 
     Raises:
       NoSplitError: if there is no such split.
@@ -70,7 +79,57 @@ def _of_h5py(path: Path, options: LoadOptions) -> Dataset:
             array = item.asstr()[()].astype(str) if h5py.check_string_dtype(item.dtype) else item[()]
             return array.T if turned[name] else array
 
+        if _has_array_for_each(specs, options):
+            return _stack(path, specs, read, options)
         return _load(path, specs, read, options)
+
+
+def _has_array_for_each(specs: Mapping[str, Spec], options: LoadOptions) -> bool:
+    """Whether arrays are one image each: many, all of one shape and dtype, and without usual names."""
+    shapes = [spec.shape for spec in specs.values()]
+    if len(shapes) < _LEAST_ARRAYS or len(set(specs.values())) > 1 or are_named(specs):
+        return False
+    images = len(shapes[0]) in (2, 3) and not are_sets(shapes, options.reading.layout)
+    return images and options.reading.images is None and options.reading.labels is None
+
+
+def _stack(path: Path, specs: Mapping[str, Spec], read: Callable[[str], np.ndarray], options: LoadOptions) -> Dataset:
+    """The images of a file with an array for each, in natural order, and their groups as classes if there are several.
+
+    Raises:
+      NoSplitError: if there is no such split.
+      DatasetError: if they do not fit into memory, or as `to_dataset`.
+    """
+    names = _of_split(path, sorted(specs, key=_natural), options.split)
+    shape, dtype = specs[names[0]]
+    _check(path, f"the {len(names):,} images", Spec((len(names), *shape), dtype))
+    images = np.empty((len(names), *shape), dtype)
+    for row, name in zip(images, names, strict=True):
+        row[...] = read(name)
+    dataset = to_dataset(images, path, options.in_order("NHW") if images.ndim == 3 else options)
+    classes = classes_of(names, ())
+    notes = (f"each of {len(names):,} arrays taken as one image", *(_of_groups(note) for note in classes.notes))
+    return dataset._replace(labels=classes.labels, classes=classes.names, notes=(*dataset.notes, *notes))
+
+
+def _of_groups(note: str) -> str:
+    return note.replace("folder", "group", 1).replace("pictures", "images").replace("picture", "image")
+
+
+def _of_split(path: Path, names: Sequence[str], split: str) -> list[str]:
+    """The arrays in the groups of a split, if all are in groups of splits; else all. Raises: NoSplitError."""
+    splits = [split_of(name.rpartition("/")[0]) for name in names]
+    if None in splits:
+        check_split(path, split)
+        return list(names)
+    if split not in splits:
+        raise NoSplitError(f"{path} has no split {split}: it has {', '.join(sorted({str(each) for each in splits}))}")
+    return [name for name, each in zip(names, splits, strict=True) if each == split]
+
+
+def _natural(name: str) -> list[str | int]:
+    """A sort key that puts ``image_2`` before ``image_10``."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _dtype(h5py: Any, item: Any) -> np.dtype:
@@ -80,16 +139,36 @@ def _dtype(h5py: Any, item: Any) -> np.dtype:
 
 def _of_scipy(path: Path, options: LoadOptions) -> Dataset:
     scipy = require("scipy.io", "matlab", f"reading {path}", DatasetError)
-    kinds = {
-        name: (shape, _TYPES[kind]) for name, shape, kind in scipy.whosmat(path, appendmat=False) if kind in _TYPES
-    }
-    specs = {name: Spec(tuple(shape), np.dtype(kind)) for name, (shape, kind) in kinds.items()}
+    kinds = {name: (tuple(shape), kind) for name, shape, kind in scipy.whosmat(path, appendmat=False)}
+    specs = {name: Spec(shape, np.dtype(_TYPES.get(kind, object))) for name, (shape, kind) in kinds.items()}
+    structs = [name for name, (_, kind) in kinds.items() if kind == "struct"]
+    if structs and not any(spec.images_axes() for spec in specs.values()):
+        raise DatasetError(
+            f"{path} holds structs and no images beside them, {some(structs)}: save their fields as arrays, in MATLAB "
+            f"with save('NEW.mat', '-struct', '{structs[0]}')"
+        )
 
-    def read(name: str) -> np.ndarray:
+    def load(name: str) -> np.ndarray:
         _check(path, name, specs[name])
         return scipy.loadmat(path, variable_names=[name], appendmat=False)[name]
 
-    return _load(path, specs, read, options)
+    # Cells may be large, and whether they are text is only known when they are read: those of other names are not.
+    keys = {key for each in LABEL_KEYS.values() for key in each} | {*USUAL_LABELS, *CLASS_KEYS}
+    maybe = [name for name, (_, kind) in kinds.items() if kind == "char" or (kind == "cell" and is_one_of(name, keys))]
+    maybe += [name for name in (options.reading.labels,) if name in kinds and kinds[name][1] == "cell"]
+    texts = {name: text for name in maybe if (text := _as_text(load(name))) is not None}
+    specs |= {name: Spec(text.shape, text.dtype) for name, text in texts.items()}
+    return _load(path, specs, lambda name: texts[name] if name in texts else load(name), options)
+
+
+def _as_text(array: np.ndarray) -> np.ndarray | None:
+    """The text [N] of an array of characters, or of a cell array of strings; None of cells that are not text."""
+    cells = array.reshape(-1)
+    if array.dtype.kind != "U":
+        if not all(isinstance(cell, np.ndarray) and cell.dtype.kind == "U" and cell.size < 2 for cell in cells):
+            return None
+        cells = np.array(["".join(cell.reshape(-1)) for cell in cells], str)
+    return np.char.rstrip(cells)  # MATLAB fills rows of characters with spaces
 
 
 def _check(path: Path, name: str, spec: Spec) -> None:
@@ -99,6 +178,8 @@ def _check(path: Path, name: str, spec: Spec) -> None:
 
 def _load(path: Path, specs: dict[str, Spec], read: Any, options: LoadOptions) -> Dataset:
     choice = choose_arrays(path, specs, options)
+    if specs[choice.images].dtype == object:
+        raise DatasetError(f"{choice.images} in {path} is no array of numbers: save the images as one, [N, H, W, C]")
     if choice.labels is None:
         return load_chosen(path, choice, read, options)
     labels = read(choice.labels)

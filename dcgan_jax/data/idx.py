@@ -17,6 +17,23 @@ _EXPANSION = 1032  # largest compression ratio of deflate
 _CHUNK = 2**20  # bytes
 
 
+def label_names(images: str) -> tuple[str, ...]:
+    """The names that the file of labels may have beside a file of images, likeliest first; () if they are not known.
+
+    They have ``labels`` and ``idx1`` in place of ``images`` and ``idx3``, in the file's name or in its folders' too,
+    and are gzipped or not.
+    """
+    plain = images.removesuffix(".gz")
+    folder, slash, file = plain.rpartition("/")
+    names = dict.fromkeys((f"{folder}{slash}{_of_labels(file)}", _of_labels(plain)))
+    ends = (".gz", "") if images.endswith(".gz") else ("", ".gz")
+    return tuple(f"{name}{end}" for name in names if _of_labels(file) != file for end in ends)
+
+
+def _of_labels(name: str) -> str:
+    return name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
+
+
 def parse_idx(archive: bytes, path: Path, dimensions: int) -> np.ndarray:
     """Parse an idx file of unsigned bytes, gzipped or not.
 

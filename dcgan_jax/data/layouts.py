@@ -1,6 +1,7 @@
 """Axis orders of arrays of N images of height H, width W and C channels, and their inference."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,6 +15,8 @@ _ORDERS = {
 }
 _ORDINALS = ("first", "second", "third", "last")
 _LEAST_SIDE = 4
+_LEAST_SQUARE = 16  # side of images whose pixels make a row of a file of them
+_LONGEST = 4  # aspect ratio of a single image in a file of its own
 _LEAST_ROW = 16  # values; shorter rows are labels
 _CLEARLY = 0.6  # bound on the ratio of roughness in two orders: wrong orders have about 1, right ones 0.1 to 0.5
 _SMOOTH = 0.7  # the roughness of images in the right order is below it
@@ -85,6 +88,33 @@ def _check_images(array: np.ndarray, what: object) -> None:
             f"{what} holds an array of shape {shape}, which may be one image: save it as [N, H, W, C], one image as "
             "[1, H, W, C], and grey ones as [N, H, W, 1]"
         )
+
+
+def are_sets(shapes: Sequence[tuple[int, ...]], layout: str | None) -> bool:
+    """Whether arrays of these shapes, one in each file, are a set of images each and not one image each.
+
+    Sets may differ in the number of images, their first axis. They are [N, H, W, C], [N, C, H, W], [N, H, W] that
+    cannot be one image, or far more or fewer rows than columns, of the pixels of square images.
+
+    Args:
+      shapes: the shapes, at least one.
+      layout: the axis order if it is given, in which an array of 3 axes is a set if it has no C.
+    """
+    first, alike = shapes[0], len(set(shapes)) == 1
+    if any(len(shape) != len(first) or shape[1:] != first[1:] for shape in shapes) or (layout or "N")[0] != "N":
+        return False
+    if len(first) == 4:
+        return bool({first[1], first[3]} & {1, 3, 4})
+    if len(first) == 3:
+        possible = first[2] > 4 and not (alike and first[0] in (1, 3, 4))
+        return possible if layout is None else len(layout) == len(first)
+    return len(first) == 2 and may_be_rows(first) and any(max(shape) > _LONGEST * min(shape) for shape in shapes)
+
+
+def may_be_rows(shape: tuple[int, ...]) -> bool:
+    """Whether an array of two axes may hold rows of the pixels of square images, at least 16x16, grey or in colour."""
+    sides = [math.isqrt(shape[1] // channels) ** 2 * channels for channels in (1, 3)]
+    return shape[1] >= _LEAST_SQUARE**2 and shape[1] in sides
 
 
 def is_one_hot(rows: np.ndarray) -> bool:

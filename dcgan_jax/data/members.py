@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import lzma
 import os
+import re
 import struct
 import tarfile
 import tempfile
@@ -19,18 +20,30 @@ from PIL import UnidentifiedImageError
 from dcgan_jax.data.common import DatasetError
 from dcgan_jax.errors import first_line
 
-_GZIP, _BZIP2, _XZ = (".tar.gz", ".tgz"), (".tar.bz2", ".tbz2", ".tbz"), (".tar.xz", ".txz")
-TARS = (".tar", *_GZIP, *_BZIP2, *_XZ)
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
+# How compressed files start. A tar starts with the name of its first member, which bzip2's first three letters may be.
+_PACKED = (
+    (re.compile(rb"\x1f\x8b"), gzip.open),
+    (re.compile(rb"BZh\d(1AY&SY|\x17rE8P\x90)"), bz2.open),
+    (re.compile(rb"\xfd7zXZ\0"), lzma.open),
+)
 _LARGEST_FILE = 2**30  # bytes
 _EXPANSION = 100  # ratio of content to an archive's size, against decompression bombs; pictures reach about 10
 _SMALL = 2**26  # bytes that an archive of any size may hold
 
 
 class File(NamedTuple):
-    """A file: its path within the folder or archive, with slashes, and a function that reads it."""
+    """A file of a folder or an archive.
+
+    Attributes:
+      name: its path within the folder or the archive, with slashes.
+      read: reads it.
+      path: where it can be opened, if it is no member of an archive.
+    """
 
     name: str
     read: Callable[[], bytes]
+    path: Path | None = None
 
     @property
     def suffix(self) -> str:
@@ -53,7 +66,7 @@ def open_files(path: Path) -> Iterator[list[File]]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            found = sorted((file for file in _members(path, stack) if _is_visible(file)), key=_place)
+            found = sorted((file for file in _members(path, stack) if _is_visible(file)), key=by_path)
         except DatasetError:
             raise
         # zipfile raises the last three for a later version, and for invalid names, dates or sizes.
@@ -98,7 +111,7 @@ def _walk(root: Path) -> Iterator[File]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             path = Path(folder, name)
-            yield File(path.relative_to(root).as_posix(), lambda path=path: read_file(path))
+            yield File(path.relative_to(root).as_posix(), lambda path=path: read_file(path), path)
 
 
 def read_file(path: Path) -> bytes:
@@ -157,8 +170,10 @@ def _read_tarred(file: IO[bytes], lock: threading.Lock, info: tarfile.TarInfo) -
 
 
 def _unpacked(path: Path, file: IO[bytes], stack: contextlib.ExitStack) -> IO[bytes]:
-    openers = ((_GZIP, gzip.open), (_BZIP2, bz2.open), (_XZ, lzma.open))
-    opener = next((each for ends, each in openers if path.name.lower().endswith(ends)), None)
+    """The content of a tar, decompressed into a temporary file if it is compressed, whatever its name says."""
+    start = file.read(10)
+    file.seek(0)
+    opener = next((each for starts, each in _PACKED if starts.match(start)), None)
     if opener is None:
         return file
     unpacked: IO[bytes] = stack.enter_context(contextlib.closing(tempfile.TemporaryFile()))  # noqa: SIM115
@@ -199,5 +214,6 @@ def _is_visible(file: File) -> bool:
     return not any(part.startswith(".") or part in ("__MACOSX", "@eaDir") for part in file.name.split("/"))
 
 
-def _place(file: File) -> list[bytes]:
+def by_path(file: File) -> list[bytes]:
+    """A key that sorts files by path, folder by folder."""
     return os.fsencode(file.name).split(b"/")

@@ -1,46 +1,58 @@
 """Parquet files, in which the Hugging Face Hub stores image data sets: one, or a folder of shards and splits."""
 
-import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from dcgan_jax.console import counted
 from dcgan_jax.data.arrays import to_dataset
-from dcgan_jax.data.arrow_columns import read_labels, stack_lists
+from dcgan_jax.data.arrow_columns import stack_lists
+from dcgan_jax.data.beside import are_many, note_on_pictures, pictures_among
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of, starts_with
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import Classes
-from dcgan_jax.data.labels import USUAL_LABELS, drop_unknown, labelled, number_labels
-from dcgan_jax.data.members import File
+from dcgan_jax.data.labels import drop_unknown, labelled, number_labels
+from dcgan_jax.data.members import TARS, File, open_files, printable
+from dcgan_jax.data.parquet_columns import IMAGES, Columns, choose_columns, holds_pictures, is_list, read_classes
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
 from dcgan_jax.data.pictures import list_records
-from dcgan_jax.data.shards import shards_in, shards_of_split
+from dcgan_jax.data.shards import partitions, shards_in, shards_of_split, some, split_of
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
-_IMAGES = ("image", "img", "images", "picture", "photo", "pixels", "pixel_values", "png", "jpg", "jpeg", "webp")
-_FINE, _COARSE = "fine_label", "coarse_label"  # CIFAR-100's
-
-
-class _Columns(NamedTuple):
-    """The names of the columns to read, the names of the classes, and notes on the choice."""
-
-    images: str
-    labels: str | None
-    classes: tuple[str, ...]
-    notes: tuple[str, ...]
+_SUFFIXES = (".parquet",)
+_NULL = "__HIVE_DEFAULT_PARTITION__"  # in the name of a folder: no value
 
 
 def is_parquet(source: str | Path) -> bool:
-    """Whether a source is the path of a Parquet file, or of a folder with Parquet files and no pictures."""
+    """Whether a source is the path of a Parquet file, or of a folder with Parquet files.
+
+    Beside pictures or tars, Parquet files without a column of pictures are lists of what is there.
+    """
     path = path_of(source)
     if path is None or not path.exists():
         return False
     if path.is_dir():
-        return bool(shards_in(path, (".parquet",)))
+        shards = shards_in(path, _SUFFIXES)
+        return bool(shards) and _hold_images(path, shards[0])
     return path.suffix.lower() == ".parquet" or starts_with(path, b"PAR1")
+
+
+def _hold_images(path: Path, shard: Path) -> bool:
+    with open_files(path) as files:
+        pictures, tars = pictures_among(files), any(file.name.lower().endswith(TARS) for file in files)
+    if not pictures and not tars:
+        return True
+    try:
+        schema = _open(shard).schema_arrow
+    except ImportError:  # which of them is the data set cannot be seen: many pictures are
+        return not are_many(pictures)
+    except DatasetError:  # which is said when it is loaded
+        return True
+    return any(field.name in IMAGES or holds_pictures(field.type) for field in schema)
 
 
 def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
@@ -58,16 +70,19 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
     """
     path = Path(path_of(source) or source)
     require("pyarrow.parquet", "parquet", f"reading {path}", DatasetError)
-    shards = shards_in(path, (".parquet",)) if path.is_dir() else [path]
+    shards = shards_in(path, _SUFFIXES) if path.is_dir() else [path]
+    others = _notes_on_others(path, shards) if path.is_dir() else ()
     shards, notes = shards_of_split(path, shards, options.split)
+    _check_configurations(path, shards)
     try:
         table, columns = _read(path, shards, options)
-        labels = None if columns.labels is None else read_labels(table[columns.labels])
+        labels, problem = None, ""
+        if columns.labels:
+            labels, problem = read_classes(table[columns.labels], given=options.reading.labels is not None)
         images = table[columns.images]
-        notes += columns.notes
-        if columns.labels and labels is None:
-            notes += (f"{columns.labels} in {path}: some labels are missing: none is used",)
-        of_lists = _is_list(images.type)
+        problems = (f"{columns.labels} in {path}: {problem}: none is used",) if problem else ()
+        notes = (*notes, *columns.notes, *problems, *others)
+        of_lists = is_list(images.type)
         array = stack_lists(images.chunks, f"{columns.images} in {path}") if of_lists else np.empty(0)
     except (DatasetError, MemoryError):
         raise
@@ -82,14 +97,42 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
     return dataset._replace(notes=(*dataset.notes, *notes))
 
 
-def _read(path: Path, shards: Sequence[Path], options: LoadOptions) -> tuple[Any, _Columns]:
+def _notes_on_others(path: Path, shards: Sequence[Path]) -> tuple[str, ...]:
+    """Notes on pictures and tars beside Parquet files. Raises: DatasetError if they are many pictures."""
+    with open_files(path) as files:
+        pictures, tars = pictures_among(files), [file.name for file in files if file.name.lower().endswith(TARS)]
+    notes = note_on_pictures(path, pictures, shards[0].relative_to(path).as_posix())
+    named = some([printable(name) for name in tars])
+    return (*notes, f"left out {counted(len(tars), 'tar')} beside the Parquet files: {named}") if tars else notes
+
+
+def _check_configurations(path: Path, shards: Sequence[Path]) -> None:
+    """Raises: DatasetError if folders that are neither splits nor partitions hold files of the same names."""
+    folders: dict[str, set[str]] = {}
+    for shard in shards if path.is_dir() else ():
+        parts = [part for part in shard.relative_to(path).parts[:-1] if "=" not in part and split_of(part) is None]
+        folders.setdefault("/".join(parts), set()).add(shard.name)
+    if sum(map(len, folders.values())) > len(set().union(*folders.values())):
+        names = [printable(each) for each in sorted(folders)]
+        raise DatasetError(
+            f"{path} holds several data sets with files of the same names, in {some(names)}: give one of them, such as "
+            f"{path / names[-1]}"
+        )
+
+
+def _read(path: Path, shards: Sequence[Path], options: LoadOptions) -> tuple[Any, Columns]:
     """The columns of images and labels of all shards. Raises: DatasetError if shards differ or exceed the memory."""
     import pyarrow as pa
 
     files = [_open(shard) for shard in shards]
+    values = [partitions(path, shard) for shard in shards]
     schema = files[0].schema_arrow
-    columns = _choose(path, schema, options)
-    names = [name for name in (columns.images, columns.labels) if name]
+    shared = [name for name in values[0] if name not in schema.names and all(name in each for each in values)]
+    kinds = {name: _kind_of([each[name] for each in values]) for name in shared}
+    for name, kind in kinds.items():
+        schema = schema.append(pa.field(name, kind))
+    columns = choose_columns(path, schema, options)
+    names = [name for name in (columns.images, columns.labels) if name and name not in kinds]
     for shard, file in zip(shards, files, strict=True):
         for name in names:
             there = file.schema_arrow.field(name).type if name in file.schema_arrow.names else "no such column"
@@ -101,9 +144,13 @@ def _read(path: Path, shards: Sequence[Path], options: LoadOptions) -> tuple[Any
     size = sum(_uncompressed(file.metadata, names) for file in files)
     check_bytes(size, f"the columns {' and '.join(names)} of {path}", "give fewer files")
     tables = []
-    for shard, file in zip(shards, files, strict=True):
+    for shard, file, given in zip(shards, files, values, strict=True):
         try:
-            tables.append(file.read(columns=names).select(names))
+            table = file.read(columns=names).select(names)
+            for name in kinds.keys() & ({columns.labels} if columns.labels else set()):
+                column = pa.nulls(len(table)) if given[name] == _NULL else pa.array([given[name]] * len(table))
+                table = table.append_column(pa.field(name, kinds[name]), column.cast(kinds[name]))
+            tables.append(table)
         except Exception as error:  # as in load_parquet
             raise DatasetError(f"cannot read {shard} ({first_line(error)})") from error
         finally:
@@ -127,90 +174,14 @@ def _uncompressed(metadata: Any, names: Sequence[str]) -> int:
     return sum(each.total_uncompressed_size for each in columns if each.path_in_schema.split(".")[0] in names)
 
 
-def _choose(path: Path, schema: Any, options: LoadOptions) -> _Columns:
-    """Choose the columns of images and labels. Raises: DatasetError if the images are not found or ambiguous."""
-    names, reading = schema.names, options.reading
-    for flag, name in (("images", reading.images), ("labels", reading.labels)):
-        if name is not None and name not in names:
-            raise DatasetError(f"{path} has no column {name} for `{flag}`: it has {', '.join(names)}")
-    possible = [name for name in names if _holds_images(schema.field(name).type)]
-    usual = [name for name in _IMAGES if name in names]
-    found = [reading.images] if reading.images else usual or possible
-    if not found:
-        kinds = ", ".join(f"{field.name} ({field.type})" for field in schema)
-        raise DatasetError(f"{path} has no column of pictures or lists of pixels: its columns are {kinds}")
-    if len(found) > 1:
-        choices = ", ".join(found)
-        raise DatasetError(
-            f"{path} has {len(found)} columns that may be the images, {choices}: choose one with `images={found[0]}`"
-        )
-    if found[0] not in possible:
-        raise DatasetError(
-            f"{found[0]} in {path} holds {schema.field(found[0]).type}, neither pictures nor lists of pixels"
-        )
-    labels, notes = _choose_labels(schema, options)
-    classes = _class_names(schema, labels) if labels else ()
-    unused = [name for name in names if name not in (found[0], labels, _FINE, _COARSE)]
-    if unused and options.labels and labels is None:
-        notes += (f"columns that are not used: {', '.join(unused)} (`labels=NAME` takes one for the classes)",)
-    return _Columns(found[0], labels, classes, notes)
+def _kind_of(values: Sequence[str]) -> Any:
+    """The type of the values that the names of folders give: whole numbers or text."""
+    import pyarrow as pa
+
+    return pa.int64() if all(re.fullmatch(r"-?\d{1,18}", each) for each in values if each != _NULL) else pa.string()
 
 
-def _choose_labels(schema: Any, options: LoadOptions) -> tuple[str | None, tuple[str, ...]]:
-    if not options.labels:
-        return None, ()
-    if options.reading.labels:
-        return options.reading.labels, ()
-    found = [name for name in (*USUAL_LABELS, _FINE, _COARSE) if name in schema.names and _is_label(schema, name)]
-    if len(found) < 2:
-        return (found[0] if found else None), ()
-    return found[0], (f"classes are those of {found[0]}; `labels={found[1]}` takes {' or '.join(found[1:])}",)
-
-
-def _is_label(schema: Any, name: str) -> bool:
-    import pyarrow.types as types
-
-    kind = schema.field(name).type
-    kind = kind.value_type if types.is_dictionary(kind) else kind
-    return any(test(kind) for test in (types.is_integer, types.is_string, types.is_large_string, types.is_boolean))
-
-
-def _holds_images(kind: Any) -> bool:
-    """Whether a type is that of encoded pictures, bytes or structs with ``bytes``, or of nested lists of numbers."""
-    import pyarrow.types as types
-
-    if types.is_struct(kind):
-        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
-    return _holds_bytes(kind) or _is_list(kind)
-
-
-def _holds_bytes(kind: Any) -> bool:
-    import pyarrow.types as types
-
-    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
-
-
-def _is_list(kind: Any) -> bool:
-    """Whether a type is a list of numbers, at any depth of nesting."""
-    import pyarrow.types as types
-
-    kind, depth = getattr(kind, "storage_type", kind), 0
-    while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        kind, depth = kind.value_type, depth + 1
-    return depth > 0 and (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
-
-
-def _class_names(schema: Any, column: str) -> tuple[str, ...]:
-    """The names of a column's classes in Hugging Face's metadata; () if there are none."""
-    try:
-        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-        names = features[column]["names"]
-        return tuple(names) if all(isinstance(name, str) for name in names) else ()
-    except (KeyError, TypeError, ValueError):
-        return ()
-
-
-def _pictures(path: Path, images: Any, labels: np.ndarray | None, columns: _Columns, options: LoadOptions) -> Dataset:
+def _pictures(path: Path, images: Any, labels: np.ndarray | None, columns: Columns, options: LoadOptions) -> Dataset:
     check_no_layout(path, options)
     rows = ((chunk, i) for chunk in images.chunks for i in range(len(chunk)))
     files = [File(f"row {n}", lambda at=at: _content(at[0][at[1]].as_py())) for n, at in enumerate(rows)]

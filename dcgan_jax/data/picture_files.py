@@ -51,6 +51,11 @@ def check_kinds(path: Path, others: Sequence[File], names: Collection[str]) -> N
         )
 
 
+def may_hold_images(file: File) -> bool:
+    """Whether a file is in a format that may hold images but is not read as a picture, by suffix."""
+    return file.suffix in _NOT_READ
+
+
 def remedy_of(kinds: dict[str, int]) -> str:
     """What to do about files that are left out, if they may be images, as the end of a note; else empty."""
     return ": save or unpack images as PNG or JPEG" if any(suffix in _NOT_READ for suffix in kinds) else ""

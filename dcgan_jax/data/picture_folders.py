@@ -21,14 +21,28 @@ from dcgan_jax.data.folders import Classes, classes_of
 from dcgan_jax.data.mapped import NewArray, empty_images
 from dcgan_jax.data.members import File, printable, read_file, reason
 from dcgan_jax.data.picture_files import name_kinds, remedy_of
-from dcgan_jax.data.pictures import Listing, NewImages, check_broken, list_pictures, name_some, read_pictures
+from dcgan_jax.data.pictures import (
+    Listing,
+    NewImages,
+    check_broken,
+    list_pictures,
+    name_some,
+    read_pictures,
+    with_beside,
+)
 from dcgan_jax.errors import first_line
 
 _CACHE_FORMAT = 5  # version of cached arrays: changes whenever the same pictures give other arrays
 
 
-def load_pictures(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
+def load_pictures(path: Path, files: Sequence[File], options: LoadOptions, beside: Sequence[File] = ()) -> Dataset:
     """The pictures of a folder or an archive, decoded or from the cache, with notes on its present files.
+
+    Args:
+      path: the folder or the archive, for messages.
+      files: its files.
+      options: how to read them.
+      beside: the files of another split, from which the value range of more than 8 bits is inferred too.
 
     Raises:
       NoSplitError: if another split than ``train`` is asked for.
@@ -37,6 +51,7 @@ def load_pictures(path: Path, files: Sequence[File], options: LoadOptions) -> Da
     check_split(path, options.split)
     check_no_layout(path, options)
     listing = list_pictures(path, files, options.reading.frames)
+    listing = with_beside(listing, beside, options.reading.frames) if options.reading.range is None else listing
     return load_listing(path, listing, options, lambda names: classes_of(names, listing.lists))
 
 

@@ -3,9 +3,10 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -45,6 +46,7 @@ class Listing(NamedTuple):
       broken: the reasons why other pictures cannot be read, by name.
       lists: files that list labels.
       others: the number of other files, by suffix.
+      beside: the pictures of another split and their headers, by name; the value range is that of both splits.
     """
 
     files: dict[str, File]
@@ -52,11 +54,12 @@ class Listing(NamedTuple):
     broken: dict[str, str]
     lists: tuple[File, ...]
     others: dict[str, int]
+    beside: Mapping[str, tuple[File, Header]] = MappingProxyType({})
 
     def digest(self) -> str:
         """The SHA-256 of all names and contents, in hexadecimal."""
         sha256 = hashlib.sha256()
-        for name, header in self.headers.items():
+        for name, header in (self.headers | {name: each for name, (_, each) in self.beside.items()}).items():
             sha256.update(os.fsencode(name) + b"\0" + header.digest)
         return sha256.hexdigest()
 
@@ -94,19 +97,31 @@ def list_pictures(path: Path, found: Sequence[File], frames: str = "first") -> L
     return Listing(files, headers, broken, lists, others)
 
 
-def list_records(path: Path, records: Sequence[File], frames: str = "first") -> Listing:
-    """The pictures of a file's records, each of which must be one, whatever its name.
+def with_beside(listing: Listing, found: Sequence[File], frames: str = "first") -> Listing:
+    """The listing with the pictures of another split, if the value range of its own is to be inferred."""
+    if all(frame.kind == "bytes" for header in listing.headers.values() for frame in header.frames):
+        return listing
+    likely = [file for file in found if file.suffix in SUFFIXES or not file.suffix]
+    headers = _each(lambda file: read_header(file.read(), frames, signed=not file.suffix), likely, {}, "looking at")
+    return listing._replace(beside={file.name: (file, headers[file.name]) for file in likely if file.name in headers})
+
+
+def list_records(path: Path, records: Sequence[File], frames: str = "first", mixed: bool = False) -> Listing:
+    """The pictures of a file's records, each of which must be one, whatever its name, unless they are ``mixed``.
 
     Raises:
       DatasetError: if there are none, or more than a tenth of them are broken.
     """
     errors: dict[str, Exception] = {}
     headers = _each(lambda file: read_header(file.read(), frames, signed=True), records, errors, "looking at")
-    broken = {name: reason(error) for name, error in errors.items()}
-    if not records:
-        raise DatasetError(f"there are no pictures in {path}")
-    check_broken(path, broken, len(records))
-    return Listing({file.name: file for file in records if file.name in headers}, headers, broken, (), {})
+    rest = [each for each in records if mixed and isinstance(errors.get(each.name), UnidentifiedImageError)]
+    others = {each.name for each in rest}
+    broken = {name: reason(error) for name, error in errors.items() if name not in others}
+    if len(rest) == len(records):
+        raise DatasetError(f"there are no pictures in {path}" + (f" among its {len(rest):,} records" if rest else ""))
+    check_broken(path, broken, len(records) - len(rest))
+    files = {file.name: file for file in records if file.name in headers}
+    return Listing(files, headers, broken, (), count_kinds(rest))
 
 
 def read_pictures(
@@ -192,20 +207,18 @@ def _decode_all(
 def _range_of(
     path: Path, listing: Listing, kind: Kind, reading: Reading, broken: dict[str, str], dark: bool
 ) -> dict[Kind, ValueRange]:
-    """The value range of all pictures of a kind; empty if there are none."""
-    frames = {
-        name: [frame for frame in header.frames if frame.kind == kind]
-        for name, header in listing.headers.items()
-        if name not in broken
-    }
-    files = [listing.files[name] for name, some in frames.items() if some]
-    if not files:
+    """The value range of all pictures of a kind, also of those of another split; empty if there are none."""
+    own = {name: (listing.files[name], header) for name, header in listing.headers.items() if name not in broken}
+    every = own | dict(listing.beside)
+    frames = {name: [each for each in header.frames if each.kind == kind] for name, (_, header) in every.items()}
+    files = [every[name][0] for name, some in frames.items() if some]
+    if not any(frames[name] for name in own):
         return {}
     if reading.range is not None:
         return {kind: ValueRange(*reading.range)}
     errors: dict[str, Exception] = {}
     found = _each(lambda file: extremes(file.read(), frames[file.name]), files, errors, "looking at")
-    broken |= {name: reason(error) for name, error in errors.items()}
+    broken |= {name: reason(error) for name, error in errors.items() if name in own}
     if not found:
         return {}
     lowest, highest = min(found, key=lambda name: found[name][0]), max(found, key=lambda name: found[name][1])
@@ -216,7 +229,8 @@ def _range_of(
         known = known_range(low, high, integers=kind != "floats", what=path, dark=dark)
     except DatasetError as error:
         raise DatasetError(f"{error} (lowest in {printable(lowest)}, highest in {printable(highest)})") from error
-    return {kind: known._replace(note=known.note or f"{known.black:g} to {known.white:g} taken as black to white")}
+    note = known.note or f"{known.black:g} to {known.white:g} taken as black to white"
+    return {kind: known._replace(note=f"{note} (from both splits)" if listing.beside else note)}
 
 
 def _range_of_scaled(path: Path, high: float, dark: bool) -> ValueRange:

@@ -4,10 +4,10 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from dcgan_jax.data.common import SPLITS, DatasetError, NoSplitError
 from dcgan_jax.data.members import printable
-from dcgan_jax.data.picture_files import SUFFIXES
 
 # Words in names that give the split, as on the Hugging Face Hub.
 _WORDS = {
@@ -16,53 +16,59 @@ _WORDS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
 }
 _OF = re.compile(r"(.*)-(\d{5,})-of-(\d{5,})(.*)")
-_NAMED = 3  # files listed in a message
+_NAMED = 3  # files listed in a message or a note
 
 
 def shards_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files with these suffixes in a folder, recursively, sorted by path; empty if it holds pictures too.
-
-    Hidden files and folders are left out.
-    """
+    """The files with these suffixes in a folder, recursively, sorted by path, without hidden files and folders."""
     found = []
     for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            if name.startswith("."):
-                continue
-            if name.lower().endswith(SUFFIXES):
-                return []
-            if name.lower().endswith(suffixes):
-                found.append(Path(parent, name))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in files if name.lower().endswith(suffixes) and not name.startswith(".")]
     return sorted(found)
 
 
 def shards_of_split(path: Path, shards: Sequence[Path], split: str) -> tuple[list[Path], tuple[str, ...]]:
-    """The files of a data set that belong to a split, and a note on splits that are not used.
+    """The files of a data set that belong to a split, and notes on those that are not used.
 
-    Words in the names of files or folders give the split, such as ``train-00000-of-00002.parquet``. If none does, all
-    files are for training.
+    Words in the names of files or folders give the split, such as ``train-00000-of-00002.parquet``; where some do,
+    files without one are not used. If none does, or no folder is given and all are of one split, they are for training.
 
     Raises:
       NoSplitError: if there is no such split.
-      DatasetError: if a file is missing by the numbers in the names, or only some of the names give a split.
+      DatasetError: if a file is missing by the numbers in the names.
     """
-    splits = {shard: split_of(shard.relative_to(path) if path.is_dir() else shard.stem) for shard in shards}
-    named = set(filter(None, splits.values()))
+    splits = {shard: split_of(_name_in(path, shard)) for shard in shards}
+    named, notes = set(filter(None, splits.values())), []
+    if not path.is_dir() and len(set(splits.values())) == 1 and named - {"train"}:
+        notes.append(f"{printable(path.name)} is the training data, as it is given by itself, and not {named.pop()}")
     if not named:
         splits = dict.fromkeys(shards, "train")
-    elif None in splits.values():
-        without = [shard for shard, each in splits.items() if each is None]
-        raise DatasetError(
-            f"{path}: {_some(without)} of no split by name, beside others of {', '.join(sorted(named))}: name all with "
-            "train or test"
-        )
     chosen = [shard for shard, each in splits.items() if each == split]
     if not chosen:
         raise NoSplitError(f"{path} has no split {split}: it has {', '.join(sorted(named or {'train'}))}")
     _check_whole(chosen)
-    others = sorted(named - set(SPLITS))
-    return chosen, (f"splits that are not used: {', '.join(others)}",) if others else ()
+    if others := sorted(named - set(SPLITS)):
+        notes.append(f"splits that are not used: {', '.join(others)}")
+    if without := [printable(shard.name) for shard, each in splits.items() if each is None]:
+        notes.append(f"files of no known split by name, which are not used: {some(without)}")
+    return chosen, tuple(notes)
+
+
+def partitions(path: Path, shard: Path) -> dict[str, str]:
+    """The columns and values that the folders of a partitioned data set give, such as ``label=cat``."""
+    folders = shard.relative_to(path).parts[:-1] if path.is_dir() else ()
+    return {
+        unquote(name): unquote(value) for name, is_one, value in (each.partition("=") for each in folders) if is_one
+    }
+
+
+def _name_in(path: Path, shard: Path) -> Path | str:
+    """The part of a path that may give the split: the values of partitions do not, but for one named ``split``."""
+    if not path.is_dir():
+        return shard.stem
+    parts = shard.relative_to(path).parts
+    return Path(*(part for part in parts if "=" not in part or part.lower().startswith("split=")))
 
 
 def split_of(name: Path | str) -> str | None:
@@ -86,6 +92,6 @@ def _check_whole(shards: Sequence[Path]) -> None:
             )
 
 
-def _some(paths: Sequence[Path]) -> str:
-    names = ", ".join(printable(path.name) for path in paths[:_NAMED]) + (", ..." if len(paths) > _NAMED else "")
-    return f"{names} is" if len(paths) == 1 else f"{names} are"
+def some(names: Sequence[str]) -> str:
+    """The first of these names, as a list."""
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")

@@ -15,8 +15,8 @@ from dcgan_jax.data.lmdb_files import is_lmdb, load_lmdb
 from dcgan_jax.data.parquet import is_parquet, load_parquet
 from dcgan_jax.data.picture_files import ARCHIVES, SUFFIXES
 from dcgan_jax.data.stacked import STACKED, is_stacked, load_stacked
+from dcgan_jax.data.tars import is_tars, load_tars
 from dcgan_jax.data.tfds import is_name, load_prepared
-from dcgan_jax.data.webdataset import is_shards, load_shards
 
 
 class Source(NamedTuple):
@@ -40,13 +40,17 @@ SOURCES: tuple[Source, ...] = (
     Source(STACKED, is_stacked, load_stacked),
     Source("a Parquet file or a folder of them", is_parquet, load_parquet, named=True),
     Source("LMDB's pictures", is_lmdb, load_lmdb),
-    Source("WebDataset's tars", is_shards, load_shards, named=True),
+    Source("WebDataset's tars", is_tars, load_tars, named=True),
     Source("a folder, zip or tar of pictures or of arrays", holds_files, load_files, named=True),
     Source("CIFAR's batches or a pickle of arrays", is_batch, load_batch, named=True),
     Source("an HDF5 or MATLAB file", is_hdf5, load_hdf5, named=True),
     Source("a CSV file of pixels", is_csv, load_csv, named=True),
     Source("an .npy, .npz or idx file", is_array_file, load_array_file, named=True),
     Source("a data set of TensorFlow Datasets", is_name, load_prepared),
+)
+# Of the files that are read, only CSV and idx files, and tars, may be gzipped.
+_COMPRESSED = tuple(
+    f"{suffix}.gz" for suffix in (".npy", ".npz", ".pkl", ".pickle", ".parquet", ".h5", ".hdf5", ".mat")
 )
 
 
@@ -68,6 +72,8 @@ def load_source(source: str | Path, options: LoadOptions) -> Dataset:
       DatasetError: if it matches none, or as the source's ``load``.
     """
     path = path_of(source)
+    if path is not None and path.is_file() and path.name.lower().endswith(_COMPRESSED):
+        raise DatasetError(f"{source} is compressed: decompress it first, with gunzip, and give {path.with_suffix('')}")
     try:
         for each in SOURCES:
             if each.matches(source):

@@ -13,11 +13,12 @@ from dcgan_jax.data.shards import split_of
 
 
 class Part(NamedTuple):
-    """The files of a split, the options to load them with, and notes on the others."""
+    """The files of a split, the options to load them with, notes on the others, and the files of the other split."""
 
     files: Sequence[File]
     options: LoadOptions
     notes: tuple[str, ...] = ()
+    beside: Sequence[File] = ()
 
 
 def part_of_split(path: Path, files: Sequence[File], options: LoadOptions) -> Part:
@@ -29,7 +30,7 @@ def part_of_split(path: Path, files: Sequence[File], options: LoadOptions) -> Pa
       NoSplitError: if there is no folder of the split.
     """
     suffixes = SUFFIXES if any(file.suffix in SUFFIXES for file in files) else (".npy",)
-    folders = _split_folders([file.name for file in files if file.suffix in suffixes])
+    folders = split_folders([file.name for file in files if file.suffix in suffixes])
     if "train" not in folders:
         return Part(files, options)
     names = {split: PurePosixPath(folder).name for split, folder in folders.items()}
@@ -41,10 +42,16 @@ def part_of_split(path: Path, files: Sequence[File], options: LoadOptions) -> Pa
     note = f"the {options.split} split is the folder {printable(used[options.split])}"
     note += f"; not used: {', '.join(unused)}" if unused else ""
     part = [file for file in files if not file.name.startswith(tuple(others))]
-    return Part(part, options._replace(split="train"), (note,))
+    beside = [f"{folder}/" for split, folder in used.items() if folder and split != options.split]
+    return Part(
+        part,
+        options._replace(split="train"),
+        (note,),
+        [file for file in files if file.name.startswith(tuple(beside))],
+    )
 
 
-def _split_folders(names: Sequence[str]) -> dict[str, str]:
+def split_folders(names: Sequence[str]) -> dict[str, str]:
     """The top-level folder of each split, below those that all share; empty if some are no splits, or two the same."""
     parents = [name.split("/")[:-1] for name in names]
     shared = len(os.path.commonprefix(parents))  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -1,81 +1,58 @@
 """WebDataset shards: tars in which members of the same name form a sample, its picture and its class."""
 
-import contextlib
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
-from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of
+from dcgan_jax.data.array_folders import load_single_arrays
+from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, Reading
 from dcgan_jax.data.folders import Classes
-from dcgan_jax.data.labels import number_labels
-from dcgan_jax.data.members import TARS, File, is_tar, open_files, printable
+from dcgan_jax.data.labels import USUAL_LABELS, number_labels
+from dcgan_jax.data.members import File, printable
 from dcgan_jax.data.picture_files import SUFFIXES
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
 from dcgan_jax.data.pictures import list_records
-from dcgan_jax.data.shards import shards_in, shards_of_split
+from dcgan_jax.data.split_folders import split_folders
 
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_MOST_SHARDS = 100_000
-_CLASS, _JSON, _KEY = "cls", "json", "label"
+_CLASS, _JSON, _ARRAY = "cls", "json", "npy"
+_NAMED = 10  # keys and extensions listed in a note
 _Samples = dict[str, dict[str, File]]  # files by the sample's key, and then by extension
 
 
-def is_shards(source: str | Path) -> bool:
-    """Whether a source is the path of a folder with tars and no pictures, or of tars numbered in braces."""
-    path = path_of(source)
-    if path is None:
-        return False
-    return bool(shards_in(path, TARS)) if path.is_dir() else is_tar(path) and bool(_RANGE.search(path.name))
+def has_samples(files: Sequence[File], reading: Reading) -> bool:
+    """Whether the members of tars are samples, rather than the files of a folder.
 
-
-def load_shards(source: str | Path, options: LoadOptions) -> Dataset:
-    """`load_samples` for several tars.
-
-    Args:
-      source: a folder of tars, or numbered tars, such as ``train-{000..003}.tar``.
-      options: the split is that in the shards' names.
-
-    Raises:
-      NoSplitError: if there is no such split.
-      DatasetError: if a shard is missing or damaged, or as `load_samples`.
+    They are if a name that is given is an extension of theirs, or most pictures have a ``.cls`` of the same name and
+    lie in no folders of splits, or most have a ``.json`` and all lie in one folder: several folders may be classes.
     """
-    path = Path(path_of(source) or source)
-    shards, notes = shards_of_split(path, shards_in(path, TARS) if path.is_dir() else _expand(path), options.split)
-    if missing := [shard for shard in shards if not shard.is_file()]:
-        raise DatasetError(f"there is no file {missing[0]}, one of {len(shards):,} shards")
-    with contextlib.ExitStack() as stack:
-        files = [
-            File(f"{shard.name}/{file.name}", file.read)
-            for shard in shards
-            for file in stack.enter_context(open_files(shard))
-        ]
-        dataset = load_samples(path, files, options)
-    return dataset._replace(notes=(*dataset.notes, *notes))
+    samples = _with_images(_group(files))
+    given = {name.lower() for name in (reading.images, reading.labels) if name}
+    if any(given & set(each) for each in samples.values()):
+        return True
+    if _most_have(samples, _CLASS):
+        return not split_folders([f"{key}.{_CLASS}" for key in samples])
+    one_folder = len({PurePosixPath(key).parent for key in samples}) == 1
+    return _most_have(samples, _JSON) and (one_folder or bool(reading.labels))
 
 
-def _expand(path: Path) -> list[Path]:
-    """The paths that a path with a range of numbers in braces stands for, in order."""
-    found = _RANGE.search(path.name)
-    if found is None:
-        return [path]
-    first, last, width = int(found[1]), int(found[2]), len(found[1])
-    if not first <= last < first + _MOST_SHARDS:
-        raise DatasetError(f"{path} stands for no shards, or more than {_MOST_SHARDS:,}: number them as {{000..003}}")
-    names = (f"{path.name[: found.start()]}{i:0{width}d}{path.name[found.end() :]}" for i in range(first, last + 1))
-    return [each for name in names for each in _expand(path.with_name(name))]
+def _with_images(samples: _Samples) -> _Samples:
+    """The samples with pictures; if there are none, those with arrays."""
+    pictured = {key: each for key, each in samples.items() if any(map(_is_picture, each))}
+    return pictured or {key: each for key, each in samples.items() if _ARRAY in each}
 
 
-def has_samples(files: Sequence[File]) -> bool:
-    """Whether a tar has pictures with members beside them that may give the class."""
-    samples = _group(files)
-    return any({_CLASS, _JSON} & set(each) and any(map(_is_picture, each)) for each in samples.values())
+def _most_have(samples: _Samples, extension: str) -> bool:
+    return 2 * sum(extension in each for each in samples.values()) > len(samples)
 
 
 def load_samples(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
-    """The pictures of tars, with classes from members of the same name: ``.cls``, or ``label`` in ``.json``.
+    """The pictures of tars, with classes from members of the same name: ``.cls``, or a usual key in ``.json``.
+
+    Without pictures, each ``.npy`` is an image.
 
     Args:
       path: the source, for messages.
@@ -85,7 +62,6 @@ def load_samples(path: Path, files: Sequence[File], options: LoadOptions) -> Dat
     Raises:
       DatasetError: if a sample has several pictures, or there are none.
     """
-    check_no_layout(path, options)
     samples = _group(files)
     pictures = _choose_pictures(path, samples, options.reading.images)
     keys = {file.name: key for key, file in pictures.items()}
@@ -93,8 +69,13 @@ def load_samples(path: Path, files: Sequence[File], options: LoadOptions) -> Dat
     def classes(names: list[str]) -> Classes:
         return _classes(path, [samples[keys[name]] for name in names], options.reading.labels)
 
+    find_classes = classes if options.labels else lambda names: Classes()
+    if all(file.suffix == f".{_ARRAY}" for file in pictures.values()):
+        unnamed = options._replace(reading=options.reading._replace(images=None, labels=None))
+        return load_single_arrays(path, list(pictures.values()), unnamed, find_classes)
+    check_no_layout(path, options)
     listing = list_records(path, list(pictures.values()), options.reading.frames)
-    return load_listing(path, listing, options, classes if options.labels else lambda names: Classes())
+    return load_listing(path, listing, options, find_classes)
 
 
 def _group(files: Sequence[File]) -> _Samples:
@@ -113,9 +94,13 @@ def _is_picture(extension: str) -> bool:
 
 def _choose_pictures(path: Path, samples: _Samples, given: str | None) -> dict[str, File]:
     """The picture of each sample, by its key. Raises: DatasetError if a sample has several, or none has one."""
-    pictures = {}
+    pictures, arrays = {}, not any(_is_picture(each) for files in samples.values() for each in files)
+
+    def is_chosen(extension: str) -> bool:
+        return extension == given.lower() if given else _is_picture(extension) or (arrays and extension == _ARRAY)
+
     for key, files in samples.items():
-        found = [each for each in files if (each == given.lower() if given else _is_picture(each))]
+        found = [each for each in files if is_chosen(each)]
         if len(found) > 1:
             raise DatasetError(
                 f"{path}: {printable(key)} has {len(found)} pictures, {', '.join(map(printable, found))}: choose one "
@@ -131,20 +116,32 @@ def _choose_pictures(path: Path, samples: _Samples, given: str | None) -> dict[s
 
 def _classes(path: Path, samples: Sequence[dict[str, File]], given: str | None) -> Classes:
     """The classes of samples; none unless each sample has one."""
-    extension = given.lower() if given else _CLASS
-    member = extension if any(extension in each for each in samples) else None
-    name = member or given or _KEY
-    found = [_text(each[member]) if member in each else "" for each in samples] if member else []
-    found = found or [_value(each[_JSON], name) if _JSON in each else "" for each in samples]
-    missing = sum(not each for each in found)
-    if missing == len(found) and given:
-        raise DatasetError(f"{path} holds nothing named {given} for `labels`: neither members nor keys of .json")
-    if missing == len(found):
-        return Classes()
-    if missing:
+    member = given.lower() if given else _CLASS
+    if any(member in each for each in samples):
+        name, found = member, [_text(each[member]) if member in each else "" for each in samples]
+    else:
+        trees = [_tree(each[_JSON]) if _JSON in each else {} for each in samples]
+        keys = [key for key in ([given] if given else USUAL_LABELS) if any(_value(tree, key) for tree in trees)]
+        if not keys and given:
+            raise DatasetError(f"{path} holds nothing named {given} for `labels`: neither members nor keys of .json")
+        if not keys:
+            return Classes(notes=_note_on_names(path, samples, trees))
+        name, found = keys[0], [_value(tree, keys[0]) for tree in trees]
+    if missing := sum(not each for each in found):
         return Classes(notes=(f"{path}: {missing:,} of {len(found):,} samples have no {name}: none is used",))
     whole = all(re.fullmatch(r"-?\d{1,18}", each) for each in found)
     return Classes(*number_labels(np.array([int(each) for each in found] if whole else found), len(found), str(path)))
+
+
+def _note_on_names(path: Path, samples: Sequence[dict[str, File]], trees: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """A note on the names that `Reading.labels` may be, if there are any; else ()."""
+    members = {each for files in samples for each in files if each not in (_JSON, _ARRAY) and not _is_picture(each)}
+    names = sorted(members) + list(dict.fromkeys(key for tree in trees for key in tree if _value(tree, key)))
+    named = ", ".join(map(printable, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
+    said = (
+        f"{path} has no classes, but members or keys of .json named {named} (`labels=NAME` takes one for the classes)"
+    )
+    return (said,) if names else ()
 
 
 def _text(file: File) -> str:
@@ -154,10 +151,16 @@ def _text(file: File) -> str:
         return ""
 
 
-def _value(file: File, key: str) -> str:
+def _tree(file: File) -> dict[str, Any]:
     try:
-        value = json.loads(file.read())[key]
-    except Exception:  # whatever the parser raises for another form
-        return ""
+        tree = json.loads(file.read())
+    except Exception:  # whatever the archive, or the parser for another form, raises
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _value(tree: dict[str, Any], key: str) -> str:
+    """A value that may be a class, as text; empty if it is neither text nor a whole number."""
+    value = tree.get(key)
     value = int(value) if isinstance(value, float) and value.is_integer() else value
     return printable(str(value).strip())[:200] if isinstance(value, str | int) else ""
