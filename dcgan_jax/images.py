@@ -132,8 +132,10 @@ def save_each(folder: Path, names: Iterable[str], images: np.ndarray) -> None:
 
 
 def as_bytes(images: np.ndarray) -> np.ndarray:
-    """Images in [0, 1], rounded to 8 bits; uint8 images are unchanged."""
+    """Images in [0, 1], rounded to 8 bits; uint8 images are unchanged. Raises: TypeError for other integers."""
     images = np.asarray(images)
+    if images.dtype != np.uint8 and images.dtype.kind in "iu":
+        raise TypeError(f"images must be uint8 or numbers in [0, 1], got {images.dtype}")
     return images if images.dtype == np.uint8 else np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 

@@ -39,7 +39,13 @@ def pin_key(key: jax.Array) -> jax.Array:
 
     Args:
       key: one PRNG key or several, typed or legacy (uint32 [..., 2]).
+
+    Raises:
+      TypeError: if it is no key.
     """
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or (dtype == np.uint32 and key.ndim)):
+        raise TypeError(f"key must be a PRNG key, such as jax.random.key(0), got {key!r}")
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.shape[-1:] != (2,):  # of another implementation
             return key

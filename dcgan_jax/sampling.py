@@ -52,6 +52,8 @@ def check_labels(state: GANState, labels: jax.Array | None, n: int) -> None:
         return
     if state.classes is None:
         raise ValueError("labels need a state with classes: init_state(key, classes=10)")
+    if not hasattr(labels, "shape"):
+        raise TypeError(f"labels must be an array of integers, as jnp.asarray makes one, got {type(labels).__name__}")
     if labels.shape != (n,):
         raise ValueError(f"labels must have shape [{n}], one for each image, got {list(labels.shape)}")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -172,9 +174,11 @@ def interpolate(start: NoiseVector, end: NoiseVector, n: int, *, straight: bool 
     t = jnp.linspace(0, 1, n)[:, None]  # [n, 1]
     weights = 1 - t, t
     if not straight:
-        cosine = jnp.vdot(start, end) / (jnp.linalg.norm(start) * jnp.linalg.norm(end))
+        lengths = jnp.linalg.norm(start) * jnp.linalg.norm(end)
+        cosine = jnp.where(lengths > 0, jnp.vdot(start, end) / jnp.where(lengths > 0, lengths, 1), 1)
         angle = jnp.arccos(jnp.clip(cosine, -1, 1))
-        arc = jnp.sin(angle) > 1e-3  # False if one is 0, as the angle is then NaN
+        arc = jnp.sin(angle) > 1e-3
+        angle = jnp.where(arc, angle, 1)  # no division by 0, also where JAX reports NaN
         weights = [jnp.where(arc, jnp.sin(weight * angle) / jnp.sin(angle), weight) for weight in weights]
     way = weights[0] * start + weights[1] * end
     return way.at[0].set(start).at[-1].set(end)  # exact

@@ -207,7 +207,7 @@ def init_state(  # noqa: D417  # most arguments are described once, at `GANState
 
     Raises:
       ValueError: if an argument is out of range, or a network's output has another shape, or a network draws random
-        numbers in inference mode.
+        numbers in inference mode, or one of the package's was built for another number of classes.
       TypeError: if a network is not a Linen module, an optimizer not an Optax transformation, or an output not floating
         point.
     """
@@ -216,8 +216,9 @@ def init_state(  # noqa: D417  # most arguments are described once, at `GANState
     ema_ramp = chosen.ema_ramp if ema_ramp is None and ema is not None else ema_ramp
     losses = chosen.losses if losses is None else losses
     fakes = chosen.fakes if fakes is None else fakes
-    generator = generator or Generator(dropout_rate=chosen.dropout_rate, classes=classes)
-    discriminator = discriminator or Discriminator(dropout_rate=chosen.dropout_rate, classes=classes)
+    options: dict[str, Any] = {"dropout_rate": chosen.dropout_rate, "classes": classes}
+    generator = Generator(**options) if generator is None else generator
+    discriminator = Discriminator(**options) if discriminator is None else discriminator
     generator_tx = chosen.generator if generator_tx is None else generator_tx
     discriminator_tx = chosen.discriminator if discriminator_tx is None else discriminator_tx
     check_counts(latent_size=latent_size, classes=1 if classes is None else classes, d_steps=d_steps)
@@ -225,6 +226,8 @@ def init_state(  # noqa: D417  # most arguments are described once, at `GANState
     check_rest(fakes, losses, augment)
     check_types(generator, generator_tx, "generator")
     check_types(discriminator, discriminator_tx, "discriminator")
+    _check_classes(generator, classes, "generator")
+    _check_classes(discriminator, classes, "discriminator")
     g_variables, d_variables = _init_variables(pin_key(key), generator, discriminator, latent_size, classes)
     network = _network(generator, g_variables, generator_tx)
     return GANState(
@@ -249,6 +252,12 @@ def _preset(preset: str | Preset) -> Preset:
     if not isinstance(chosen, Preset):
         raise TypeError(f"preset must be a name or a Preset, got {preset!r}")
     return chosen
+
+
+def _check_classes(module: object, classes: int | None, name: str) -> None:
+    """Check that the package's networks were built for as many classes as the state has."""
+    if isinstance(module, Generator | Discriminator) and module.classes != classes:
+        raise ValueError(f"the {name} was built with classes={module.classes}, and init_state has classes={classes}")
 
 
 def _init_variables(

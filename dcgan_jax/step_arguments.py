@@ -25,6 +25,8 @@ def with_checked_arguments(step: Callable[..., Any]) -> Callable[..., Any]:
     def checked(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs).arguments
         images = given.get("images")
+        if images is not None and not hasattr(images, "shape"):
+            raise TypeError(f"images must be an array [B, H, W, C], got {type(images).__name__}")
         rows = images.shape[0] if images is not None and images.ndim else 0
         batch_size = given.get("batch_size", rows)
         if batch_size < 1:

@@ -12,6 +12,8 @@ from helpers import SmallDiscriminator, SmallGenerator, assert_close, assert_sam
 from xla_options import WITH_FUSIONS
 
 from dcgan_jax import (
+    Discriminator,
+    Generator,
     Losses,
     averaged,
     discriminator_loss,
@@ -277,6 +279,62 @@ def test_equal_states_combine_and_share_a_program(small_images, key):
     assert quick_step._cache_size() == programs
     doubled = jax.tree.map(jnp.add, first, second)
     assert_same_bits(doubled.step, first.step)
+
+
+_RATE = 0.0
+
+
+def _rate_by_name(count):
+    return _RATE
+
+
+def test_optimizers_that_read_other_globals_differ(small_images, key, monkeypatch):
+    """As in a notebook whose cell is run again with another rate: the step is compiled anew."""
+    moved = []
+    for rate in (0.0, 0.1):
+        monkeypatch.setitem(globals(), "_RATE", rate)
+        state = small_gan(key, generator_tx=optax.sgd(_rate_by_name))
+        after, _ = quick_step(state, small_images, key)
+        moved.append(any((a != b).any() for a, b in zip(*map(leaves, (state, after)), strict=True)))
+    assert moved == [False, True]
+
+
+def leaves(state):
+    return jax.tree.leaves(state.generator.params)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: optax.adam(optax.exponential_decay(1e-3, 10, 0.9)),  # a closure's variable is never assigned
+        lambda: optax.noisy_sgd(1e-3, key=jax.random.key(0)),
+    ],
+    ids=["exponential decay", "key"],
+)
+def test_optimizers_built_alike_are_equal(optimizer, key):
+    one, other = (small_gan(key, generator_tx=optimizer()) for _ in range(2))
+    assert one.generator.tx == other.generator.tx
+    assert hash(one.generator.tx) == hash(other.generator.tx)
+    jax.tree.map(lambda *_: None, one, other)
+
+
+def test_networks_of_other_classes_are_refused(key):
+    for networks in ({"generator": Generator((8, 8, 1), width=2)}, {"discriminator": Discriminator(classes=5)}):
+        (name,) = networks
+        with pytest.raises(ValueError, match=f"the {name} was built with classes=.*, and init_state has classes=10"):
+            init_state(key, classes=10, **networks)
+
+
+def test_what_is_no_array_is_named(small_images, key):
+    state = small_gan(key)
+    for call, message in (
+        (lambda: init_state(0), "key must be a PRNG key, such as jax.random.key.0., got 0"),
+        (lambda: train_step(state, small_images, 0), "key must be a PRNG key"),
+        (lambda: train_step(state, [small_images], key), "images must be an array .* got list"),
+        (lambda: sample(state.replace(classes=3), key, 2, [0, 1]), "labels must be an array of integers"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
 
 
 def test_state_with_own_parts_pickles(small_images, key):

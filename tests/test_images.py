@@ -25,6 +25,12 @@ def test_uint8_images_keep_their_values():
     assert (image_grid(images, 1)[8:-8:4, 8:-8:4] == images[0]).all()
 
 
+def test_other_integers_are_refused():
+    """They may be 0 to 255 or 0 and 1."""
+    with pytest.raises(TypeError, match="images must be uint8 or numbers in .0, 1., got int64"):
+        image_grid(np.zeros((1, 4, 4, 1), np.int64))
+
+
 def test_incomplete_row_stays_white():
     assert (image_grid(np.zeros((3, 2, 2, 1)), 2)[24:, 24:] == 255).all()
 

@@ -8,6 +8,7 @@ import sys
 
 import jax
 import numpy as np
+import optax
 import pytest
 from helpers import SmallDiscriminator, SmallGenerator, all_files, assert_same_bits, one_error_line, run_cli, small_gan
 
@@ -386,3 +387,18 @@ def test_loading_needs_the_recipe_of_the_run(own, images, tmp_path):
     other.write_bytes(own.read_bytes())
     assert load_run(copy, init=read_recipe(other)).state.step == 1
     sys.modules.pop("other", None)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.contrib.prodigy,  # its first state holds the parameters, and steps donate both
+        lambda: optax.chain(optax.adam(1e-3), optax.contrib.reduce_on_plateau(accumulation_size=9)),  # infinity too
+    ],
+    ids=["prodigy", "plateau"],
+)
+def test_optimizers_of_any_state_train(optimizer, tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8))
+    config = TrainConfig(dataset=str(tmp_path / "a.npy"), steps=2, batch_size=2, workdir=str(tmp_path / "run"))
+    outcome = train(config, init=lambda key, *_: small_gan(key, generator_tx=optimizer()))
+    assert outcome.state.step == 2

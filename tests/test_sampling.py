@@ -85,6 +85,12 @@ def test_way_without_a_great_circle_is_straight(start, end):
     np.testing.assert_allclose(interpolate(start, end, 5), interpolate(start, end, 5, straight=True), rtol=1e-6)
 
 
+def test_straight_way_computes_no_nan(key):
+    with jax.debug_nans(True):
+        for end in (jnp.ones(5), jnp.zeros(5), -jnp.ones(5)):
+            assert jnp.isfinite(interpolate(jnp.ones(5), end, 3)).all()
+
+
 def test_way_has_at_least_two_images(key):
     with pytest.raises(ValueError, match="at least 2 images, its ends, got 1"):
         interpolate(*uniform_noise(key, (2, 100)), 1)

@@ -40,7 +40,9 @@ def create_state(
     """
     keys = run_keys(config)
     if init is not None:
-        return as_recipe(init)(keys.pop("init"), *_images_of(config, record)), keys
+        state = as_recipe(init)(keys.pop("init"), *_images_of(config, record))
+        # Steps donate the state: no two of its arrays may share memory, as the parameters and an optimizer's may.
+        return jax.tree.map(lambda leaf: leaf.copy(), state), keys
     # One program, rather than a small one for each array of zeros.
     build = jax.jit(initializer(config, record), compiler_options=quick_options())
     return build(keys.pop("init")), keys
