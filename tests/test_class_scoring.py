@@ -344,7 +344,10 @@ def test_classifier_of_other_data_is_refused(run_dir, source, classifier, tmp_pa
         ([run_dir, "--classifier", tmp_path / "absent.npz"], "cannot read the classifier"),
         ([run_dir, "--classifier", package.WEIGHTS], "is no classifier, or is damaged"),
         ([run_dir, "--dataset", "mnist"], "the images of mnist are no longer those that the run in"),
-        ([tmp_path / "a.npy", "--dataset", source, "--classifier", tmp_path / "other.npz"], "is for images of 28x28x1"),
+        (
+            [tmp_path / "a.npy", "--dataset", source, "--classifier", tmp_path / "other.npz"],
+            f"--classifier is for images of 28x28x1, those of {tmp_path / 'a.npy'} are 16x16: leave it out",
+        ),
     ):
         recipe = ["--recipe", RECIPE] if argv[0] == run_dir else []
         assert run_cli("evaluate", *argv, *recipe) == 2
@@ -388,6 +391,42 @@ def test_training_of_a_classifier_is_checked_first(source, mnist, tmp_path, caps
         assert run_cli("train-classifier", *argv) == 2
         assert re.search(message, one_error_line(capsys))
     assert all_files(tmp_path) == before
+
+
+def test_files_with_equal_channels_are_grey(source, trained, mnist, tmp_path, capsys):
+    np.save(tmp_path / "grey.npy", mnist[:150])
+    np.save(tmp_path / "equal.npy", mnist[:150].repeat(3, axis=-1))
+    for flags in (["--dataset", source], ["--classifier", trained]):
+        results = []
+        for name in ("grey", "equal"):
+            assert run_cli("evaluate", tmp_path / f"{name}.npy", *flags, "--json") == 0
+            results.append(json.loads(capsys.readouterr().out) | {"images": None})
+        assert results[0] == results[1]
+
+
+def test_real_images_that_need_a_flag_are_prepared(mnist, tmp_path, capsys):
+    """The flags for reading are of the files; the message names a command that works."""
+    np.save(tmp_path / "theirs.npy", mnist[:9])
+    np.savez(tmp_path / "two.npz", one=mnist[:20], other=mnist[:20])
+    compared = ["evaluate", tmp_path / "theirs.npy", "--dataset"]
+    assert run_cli(*compared, tmp_path / "two.npz") == 2
+    command = f"dcgan-jax data {tmp_path / 'two.npz'} --image-size 28x28 --out FILE.npz"
+    error = one_error_line(capsys)
+    assert f"here such flags say how {tmp_path / 'theirs.npy'} is read: prepare the real images with them" in error
+    assert f"by {command}, and give that" in error
+    argv = command.replace("FILE.npz", str(tmp_path / "FILE.npz")).split()[1:]
+    assert run_cli(*argv, "--images", "one", "--no-grid", "--no-time") == 0
+    assert run_cli(*compared, tmp_path / "FILE.npz") == 0
+    np.save(tmp_path / "signed.npy", mnist[:20] / np.float32(127.5) - 1)
+    capsys.readouterr()
+    assert run_cli(*compared, tmp_path / "signed.npy") == 0
+    assert (
+        "signed.npy: [-1, 1] taken as black to white; --range LOW,HIGH says otherwise; here" in capsys.readouterr().err
+    )
+    np.save(tmp_path / "theirs.npy", np.random.default_rng(0).integers(0, 256, (9, 4, 28, 1), np.uint8))
+    assert run_cli(*compared, tmp_path / "FILE.npz", "--layout", "NHWC") == 2
+    message = f"those of {tmp_path / 'theirs.npy'}, which are 4x28: draw larger ones, or add --features perceptual"
+    assert message in one_error_line(capsys)
 
 
 def test_files_are_scored_in_their_own_size(tmp_path, capsys):

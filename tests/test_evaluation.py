@@ -288,6 +288,24 @@ def test_evaluate_scores_images_of_any_program(mnist, tmp_path, capsys):
         assert result["scores"] == expected
 
 
+def test_flags_for_reading_describe_the_files(mnist, tmp_path, capsys):
+    """And not MNIST, which the files are compared with."""
+    digits = mnist[:129]
+    np.save(tmp_path / "signed.npy", digits / np.float32(127.5) - 1)
+    np.save(tmp_path / "hwn.npy", np.moveaxis(digits[..., 0], 0, -1))
+    np.savez(tmp_path / "two.npz", gen=digits, other=digits[::-1], kinds=np.arange(129) % 3)
+    expected = evaluate_images(digits).to_json()["scores"]
+    for name, *flags in (
+        ("signed.npy", "--range=-1,1"),
+        ("hwn.npy", "--layout", "HWN"),
+        ("two.npz", "--images", "gen", "--labels", "kinds", "--data-dir", tmp_path),
+    ):
+        assert run_cli("evaluate", tmp_path / name, *flags, "--json") == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out)["scores"] == expected
+        assert "kinds" not in err
+
+
 @pytest.mark.parametrize("layout", ["nhwc", "nchw", "nhw", "flat", "grey rgb", "grey rgb nchw", "floats"])
 def test_arrays_of_other_layouts_are_read(layout, mnist, tmp_path):
     images = mnist[:5]

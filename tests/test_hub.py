@@ -1,10 +1,12 @@
 """Folders for the Hugging Face Hub: the same images from them, and a card with what the run has on record."""
 
 import json
+import re
 import shutil
 
 import jax
 import numpy as np
+import onnx
 import pytest
 from helpers import RECIPE, all_files, assert_same_bits, evaluation_row, one_error_line, run_cli
 from safetensors.numpy import load_file, save_file
@@ -300,7 +302,24 @@ def test_pretrained_weights_go_to_a_folder(tmp_path, capsys, monkeypatch):
     assert "Discriminator" not in (tmp_path / "gan_torch.py").read_text()
 
 
-def test_own_pictures_are_asked_for(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("form", "suffix"),
+    [("onnx", ".onnx"), ("keras", ".weights.h5"), ("stablehlo", ".stablehlo"), ("tflite", ".tflite")],
+)
+def test_discriminator_of_a_folder_is_exported(form, suffix, folder, tmp_path, capsys):
+    """Without a flag for its weights, which a folder has no choice of; it has no moving average."""
+    out = tmp_path / f"d{suffix}"
+    export = ["export", folder, "--network", "discriminator", "--format", form, "--out", out]
+    assert run_cli(*export, "--weights", "last") == 2
+    assert f"--weights is for runs: {folder} is a folder for the Hub" in one_error_line(capsys)
+    assert run_cli(*export) == 0
+    assert capsys.readouterr().out == f"discriminator of the weights in {folder}, in {out}\n"
+    if form == "onnx":
+        about = {each.key: each.value for each in onnx.load(out).metadata_props}
+        assert about["weights"] == "last"
+
+
+def test_own_pictures_are_asked_for(tmp_path, capsys, monkeypatch):
     """A folder does not say where a run's pictures were; their digest tells whether they are the same."""
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
     np.save(tmp_path / "mine.npy", images)
@@ -312,5 +331,13 @@ def test_own_pictures_are_asked_for(tmp_path, capsys):
     assert "datasets" not in front_matter(out)
     assert b"mine" not in b"".join(all_files(out).values())
     capsys.readouterr()
+    unnamed = f"{out} is a folder for the Hub that names no data set"
     assert run_cli("sample", out, "--nearest", "--out", tmp_path / "a.png") == 2
-    assert f"{out}/images" in one_error_line(capsys)
+    assert f"{unnamed}: --nearest needs the run that it was exported from" in one_error_line(capsys)
+    assert run_cli("evaluate", out) == 2
+    assert f"{unnamed}: give --dataset PATH" in one_error_line(capsys)
+    assert run_cli("sample", out, "--out", tmp_path / "a.png") == 0
+    monkeypatch.setattr("dcgan_jax.report.weights._SAMPLES", 2)
+    assert run_cli("report", out, "--explore", "--out", tmp_path / "a.html") == 0
+    data = json.loads(re.search(r'id="data">(.*?)</script>', (tmp_path / "a.html").read_text())[1])
+    assert ["Data", "own pictures, 8x8 grey"] in data["facts"]

@@ -51,6 +51,9 @@ def test_classifier_is_for_its_own_images(tmp_path):
     data, source = saved(tmp_path, RANDOM.integers(0, 256, (1290, 28, 28, 1), np.uint8))
     with pytest.raises(EvaluationError, match="the classifier knows the images of others .* not those of .*train one"):
         scorer_of_images(data, source, Reading(), classifier_of("0" * 64))
+    same = classifier_of("0" * 64)._replace(data=source)
+    with pytest.raises(EvaluationError, match="they have changed, or other flags said how to read them; train one"):
+        scorer_of_images(data, source, Reading(), same)
     _, most = scorer_of_images(data, source, Reading(), classifier_of(data.digest()))
     assert most == 1161  # a tenth is held out
 

@@ -386,9 +386,13 @@ def other_weights(keras_weights, change):
     [
         (
             lambda w: w.__setitem__(0, w[0][:, :6272]),
-            "its layer g/conv2d_1 has kernel [100, 6272] and bias [12544], the",
+            "its layer g/conv2d_1 has kernel [100, 6272] and bias [12544], expected kernel [100, 12544]",
         ),
-        (lambda w: w.__setitem__(0, w[0][:64]), "another generator than the tutorial's: its layer g/conv2d_1 has"),
+        (
+            lambda w: w.__setitem__(0, w[0][:64]),
+            "holds a generator of other sizes: its layer g/conv2d_1 has kernel [64, 12544] and bias [12544], expected "
+            "kernel [100, 12544] and bias [12544]: choose `latent_size` as in the file",
+        ),
         (
             lambda w: w.__delitem__(slice(-2, None)),
             "lacks the layer of kernel [5, 5, 1, 32] and bias [1] of the tutorial",
@@ -413,6 +417,30 @@ def test_other_weights_of_keras_are_refused(change, message, keras_weights, trai
     with pytest.raises(WeightsError) as error:
         read_weights(tmp_path / "g.h5", trained)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "layer", "fields"),
+    [
+        ("generator", {"width": 4}, "layers/dense has kernel [100, 784]", "`width`"),
+        ("generator", {"latent_size": 64}, "layers/dense has kernel [64, 12544]", "`latent_size`"),
+        ("generator", {"width": 4, "latent_size": 64}, "layers/dense has kernel", "`latent_size` and `width`"),
+        ("generator", {"shape": (12, 12, 1)}, "layers/dense has kernel [100, 2304]", "the size and channels of"),
+        ("generator", {"shape": (28, 28, 3)}, "layers/conv2d_transpose_3 has kernel [5, 5, 3, 32]", "the size and"),
+        ("discriminator", {"width": 4}, "layers/conv2d has kernel [5, 5, 1, 4]", "`width`"),
+        ("discriminator", {"shape": (12, 12, 1)}, "layers/dense has kernel", "the size and channels of"),
+    ],
+)
+def test_other_sizes_of_keras_name_what_decides_them(network, options, layer, fields, trained, tmp_path):
+    """Layers are compared with those of their kind, where some arrays fit elsewhere too."""
+    width, latent_size, shape = (options.get(name) for name in ("width", "latent_size", "shape"))
+    sizes = {"generator": Generator(shape or (28, 28, 1), width=width or 64), "latent_size": latent_size or 100}
+    state = init_state(jax.random.key(0), discriminator=Discriminator(width=width or 64), **sizes)
+    export_keras(tmp_path / "a.weights.h5", state, network)
+    with pytest.raises(WeightsError) as error:
+        read_weights(tmp_path / "a.weights.h5", trained)
+    assert f"holds a {network} of other sizes: its layer {layer}" in str(error.value)
+    assert f": choose {fields}" in str(error.value)
 
 
 def hostile_files(folder):
@@ -800,7 +828,7 @@ def test_bad_export_or_import_is_one_line(tutorial_run, small_flags, keras_weigh
         (["import", tmp_path / "other.safetensors", *small_flags], "holds other arrays than these networks"),
         (
             ["import", folder, *small_flags],
-            "is a folder: give files of weights here, or runs and folders for the Hub to",
+            "give files of weights here, or runs and folders for the Hub to",
         ),
         (["import", gan, gan], f"both {gan} and {gan} hold the weights of the generator: give one"),
         (["import", tmp_path / "g.weights.h5", gan], "hold the weights of the generator: give one"),

@@ -264,6 +264,17 @@ def test_run_and_files_are_scored_alike(tmp_path, capsys):
     assert (result["samples"], result["features"]) == (10, PERCEPTUAL)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_unusable_files_are_reported_first(count, tmp_path, capsys):
+    """Too few images, or all the same; before the features of real ones are computed."""
+    np.save(tmp_path / "real.npy", shapes(10, 0)[0])
+    np.save(tmp_path / "same.npy", shapes(1, 1)[0].repeat(count, axis=0))
+    flags = ["--dataset", tmp_path / "real.npy", "--features", "perceptual", "--layout", "NHWC"]
+    assert run_cli("evaluate", tmp_path / "same.npy", *flags) == 2
+    message = "all images are the same" if count > 3 else f"at least 4 images are needed, got {count}"
+    assert message in one_error_line(capsys)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -121,11 +121,13 @@ def _export(args: argparse.Namespace) -> None:
     examples = out.with_name(f"{out.name.removesuffix(_SUFFIXES[args.format])}.examples.npz")
     if args.with_examples:
         check_new_file(examples, (".npz",))
-    if args.network == "discriminator" and args.format not in _STEMS:
+    alone = args.network == "discriminator" and args.format not in _STEMS  # it has no moving average
+    if alone and not is_hub_folder(local_path(args.source, "RUN")):
         args.weights = "last"
     loaded = load_source(args.source, args, args.network)
     run = loaded.run
-    about = {**loaded.metadata, "settings": dataclasses.asdict(run.config) | dataclasses.asdict(run.record)}
+    metadata = loaded.metadata | ({"weights": "last"} if alone else {})
+    about = {**metadata, "settings": dataclasses.asdict(run.config) | dataclasses.asdict(run.record)}
     written, quantized = str(out), None
     match args.format:
         case "torch":

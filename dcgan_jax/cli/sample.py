@@ -24,7 +24,7 @@ from dcgan_jax.cli.errors import run_inference_command
 from dcgan_jax.cli.flags import add_run, add_run_flags
 from dcgan_jax.cli.outputs import check_folder, check_new_file, check_no_partial, check_printable, new_path
 from dcgan_jax.cli.parser import Parser
-from dcgan_jax.cli.sources import load_source
+from dcgan_jax.cli.sources import check_names_data, load_source
 from dcgan_jax.console import counted, print_line
 from dcgan_jax.data.mapped import Lazy
 from dcgan_jax.evaluation.nearest import nearest_images
@@ -90,6 +90,8 @@ def _sample(args: argparse.Namespace) -> None:
     columns = math.ceil(math.sqrt(n)) if rows is None else len(seeds)
     if args.nearest and out.suffix != ".png":
         raise ConfigError(f"--nearest is for a .png, got --out {out}")
+    if args.nearest:
+        check_names_data(loaded, "--nearest needs the run that it was exported from, or leave it out")
     if out.suffix == ".png":
         check_grid(image_shape(loaded.run.state), n * (2 if args.nearest else 1), columns)
     train = _training_images(loaded.run) if args.nearest else None

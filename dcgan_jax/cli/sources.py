@@ -28,6 +28,8 @@ from dcgan_jax.training.run import Run, load_run
 
 # Fields of the run's config that a folder for the Hub records, besides the data set if that is a name and not a path.
 TRAINING = ("preset", "batch_size", "seed", "hold_out", "mirror")
+# The data set of a folder for the Hub that names none: the path of a run's own pictures is not published.
+_OWN_PICTURES = "own pictures"
 
 
 class LoadedRun(NamedTuple):
@@ -37,11 +39,13 @@ class LoadedRun(NamedTuple):
       run: the run, whose generator has the chosen weights.
       metadata: ``run``, ``step`` and ``weights``, and ``dtype`` if it was chosen, as a JSON object.
       title: the same in readable form.
+      names_data: whether its data set is known; not of a folder for the Hub from own pictures.
     """
 
     run: Run
     metadata: dict[str, Any]
     title: str
+    names_data: bool = True
 
 
 def load_source(
@@ -70,7 +74,8 @@ def load_source(
     except ValueError as error:  # a recipe's module
         raise ConfigError(f"{error}: leave --dtype out") from error
     metadata = {**loaded.metadata, "dtype": args.dtype}
-    return LoadedRun(loaded.run._replace(state=state), metadata, f"{loaded.title}, in {args.dtype}")
+    title = f"{loaded.title}, in {args.dtype}"
+    return loaded._replace(run=loaded.run._replace(state=state), metadata=metadata, title=title)
 
 
 def networks_of(source: str | Path) -> tuple[str, ...]:
@@ -119,13 +124,19 @@ def _load_hub(folder: Path, args: argparse.Namespace) -> LoadedRun:
     training = about.training
     config = TrainConfig(
         **{name: training[name] for name in TRAINING if name in training},
-        dataset=training.get("dataset") or str(folder / "images"),
+        dataset=training.get("dataset") or _OWN_PICTURES,
         conditional=about.classes is not None,
     )
     record = RunRecord(about.image_shape, about.classes, training.get("data_digest"))
     metadata = {"run": str(folder), "step": training.get("step", 0), "weights": training.get("weights", "last")}
     run = Run(config, read_hub(folder), run_keys(config), {}, record, folder)
-    return LoadedRun(run, metadata, f"the weights in {folder}")
+    return LoadedRun(run, metadata, f"the weights in {folder}", bool(training.get("dataset")))
+
+
+def check_names_data(loaded: LoadedRun, remedy: str) -> None:
+    """Raises: ConfigError if the images that the networks were trained on are unknown; ``remedy`` says what to do."""
+    if not loaded.names_data:
+        raise ConfigError(f"{loaded.metadata['run']} is a folder for the Hub that names no data set: {remedy}")
 
 
 def recorded_run(source: str) -> Path:

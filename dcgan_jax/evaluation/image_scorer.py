@@ -18,6 +18,7 @@ from dcgan_jax.evaluation.patches import SIDE
 from dcgan_jax.evaluation.perceptual_scoring import (
     FEW,
     PerceptualFeatures,
+    checked_images,
     perceptual_features,
     perceptual_floor,
     score_perceptually,
@@ -54,26 +55,48 @@ def scorer_of_images(
         return _scorer_of_pixels(data, source, reading)
     if isinstance(network, EfficientNetLite):
         return _perceptual_scorer(data, source, reading, network)
-    if data.images.shape[1:] != IMAGE_SHAPE:
-        shape = "x".join(map(str, data.images.shape[1:]))
-        raise EvaluationError(f"`classifier` is for images of 28x28x1, those of {source} are {shape}: leave it out")
+    check_size(data.images.shape[1:], source, network)
     real = split_for_testing(source, data, reading)
     if real.digest != network.data_digest:
+        why = "they have changed, or other flags said how to read them; " if source == network.data else ""
         raise EvaluationError(
             f"the classifier knows the images of {network.data} (SHA-256 {network.data_digest[:12]}...), not "
-            f"those of {source} ({real.digest[:12]}...): train one on them (dcgan-jax train-classifier)"
+            f"those of {source} ({real.digest[:12]}...): {why}train one on them (dcgan-jax train-classifier)"
         )
     check_classifiable(real, source)
     return lambda images, labels: evaluate_classes(images, real, network, labels), len(real.train.images)
 
 
-def _scorer_of_pixels(data: Dataset, source: str, reading: Reading) -> tuple[ImageScorer, int]:
-    height, width = data.images.shape[1:3]
-    if min(height, width) < SIDE:
+def check_size(
+    shape: tuple[int, ...],
+    source: object,
+    network: Classifier | EfficientNetLite | None,
+    too_small: str = "leave the scores out",
+) -> None:
+    """Check that images of a size can be scored.
+
+    Args:
+      shape: their height and width, and their channels if these are checked too.
+      source: what holds the images, for messages.
+      network: computes the features; None for scores by pixels.
+      too_small: what to do about images that are too small for scores by pixels.
+
+    Raises:
+      EvaluationError: if they are not those of a classifier, or too small for scores by pixels.
+    """
+    size = "x".join(map(str, shape))
+    if isinstance(network, Classifier) and shape != IMAGE_SHAPE[: len(shape)]:
+        raise EvaluationError(f"`classifier` is for images of 28x28x1, those of {source} are {size}: leave it out")
+    if network is None and min(shape[:2]) < SIDE:
         raise EvaluationError(
             f"images are scored by patches of {SIDE}x{SIDE} pixels, too large for those of {source}, which are "
-            f"{height}x{width}: train on larger ones (`image_size`), or leave the scores out"
+            f"{shape[0]}x{shape[1]}: {too_small}"
         )
+
+
+def _scorer_of_pixels(data: Dataset, source: str, reading: Reading) -> tuple[ImageScorer, int]:
+    remedy = "train on larger ones (`image_size`), or leave the scores out"
+    check_size(data.images.shape[1:], source, None, remedy)
     test = _test_images(data, source, reading, MIN_REAL, 2)
     most = floor_size(min(len(data.images), MAX_SAMPLES), has_test=test is not None)
     return lambda images, _: compare_images(images, _some(data.images), test), most
@@ -101,7 +124,12 @@ def _perceptual_scorer(
 
     floor = functools.cache(lambda n: perceptual_floor(n, real()))
     most = floor_size(known, has_test=test is not None)
-    return lambda images, _: score_perceptually(images, real(), floor(len(images))), most
+
+    def score(images: np.ndarray, _: np.ndarray | None) -> Evaluation[Any]:
+        images = checked_images(images)  # before the features of real images, which take minutes
+        return score_perceptually(images, real(), floor(len(images)))
+
+    return score, most
 
 
 def _test_images(data: Dataset, source: str, reading: Reading, few: int, few_test: int) -> np.ndarray | None:

@@ -52,17 +52,33 @@ def compare_perceptually(
       EvaluationError: if the extra ``perceptual`` is not installed; or there are too few or too many images, or they
         have unsuitable shapes or types, or are out of range, not finite, or all the same.
     """
-    for what, array, few in (("images", images, FEW), ("real images", train, MIN_REAL), ("test images", test, FEW)):
+    _check_shape("images", images, FEW)
+    for what, array, few in (("real images", train, MIN_REAL), ("test images", test, FEW)):
         if array is None:
             continue
-        if array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape[1:3]:
-            raise EvaluationError(f"{what} must be [N, H, W, 1 or 3], got {list(array.shape)}")
-        if len(array) < few:
-            raise EvaluationError(f"at least {few} {what} are needed, got {len(array)}")
-        if array is not images and array.dtype != np.uint8:
+        _check_shape(what, array, few)
+        if array.dtype != np.uint8:
             raise EvaluationError(f"{what} must be uint8, got {array.dtype}")
-    images = to_bytes(images)
+    images = checked_images(images)
     return score_perceptually(images, perceptual_features(train, test, load_efficientnet_lite()))
+
+
+def checked_images(images: np.ndarray | jax.Array) -> np.ndarray:
+    """Check images to score, before features of real ones are computed, and convert them to uint8 [N, H, W, 1 or 3].
+
+    Raises:
+      EvaluationError: if there are fewer than four, or they have another shape; or as `to_bytes`.
+    """
+    _check_shape("images", images, FEW)
+    return to_bytes(images)
+
+
+def _check_shape(what: str, images: np.ndarray | jax.Array, few: int) -> None:
+    """Raises: EvaluationError if ``images`` are not [N, H, W, 1 or 3], or N is below ``few``."""
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape[1:3]:
+        raise EvaluationError(f"{what} must be [N, H, W, 1 or 3], got {list(images.shape)}")
+    if len(images) < few:
+        raise EvaluationError(f"at least {few} {what} are needed, got {len(images)}")
 
 
 class PerceptualFeatures(NamedTuple):
@@ -102,7 +118,7 @@ def score_perceptually(
     """Score images, and as many training images for the floor.
 
     Args:
-      images: uint8 [N, H, W, 1 or 3].
+      images: uint8 [N, H, W, 1 or 3], from `checked_images`.
       real: the features of the real images to compare with.
       floor: `perceptual_floor` of as many images, if already known.
     """

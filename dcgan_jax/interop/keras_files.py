@@ -1,6 +1,7 @@
 """Keras weight files: written in the format of Keras 3, read in those of all versions since 2.0."""
 
 import io
+import itertools
 import re
 import zipfile
 from collections import Counter
@@ -22,6 +23,7 @@ from dcgan_jax.state import GANState
 
 _Layer = dict[str, Any]  # the datasets of a layer, by the names of its arrays in Keras
 _Shapes = frozenset[tuple[str, tuple[int, ...]]]  # each array's name and shape, by which a layer is recognised
+_Pair = tuple[str, _Shapes, _Shapes]  # the name and the arrays of a layer in a file, and the expected arrays
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of a .h5
 ZIP = b"PK\x03\x04"  # the first bytes of a .keras
@@ -195,7 +197,7 @@ def _recognise(path: Path, layers: dict[str, _Layer], state: GANState) -> dict[s
     found: dict[str, dict[str, _Layer]] = {}
     unknown: list[tuple[str, _Shapes]] = []
     for name, arrays in layers.items():
-        shapes = frozenset((array, tuple(data.shape or ())) for array, data in arrays.items())
+        shapes = _shapes_of(arrays)
         network = next((network for network in NETWORKS if shapes in expected[network]), None)
         if network is None:
             unknown.append((name, shapes))
@@ -204,6 +206,8 @@ def _recognise(path: Path, layers: dict[str, _Layer], state: GANState) -> dict[s
         if layer in found.setdefault(network, {}):
             raise WeightsError(f"{path} holds the {network}'s layer of {_describe(shapes)} twice")
         found[network][layer] = arrays
+    if unknown or any(len(found[network]) < len(expected[network]) for network in found):
+        _check_sizes(path, layers, expected)
     for network in found:
         for shapes, layer in expected[network].items():
             if layer in found[network]:
@@ -222,6 +226,55 @@ def _recognise(path: Path, layers: dict[str, _Layer], state: GANState) -> dict[s
         what = f"{what}: its {len(layers)} layers include {_printable(name)} of {_describe(shapes)}"
         raise WeightsError(f"{path} {what}")
     return found
+
+
+def _check_sizes(path: Path, layers: dict[str, _Layer], expected: dict[str, dict[_Shapes, str]]) -> None:
+    """Raises: WeightsError if the file holds a network of the tutorial's layers in other sizes than expected.
+
+    Layers are compared with those of the same kind, in their order; the message names the first that differs.
+    """
+    shapes = {name: _shapes_of(arrays) for name, arrays in layers.items()}
+    for (network, of_network), model in itertools.product(expected.items(), _models(shapes)):
+        if Counter(map(_kind, model.values())) != Counter(map(_kind, of_network)):
+            continue
+        if other := {layer: at for layer, at in _in_order(model, of_network) if at[1] != at[2]}:
+            name, found, wanted = next(iter(other.values()))
+            raise WeightsError(
+                f"{path} holds a {network} of other sizes: its layer {_printable(name)} has {_describe(found)}, "
+                f"expected {_describe(wanted)}: choose {_what_decides(network, other)} as in the file"
+            )
+
+
+def _models(shapes: dict[str, _Shapes]) -> Iterator[dict[str, _Shapes]]:
+    """The layers of each group of the file, and all of them."""
+    for parent in dict.fromkeys(name.rpartition("/")[0] for name in shapes):
+        yield {name: arrays for name, arrays in shapes.items() if name.rpartition("/")[0] == parent}
+    yield shapes
+
+
+def _in_order(model: dict[str, _Shapes], expected: dict[_Shapes, str]) -> Iterator[tuple[str, _Pair]]:
+    """For each expected layer, the name and the arrays of the model's layer in its place, and the expected arrays."""
+    of_kind = {kind: iter([at for at in model.items() if _kind(at[1]) == kind]) for kind in map(_kind, expected)}
+    for arrays, layer in expected.items():
+        yield layer, (*next(of_kind[_kind(arrays)]), arrays)
+
+
+def _what_decides(network: str, other: dict[str, _Pair]) -> str:
+    """The fields of the config by which layers have other sizes than expected."""
+    inputs = {dict(arrays)["kernel"][0] for arrays in other.get("dense", ())[1:]}
+    # All sizes of the second convolution are multiples of the width.
+    decides = {"`latent_size`": network == "generator" and len(inputs) > 1, "`width`": "conv_2" in other}
+    fields = " and ".join(field for field in decides if decides[field])
+    return fields or "the size and channels of the images (`dataset`, `image_size` and `channels`)"
+
+
+def _kind(shapes: _Shapes) -> frozenset[tuple[str, int]]:
+    """The names of a layer's arrays and their numbers of axes."""
+    return frozenset((array, len(shape)) for array, shape in shapes)
+
+
+def _shapes_of(arrays: _Layer) -> _Shapes:
+    return frozenset((array, tuple(data.shape or ())) for array, data in arrays.items())
 
 
 def _expected(network: str, state: GANState) -> dict[_Shapes, str]:

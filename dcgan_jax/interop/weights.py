@@ -84,7 +84,8 @@ def read_weights(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
         raise WeightsError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
     if path.is_dir():
         raise WeightsError(
-            f"{path} is a folder: give files of weights here, or runs and folders for the Hub to `train --init-from`"
+            f"{path} is a folder (TensorFlow's checkpoints and SavedModels are not read): give files of weights here, "
+            "or runs and folders for the Hub to `train --init-from`"
         )
     if not start.startswith(HDF5) and not start.endswith(b"{"):
         refuse_pickle(path, start)
