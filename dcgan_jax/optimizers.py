@@ -54,7 +54,8 @@ def rmsprop(
 
     Args:
       learning_rate: a positive number, or an Optax schedule of the update's number. A rate that is an array is a leaf
-        of the optimizer's state, so that states with different rates can be stacked and trained under ``jax.vmap``.
+        of the optimizer's state, so that states with different rates can be stacked and trained under ``jax.vmap``;
+        inside another transformation, such as ``optax.chain``, it needs ``optax.inject_hyperparams`` for that.
       decay: of the learning rate per update, at least 0.
       clip: largest absolute value of a gradient element, above 0, or None.
       eps: keeps the division finite.

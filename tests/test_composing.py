@@ -318,6 +318,19 @@ def test_optimizers_built_alike_are_equal(optimizer, key):
     jax.tree.map(lambda *_: None, one, other)
 
 
+def test_rates_in_a_chain_are_swept_by_vmap(small_images, key):
+    """As the page on the library writes it."""
+
+    def of_rate(rate):
+        tx = optax.inject_hyperparams(lambda rate: optax.chain(optax.clip(1.0), rmsprop(rate)))(rate=rate)
+        return small_gan(key, generator_tx=tx)
+
+    states = quick_jit(jax.vmap(of_rate))(jnp.array([1e-3, 0.0]))
+    after, _ = quick_jit(jax.vmap(train_step, (0, None, None)))(states, small_images, key)
+    changed = [jnp.abs(a - b).max(range(1, a.ndim)) for a, b in zip(*map(leaves, (states, after)), strict=True)]
+    assert [bool(each) for each in np.max(changed, 0)] == [True, False]
+
+
 def test_networks_of_other_classes_are_refused(key):
     for networks in ({"generator": Generator((8, 8, 1), width=2)}, {"discriminator": Discriminator(classes=5)}):
         (name,) = networks
