@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from flax.errors import InvalidRngError
+from flax.errors import InvalidRngError, ScopeCollectionNotFound
 from jax.typing import DTypeLike
 
 from dcgan_jax.augment import Adaptive, Augment
 from dcgan_jax.ema import EMA, start_average
+from dcgan_jax.errors import first_line
 from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.optimizer_equality import by_value
@@ -223,7 +224,7 @@ def init_state(  # noqa: D417  # most arguments are described once, at `GANState
     discriminator_tx = chosen.discriminator if discriminator_tx is None else discriminator_tx
     check_counts(latent_size=latent_size, classes=1 if classes is None else classes, d_steps=d_steps)
     check_average(ema, ema_ramp)
-    check_rest(fakes, losses, augment)
+    check_rest(fakes, losses, augment=augment, noise=noise, metrics=metrics)
     check_types(generator, generator_tx, "generator")
     check_types(discriminator, discriminator_tx, "discriminator")
     _check_classes(generator, classes, "generator")
@@ -270,17 +271,23 @@ def _init_variables(
         # jit: the outputs that init throws away are then never computed.
         labels = None if classes is None else jnp.zeros(1, jnp.int32)
         two = None if classes is None else jax.ShapeDtypeStruct((2,), jnp.int32)
-        g_variables = jax.jit(functools.partial(generator.init, train=False))(generator_key, z, **_given(labels))
+        init = jax.jit(functools.partial(generator.init, train=False))
+        g_variables = _kept(init(generator_key, z, **_given(labels)))
         images = _output(generator, g_variables, jax.ShapeDtypeStruct((2, latent_size), jnp.float32), two)
         if len(images.shape) != 4 or images.shape[0] != 2:
             raise ValueError(f"the generator must return images [B, H, W, C], got shape {images.shape} with B = 2")
         one = jnp.zeros((1, *images.shape[1:]), images.dtype)
         init = jax.jit(functools.partial(discriminator.init, train=False))
-        d_variables = init(discriminator_key, one, **_given(labels))
+        d_variables = _kept(init(discriminator_key, one, **_given(labels)))
         logits = _output(discriminator, d_variables, images, two)
         if logits.shape != (2, 1):
             raise ValueError(f"the discriminator must return logits [B, 1], got shape {logits.shape} with B = 2")
     return g_variables, d_variables
+
+
+def _kept(variables: Any) -> dict[str, Any]:
+    """The collections that a state holds, of those that a module's ``init`` returns."""
+    return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
 
 
 def averaged(state: GANState) -> GANState:
@@ -307,6 +314,11 @@ def _output(
     """Shape and dtype of a module's output for a batch of two in inference mode."""
     try:
         output = jax.eval_shape(functools.partial(module.apply, train=False), variables, x, **_given(labels))
+    except ScopeCollectionNotFound as error:
+        raise ValueError(
+            f"{type(module).__name__} reads variables of another collection than params and batch_stats, and steps "
+            f"carry no others: make them constants of the module ({first_line(error)})"
+        ) from error
     except InvalidRngError as error:
         raise ValueError(
             f"{type(module).__name__} draws random numbers in inference mode, where images and logits are functions of "

@@ -26,13 +26,14 @@ def check_average(ema: float | None, ema_ramp: float | None) -> None:
         raise ValueError(f"ema_ramp must be above 0, and with an ema, got {ema_ramp} and {ema}")
 
 
-def check_rest(fakes: Any, losses: Any, augment: Any) -> None:
-    """Check the generator's mode, the losses, and a function or None."""
+def check_rest(fakes: Any, losses: Any, **functions: Any) -> None:
+    """Check the generator's mode, the losses, and arguments that are a function or None."""
     if fakes not in FAKES:
         raise ValueError(f"fakes must be one of {', '.join(FAKES)}, got {fakes!r}")
     check_losses(losses)
-    if augment is not None and not callable(augment):
-        raise TypeError(f"augment must be a function of images and a key, got {augment!r}")
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function, got {function!r}")
 
 
 def check_types(module: object, tx: object, name: str) -> None:

@@ -338,6 +338,23 @@ def test_networks_of_other_classes_are_refused(key):
             init_state(key, classes=10, **networks)
 
 
+class WithConstants(SmallGenerator):
+    @nn.compact
+    def __call__(self, z, train):
+        return SmallGenerator()(z, train) * self.variable("constants", "scale", jnp.ones, ()).value
+
+
+def test_variables_that_steps_do_not_carry_are_refused(key):
+    with pytest.raises(ValueError, match="WithConstants reads variables of another collection .*: make them constants"):
+        init_state(key, generator=WithConstants(), discriminator=SmallDiscriminator(), latent_size=5)
+
+
+@pytest.mark.parametrize("name", ["noise", "metrics", "augment"])
+def test_what_is_no_function_is_named(name, key):
+    with pytest.raises(TypeError, match=f"{name} must be a function, got 'x'"):
+        small_gan(key, **{name: "x"})
+
+
 def test_what_is_no_array_is_named(small_images, key):
     state = small_gan(key)
     for call, message in (
