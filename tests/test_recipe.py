@@ -288,6 +288,8 @@ def test_bad_recipe_is_one_line(part, own, images, tmp_path, capsys):
         (["--width", 32], "--width 32 is for the tutorial's networks"),
         (["--augment", "flip"], "--augment flip is for the tutorial's networks"),
         (["--d-steps", 2], "--d-steps 2 is for the tutorial's networks"),
+        (["--d-steps", 1], "--d-steps 1 is for the tutorial's networks"),  # the recipe's may be others
+        (["--preset", "tutorial"], "--preset tutorial is for the tutorial's networks"),
     ],
 )
 def test_flags_of_the_tutorials_networks(given, message, own, images, tmp_path, capsys):

@@ -103,6 +103,8 @@ def _train(
     config = run_on_primary(lambda: _config(given, resume, profile))
     config = TrainConfig.from_values(broadcast_json(config and dataclasses.asdict(config)))
     init = run_on_each(lambda: None if recipe is None else read_recipe(recipe))
+    if init and not resume:
+        config.check_recipe(init.name, given)
     if dry_run:
         if is_primary():
             _dry_run(config, resume, init)

@@ -1,6 +1,7 @@
 """The config of a training run: one frozen dataclass whose fields describe themselves."""
 
 import dataclasses
+from collections.abc import Collection
 
 from dcgan_jax.augment import AUGMENTATIONS
 from dcgan_jax.data import FRAMES, Reading, describe_sources, parse_range, parse_size
@@ -299,11 +300,14 @@ class TrainConfig:
         """The names of the run's augmentation, or None; in a run that has started, the preset's is filled in."""
         return None if self.augment == NO_AUGMENTATION else self.augment
 
-    def check_recipe(self, recipe: str) -> None:
-        """Raises: ConfigError if a field that describes the tutorial's networks is given together with a recipe."""
+    def check_recipe(self, recipe: str, given: Collection[str] = ()) -> None:
+        """Raises: ConfigError if a field that describes the tutorial's networks is given together with a recipe.
+
+        Those are the fields in ``given``, even at their defaults, and others that are not at theirs.
+        """
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
-            if each.metadata["network"] and value != each.default:
+            if each.metadata["network"] and (each.name in given or value != each.default):
                 raise ConfigError(
                     f"`{each.name}={value!r}` is for the tutorial's networks, and {recipe} builds others: leave one of "
                     "them out"
