@@ -214,6 +214,7 @@ def test_run_is_scored_while_it_trains(source, trained, classifier, tmp_path, ca
     assert [step for _, step in figures(read_history(run_dir))[Comparability(PIXELS, 150)]] == [6]
 
 
+@pytest.mark.slow
 def test_pixels_are_compared_while_a_run_trains(tmp_path, capsys):
     """As many as there are real ones; curves, the report and the best checkpoint follow their distance."""
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (40, 16, 24, 3), np.uint8))

@@ -304,6 +304,7 @@ def test_batch_must_be_split_evenly(tmp_path):
     assert lines[-1].endswith("run.npy, got 8: choose a smaller one, and at most 3 --devices")
 
 
+@pytest.mark.slow
 def test_explicit_axes_and_shard_map():
     """And under checkpoint, with small networks."""
     assert run_program("explicit_axes.py", **EIGHT).strip() == "done"

@@ -130,6 +130,7 @@ def test_r3gan_compares_pairs(monkeypatch, capsys):
     assert module.init(jax.random.key(0), (28, 28, 1)).classes is None
 
 
+@pytest.mark.slow
 def test_augment_compares_seen_with_unseen(small, capsys):
     module = small("augment", quick=True)
     for name in ("none", "fixed", "adaptive"):
@@ -205,6 +206,7 @@ def test_nnx_generator_is_the_states(narrow, key):
     assert jnp.abs(model.conv_4["kernel"] - untrained.conv_4["kernel"]).max() > 0
 
 
+@pytest.mark.slow
 def test_population_equals_single_gans(monkeypatch):
     module = example("population")
     means = SimpleNamespace(evaluate=lambda images: SimpleNamespace(scores=SimpleNamespace(fid=float(images.mean()))))

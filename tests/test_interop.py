@@ -828,7 +828,7 @@ def test_bad_export_or_import_is_one_line(tutorial_run, small_flags, keras_weigh
         (["import", tmp_path / "other.safetensors", *small_flags], "holds other arrays than these networks"),
         (
             ["import", folder, *small_flags],
-            "give files of weights here, or runs and folders for the Hub to",
+            "give files of weights here, or start a run from",
         ),
         (["import", gan, gan], f"both {gan} and {gan} hold the weights of the generator: give one"),
         (["import", tmp_path / "g.weights.h5", gan], "hold the weights of the generator: give one"),

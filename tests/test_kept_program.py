@@ -114,6 +114,7 @@ def test_kept_step_is_for_some_of_the_devices(train_process, tmp_path):
     assert len(list((tmp_path / "cache").rglob("*.step"))) == 1
 
 
+@pytest.mark.slow
 def test_second_command_does_not_trace_the_step(train_process, tmp_path):
     """It has the first one's bits; another seed has its step too."""
     environment = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAX_LOG_COMPILES": "1", "XLA_FLAGS": QUICK_COMPILATION}

@@ -107,6 +107,7 @@ def run_dir(tmp_path_factory):
     return create_run(config, *create_state(config, record))
 
 
+@pytest.mark.slow
 def test_run_is_scored_by_its_modes(run_dir, capsys):
     assert run_cli("evaluate", run_dir, "--samples", 50, "--json") == 0
     row = json.loads(capsys.readouterr().out)

@@ -183,6 +183,7 @@ def test_chosen_augmentation_is_recorded(tmp_path, monkeypatch, capsys):
     assert "has --augment translation,color,cutout, not none" in one_error_line(capsys)
 
 
+@pytest.mark.slow
 def test_no_augmentation_can_be_chosen(tmp_path, monkeypatch, capsys):
     """It is that of a run from before the preset chose one, and such a run stays as it is."""
     compile_steps_quickly(monkeypatch)

@@ -236,6 +236,7 @@ def test_missing_package_is_one_line(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_run_and_files_are_scored_alike(tmp_path, capsys):
     """While it trains, afterwards, and from files; by KID, of which the best is kept."""
     np.save(tmp_path / "real.npy", shapes(40, 0)[0])

@@ -113,6 +113,7 @@ def test_commands_draw_from_pretrained_weights(tmp_path, capsys, monkeypatch):
     assert program.call(np.zeros((2, 100), np.float32)).shape == (2, 28, 28, 1)
 
 
+@pytest.mark.slow
 def test_commands_draw_the_classes_asked_for(tmp_path, capsys, monkeypatch):
     """By the conditional weights, of either name; nothing else is asked for."""
     monkeypatch.chdir(tmp_path)

@@ -183,6 +183,7 @@ def test_pinned_keys_draw_what_jax_draws(key):
     assert (batch == jax.vmap(jax.random.uniform)(jax.random.split(key, 4))).all()
 
 
+@pytest.mark.slow
 def test_settings_change_no_score(key):
     """All at once, as a program may have them."""
     digits = np.random.default_rng(1).integers(0, 256, (129, 28, 28), np.uint8)

@@ -85,7 +85,7 @@ def read_weights(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
     if path.is_dir():
         raise WeightsError(
             f"{path} is a folder (TensorFlow's checkpoints and SavedModels are not read): give files of weights here, "
-            "or runs and folders for the Hub to `train --init-from`"
+            "or start a run from runs and folders for the Hub by `init_from`"
         )
     if not start.startswith(HDF5) and not start.endswith(b"{"):
         refuse_pickle(path, start)
