@@ -144,28 +144,29 @@ def test_guard_refuses(flags, message, monkeypatch, capsys):
     assert message in capsys.readouterr().err
 
 
+def run_benchmark(tmp_path, name, *flags, timeout=600):
+    """A benchmark in a process of its own: its JSON, and what it printed."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", *flags, "--json", str(tmp_path / "result.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, done.stderr
+    return json.loads((tmp_path / "result.json").read_text()), done.stdout
+
+
 @pytest.mark.slow
 def test_guard_runs(tmp_path):
     """A revision beside itself, on a batch of two: no quantity is three times as large."""
     flags = ["--batch-size", "2", "--turns", "1", "--steps", "2", "--threshold", "3"]
-    command = [sys.executable, "-m", "benchmarks.guard", "HEAD", *flags, "--json", str(tmp_path / "result.json")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
+    result, printed = run_benchmark(tmp_path, "guard", "HEAD", *flags, timeout=900)
     assert result["commits"][0] == result["commits"][1]
     assert len(result["measured"]) == 5
-    assert done.stdout == guard.table(result["measured"]) + "\n"
+    assert printed == guard.table(result["measured"]) + "\n"
 
 
 @pytest.mark.slow
 def test_step_time_runs(tmp_path):
     """The whole benchmark, on a batch of two."""
-    flags = ["--batch-size", "2", "--rounds", "2", "--json", str(tmp_path / "result.json")]
-    command = [sys.executable, "-m", "benchmarks.step_time", *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert step_time.report(result) + "\n" == done.stdout
+    result, printed = run_benchmark(tmp_path, "step_time", "--batch-size", "2", "--rounds", "2")
+    assert step_time.report(result) + "\n" == printed
     assert len(result["systems"]["dcgan-jax"]["seconds_per_step"]["all"]) == 2
     assert 0 < result["share_of_gemm_peak"]["median"] < 1
 
@@ -173,14 +174,10 @@ def test_step_time_runs(tmp_path):
 @pytest.mark.slow
 def test_loop_time_runs(tmp_path):
     """A block of bare steps before each block of the loop's, on a batch of two."""
-    flags = ["--batch-size", "2", "--steps", "20", "--json", str(tmp_path / "result.json")]
-    command = [sys.executable, "-m", "benchmarks.loop_time", *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
+    result, printed = run_benchmark(tmp_path, "loop_time", "--batch-size", "2", "--steps", "20")
     assert result["blocks"] == 1
     assert 0 < result["loop_seconds_per_step"]["median"] < 3 * result["bare_seconds_per_step"]["median"]
-    assert done.stdout.startswith("batch 2, 1 blocks of 20 steps: ")
+    assert printed.splitlines()[-1].startswith("batch 2, 1 blocks of 20 steps: ")  # after the lines of the run
 
 
 _KEEPS_ONE_A_TENTH = """
