@@ -55,22 +55,43 @@ def test_several_arrays_are_asked_about(tmp_path):
     np.testing.assert_array_equal(load_data(tmp_path / "a.h5", images="c").images, IMAGES[::-1])
 
 
-def turned(array):
-    """The array as MATLAB 7.3 writes it: from the last axis to the first."""
-    return np.ascontiguousarray(array.T)
+def savemat(path, variables):
+    """Save variables as MATLAB 7.3 does: HDF5 with the axes from the last to the first, and cells as references."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+
+        def put(name, value):
+            value = np.asarray(value)
+            attributes, kind = {}, value.dtype.name
+            value = np.atleast_2d(value) if value.dtype.kind != "U" else value
+            if value.dtype.kind == "U" and not value.ndim and not value.item():
+                value, kind, attributes = np.array([0, 0], np.uint64), "char", {"MATLAB_empty": np.uint8(1)}
+            elif value.dtype.kind == "U":
+                width = max(len(text) for text in np.ravel(value))
+                codes = [np.frombuffer(text.ljust(width).encode("utf-16-le"), np.uint16) for text in np.ravel(value)]
+                value, kind, attributes = np.array(codes), "char", {"MATLAB_int_decode": np.int32(2)}
+            elif value.dtype == object:
+                group = file.require_group("#refs#")
+                cells = [put(f"#refs#/{len(group)}{i}", each).ref for i, each in enumerate(value.flat)]
+                value, kind = np.array(cells, h5py.ref_dtype).reshape(value.shape), "cell"
+            value = value if "MATLAB_empty" in attributes else np.ascontiguousarray(value.T)
+            item = file.create_dataset(name, data=value, dtype=h5py.ref_dtype if kind == "cell" else value.dtype)
+            for key, each in (attributes | {"MATLAB_class": np.bytes_(kind)}).items():
+                item.attrs[key] = each
+            return item
+
+        for name, value in variables.items():
+            put(name, value)
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\2IM")
 
 
-@pytest.mark.parametrize("version", ["5", "7.3"])
+SAVE = {"5": scipy_io.savemat, "7.3": savemat}
+
+
+@pytest.mark.parametrize("version", SAVE)
 def test_house_numbers_of_svhn_are_digits(version, tmp_path):
-    path, images = tmp_path / "train_32x32.mat", IMAGES.transpose(1, 2, 3, 0)
-    if version == "5":
-        scipy_io.savemat(path, {"X": images, "y": LABELS[:, None]})
-    else:
-        with h5py.File(path, "w", userblock_size=512) as file:
-            for name, array in (("X", images), ("y", LABELS[:, None])):
-                file.create_dataset(name, data=turned(array)).attrs["MATLAB_class"] = np.bytes_("uint8")
-        with path.open("r+b") as file:
-            file.write(b"MATLAB 7.3 MAT-file".ljust(124))
+    path = tmp_path / "train_32x32.mat"
+    SAVE[version](path, {"X": IMAGES.transpose(1, 2, 3, 0), "y": LABELS[:, None]})
     dataset = load_data(path)
     np.testing.assert_array_equal(dataset.images, IMAGES)
     assert dataset.classes == ("0", "1", "2")
@@ -135,10 +156,11 @@ NAMES = np.array(["cat", "dogs", "owl"])
 
 @pytest.mark.parametrize("kind", ["characters", "cells"])
 @pytest.mark.parametrize("named", [{}, {"labels": "labels"}], ids=["usual", "chosen"])
-def test_text_of_matlab_is_labels(kind, named, tmp_path):
+@pytest.mark.parametrize("version", SAVE)
+def test_text_of_matlab_is_labels(version, kind, named, tmp_path):
     """Rows of characters are filled with spaces, which are no part of the text."""
     labels = NAMES[np.arange(7) % 3]
-    scipy_io.savemat(
+    SAVE[version](
         tmp_path / "a.mat", {"images": IMAGES, "labels": labels.astype(object) if kind == "cells" else labels}
     )
     dataset = load_data(tmp_path / "a.mat", **named)
@@ -148,17 +170,29 @@ def test_text_of_matlab_is_labels(kind, named, tmp_path):
 
 
 @pytest.mark.parametrize("names", [NAMES, NAMES.astype(object), NAMES.astype(object)[:, None]], ids=["rows", "1", "2"])
-def test_text_of_matlab_names_classes(names, tmp_path):
-    scipy_io.savemat(tmp_path / "a.mat", {"images": IMAGES, "labels": np.arange(7) % 3, "class_names": names})
+@pytest.mark.parametrize("version", SAVE)
+def test_text_of_matlab_names_classes(version, names, tmp_path):
+    SAVE[version](tmp_path / "a.mat", {"images": IMAGES, "labels": np.arange(7) % 3, "class_names": names})
     dataset = load_data(tmp_path / "a.mat")
     assert (dataset.classes, dataset.notes) == (tuple(NAMES), ())
 
 
-def test_other_variables_of_matlab_are_named(tmp_path):
-    other = {"about": "digits", "cells": NAMES.astype(object), "info": {"by": 1}}
-    scipy_io.savemat(tmp_path / "a.mat", {"images": IMAGES, **other})
+@pytest.mark.parametrize("version", SAVE)
+def test_other_variables_of_matlab_are_named(version, tmp_path):
+    other = {"about": "digits", "cells": NAMES.astype(object), **({"info": {"by": 1}} if version == "5" else {})}
+    SAVE[version](tmp_path / "a.mat", {"images": IMAGES, **other})
     (note,) = load_data(tmp_path / "a.mat").notes
-    assert note.startswith("arrays that are not used: about, cells, info (")
+    assert note.startswith(f"arrays that are not used: {', '.join(other)} (")
+
+
+@pytest.mark.parametrize("version", SAVE)
+def test_cells_of_matlab_that_are_no_text(version, tmp_path):
+    """Cells with a number among them are no labels; empty text is."""
+    SAVE[version](tmp_path / "a.mat", {"images": IMAGES, "labels": np.array([*range(6), "a"], object)})
+    with pytest.raises(DatasetError, match="labels in .*a.mat: labels must be integers or text, got object"):
+        load_data(tmp_path / "a.mat", labels="labels")
+    SAVE[version](tmp_path / "a.mat", {"images": IMAGES, "labels": np.array(["", *"abcde", ""], object)})
+    assert load_data(tmp_path / "a.mat").classes == ("", *"abcde")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +206,17 @@ def test_other_variables_of_matlab_are_named(tmp_path):
 def test_what_matlab_nests_is_refused_with_a_remedy(arrays, message, tmp_path):
     scipy_io.savemat(tmp_path / "a.mat", arrays)
     with pytest.raises(DatasetError, match=message):
+        load_data(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("kind", ["categorical", "string"])
+def test_labels_of_matlabs_objects_are_refused(kind, tmp_path):
+    """Their values are in a part of the file that only MATLAB reads."""
+    savemat(tmp_path / "a.mat", {"images": IMAGES, "labels": np.arange(6, dtype=np.uint32)})
+    with h5py.File(tmp_path / "a.mat", "r+") as file:
+        file["labels"].attrs["MATLAB_class"] = np.bytes_(kind)
+        file["labels"].attrs["MATLAB_object_decode"] = np.int32(3)
+    with pytest.raises(DatasetError, match=rf"labels in .*a.mat is of MATLAB's class {kind}, .*: save cellstr\(labels"):
         load_data(tmp_path / "a.mat")
 
 

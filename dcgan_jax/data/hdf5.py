@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax.data.array_names import CLASS_KEYS, LABEL_KEYS, Spec, are_named, choose_arrays, is_one_of, some
+from dcgan_jax.data.array_names import Spec, are_named, choose_arrays, some
 from dcgan_jax.data.arrays import load_chosen, to_dataset
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, NoSplitError, check_split, path_of, starts_with
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import classes_of
-from dcgan_jax.data.labels import USUAL_LABELS
 from dcgan_jax.data.layouts import are_sets
+from dcgan_jax.data.matlab_text import class_of_h5py, may_be_text, opaque_class, text_of_h5py, text_of_scipy
 from dcgan_jax.data.shards import split_of
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
+_CELLS = "#refs#/"  # the group of the contents of MATLAB's cells
 _LEAST_ARRAYS = 10  # in a file with an array for each image; fewer may be anything
 _DIGITS = 10  # SVHN's label of the digit 0
 _TYPES = {"double": "f8", "single": "f4", "logical": "?"} | {
@@ -61,21 +62,34 @@ def _of_h5py(path: Path, options: LoadOptions) -> Dataset:
 
         def visit(name: str, item: Any) -> None:
             # Data in other files is not read: the user has not named these.
-            if isinstance(item, h5py.Dataset) and item.external is None and not item.is_virtual:
+            here = isinstance(item, h5py.Dataset) and item.external is None and not item.is_virtual
+            if here and not name.startswith(_CELLS):
                 arrays[name] = item
 
         file.visititems(visit)
         # MATLAB's arrays are column-major: HDF5 has their axes in reverse.
-        turned = {name: "MATLAB_class" in item.attrs for name, item in arrays.items()}
+        turned = {name: bool(class_of_h5py(item)) for name, item in arrays.items()}
         specs = {
             name: Spec(item.shape[:: -1 if turned[name] else 1], _dtype(h5py, item))
             for name, item in arrays.items()
             if item.shape
         }
+        maybe = [name for name in specs if may_be_text(name, class_of_h5py(arrays[name]), options.reading.labels)]
+        for name in maybe:
+            _check(path, name, specs[name])
+        texts = {name: text for name in maybe if (text := text_of_h5py(arrays[name])) is not None}
+        specs |= {name: Spec(text.shape, text.dtype) for name, text in texts.items()}
 
         def read(name: str) -> np.ndarray:
+            if name in texts:
+                return texts[name]
             _check(path, name, specs[name])
             item = arrays[name]
+            if kind := opaque_class(item):
+                raise DatasetError(
+                    f"{name} in {path} is of MATLAB's class {kind}, which only MATLAB reads: save cellstr({name}) or "
+                    f"double({name})"
+                )
             array = item.asstr()[()].astype(str) if h5py.check_string_dtype(item.dtype) else item[()]
             return array.T if turned[name] else array
 
@@ -152,23 +166,10 @@ def _of_scipy(path: Path, options: LoadOptions) -> Dataset:
         _check(path, name, specs[name])
         return scipy.loadmat(path, variable_names=[name], appendmat=False)[name]
 
-    # Cells may be large, and whether they are text is only known when they are read: those of other names are not.
-    keys = {key for each in LABEL_KEYS.values() for key in each} | {*USUAL_LABELS, *CLASS_KEYS}
-    maybe = [name for name, (_, kind) in kinds.items() if kind == "char" or (kind == "cell" and is_one_of(name, keys))]
-    maybe += [name for name in (options.reading.labels,) if name in kinds and kinds[name][1] == "cell"]
-    texts = {name: text for name in maybe if (text := _as_text(load(name))) is not None}
+    maybe = [name for name, (_, kind) in kinds.items() if may_be_text(name, kind, options.reading.labels)]
+    texts = {name: text for name in maybe if (text := text_of_scipy(load(name))) is not None}
     specs |= {name: Spec(text.shape, text.dtype) for name, text in texts.items()}
     return _load(path, specs, lambda name: texts[name] if name in texts else load(name), options)
-
-
-def _as_text(array: np.ndarray) -> np.ndarray | None:
-    """The text [N] of an array of characters, or of a cell array of strings; None of cells that are not text."""
-    cells = array.reshape(-1)
-    if array.dtype.kind != "U":
-        if not all(isinstance(cell, np.ndarray) and cell.dtype.kind == "U" and cell.size < 2 for cell in cells):
-            return None
-        cells = np.array(["".join(cell.reshape(-1)) for cell in cells], str)
-    return np.char.rstrip(cells)  # MATLAB fills rows of characters with spaces
 
 
 def _check(path: Path, name: str, spec: Spec) -> None:
