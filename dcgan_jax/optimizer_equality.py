@@ -1,5 +1,6 @@
 """Optax transformations that compare equal if they were built alike."""
 
+import dataclasses
 import functools
 import types
 from collections.abc import Iterator
@@ -74,11 +75,20 @@ def _value(x: Any, outer: tuple[int, ...]) -> Any:
             return str(jax.random.key_impl(x)), _value(jax.random.key_data(x), inner)
         array = np.asarray(x)
         return array.dtype, array.shape, array.tobytes()
+    if _is_frozen(x) and id(x) not in outer:  # it may hold a closure, such as the schedule of `rmsprop`
+        values = [getattr(x, field.name) for field in dataclasses.fields(x) if field.compare]
+        return type(x), _value(values, inner)
     try:
         hash(x)
     except TypeError:
         return type(x), id(x)
     return type(x), x  # 1, 1.0 and True are equal
+
+
+def _is_frozen(x: Any) -> bool:
+    """Whether an object is of a frozen dataclass that compares by its fields."""
+    parameters = getattr(type(x), "__dataclass_params__", None)
+    return parameters is not None and parameters.frozen and parameters.eq
 
 
 def _cell(cell: types.CellType) -> Any:

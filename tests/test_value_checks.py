@@ -22,6 +22,7 @@ from dcgan_jax import (
     generator_step,
     init_state,
     load_dataset,
+    muon,
     rmsprop,
     sample,
     train_step,
@@ -222,6 +223,8 @@ def cosine():
 
 OPTIMIZERS = {
     "rmsprop": lambda rate: rmsprop(rate, 1e-4, clip=1.0),
+    "rmsprop of a schedule": lambda rate: rmsprop(optax.exponential_decay(rate, 10, 0.9)),
+    "muon of schedules": lambda rate: muon(cosine(), vector_rate=optax.linear_schedule(rate, 1e-4, 10)),
     "adam": optax.adam,
     "chain": lambda rate: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(cosine()), optax.scale(rate)),
     "injected": lambda rate: optax.inject_hyperparams(optax.rmsprop)(rate),
