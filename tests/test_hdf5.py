@@ -48,6 +48,31 @@ def test_classes_have_the_names_that_the_file_gives(names, array, tmp_path):
     assert dataset.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("names", "used"),
+    [
+        (["cat", "ölfass", "dog"], ("cat", "ölfass", "dog")),
+        (np.array([b"cat", b"owl", b"dog"]), ("cat", "owl", "dog")),
+        (["cat", "owl"], ()),
+        ("cat", ()),
+        (np.arange(3), None),
+    ],
+    ids=["text", "bytes", "too few", "one", "numbers"],
+)
+@pytest.mark.parametrize("place", ["", "set", "set/labels"])
+@pytest.mark.parametrize("key", ["classes", "label_names", "labels"])
+def test_attributes_name_classes(key, place, names, used, tmp_path):
+    """Those of the file, or of the labels or their group; a note says if they do not fit."""
+    write(tmp_path / "a.h5", set__images=IMAGES, set__labels=np.arange(7) % 3)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        (file[place] if place else file).attrs[key] = names
+    dataset = load_data(tmp_path / "a.h5")
+    assert dataset.classes == (used or ("0", "1", "2"))
+    assert dataset.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert bool(dataset.notes) == (used == ())
+    assert all(note.startswith(f"arrays that are not used: the attribute {key} (") for note in dataset.notes)
+
+
 def test_several_arrays_are_asked_about(tmp_path):
     write(tmp_path / "a.h5", a__b=IMAGES, c=IMAGES[::-1])
     with pytest.raises(DatasetError, match="holds the arrays a/b, c: .*, or choose one with `images=a/b`"):

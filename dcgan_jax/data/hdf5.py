@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax.data.array_names import Spec, are_named, choose_arrays, some
+from dcgan_jax.data.array_names import CLASS_KEYS, Choice, Spec, are_named, choose_arrays, some
 from dcgan_jax.data.arrays import load_chosen, to_dataset
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, NoSplitError, check_split, path_of, starts_with
 from dcgan_jax.data.fitting import check_bytes
@@ -95,7 +95,26 @@ def _of_h5py(path: Path, options: LoadOptions) -> Dataset:
 
         if _has_array_for_each(specs, options):
             return _stack(path, specs, read, options)
-        return _load(path, specs, read, options)
+        choice = choose_arrays(path, specs, options)
+        if choice.labels is None or choice.classes is not None:
+            return _load(path, choice, specs, read, options)
+        names = _class_attribute(arrays[choice.labels])
+        choice = choice._replace(classes=next(iter(names), None), unused=(*choice.unused, *names))
+        return _load(path, choice, specs, lambda name: names[name] if name in names else read(name), options)
+
+
+def _class_attribute(labels: Any) -> dict[str, np.ndarray]:
+    """The attribute with the names of the classes [K], of the labels, their group or the file; empty if there is none.
+
+    Its key is what a note calls it.
+    """
+    for item in (labels, labels.parent, labels.file):
+        for key in (*CLASS_KEYS, "labels"):
+            names = np.atleast_1d(item.attrs.get(key, ()))
+            if names.dtype.kind in "OSU" and names.ndim == 1 and all(isinstance(name, str | bytes) for name in names):
+                texts = names if names.dtype.kind == "S" else names.astype(str)
+                return {f"the attribute {key}": texts}
+    return {}
 
 
 def _has_array_for_each(specs: Mapping[str, Spec], options: LoadOptions) -> bool:
@@ -169,7 +188,8 @@ def _of_scipy(path: Path, options: LoadOptions) -> Dataset:
     maybe = [name for name, (_, kind) in kinds.items() if may_be_text(name, kind, options.reading.labels)]
     texts = {name: text for name in maybe if (text := text_of_scipy(load(name))) is not None}
     specs |= {name: Spec(text.shape, text.dtype) for name, text in texts.items()}
-    return _load(path, specs, lambda name: texts[name] if name in texts else load(name), options)
+    choice = choose_arrays(path, specs, options)
+    return _load(path, choice, specs, lambda name: texts[name] if name in texts else load(name), options)
 
 
 def _check(path: Path, name: str, spec: Spec) -> None:
@@ -177,8 +197,10 @@ def _check(path: Path, name: str, spec: Spec) -> None:
     check_bytes(size, f"{name} in {path}", "save fewer images, or as uint8")
 
 
-def _load(path: Path, specs: dict[str, Spec], read: Any, options: LoadOptions) -> Dataset:
-    choice = choose_arrays(path, specs, options)
+def _load(
+    path: Path, choice: Choice, specs: Mapping[str, Spec], read: Callable[[str], np.ndarray], options: LoadOptions
+) -> Dataset:
+    """`load_chosen`, with SVHN's labels as digits. Raises: DatasetError as it, or if the images are no numbers."""
     if specs[choice.images].dtype == object:
         raise DatasetError(f"{choice.images} in {path} is no array of numbers: save the images as one, [N, H, W, C]")
     if choice.labels is None:
