@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 import sys
 
@@ -74,6 +75,7 @@ def test_loss_that_is_not_finite_names_flags(capsys):
     )
     with pytest.raises(NotFiniteError, match="and `resume=True` would repeat the same steps"):
         check_finite_metrics(3, {"d_loss": float("nan")})
+    check_finite_metrics(3, {"d_norm": math.inf, "g_ratio": math.nan})  # own metrics
 
 
 def test_notes_of_a_command_name_flags(capsys):

@@ -7,6 +7,7 @@ import shutil
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -17,6 +18,7 @@ from dcgan_jax.errors import UserError
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.distributed import data_mesh
 from dcgan_jax.training.first_state import create_state
+from dcgan_jax.training.history import read_history
 from dcgan_jax.training.loop import _broadcast_run
 from dcgan_jax.training.recipe import RecipeError, as_recipe, read_recipe
 from dcgan_jax.training.record import RunRecord
@@ -391,6 +393,10 @@ def test_loading_needs_the_recipe_of_the_run(own, images, tmp_path):
     sys.modules.pop("other", None)
 
 
+def ratios(update):
+    return {"above": update.loss / 0, "neither": jnp.inf * 0}
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -400,7 +406,13 @@ def test_loading_needs_the_recipe_of_the_run(own, images, tmp_path):
     ids=["prodigy", "plateau"],
 )
 def test_optimizers_of_any_state_train(optimizer, tmp_path, capsys):
+    """And metrics of any value are written: None where they are NaN or infinite."""
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8))
     config = TrainConfig(dataset=str(tmp_path / "a.npy"), steps=2, batch_size=2, workdir=str(tmp_path / "run"))
-    outcome = train(config, init=lambda key, *_: small_gan(key, generator_tx=optimizer()))
+    outcome = train(config, init=lambda key, *_: small_gan(key, generator_tx=optimizer(), metrics=ratios))
     assert outcome.state.step == 2
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line, parse_constant=int) for line in lines]
+    assert [(row["d_above"], row["g_neither"]) for row in rows] == [(None, None)]
+    (row,) = read_history(tmp_path / "run").metrics
+    assert set(row) == {"step", "d_loss", "d_accuracy", "g_loss", "g_accuracy"}

@@ -38,8 +38,8 @@ def train_main(argv: Sequence[str] | None = None, prog: str | None = None) -> in
 
     Returns:
       The exit code: 0 done, or saved after SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU; 2 bad input or a failure,
-      reported in one line; 3 a loss or parameter that is not finite; 4 stopped by --stop-on-collapse; 130 saved after
-      Ctrl-C.
+      reported in one line; 3 a loss or a number of the state that is not finite; 4 stopped by --stop-on-collapse;
+      130 saved after Ctrl-C.
     """
     given = vars(_parser(prog).parse_args(argv))
     del given["no_huge_pages"]  # handled before

@@ -182,7 +182,7 @@ class StepRunner:
         """Yield the number and the metrics of each step since the last fetch, after one transfer from the device.
 
         Raises:
-          NotFiniteError: at the first metric that is not finite, after yielding the steps before it.
+          NotFiniteError: at the first loss that is not finite, after yielding the steps before it.
         """
         unread, self._unread = self._unread, []
         ends = [before for before, _ in unread[1:]] + [self._step]

@@ -7,16 +7,18 @@ import numpy as np
 
 from dcgan_jax.state import GANState
 
+_LOSSES = ("d_loss", "d_penalty", "g_loss")  # the other metrics are accuracies, and the caller's own
+
 
 class NotFiniteError(ArithmeticError):
-    """A loss or a parameter is NaN or infinite; the message is one line that names it and the step."""
+    """A loss or a number of the state is NaN or infinite; the message is one line that names it and the step."""
 
 
 def check_finite_metrics(step: int, metrics: dict[str, float]) -> None:
-    """Raises: NotFiniteError if a metric of a step is not finite."""
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise NotFiniteError(_message(f"{name} is {value}", step))
+    """Raises: NotFiniteError if a loss or a penalty among a step's metrics is not finite; others may be any number."""
+    for name in _LOSSES:
+        if name in metrics and not math.isfinite(metrics[name]):
+            raise NotFiniteError(_message(f"{name} is {metrics[name]}", step))
 
 
 def check_finite(state: GANState, step: int) -> None:

@@ -16,7 +16,8 @@ class History(NamedTuple):
     """The rows of a run's ``metrics.jsonl``, in their order.
 
     Attributes:
-      metrics: a row for each logged step: ``step``, an integer, and floats by their names, such as ``d_loss``.
+      metrics: a row for each logged step: ``step``, an integer, and floats by their names, such as ``d_loss``; without
+        those that were NaN or infinite.
       evaluations: a row for each evaluation: ``step``, ``weights``, and ``evaluation``: as `Evaluation.to_json` writes
         it, or None if the images could not be scored.
     """
@@ -40,7 +41,8 @@ def read_history(run_dir: Path) -> History:
             if type(row["step"]) is not int or row["step"] < 0:
                 continue
             if "evaluation" not in row:
-                values = {name: _number(value) for name, value in row.items() if name != "step"}
+                given = {name: value for name, value in row.items() if name != "step" and value is not None}
+                values = {name: _number(value) for name, value in given.items()}
                 history.metrics.append({"step": row["step"], **values})
             elif row["evaluation"] is None:
                 history.evaluations.append(row)

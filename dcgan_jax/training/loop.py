@@ -96,7 +96,7 @@ def train(
     Raises:
       ConfigError, RunDirError, DatasetError, RecipeError: each with one line for the user, before anything is written.
       CheckpointError: as above, or because a checkpoint cannot be written; earlier ones are unchanged.
-      NotFiniteError: if a loss or a parameter is not finite; the checkpoints are from before it.
+      NotFiniteError: if a loss or a number of the state is not finite; the checkpoints are from before it.
       JobFailedError: in a job of several processes, if this one fails or another is gone.
     """
 

@@ -1,6 +1,7 @@
 """The primary process's work between steps: observing the run, writing its files, and printing its progress."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -57,7 +58,9 @@ class Primary(NamedTuple):
             warn_of_collapse(step, message)
             logged = is_logged(step, self.run.config)
             if logged:
-                self.files.write_row(step, row)
+                # JSON has no NaN and no infinity, which a recipe's own metrics may be.
+                finite = {name: value if math.isfinite(value) else None for name, value in row.items()}
+                self.files.write_row(step, finite)
             if logged or step == last:
                 self.reporter.log(step, row)
 
