@@ -1,6 +1,7 @@
 """Images in NumPy's files and idx files: what is read, and what is refused."""
 
 import gzip
+import io
 import re
 import struct
 
@@ -286,7 +287,7 @@ def test_unusable_npz_is_reported(arrays, message, load):
         load(**arrays)
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a-idx3-ubyte", "a-idx3-ubyte.gz"])
+@pytest.mark.parametrize("name", ["a.npy", "a.npy.gz", "a.npz", "a-idx3-ubyte", "a-idx3-ubyte.gz"])
 @pytest.mark.parametrize("content", [b"", b"no file of images", b"\x1f\x8bno gzip", b"PK\x03\x04no zip"])
 def test_damaged_file_is_one_line(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
@@ -346,6 +347,33 @@ def test_idx_beyond_memory_is_not_expanded(tmp_path, monkeypatch):
         match=r"b.gz is no idx file .* \(its header counts more bytes than it can hold\)",
     ):
         load_data(tmp_path / "b.gz")
+
+
+@pytest.mark.parametrize("array", [BYTES, np.asfortranarray(BYTES / 255)], ids=["bytes", "floats"])
+def test_gzipped_array_is_read(array, tmp_path):
+    np.save(content := io.BytesIO(), array)
+    (tmp_path / "a.npy.gz").write_bytes(gzip.compress(content.getvalue()))
+    np.testing.assert_array_equal(load_data(tmp_path / "a.npy.gz").images, BYTES)
+    with pytest.raises(NoSplitError):
+        load_data(tmp_path / "a.npy.gz", "test")
+    (tmp_path / "a.npy.gz").write_bytes(gzip.compress(content.getvalue())[:-5])
+    with pytest.raises(DatasetError, match=r"cannot read .*a.npy.gz \(Compressed file ended"):
+        load_data(tmp_path / "a.npy.gz")
+
+
+def test_gzipped_array_beyond_memory_is_not_expanded(tmp_path, monkeypatch):
+    for name, shape in (("a.npy.gz", (2000, 28, 28)), ("b.npy.gz", (2**20, 28, 28))):
+        np.lib.format.write_array_header_1_0(
+            content := io.BytesIO(), {"descr": "|u1", "fortran_order": False, "shape": shape}
+        )
+        (tmp_path / name).write_bytes(gzip.compress(content.getvalue() + bytes(2000 * 28 * 28)))
+    monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 1_000_000)
+    for name, message in (
+        ("a.npy.gz", r"a.npy.gz: uint8 of shape \[2000, 28, 28\] take 0.0 GiB of memory, and 0.0 GiB"),
+        ("b.npy.gz", r"b.npy.gz is no file .*damaged \(its header counts more bytes than it can hold\)"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            load_data(tmp_path / name)
 
 
 def test_archive_beyond_memory_is_not_expanded(tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
 """CIFAR's batches, as its authors wrote them, and pickles, whose programs are never run."""
 
+import gzip
 import pickle
 import shutil
 
 import numpy as np
 import pytest
+from containers import python2_pickle
 from helpers import one_error_line, run_cli
 
 from dcgan_jax.data import DatasetError, NoSplitError, load_data
@@ -94,6 +96,35 @@ def test_pairs_are_splits(tmp_path):
     test = load_data(tmp_path / "a.pkl", "test")
     np.testing.assert_array_equal(test.images, IMAGES[:2])
     assert test.labels.tolist() == [1, 0]
+
+
+def test_gzipped_pickle_of_mnist_has_three_splits(tmp_path):
+    """As deeplearning.net and Nielsen's book distribute it: pickled by Python 2, the second pair for validation."""
+    rows = RANDOM.integers(0, 256, (48, 784)) / np.float32(256)
+    pairs = tuple((rows[i::3], np.array([5, 0, 4, 4] * 4)) for i in range(3))
+    (tmp_path / "mnist.pkl.gz").write_bytes(gzip.compress(python2_pickle(pairs)))
+    for split, i in (("train", 0), ("test", 2)):
+        dataset = load_data(tmp_path / "mnist.pkl.gz", split)
+        np.testing.assert_array_equal(dataset.images, np.rint(rows[i::3] * 255).astype(np.uint8).reshape(16, 28, 28, 1))
+        assert dataset.labels.tolist() == [2, 0, 1, 1] * 4
+        assert dataset.classes == ("0", "4", "5")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(pickle.dumps(IMAGES))[:-9], r"cannot read .*a.pkl.gz \(Compressed file ended"),
+        (b"\x1f\x8bno gzip", r"cannot read .*a.pkl.gz \("),
+        (gzip.compress(bytes(10**6)), r"the arrays of .*a.pkl.gz take 0.0 GiB of memory"),
+    ],
+    ids=["cut off", "damaged", "large"],
+)
+def test_unusable_gzipped_pickle_is_one_line(content, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: 500_000)
+    (tmp_path / "a.pkl.gz").write_bytes(content)
+    with pytest.raises(DatasetError, match=message) as error:
+        load_data(tmp_path / "a.pkl.gz")
+    assert "\n" not in str(error.value)
 
 
 LISTS = {

@@ -103,7 +103,7 @@ def test_names_stay_and_paths_are_absolute(files):
     assert absolute_source("absent.npy") == str(files / "absent.npy")
 
 
-@pytest.mark.parametrize("name", ["a.npy.gz", "mnist.pkl.gz"])
+@pytest.mark.parametrize("name", ["a.npz.gz", "camelyon.h5.gz"])
 def test_compressed_file_is_to_be_decompressed(name, tmp_path):
     """Rather than taken for an idx file."""
     (tmp_path / name).write_bytes(gzip.compress(b""))

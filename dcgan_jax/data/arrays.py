@@ -1,5 +1,7 @@
 """Images in ``.npy``, ``.npz`` and idx files."""
 
+import gzip
+import math
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +21,7 @@ from dcgan_jax.data.common import (
     starts_with,
 )
 from dcgan_jax.data.fitting import check_bytes, check_memory, in_pieces
-from dcgan_jax.data.idx import label_names, read_idx
+from dcgan_jax.data.idx import MOST_EXPANSION, label_names, read_idx
 from dcgan_jax.data.labels import class_values, labelled
 from dcgan_jax.data.layouts import to_nhwc
 from dcgan_jax.data.mapped import pieces
@@ -62,6 +64,8 @@ def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
     try:
         if suffix == ".npy":
             return to_dataset(open_npy(path), path, options)
+        if path.name.lower().endswith(".npy.gz"):
+            return to_dataset(_unpack_npy(path), path, options)
         if suffix == ".npz":
             return _read_npz(path, options)
         return _read_idx(path, options)
@@ -77,6 +81,26 @@ def open_npy(path: Path) -> np.ndarray:
         raise
     except Exception as error:  # the header's parser raises whatever Python's tokenizer raises
         raise DatasetError(not_an_array(path, error)) from error
+
+
+def _unpack_npy(path: Path) -> np.ndarray:
+    """A gzipped ``.npy``. Raises: DatasetError if it is none or exceeds the memory; OSError, EOFError, zlib.error."""
+    with gzip.open(path) as file:
+        try:
+            spec = read_spec(file)
+            size = math.prod(spec.shape) * spec.dtype.itemsize
+            if size > MOST_EXPANSION * path.stat().st_size:
+                raise ValueError("its header counts more bytes than it can hold")
+            what = f"{path}: {spec.dtype} of shape {list(spec.shape)}"
+            check_bytes(size, what, "save fewer images, or as uint8")
+            file.seek(0)
+            array = np.lib.format.read_array(file, allow_pickle=False)
+            file.read(1)  # the checksum at the end
+        except (DatasetError, OSError, EOFError, zlib.error):
+            raise
+        except Exception as error:  # as in open_npy
+            raise DatasetError(not_an_array(path, error)) from error
+    return array
 
 
 def _of_objects(error: Exception) -> bool:

@@ -1,5 +1,6 @@
 """CIFAR batches, binary and pickled, those of downsampled ImageNet, and other pickles of arrays."""
 
+import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,14 @@ from dcgan_jax.data.array_names import Spec, choose_arrays
 from dcgan_jax.data.arrays import load_chosen, to_dataset
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, NoSplitError, path_of, starts_with
 from dcgan_jax.data.labels import labelled
-from dcgan_jax.data.members import File, printable, read_file, reason
+from dcgan_jax.data.members import File, printable, read_file, reason, unpacked
 from dcgan_jax.data.safe_pickle import load_pickle
 
 _BATCH = re.compile(r"(data_batch_\d+|test_batch)(\.bin)?|(train|test)\.bin|train_data_batch_\d+|val_data")
 _TEST = ("test", "val")  # starts of file names
 _PICKLED = {"train", "test", "meta"}  # file names of CIFAR-100
 _MOST_SPLITS = 3
+_SUFFIXES = (".pkl", ".pickle", ".pkl.gz", ".pickle.gz")
 _PIXELS = 3 * 32 * 32  # of CIFAR
 _LABELS = {1: ("labels",), 2: ("coarse_labels", "fine_labels")}  # of a binary record, by its bytes before the pixels
 _NAMES = {  # of classes, by label name: the pickle and the key that hold them
@@ -139,7 +141,7 @@ def is_batch(source: str | Path) -> bool:
         return False
     if path.suffix.lower() == ".bin":
         return any(path.stat().st_size % (count + _PIXELS) == 0 for count in _LABELS) and path.stat().st_size > 0
-    return path.suffix.lower() in (".pkl", ".pickle") or starts_with(path, *(bytes([128, i]) for i in range(2, 6)))
+    return path.name.lower().endswith(_SUFFIXES) or starts_with(path, *(bytes([128, i]) for i in range(2, 6)))
 
 
 def load_batch(source: str | Path, options: LoadOptions) -> Dataset:
@@ -148,11 +150,13 @@ def load_batch(source: str | Path, options: LoadOptions) -> Dataset:
     Raises: as `load_batches` and `choose_arrays`.
     """
     path = Path(path_of(source) or source)
-    file = File(path.name, lambda: read_file(path))
+    file = File(path.name, lambda: _unpacked(path))
     if path.suffix.lower() == ".bin":
         return _of_one(path, file, options)
     try:
         tree = load_pickle(file.read())
+    except DatasetError:
+        raise
     except Exception as error:  # as in _read_batch
         raise DatasetError(f"cannot read {path} ({reason(error)})") from error
     if isinstance(tree, dict) and _are_rows(tree.get("data")) and tree["data"].shape[1] == _PIXELS:
@@ -163,6 +167,11 @@ def load_batch(source: str | Path, options: LoadOptions) -> Dataset:
     if max(axes, default=0) < 2 or (isinstance(tree, list) and len(tree) > _MOST_SPLITS and axes in ({2}, {3})):
         raise DatasetError(f"{path} holds {_describe(tree)}, and no images: save them as an array [N, H, W, C]")
     return load_chosen(path, choose_arrays(path, specs, options), arrays.__getitem__, options)
+
+
+def _unpacked(path: Path) -> bytes:
+    """The content of a file, decompressed. Raises: as `read_file`, or as `unpacked`."""
+    return unpacked(io.BytesIO(read_file(path)), f"the arrays of {path}", 2, "save them as uint8 in an .npy")
 
 
 def _of_one(path: Path, file: File, options: LoadOptions) -> Dataset:

@@ -1,7 +1,6 @@
 """CSV files of pixels: a row for each image, with one column per pixel or one column of text, and its label."""
 
 import csv
-import gzip
 import io
 import re
 import zlib
@@ -24,17 +23,16 @@ from dcgan_jax.data.csv_columns import (
     is_list_of_numbers,
     is_number,
 )
-from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.label_lists import is_list
 from dcgan_jax.data.labels import labelled
-from dcgan_jax.data.members import File, printable, reason
+from dcgan_jax.data.members import File, printable, reason, unpacked
 from dcgan_jax.data.shards import split_of
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _DECIMAL_COMMA = re.compile(r"\s*-?\d+(,\d+)?\s*")
-_PIECE = 2**24  # bytes decompressed or parsed at a time
+_PIECE = 2**24  # bytes parsed at a time
 _IN_MEMORY = 6  # bytes per byte of text, for two copies of the numbers: most have two or three digits and a comma
 _USAGES = {"publictest": "validation", "privatetest": "test"}  # FER2013's names of splits
 _MOST_CLASSES = 200
@@ -102,15 +100,8 @@ def _is_csv(file: File) -> bool:
 
 
 def _content(file: IO[bytes], path: Path) -> bytes:
-    """The text of a file, decompressed. Raises: DatasetError if its numbers do not fit into memory."""
-    packed = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
-    content = bytearray()
-    with gzip.open(file) if packed else file as unpacked:
-        while piece := unpacked.read(_PIECE):
-            content += piece
-            check_bytes(_IN_MEMORY * len(content), f"the numbers in {path}", "save fewer images, or a .npy of uint8")
-    return bytes(content)
+    """The text of a file, decompressed. Raises: as `unpacked`."""
+    return unpacked(file, f"the numbers in {path}", _IN_MEMORY, "save fewer images, or a .npy of uint8")
 
 
 def _load(content: bytes, path: Path, options: LoadOptions) -> Dataset:

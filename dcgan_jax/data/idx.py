@@ -13,7 +13,7 @@ from dcgan_jax.data.common import DatasetError
 from dcgan_jax.data.fitting import check_bytes
 
 _DIMENSIONS = 4  # at most
-_EXPANSION = 1032  # largest compression ratio of deflate
+MOST_EXPANSION = 1032  # largest compression ratio of deflate
 _CHUNK = 2**20  # bytes
 
 
@@ -87,7 +87,7 @@ def read_idx(file: io.BufferedIOBase, path: Path) -> np.ndarray:
     if len(lengths) < 4 * start[3]:
         raise ValueError("its header is cut off")
     shape = struct.unpack(f">{start[3]}I", lengths)
-    if math.prod(shape) > _EXPANSION * size:
+    if math.prod(shape) > MOST_EXPANSION * size:
         raise ValueError("its header counts more bytes than it can hold")
     check_bytes(math.prod(shape), f"{path}: bytes of shape {list(shape)}", "save fewer images")
     array = np.empty(shape, np.uint8)

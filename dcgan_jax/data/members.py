@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 from PIL import UnidentifiedImageError
 
 from dcgan_jax.data.common import DatasetError
+from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.errors import first_line
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
@@ -29,6 +30,7 @@ _PACKED = (
 )
 _LARGEST_FILE = 2**30  # bytes
 _EXPANSION = 100  # ratio of content to an archive's size, against decompression bombs; pictures reach about 10
+_PIECE = 2**24  # bytes decompressed at a time
 _SMALL = 2**26  # bytes that an archive of any size may hold
 
 
@@ -120,6 +122,29 @@ def read_file(path: Path) -> bytes:
         raise OSError("no file")
     _check_file_size(path.stat().st_size)
     return path.read_bytes()
+
+
+def unpacked(file: IO[bytes], what: str, copies: int, remedy: str) -> bytes:
+    """The content of a file, decompressed if it is gzipped, whatever its name says.
+
+    Args:
+      file: the file, opened.
+      what: its content, in the plural, for the message.
+      copies: how many times its size is needed in memory.
+      remedy: what to do if that is too much.
+
+    Raises:
+      DatasetError: if the memory is not free; what exceeds it is not decompressed.
+      OSError, EOFError, zlib.error: if it is damaged.
+    """
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    content = bytearray()
+    with gzip.open(file) if packed else file as plain:
+        while piece := plain.read(_PIECE):
+            content += piece
+            check_bytes(copies * len(content), what, remedy)
+    return bytes(content)
 
 
 def _of_zip(path: Path, archive: zipfile.ZipFile) -> Iterator[File]:

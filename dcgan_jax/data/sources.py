@@ -48,10 +48,8 @@ SOURCES: tuple[Source, ...] = (
     Source("an .npy, .npz or idx file", is_array_file, load_array_file, named=True),
     Source("a data set of TensorFlow Datasets", is_name, load_prepared),
 )
-# Of the files that are read, only CSV and idx files, and tars, may be gzipped.
-_COMPRESSED = tuple(
-    f"{suffix}.gz" for suffix in (".npy", ".npz", ".pkl", ".pickle", ".parquet", ".h5", ".hdf5", ".mat")
-)
+# Of the files that are read, only CSV and idx files, pickles, ``.npy`` and tars may be gzipped.
+_COMPRESSED = tuple(f"{suffix}.gz" for suffix in (".npz", ".parquet", ".h5", ".hdf5", ".mat"))
 
 
 def describe_sources() -> str:
