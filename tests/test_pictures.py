@@ -104,8 +104,8 @@ def test_white_is_the_same_in_both_splits(split, folder):
     (folder / {"train": "test", "test": "train"}[split] / "b.png").write_bytes(b"broken")
     with open_files(folder) as files:
         own = [file for file in files if file.name.startswith(split)]
-        dataset = load_pictures(folder, own, LoadOptions(), [file for file in files if file not in own])
-        given = load_pictures(folder, own, LoadOptions(reading=Reading(range=(0, 2000))), files)
+        dataset = load_pictures(folder, own, LoadOptions(), lambda: [file for file in files if file not in own])
+        given = load_pictures(folder, own, LoadOptions(reading=Reading(range=(0, 2000))), lambda: files)
     assert dataset.images.max() == round(whites[split] * 255 / 4095)
     assert "pixels from 0 to 1100 taken as 12 bits, 4,095 white" in dataset.notes[0]
     assert dataset.notes[0].endswith(" (from both splits)")
@@ -129,14 +129,14 @@ def test_folders_of_splits_have_one_range(folder):
 def test_cache_is_of_both_splits(folder):
     """Of pictures of more than 8 bits; others do not depend on the other split, which is not read."""
     save(folder / "train" / "a.png", np.linspace(0, 900, 96).reshape(12, 8).astype(np.uint16))
+    beside = [File("test/a.png", lambda: (folder / "test" / "a.png").read_bytes())]
     with open_files(folder / "train") as files:
         for white, shown in ((1000, 224), (1100, 56)):
             save(folder / "test" / "a.png", np.linspace(0, white, 96).reshape(12, 8).astype(np.uint16))
-            beside = [File("test/a.png", (folder / "test" / "a.png").read_bytes)]
-            assert load_pictures(folder, files, LoadOptions(), beside).images.max() == shown
+            assert load_pictures(folder, files, LoadOptions(), lambda: beside).images.max() == shown
     save(folder / "train" / "a.png")
     with open_files(folder / "train") as files:
-        assert load_pictures(folder, files, LoadOptions(), [File("b.png", lambda: pytest.fail("read"))]).notes == ()
+        assert load_pictures(folder, files, LoadOptions(), lambda: pytest.fail("read")).notes == ()
 
 
 def test_floats_of_no_known_range_are_refused(folder):

@@ -1,5 +1,8 @@
 """What is black and what is white: one rule for arrays and pictures, and nothing that a person would see as black."""
 
+import io
+import tarfile
+
 import numpy as np
 import pytest
 from helpers import run_cli
@@ -122,6 +125,92 @@ def test_both_splits_have_one_range(kind, tmp_path):
     np.testing.assert_array_equal(
         load_data(tmp_path / "a.npz", "test").images, load_data(tmp_path / "a.npz").images[:12]
     )
+
+
+def as_png(image):
+    Image.fromarray(image).save(content := io.BytesIO(), "png")
+    return content.getvalue()
+
+
+def parquet(form):
+    def write(path, split, images):
+        pq = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+        pq.write_table(pytest.importorskip("pyarrow").table({"image": form(images)}), path / f"{split}.parquet")
+
+    return write
+
+
+def arrays(path, split, images):
+    (path / split).mkdir()
+    for i, image in enumerate(images):
+        np.save(path / split / f"{i:02}.npy", image)
+
+
+def one_array(path, split, images):
+    (path / split).mkdir()
+    np.save(path / split / "images.npy", images)
+
+
+def groups(path, split, images):
+    h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
+    with h5py.File(path / "a.h5", "a") as file:
+        for i, image in enumerate(images):
+            file[f"{split}/{i}"] = image
+
+
+def csv(path, split, images):
+    pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    rows = [",".join(map(str, image.ravel())) for image in images]
+    (path / f"{split}.csv").write_text("\n".join([",".join(f"pixel{i}" for i in range(64)), *rows]))
+
+
+def tars(suffix, content):
+    def write(path, split, images):
+        with tarfile.open(path / f"{split}.tar", "w") as tar:
+            for i, image in enumerate(images):
+                for name, each in ((f"{i:02}.{suffix}", content(image)), (f"{i:02}.cls", b"0")):
+                    info = tarfile.TarInfo(name)
+                    info.size = len(each)
+                    tar.addfile(info, io.BytesIO(each))
+
+    return write
+
+
+def as_npy(image):
+    np.save(content := io.BytesIO(), image)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        parquet(lambda images: images.tolist()),
+        parquet(lambda images: list(map(as_png, images))),
+        arrays,
+        one_array,
+        lambda path, split, images: np.save(path / f"owl_{split}.npy", images),
+        groups,
+        csv,
+        tars("png", as_png),
+        tars("npy", as_npy),
+    ],
+    ids=[
+        *("lists in Parquet", "pictures in Parquet", "arrays", "array", "sets", "HDF5", "CSV", "tars of pictures"),
+        "tars of arrays",
+    ],
+)
+def test_splits_in_several_files_have_one_range(write, tmp_path):
+    """Whether the brighter images are those for training or those for testing."""
+    both = (RAMP * 4095).round().astype(np.uint16), (RAMP[12:] * 1023).round().astype(np.uint16)
+    for name, splits in (("a", ("train", "test")), ("b", ("test", "train"))):
+        (path := tmp_path / name).mkdir()
+        for split, images in zip(splits, both, strict=True):
+            write(path, split, images)
+        path = path / "a.h5" if (path / "a.h5").exists() else path
+        for split, images in zip(splits, both, strict=True):
+            np.testing.assert_array_equal(load_data(path, split).images, scaled(images, 0, 4095))
+            own = load_data(path, split, range=(0, 4000)).images
+            np.testing.assert_array_equal(own, scaled(images, 0, 4000))
 
 
 @pytest.mark.parametrize("text", ["1", "1,2,3", "2,1", "1,1", "0,nan", "0,inf", "a,b", ""])

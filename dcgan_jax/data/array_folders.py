@@ -1,9 +1,9 @@
-"""Folders and archives of arrays: an ``.npy`` for each image or set of images, or as in an ``.npz``, or idx files."""
+"""Folders and archives of ``.npy`` files: one for each image or set of images, or arrays as in an ``.npz``."""
 
+import functools
 import io
 import math
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -11,19 +11,16 @@ from typing import IO
 import numpy as np
 
 from dcgan_jax.data.array_names import Spec, are_named, check_names, choose_arrays, some
-from dcgan_jax.data.arrays import load_chosen, not_an_array, open_npy, read_spec, to_dataset
-from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, NoSplitError, check_no_names, check_split
+from dcgan_jax.data.arrays import if_needed, load_chosen, to_dataset
+from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, LoadOptions, NoSplitError, check_no_names, check_split
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import Classes, check_folders, classes_of
-from dcgan_jax.data.idx import label_names, read_idx
 from dcgan_jax.data.label_lists import is_list
-from dcgan_jax.data.labels import labelled
 from dcgan_jax.data.layouts import are_sets, may_be_rows
 from dcgan_jax.data.mapped import copy_images
-from dcgan_jax.data.members import File, printable, reason
+from dcgan_jax.data.members import File, FindFiles, no_files, printable, reason
+from dcgan_jax.data.npy import not_an_array, open_npy, read_spec
 from dcgan_jax.data.shards import split_of
-
-_IDX_IMAGES = re.compile(r"idx[34]")
 
 
 def has_arrays(files: Sequence[File]) -> bool:
@@ -31,10 +28,16 @@ def has_arrays(files: Sequence[File]) -> bool:
     return any(file.suffix == ".npy" for file in files)
 
 
-def load_arrays(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
+def load_arrays(path: Path, files: Sequence[File], options: LoadOptions, beside: FindFiles = no_files) -> Dataset:
     """The images of ``.npy`` files: arrays with usual names, as in an ``.npz``, or else sets of images, or images.
 
     A single file is read as it would be alone.
+
+    Args:
+      path: the folder or the archive, for messages.
+      files: its files.
+      options: how to read them.
+      beside: finds the files of another split, from which the value range is inferred too.
 
     Raises:
       NoSplitError: if there is no such split.
@@ -45,36 +48,70 @@ def load_arrays(path: Path, files: Sequence[File], options: LoadOptions) -> Data
         check_split(path, options.split)
         check_names(path, options.reading, list(arrays))
         (file,) = arrays.values()
-        return to_dataset(_load(path, file), path / printable(file.name), options)
+        array = _load(path, file)
+        others = if_needed(array, options, lambda: _beside(path, beside(), options))
+        return to_dataset(array, path / printable(file.name), options, others=others)
     specs = {name: _spec(path, file) for name, file in arrays.items()}
     if options.reading.images or are_named(specs):
-        return load_chosen(path, choose_arrays(path, specs, options), lambda name: _load(path, arrays[name]), options)
+        return _load_named(path, arrays, specs, options, beside)
     check_no_names(path, options)
     shapes = [spec.shape for spec in specs.values()]
     lists = [file for file in files if is_list(file)]
     if are_sets(shapes, options.reading.layout):
-        return _load_sets(path, arrays, specs, lists, options)
+        return _load_sets(path, arrays, specs, lists, options, beside)
     check_split(path, options.split)
     check_folders(path, [file.name for file in arrays.values()])
-    dataset = load_single_arrays(path, list(arrays.values()), options, lambda names: classes_of(names, lists))
+    dataset = load_single_arrays(path, list(arrays.values()), options, lambda names: classes_of(names, lists), beside)
     return dataset._replace(notes=(*dataset.notes, *_doubt(shapes[0], options.reading.layout)))
 
 
 def load_single_arrays(
-    path: Path, files: Sequence[File], options: LoadOptions, find_classes: Callable[[list[str]], Classes]
+    path: Path,
+    files: Sequence[File],
+    options: LoadOptions,
+    find_classes: Callable[[list[str]], Classes],
+    beside: FindFiles = no_files,
 ) -> Dataset:
-    """The images of ``.npy`` files with one image each; ``find_classes`` takes the names of the files.
+    """The images of ``.npy`` files with one image each. Args: as `load_arrays`.
+
+    ``find_classes`` takes the names of the files.
 
     Raises:
       DatasetError: if a file is damaged, or the images differ in shape or dtype.
     """
     arrays = {file.name: file for file in files}
     specs = {name: _spec(path, file) for name, file in arrays.items()}
-    _check_alike(path, arrays, specs, 0)
     images = _stack(path, arrays, specs)
-    dataset = to_dataset(images, path, options.in_order("NHW") if images.ndim == 3 else options)
+    others = if_needed(images, options, lambda: _beside(path, beside(), options))
+    dataset = to_dataset(images, path, options.in_order("NHW") if images.ndim == 3 else options, others=others)
     classes = find_classes(list(arrays))
     return dataset._replace(labels=classes.labels, classes=classes.names, notes=(*dataset.notes, *classes.notes))
+
+
+def _load_named(
+    path: Path, arrays: Mapping[str, File], specs: Mapping[str, Spec], options: LoadOptions, beside: FindFiles
+) -> Dataset:
+    """The images of `choose_arrays`, with the value range of another split's too. Raises: as `load_arrays`."""
+    choice = choose_arrays(path, specs, options)
+    if choice.others:
+        return load_chosen(path, choice, lambda name: _load(path, arrays[name]), options)
+    others = if_needed(_load(path, arrays[choice.images]), options, lambda: _beside(path, beside(), options))
+    read = {f"another split/{i}": (lambda each=each: each) for i, each in enumerate(others)}
+    choice = choice._replace(others=tuple(read))
+    read |= {name: functools.partial(_load, path, file) for name, file in arrays.items()}
+    return load_chosen(path, choice, lambda name: read[name](), options)
+
+
+def _beside(path: Path, files: Sequence[File], options: LoadOptions) -> list[np.ndarray]:
+    """The images of another split's files, as `load_arrays` takes them; none if it has none. Raises: as it."""
+    arrays = _by_name([file for file in files if file.suffix == ".npy"])
+    specs = {name: _spec(path, file) for name, file in arrays.items()}
+    if len(arrays) < 2:
+        return [_load(path, file) for file in arrays.values()]
+    if options.reading.images or are_named(specs):
+        return [_load(path, arrays[choose_arrays(path, specs, options._replace(split="train")).images])]
+    sets = are_sets([spec.shape for spec in specs.values()], options.reading.layout)
+    return [(_join if sets else _stack)(path, arrays, specs)]
 
 
 def _by_name(files: Sequence[File]) -> dict[str, File]:
@@ -86,7 +123,12 @@ def _by_name(files: Sequence[File]) -> dict[str, File]:
 
 
 def _load_sets(
-    path: Path, arrays: Mapping[str, File], specs: Mapping[str, Spec], lists: Sequence[File], options: LoadOptions
+    path: Path,
+    arrays: Mapping[str, File],
+    specs: Mapping[str, Spec],
+    lists: Sequence[File],
+    options: LoadOptions,
+    beside: FindFiles,
 ) -> Dataset:
     """The images of files that hold a set each, one after the other; the class is the file, or its folder.
 
@@ -94,7 +136,9 @@ def _load_sets(
     """
     splits = {name: split_of(name) or "" for name in arrays}
     by_split = "" not in splits.values() and len(set(splits.values())) > 1
+    others: Mapping[str, File] = {}
     if by_split:
+        others = {name: file for name, file in arrays.items() if splits[name] in {*SPLITS} - {options.split}}
         arrays = {name: file for name, file in arrays.items() if splits[name] == options.split}
         if not arrays:
             raise NoSplitError(f"{path} has no split {options.split}: it has {', '.join(sorted(set(splits.values())))}")
@@ -102,16 +146,13 @@ def _load_sets(
         check_split(path, options.split)
     names = [file.name for file in arrays.values()]
     check_folders(path, names)
-    _check_alike(path, arrays, specs, 1)
     counts = [specs[name].shape[0] for name in arrays]
-    first = specs[next(iter(arrays))]
-    shape = (sum(counts), *first.shape[1:])
-    _check_size(path, len(arrays), math.prod(shape) * first.dtype.itemsize)
-    images = np.empty(shape, first.dtype)
-    for file, end, count in zip(arrays.values(), np.cumsum(counts), counts, strict=True):
-        copy_images(_load(path, file), images[end - count : end])
+    images = _join(path, arrays, specs)
+    of_others = if_needed(
+        images, options, lambda: [_join(path, others, specs)] if others else _beside(path, beside(), options)
+    )
     few = images.ndim == 3 and len(images) in (3, 4)  # as the channels of one image
-    dataset = to_dataset(images, path, options.in_order("NHW") if few else options)
+    dataset = to_dataset(images, path, options.in_order("NHW") if few else options, others=of_others)
     taken = f"each of {len(arrays):,} files taken as a set of images"
     if len(names) == 1:
         classes = Classes()
@@ -154,8 +195,22 @@ def _check_alike(path: Path, arrays: Mapping[str, File], specs: Mapping[str, Spe
             )
 
 
+def _join(path: Path, arrays: Mapping[str, File], specs: Mapping[str, Spec]) -> np.ndarray:
+    """The sets of images of files, one after the other. Raises: DatasetError if they are not alike."""
+    _check_alike(path, arrays, specs, 1)
+    counts = [specs[name].shape[0] for name in arrays]
+    first = specs[next(iter(arrays))]
+    shape = (sum(counts), *first.shape[1:])
+    _check_size(path, len(arrays), math.prod(shape) * first.dtype.itemsize)
+    images = np.empty(shape, first.dtype)
+    for file, end, count in zip(arrays.values(), np.cumsum(counts), counts, strict=True):
+        copy_images(_load(path, file), images[end - count : end])
+    return images
+
+
 def _stack(path: Path, arrays: Mapping[str, File], specs: Mapping[str, Spec]) -> np.ndarray:
-    """Stack the arrays of files, all alike, along a new first axis. Raises: DatasetError if they are no images."""
+    """Stack the arrays of files along a new first axis. Raises: DatasetError if they are not alike, or no images."""
+    _check_alike(path, arrays, specs, 0)
     name, first = next(iter(specs.items()))
     if len(first.shape) not in (1, 2, 3):
         file = path / printable(arrays[name].name)
@@ -203,62 +258,3 @@ def _open(path: Path, file: File) -> IO[bytes]:
         return file.path.open("rb")
     except Exception as error:  # whatever the archive raises
         raise DatasetError(f"cannot read {path / printable(file.name)} ({reason(error)})") from error
-
-
-def has_idx(files: Sequence[File]) -> bool:
-    """Whether there is an idx file of images among the files."""
-    return any(_is_idx(file) for file in files)
-
-
-def load_idx(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
-    """The images of the idx file of a split, gzipped or not, with the labels of the file of the corresponding name.
-
-    Raises:
-      NoSplitError: if there is no such split.
-      DatasetError: if several files may hold the images, or one is damaged.
-    """
-    by_name = {file.name: file for file in files}
-    found = _choose_idx(path, by_name, options)
-    possible = filter(None, (options.reading.labels, *label_names(found))) if options.labels else ()
-    labels = next((name for name in possible if name in by_name), None)
-    array = _read(path, by_name[found])
-    numbers = _read(path, by_name[labels]) if labels else None
-    name = path / printable(found)
-    dataset = to_dataset(array, name, options.in_order("NHW") if array.ndim == 3 else options, numbers)
-    return dataset if numbers is None else labelled(dataset, numbers, f"{path / printable(str(labels))}")
-
-
-def _choose_idx(path: Path, files: Mapping[str, File], options: LoadOptions) -> str:
-    """The name of the file with the images of a split. Raises: as `load_idx`."""
-    names = [name for name, file in files.items() if _is_idx(file)]
-    names = [name for name in names if not (name.endswith(".gz") and name.removesuffix(".gz") in names)]
-    check_names(path, options.reading._replace(labels=None), names)
-    check_names(path, options.reading._replace(images=None), [name for name in files if name not in names])
-    splits = {name: "test" if "t10k" in name else split_of(name) or "train" for name in names}
-    if options.reading.images:
-        splits = {options.reading.images: "train"}
-    chosen = [name for name, split in splits.items() if split == options.split]
-    if not chosen:
-        raise NoSplitError(f"{path} has no split {options.split}: it has {', '.join(map(printable, names))}")
-    if len(chosen) > 1:
-        first, *others = map(printable, chosen)
-        raise DatasetError(
-            f"{path} holds {len(chosen)} idx files of images, {', '.join([first, *others])}: choose one with "
-            f"`images={first}`"
-        )
-    return chosen[0]
-
-
-def _is_idx(file: File) -> bool:
-    name = PurePosixPath(file.name).name
-    return bool(_IDX_IMAGES.search(name)) and file.suffix in ("", ".gz", ".idx3-ubyte", ".idx4-ubyte")
-
-
-def _read(path: Path, file: File) -> np.ndarray:
-    name = path / printable(file.name)
-    try:
-        return read_idx(io.BytesIO(file.read()), name)
-    except DatasetError:
-        raise
-    except Exception as error:  # whatever gzip, or the archive, raises
-        raise DatasetError(f"{name} is no idx file of bytes, or is damaged ({reason(error)})") from error

@@ -1,12 +1,10 @@
 """Images in ``.npy``, ``.npz`` and idx files."""
 
-import gzip
-import math
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +19,13 @@ from dcgan_jax.data.common import (
     starts_with,
 )
 from dcgan_jax.data.fitting import check_bytes, check_memory, in_pieces
-from dcgan_jax.data.idx import MOST_EXPANSION, label_names, read_idx
+from dcgan_jax.data.idx import label_names, read_idx
 from dcgan_jax.data.labels import class_values, labelled
 from dcgan_jax.data.layouts import to_nhwc
 from dcgan_jax.data.mapped import pieces
+from dcgan_jax.data.npy import not_an_array, of_objects, open_npy, read_spec, unpack_npy
 from dcgan_jax.data.transparency import on_white, opacity_range, transparent_images, with_alpha
-from dcgan_jax.data.value_range import ValueRange, given_range, known_range
+from dcgan_jax.data.value_range import DARK, ValueRange, given_range, known_range
 from dcgan_jax.errors import first_line
 
 _INT8 = np.iinfo(np.int8)
@@ -65,53 +64,12 @@ def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
         if suffix == ".npy":
             return to_dataset(open_npy(path), path, options)
         if path.name.lower().endswith(".npy.gz"):
-            return to_dataset(_unpack_npy(path), path, options)
+            return to_dataset(unpack_npy(path), path, options)
         if suffix == ".npz":
             return _read_npz(path, options)
         return _read_idx(path, options)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"cannot read {path} ({getattr(error, 'strerror', None) or first_line(error)})") from error
-
-
-def open_npy(path: Path) -> np.ndarray:
-    """An ``.npy``, memory-mapped. Raises: DatasetError if it is damaged, or OSError if it cannot be opened."""
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except OSError:
-        raise
-    except Exception as error:  # the header's parser raises whatever Python's tokenizer raises
-        raise DatasetError(not_an_array(path, error)) from error
-
-
-def _unpack_npy(path: Path) -> np.ndarray:
-    """A gzipped ``.npy``. Raises: DatasetError if it is none or exceeds the memory; OSError, EOFError, zlib.error."""
-    with gzip.open(path) as file:
-        try:
-            spec = read_spec(file)
-            size = math.prod(spec.shape) * spec.dtype.itemsize
-            if size > MOST_EXPANSION * path.stat().st_size:
-                raise ValueError("its header counts more bytes than it can hold")
-            what = f"{path}: {spec.dtype} of shape {list(spec.shape)}"
-            check_bytes(size, what, "save fewer images, or as uint8")
-            file.seek(0)
-            array = np.lib.format.read_array(file, allow_pickle=False)
-            file.read(1)  # the checksum at the end
-        except (DatasetError, OSError, EOFError, zlib.error):
-            raise
-        except Exception as error:  # as in open_npy
-            raise DatasetError(not_an_array(path, error)) from error
-    return array
-
-
-def _of_objects(error: Exception) -> bool:
-    return any(text in str(error) for text in ("Object arrays", "Python objects"))
-
-
-def not_an_array(path: Path, error: Exception) -> str:
-    """The message for a file that NumPy does not read."""
-    if _of_objects(error):
-        return f"{path} holds Python objects, perhaps images of several shapes: save one array of numbers [N, H, W, C]"
-    return f"{path} is no file of NumPy's, or is damaged ({first_line(error)})"
 
 
 def _read_npz(path: Path, options: LoadOptions) -> Dataset:
@@ -142,19 +100,11 @@ def _spec(arrays: Any, name: str) -> Spec:
         return Spec((), np.dtype(object))
 
 
-def read_spec(file: IO[bytes]) -> Spec:
-    """The shape and the dtype of an ``.npy`` from its header. Raises: whatever NumPy's parser does."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return Spec(shape, dtype)
-
-
 def _read_array(arrays: Mapping[str, np.ndarray], name: str, path: Path, choice: Choice) -> np.ndarray:
     try:
         return arrays[name]
     except ValueError as error:
-        if name == choice.labels and _of_objects(error):
+        if name == choice.labels and of_objects(error):
             raise DatasetError(f"{name} in {path} holds Python objects: save labels as integers or text") from error
         raise
 
@@ -255,6 +205,17 @@ def to_dataset(
             return Dataset(images, notes=notes, found=found)
         return Dataset(in_pieces(np.ascontiguousarray, images, images.shape[1:]), notes=notes, found=found)
     return Dataset(in_pieces(value_range.to_bytes, images, images.shape[1:]), notes=notes, found=found)
+
+
+def if_needed(
+    array: np.ndarray, options: LoadOptions, others: Callable[[], Sequence[np.ndarray]]
+) -> Sequence[np.ndarray]:
+    """The arrays of another split, if the value range of ``array`` may depend on them; else none, without reading them.
+
+    It does not if it is given, nor if the values are bytes and not all of them are dark.
+    """
+    bright = array.dtype == np.uint8 and any(some.size and some.max() >= DARK for some in pieces(array))
+    return () if bright or options.reading.range is not None else others()
 
 
 def _found(array: np.ndarray, images: np.ndarray, values: tuple[float, float]) -> Found:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dcgan_jax.console import counted
-from dcgan_jax.data.array_folders import has_arrays, has_idx, load_arrays, load_idx
+from dcgan_jax.data.array_folders import has_arrays, load_arrays
 from dcgan_jax.data.batches import has_batches, load_batches
 from dcgan_jax.data.beside import are_many, either_of, note_on_pictures, pictures_among
 from dcgan_jax.data.common import Dataset, LoadOptions, check_no_names, path_of, starts_with
 from dcgan_jax.data.csv_files import has_csv, load_csvs
-from dcgan_jax.data.members import TARS, File, is_tar, open_files, printable
+from dcgan_jax.data.idx_folders import has_idx, load_idx
+from dcgan_jax.data.members import TARS, File, FindFiles, is_tar, no_files, open_files, printable
 from dcgan_jax.data.picture_folders import load_pictures
 from dcgan_jax.data.shards import shards_of_split, some
 from dcgan_jax.data.split_folders import part_of_split
@@ -25,13 +26,13 @@ _LEAST_PIXELS = 64
 _LONGEST = 2**24  # bytes read of a line
 
 _Has = Callable[[Sequence[File]], bool]
-_LoadFiles = Callable[[Path, Sequence[File], LoadOptions], Dataset]
+_LoadFiles = Callable[[Path, Sequence[File], LoadOptions, FindFiles], Dataset]
 # Formats of files without pictures among them, in the order in which they are tried.
 _CONTENTS: tuple[tuple[_Has, _LoadFiles], ...] = (
-    (has_idx, load_idx),
-    (has_batches, load_batches),
+    (has_idx, lambda path, files, options, _: load_idx(path, files, options)),  # of bytes, as all batches
+    (has_batches, lambda path, files, options, _: load_batches(path, files, options)),
     (has_arrays, load_arrays),
-    (has_csv, load_csvs),
+    (has_csv, lambda path, files, options, _: load_csvs(path, files, options)),
 )
 
 
@@ -59,8 +60,10 @@ def load_files(source: str | Path, options: LoadOptions) -> Dataset:
         return load_members(path, files, options)
 
 
-def load_members(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
+def load_members(path: Path, files: Sequence[File], options: LoadOptions, beside: FindFiles = no_files) -> Dataset:
     """The images of the files of a folder or an archive, without the few pictures beside another container.
+
+    ``beside`` finds the files of another split, if they are elsewhere, for the value range.
 
     Raises: as `load_files`.
     """
@@ -71,7 +74,7 @@ def load_members(path: Path, files: Sequence[File], options: LoadOptions) -> Dat
     left_out = pictures if container else []
     notes = note_on_pictures(path, left_out, container)
     part = part_of_split(path, [file for file in files if file.name not in set(left_out)], options)
-    dataset = _load(path, part.files, part.options, part.beside)
+    dataset = _load(path, part.files, part.options, lambda: part.beside or beside())
     return dataset._replace(notes=(*dataset.notes, *part.notes, *notes))
 
 
@@ -104,11 +107,11 @@ def _holds_pixels(file: File) -> bool:
         return False
 
 
-def _load(path: Path, files: Sequence[File], options: LoadOptions, beside: Sequence[File] = ()) -> Dataset:
+def _load(path: Path, files: Sequence[File], options: LoadOptions, beside: FindFiles) -> Dataset:
     pictures = pictures_among(files)
     for has, load in _CONTENTS:
         if not pictures and has(files):
-            dataset = load(path, files, options)
+            dataset = load(path, files, options, beside)
             archives = [printable(file.name) for file in files if file.name.lower().endswith(TARS)]
             note = f"left out {counted(len(archives), 'archive')} beside unpacked files: {some(archives)}"
             return dataset._replace(notes=(*dataset.notes, note)) if archives else dataset

@@ -4,13 +4,13 @@ import csv
 import io
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from dcgan_jax.data.arrays import to_dataset
+from dcgan_jax.data.arrays import if_needed, to_dataset
 from dcgan_jax.data.arrow_columns import read_labels, stack_lists
 from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, LoadOptions, NoSplitError, check_split, path_of
 from dcgan_jax.data.csv_columns import (
@@ -77,22 +77,26 @@ def load_csvs(path: Path, files: Sequence[File], options: LoadOptions) -> Datase
     by_name = {file.name: file for file in files if _is_csv(file)}
     splits = {name: split_of(name) for name in by_name}
     names = ", ".join(map(printable, by_name))
-    chosen = list(by_name)
+    chosen, beside = list(by_name), []
     if len(chosen) > 1 and set(splits.values()) & set(SPLITS):
         chosen = [name for name, split in splits.items() if split == options.split]
         if not chosen:
             raise NoSplitError(f"{path} has no split {options.split}: it holds {names}")
+        beside = [name for name, split in splits.items() if split in {*SPLITS} - {options.split}]
         options = options._replace(split="train")  # within the file
     if len(chosen) > 1:
         raise DatasetError(f"{path} holds {len(by_name)} CSV files, {names}: unpack it, and give one of them")
-    what = path / printable(chosen[0])
-    try:
-        content = _content(io.BytesIO(by_name[chosen[0]].read()), what)
-    except DatasetError:
-        raise
-    except Exception as error:  # whatever gzip, or the archive, raises
-        raise DatasetError(f"cannot read {what} ({reason(error)})") from error
-    return _load(content, what, options)
+
+    def content(name: str) -> tuple[bytes, Path]:
+        what = path / printable(name)
+        try:
+            return _content(io.BytesIO(by_name[name].read()), what), what
+        except DatasetError:
+            raise
+        except Exception as error:  # whatever gzip, or the archive, raises
+            raise DatasetError(f"cannot read {what} ({reason(error)})") from error
+
+    return _load(*content(chosen[0]), options, lambda: [_all_pixels(*content(name), options) for name in beside])
 
 
 def _is_csv(file: File) -> bool:
@@ -104,11 +108,31 @@ def _content(file: IO[bytes], path: Path) -> bytes:
     return unpacked(file, f"the numbers in {path}", _IN_MEMORY, "save fewer images, or a .npy of uint8")
 
 
-def _load(content: bytes, path: Path, options: LoadOptions) -> Dataset:
+def _all_pixels(content: bytes, path: Path, options: LoadOptions) -> np.ndarray:
+    """The pixels of all images of a file, [N, M], without their labels. Raises: as `_load`."""
+    try:
+        table, _ = _read(content)
+        return _pixels(
+            path, table, _choose(path, table, options._replace(reading=options.reading._replace(labels=None)))
+        )
+    except (DatasetError, MemoryError):
+        raise
+    except Exception as error:  # as in _load
+        raise DatasetError(f"cannot read {path} ({printable(first_line(error))})") from error
+
+
+def _choose(path: Path, table: Any, options: LoadOptions) -> Columns:
+    return choose_columns(path, _columns(table), options.reading, lambda i: _values(table.column(i)))
+
+
+def _load(
+    content: bytes, path: Path, options: LoadOptions, beside: Callable[[], Sequence[np.ndarray]] = lambda: ()
+) -> Dataset:
+    """The images of a file; ``beside`` reads the pixels of another split's, for the value range."""
     require("pyarrow.csv", "parquet", f"reading {path}", DatasetError)
     try:
         table, header = _read(content)
-        columns = choose_columns(path, _columns(table), options.reading, lambda i: _values(table.column(i)))
+        columns = _choose(path, table, options)
         rows, notes = _of_split(path, table, columns, options)
         pixels, table = _pixels(path, table, columns), table.filter(rows)
         labels = None if columns.labels is None or not options.labels else read_labels(table.column(columns.labels))
@@ -117,7 +141,7 @@ def _load(content: bytes, path: Path, options: LoadOptions) -> Dataset:
     except Exception as error:  # whatever Arrow raises for a damaged file
         raise DatasetError(f"cannot read {path} ({printable(first_line(error))})") from error
     options = options.in_order("NHW") if channels_of(pixels.shape[1]) == 1 else options
-    images, others = (pixels, ()) if rows.all() else (pixels[rows], (pixels[~rows],))
+    images, others = (pixels, if_needed(pixels, options, beside)) if rows.all() else (pixels[rows], (pixels[~rows],))
     dataset = to_dataset(images, path, options, labels, others)
     notes = (*dataset.notes, *header, *columns.notes, *notes)
     if columns.labels is None or not options.labels:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dcgan_jax.data.array_names import CLASS_KEYS, Choice, Spec, are_named, choose_arrays, some
-from dcgan_jax.data.arrays import load_chosen, to_dataset
+from dcgan_jax.data.arrays import if_needed, load_chosen, to_dataset
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, NoSplitError, check_split, path_of, starts_with
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import classes_of
@@ -133,13 +133,20 @@ def _stack(path: Path, specs: Mapping[str, Spec], read: Callable[[str], np.ndarr
       NoSplitError: if there is no such split.
       DatasetError: if they do not fit into memory, or as `to_dataset`.
     """
-    names = _of_split(path, sorted(specs, key=_natural), options.split)
-    shape, dtype = specs[names[0]]
-    _check(path, f"the {len(names):,} images", Spec((len(names), *shape), dtype))
-    images = np.empty((len(names), *shape), dtype)
-    for row, name in zip(images, names, strict=True):
-        row[...] = read(name)
-    dataset = to_dataset(images, path, options.in_order("NHW") if images.ndim == 3 else options)
+    every = sorted(specs, key=_natural)
+    names = _of_split(path, every, options.split)
+
+    def stack(names: Sequence[str]) -> np.ndarray:
+        shape, dtype = specs[names[0]]
+        _check(path, f"the {len(names):,} images", Spec((len(names), *shape), dtype))
+        images = np.empty((len(names), *shape), dtype)
+        for row, name in zip(images, names, strict=True):
+            row[...] = read(name)
+        return images
+
+    images, rest = stack(names), [name for name in every if name not in set(names)]
+    others = if_needed(images, options, lambda: [stack(rest)] if rest else [])
+    dataset = to_dataset(images, path, options.in_order("NHW") if images.ndim == 3 else options, others=others)
     classes = classes_of(names, ())
     notes = (f"each of {len(names):,} arrays taken as one image", *(_of_groups(note) for note in classes.notes))
     return dataset._replace(labels=classes.labels, classes=classes.names, notes=(*dataset.notes, *notes))

@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -52,6 +52,14 @@ class File(NamedTuple):
         """The suffix in lower case; a number at the end of a name is not one."""
         suffix = PurePosixPath(self.name).suffix.lower()
         return "" if suffix[1:].isdigit() else suffix
+
+
+FindFiles = Callable[[], Sequence[File]]
+
+
+def no_files() -> Sequence[File]:
+    """No files of another split."""
+    return ()
 
 
 def is_tar(path: Path) -> bool:

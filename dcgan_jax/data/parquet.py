@@ -1,14 +1,14 @@
 """Parquet files, in which the Hugging Face Hub stores image data sets: one, or a folder of shards and splits."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dcgan_jax.console import counted
-from dcgan_jax.data.arrays import to_dataset
+from dcgan_jax.data.arrays import if_needed, to_dataset
 from dcgan_jax.data.arrow_columns import stack_lists
 from dcgan_jax.data.beside import are_many, note_on_pictures, pictures_among
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of, starts_with
@@ -18,8 +18,8 @@ from dcgan_jax.data.labels import drop_unknown, labelled, number_labels
 from dcgan_jax.data.members import TARS, File, open_files, printable
 from dcgan_jax.data.parquet_columns import IMAGES, Columns, choose_columns, holds_pictures, is_list, read_classes
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
-from dcgan_jax.data.pictures import list_records
-from dcgan_jax.data.shards import partitions, shards_in, shards_of_split, some, split_of
+from dcgan_jax.data.pictures import list_records, with_beside
+from dcgan_jax.data.shards import partitions, shards_in, shards_of_other_split, shards_of_split, some, split_of
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
@@ -72,6 +72,7 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
     require("pyarrow.parquet", "parquet", f"reading {path}", DatasetError)
     shards = shards_in(path, _SUFFIXES) if path.is_dir() else [path]
     others = _notes_on_others(path, shards) if path.is_dir() else ()
+    of_other = shards_of_other_split(path, shards, options.split)
     shards, notes = shards_of_split(path, shards, options.split)
     _check_configurations(path, shards)
     try:
@@ -84,17 +85,35 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
         notes = (*notes, *columns.notes, *problems, *others)
         of_lists = is_list(images.type)
         array = stack_lists(images.chunks, f"{columns.images} in {path}") if of_lists else np.empty(0)
+
+        def beside() -> Sequence[Any]:
+            return _chunks_beside(path, of_other, columns, options)
+
+        arrays = if_needed(array, options, lambda: _stack_beside(path, beside())) if of_lists else ()
     except (DatasetError, MemoryError):
         raise
     except Exception as error:  # whatever Arrow raises for a damaged file
         raise DatasetError(f"cannot read {path} ({first_line(error)})") from error
     what = f"{columns.labels} in {path}"
     if of_lists:
-        dataset = to_dataset(array, path, options, labels)
+        dataset = to_dataset(array, path, options, labels, arrays)
         dataset = dataset if labels is None else labelled(dataset, labels, what, columns.classes)
     else:
-        dataset = _pictures(path, images, labels, columns, options)
+        dataset = _pictures(path, images, labels, columns, options, beside)
     return dataset._replace(notes=(*dataset.notes, *notes))
+
+
+def _chunks_beside(path: Path, shards: Sequence[Path], columns: Columns, options: LoadOptions) -> Sequence[Any]:
+    """The images of another split's files, none without files, for the value range. Raises: as `_read`."""
+    if not shards:
+        return ()
+    reading = options.reading._replace(images=columns.images, labels=None)
+    table, _ = _read(path, shards, options._replace(labels=False, reading=reading))
+    return table[columns.images].chunks
+
+
+def _stack_beside(path: Path, chunks: Sequence[Any]) -> Sequence[np.ndarray]:
+    return [stack_lists([chunk], f"the other split of {path}") for chunk in chunks if len(chunk)]
 
 
 def _notes_on_others(path: Path, shards: Sequence[Path]) -> tuple[str, ...]:
@@ -181,10 +200,17 @@ def _kind_of(values: Sequence[str]) -> Any:
     return pa.int64() if all(re.fullmatch(r"-?\d{1,18}", each) for each in values if each != _NULL) else pa.string()
 
 
-def _pictures(path: Path, images: Any, labels: np.ndarray | None, columns: Columns, options: LoadOptions) -> Dataset:
+def _pictures(
+    path: Path,
+    images: Any,
+    labels: np.ndarray | None,
+    columns: Columns,
+    options: LoadOptions,
+    beside: Callable[[], Sequence[Any]],
+) -> Dataset:
+    """The pictures of a column; ``beside`` reads the chunks of another split's, for the value range."""
     check_no_layout(path, options)
-    rows = ((chunk, i) for chunk in images.chunks for i in range(len(chunk)))
-    files = [File(f"row {n}", lambda at=at: _content(at[0][at[1]].as_py())) for n, at in enumerate(rows)]
+    files = _files(images.chunks, "row")
     what = f"{columns.labels} in {path}"
 
     def classes(names: list[str]) -> Classes:
@@ -195,7 +221,14 @@ def _pictures(path: Path, images: Any, labels: np.ndarray | None, columns: Colum
             return Classes(notes=(dropped,))
         return Classes(*number_labels(some, len(some), what, columns.classes))
 
-    return load_listing(path, list_records(path, files, options.reading.frames), options, classes)
+    listing = list_records(path, files, options.reading.frames)
+    listing = with_beside(listing, lambda: _files(beside(), "row of another split,"), options.reading)
+    return load_listing(path, listing, options, classes)
+
+
+def _files(chunks: Sequence[Any], name: str) -> list[File]:
+    rows = ((chunk, i) for chunk in chunks for i in range(len(chunk)))
+    return [File(f"{name} {n}", lambda at=at: _content(at[0][at[1]].as_py())) for n, at in enumerate(rows)]
 
 
 def _content(value: Any) -> bytes:

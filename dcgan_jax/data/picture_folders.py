@@ -19,7 +19,7 @@ from dcgan_jax.data.decoding import extremes, read_header
 from dcgan_jax.data.fitting import Size, check_memory, say_fit, size_for
 from dcgan_jax.data.folders import Classes, classes_of
 from dcgan_jax.data.mapped import NewArray, empty_images
-from dcgan_jax.data.members import File, printable, read_file, reason
+from dcgan_jax.data.members import File, FindFiles, no_files, printable, read_file, reason
 from dcgan_jax.data.picture_files import name_kinds, remedy_of
 from dcgan_jax.data.pictures import (
     Listing,
@@ -35,14 +35,14 @@ from dcgan_jax.errors import first_line
 _CACHE_FORMAT = 5  # version of cached arrays: changes whenever the same pictures give other arrays
 
 
-def load_pictures(path: Path, files: Sequence[File], options: LoadOptions, beside: Sequence[File] = ()) -> Dataset:
+def load_pictures(path: Path, files: Sequence[File], options: LoadOptions, beside: FindFiles = no_files) -> Dataset:
     """The pictures of a folder or an archive, decoded or from the cache, with notes on its present files.
 
     Args:
       path: the folder or the archive, for messages.
       files: its files.
       options: how to read them.
-      beside: the files of another split, from which the value range of more than 8 bits is inferred too.
+      beside: finds the files of another split, from which the value range of more than 8 bits is inferred too.
 
     Raises:
       NoSplitError: if another split than ``train`` is asked for.
@@ -51,7 +51,7 @@ def load_pictures(path: Path, files: Sequence[File], options: LoadOptions, besid
     check_split(path, options.split)
     check_no_layout(path, options)
     listing = list_pictures(path, files, options.reading.frames)
-    listing = with_beside(listing, beside, options.reading.frames) if options.reading.range is None else listing
+    listing = with_beside(listing, beside, options.reading)
     return load_listing(path, listing, options, lambda names: classes_of(names, listing.lists))
 
 

@@ -19,7 +19,7 @@ from dcgan_jax.data.fitting import Size, to_channels
 from dcgan_jax.data.folders import check_folders
 from dcgan_jax.data.label_lists import is_list
 from dcgan_jax.data.mapped import NewArray, WriteError, kept
-from dcgan_jax.data.members import File, printable, reason
+from dcgan_jax.data.members import File, FindFiles, printable, reason
 from dcgan_jax.data.picture_files import SUFFIXES, check_kinds, count_kinds, name_kinds
 from dcgan_jax.data.value_range import DARK, LEAST_BRIGHT, ValueRange, known_range
 
@@ -97,11 +97,13 @@ def list_pictures(path: Path, found: Sequence[File], frames: str = "first") -> L
     return Listing(files, headers, broken, lists, others)
 
 
-def with_beside(listing: Listing, found: Sequence[File], frames: str = "first") -> Listing:
-    """The listing with the pictures of another split, if the value range of its own is to be inferred."""
-    if all(frame.kind == "bytes" for header in listing.headers.values() for frame in header.frames):
+def with_beside(listing: Listing, beside: FindFiles, reading: Reading) -> Listing:
+    """The listing with the pictures of another split, if its own are of more than 8 bits and no range is given."""
+    kinds = {frame.kind for header in listing.headers.values() for frame in header.frames}
+    if kinds <= {"bytes"} or reading.range is not None:
         return listing
-    likely = [file for file in found if file.suffix in SUFFIXES or not file.suffix]
+    frames = reading.frames
+    likely = [file for file in beside() if file.suffix in SUFFIXES or not file.suffix]
     headers = _each(lambda file: read_header(file.read(), frames, signed=not file.suffix), likely, {}, "looking at")
     return listing._replace(beside={file.name: (file, headers[file.name]) for file in likely if file.name in headers})
 

@@ -55,6 +55,14 @@ def shards_of_split(path: Path, shards: Sequence[Path], split: str) -> tuple[lis
     return chosen, tuple(notes)
 
 
+def shards_of_other_split(path: Path, shards: Sequence[Path], split: str) -> list[Path]:
+    """The files of the other one of `SPLITS` than ``split``; none if there is no such split, or files are missing."""
+    try:
+        return shards_of_split(path, shards, next(each for each in SPLITS if each != split))[0]
+    except DatasetError:
+        return []
+
+
 def partitions(path: Path, shard: Path) -> dict[str, str]:
     """The columns and values that the folders of a partitioned data set give, such as ``label=cat``."""
     folders = shard.relative_to(path).parts[:-1] if path.is_dir() else ()

@@ -5,14 +5,14 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from dcgan_jax.data.array_folders import has_idx
 from dcgan_jax.data.batches import has_batches
 from dcgan_jax.data.beside import are_many, note_on_pictures, pictures_among
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of
 from dcgan_jax.data.contents import load_files, load_members
+from dcgan_jax.data.idx_folders import has_idx
 from dcgan_jax.data.members import TARS, File, by_path, is_tar, open_files
 from dcgan_jax.data.picture_files import count_kinds, may_hold_images, name_kinds
-from dcgan_jax.data.shards import shards_in, shards_of_split, split_of
+from dcgan_jax.data.shards import shards_in, shards_of_other_split, shards_of_split, split_of
 from dcgan_jax.data.webdataset import has_samples, load_samples
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -73,11 +73,17 @@ def _load_several(path: Path, tars: Sequence[Path], options: LoadOptions) -> Dat
     if missing := [tar for tar in chosen if not tar.is_file()]:
         raise DatasetError(f"there is no file {missing[0]}, one of {len(chosen):,} shards")
     with contextlib.ExitStack() as stack:
+
+        def beside() -> list[File]:
+            others = shards_of_other_split(path, tars, options.split) if of_splits else []
+            found = {_name_in(path, tar): stack.enter_context(open_files(tar)) for tar in others}
+            return [File(f"{tar}/{file.name}", file.read) for tar, files in found.items() for file in files]
+
         members = {_name_in(path, tar): stack.enter_context(open_files(tar)) for tar in chosen}
         if has_samples([file for files in members.values() for file in files], options.reading):
             shards_of_split(path, tars, options.split)
             files = [File(f"{tar}/{file.name}", file.read) for tar, some in members.items() for file in some]
-            dataset = load_samples(path, files, options)
+            dataset = load_samples(path, files, options, beside)
         elif not of_splits and _are_classes(members):
             files = [File(f"{tar}/{file.name}", file.read) for tar, some in members.items() for file in some]
             dataset = load_members(path, files, options)
@@ -85,7 +91,7 @@ def _load_several(path: Path, tars: Sequence[Path], options: LoadOptions) -> Dat
             notes = (*notes, f"each of the {len(chosen):,} tars is read as a folder of its name")
         else:
             options = options._replace(split="train") if of_splits else options
-            dataset = load_members(path, _together(members), options)
+            dataset = load_members(path, _together(members), options, beside)
             notes = (*notes, f"the files of {len(chosen):,} tars are read as those of one folder") * (len(chosen) > 1)
     return dataset._replace(notes=(*dataset.notes, *notes))
 

@@ -12,10 +12,10 @@ from dcgan_jax.data.array_folders import load_single_arrays
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, Reading
 from dcgan_jax.data.folders import Classes
 from dcgan_jax.data.labels import USUAL_LABELS, number_labels
-from dcgan_jax.data.members import File, printable
+from dcgan_jax.data.members import File, FindFiles, no_files, printable
 from dcgan_jax.data.picture_files import SUFFIXES
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
-from dcgan_jax.data.pictures import list_records
+from dcgan_jax.data.pictures import list_records, with_beside
 from dcgan_jax.data.split_folders import split_folders
 
 _CLASS, _JSON, _ARRAY = "cls", "json", "npy"
@@ -49,7 +49,7 @@ def _most_have(samples: _Samples, extension: str) -> bool:
     return 2 * sum(extension in each for each in samples.values()) > len(samples)
 
 
-def load_samples(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
+def load_samples(path: Path, files: Sequence[File], options: LoadOptions, beside: FindFiles = no_files) -> Dataset:
     """The pictures of tars, with classes from members of the same name: ``.cls``, or a usual key in ``.json``.
 
     Without pictures, each ``.npy`` is an image.
@@ -58,6 +58,7 @@ def load_samples(path: Path, files: Sequence[File], options: LoadOptions) -> Dat
       path: the source, for messages.
       files: the members.
       options: `Reading.images` and `Reading.labels` name other extensions, the latter also a key in ``.json``.
+      beside: finds the members of another split, from which the value range is inferred too.
 
     Raises:
       DatasetError: if a sample has several pictures, or there are none.
@@ -69,13 +70,16 @@ def load_samples(path: Path, files: Sequence[File], options: LoadOptions) -> Dat
     def classes(names: list[str]) -> Classes:
         return _classes(path, [samples[keys[name]] for name in names], options.reading.labels)
 
+    def others() -> list[File]:
+        return list(_choose_pictures(path, _group(beside()), options.reading.images).values())
+
     find_classes = classes if options.labels else lambda names: Classes()
     if all(file.suffix == f".{_ARRAY}" for file in pictures.values()):
         unnamed = options._replace(reading=options.reading._replace(images=None, labels=None))
-        return load_single_arrays(path, list(pictures.values()), unnamed, find_classes)
+        return load_single_arrays(path, list(pictures.values()), unnamed, find_classes, beside)
     check_no_layout(path, options)
     listing = list_records(path, list(pictures.values()), options.reading.frames)
-    return load_listing(path, listing, options, find_classes)
+    return load_listing(path, with_beside(listing, others, options.reading), options, find_classes)
 
 
 def _group(files: Sequence[File]) -> _Samples:
