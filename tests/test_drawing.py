@@ -160,6 +160,22 @@ def test_interrupted_directory_is_not_there(digits_run, tmp_path, monkeypatch, c
     assert "new.partial exists: another command writes it, or one that was killed left it" in one_error_line(capsys)
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("sample a --no-labels --out new", "--no-labels is for a .png, got --out new"),
+        ("sample a --nearest --out new.npy", "--nearest is for a .png, got --out new.npy"),
+        ("interpolate a --fps 9", "--fps is for a .gif or .webp or .mp4, got --out interpolation.png"),
+        ("export a --format hub --network generator", "--network is of one network, and --format hub has both"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(argv, message, tmp_path, monkeypatch, capsys):
+    """Before a run is looked for."""
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(*argv.split()) == 2
+    assert message in one_error_line(capsys)
+
+
 def test_grid_has_labels_unless_they_are_not_wanted(coloured, draw, tmp_path):
     for name, flags in {"with": [], "without": ["--no-labels"]}.items():
         assert run_cli("sample", coloured, "--grid", "--samples", 4, *flags, "--out", tmp_path / f"{name}.png") == 0

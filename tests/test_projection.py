@@ -236,6 +236,8 @@ def test_ground_of_the_other_colour_is_noted(level, which, run_dir, pictures, ca
         (["three.png", "--seed", "-1"], "--seed must be between 0"),
         (["three.png", "--range", "5,2"], "must be two numbers LOW,HIGH"),
         (["three.png", "--frames", "4"], "--frames is of the way to another picture: name it with --to"),
+        (["three.png", "--fps", "9"], "--fps is of the way to another picture: name it with --to"),
+        (["three.png", "--to", "five.png", "--walk", "a.png", "--fps", "9"], "or .mp4, got --walk a.png"),
         (["three.png", "--walk", "a.gif"], "--walk is the way to another picture: name it with --to"),
         (["three.png", "--to", "five.png", "--walk", "a.txt"], "--walk must end in .png or .gif"),
         (["three.png", "--to", "five.png", "--walk", "a.png", "--out", "a.png"], "are the same file, a.png"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dcgan_jax.animation import ANIMATIONS, check_animation, save_animation
-from dcgan_jax.cli.drawing import add_fps_flag, check_fps
+from dcgan_jax.cli.drawing import add_fps_flag, chosen_fps
 from dcgan_jax.cli.errors import run_command
 from dcgan_jax.cli.outputs import check_printable, new_file
 from dcgan_jax.cli.parser import Parser
@@ -20,6 +20,8 @@ from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.history import sample_grids
 from dcgan_jax.training.run_dir import read_config
 
+_FPS = 4  # unless another number is given
+
 
 def animate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Write a run's samples as an animation; the exit code, 0 or 2."""
@@ -30,7 +32,7 @@ def animate_main(argv: Sequence[str] | None = None, prog: str | None = None) -> 
         metavar="FILE.py",
         help="as of other commands on a run of your own networks; samples are pictures already, and it is not executed",
     )
-    add_fps_flag(parser, 4)
+    add_fps_flag(parser, _FPS)
     parser.add_argument("--no-labels", action="store_true", help="no steps above the pictures")
     parser.add_argument(
         "--out",
@@ -45,7 +47,7 @@ def _animate(args: argparse.Namespace) -> None:
     check_printable(args.source)
     out = new_file(args.out, "samples", ANIMATIONS)
     check_animation(out)
-    check_fps(args.fps)
+    fps = chosen_fps(args.fps, _FPS, out)
     run_dir = recorded_run(args.source)
     read_config(run_dir)
     grids, problems = _read_samples(run_dir / "samples")
@@ -54,7 +56,7 @@ def _animate(args: argparse.Namespace) -> None:
     if not grids:
         raise ConfigError(f"there are no samples in {run_dir / 'samples'} yet: nothing was written")
     frames = [pixels if args.no_labels else with_title(pixels, f"step {step:,}") for step, pixels in grids.items()]
-    save_animation(out, frames, args.fps)
+    save_animation(out, frames, fps)
     steps = f"steps {min(grids):,} to {max(grids):,}" if len(grids) > 1 else f"step {min(grids):,}"
     print_line(f"{counted(len(frames), 'picture')} of {run_dir}, {steps}, in {out}")
 

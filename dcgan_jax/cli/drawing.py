@@ -9,7 +9,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from dcgan_jax.animation import MAX_FPS
+from dcgan_jax.animation import ANIMATIONS, MAX_FPS
 from dcgan_jax.console import counted
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
 from dcgan_jax.images import grid_pixels, image_grid, labelled_grid, with_title
@@ -19,6 +19,7 @@ from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError
 
 MAX_WAY = 5000  # images of a path
+WAY_FPS = 24  # of its animation, unless another number is given
 _SIDE = 256  # minimum width of an animation, in screen pixels
 LAST_SEED = 2**31 - 1
 _LONGEST_NAME = 16  # characters of a class beside its images
@@ -105,15 +106,22 @@ def check_finite_images(images: np.ndarray, source: str) -> None:
 
 def add_fps_flag(parser: argparse.ArgumentParser, default: int) -> None:
     """Add ``--fps``."""
-    parser.add_argument(
-        "--fps", type=int, default=default, metavar="N", help=f"pictures a second of an animation (default: {default})"
-    )
+    parser.add_argument("--fps", type=int, metavar="N", help=f"pictures a second of an animation (default: {default})")
 
 
-def check_fps(fps: int) -> None:
-    """Raises: ConfigError if ``--fps`` is out of range."""
+def chosen_fps(fps: int | None, default: int, out: Path, flag: str = "--out") -> int:
+    """The value of ``--fps``, or its default, for the file that ``flag`` names.
+
+    Raises:
+      ConfigError: if it is out of range, or given for a file that is not an animation.
+    """
+    if fps is None:
+        return default
+    if out.suffix not in ANIMATIONS:
+        raise ConfigError(f"--fps is for a {' or '.join(ANIMATIONS)}, got {flag} {out}")
     if not 1 <= fps <= MAX_FPS:
         raise ConfigError(f"--fps must be between 1 and {MAX_FPS}, got {fps}")
+    return fps
 
 
 def check_way(state: GANState, labels: np.ndarray | jnp.ndarray | None, flag: str = "--classes") -> None:

@@ -65,8 +65,7 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
     parser.add_argument(
         "--network",
         choices=NETWORKS,
-        default="generator",
-        help="which one (default: generator; safetensors, torch and hub have both)",
+        help="which one (default: generator); safetensors, torch and hub have both",
     )
     parser.add_argument(
         "--out",
@@ -106,7 +105,11 @@ def export_main(argv: Sequence[str] | None = None, prog: str | None = None) -> i
 
 def _export(args: argparse.Namespace) -> None:
     check_printable(args.source)
-    stem = _STEMS.get(args.format, str(args.network))
+    if args.network is None:
+        args.network = NETWORKS[0]
+    elif args.format in _STEMS:
+        raise ConfigError(f"--network is of one network, and --format {args.format} has both: leave it out")
+    stem = _STEMS.get(args.format, args.network)
     ends = (*([".examples.npz"] if args.with_examples else []), *([".py"] if args.format == "torch" else []))
     out = new_file(args.out, stem, (_SUFFIXES[args.format],), f" for --format {args.format}", ends)
     if args.format == "torch":

@@ -9,11 +9,12 @@ import numpy as np
 from dcgan_jax.animation import ANIMATIONS, check_animation, save_animation
 from dcgan_jax.cli.drawing import (
     MAX_WAY,
+    WAY_FPS,
     add_fps_flag,
     check_finite_images,
-    check_fps,
     check_grid,
     check_way,
+    chosen_fps,
     class_label,
     parse_classes,
     parse_seeds,
@@ -57,7 +58,7 @@ def interpolate_main(argv: Sequence[str] | None = None, prog: str | None = None)
         metavar="NAMES",
         help="of a conditional run or of mnist: one class, or one for each seed (default: the class that a seed draws)",
     )
-    add_fps_flag(parser, 24)
+    add_fps_flag(parser, WAY_FPS)
     parser.add_argument("--no-labels", action="store_true", help="no seeds and classes beside the images")
     parser.add_argument(
         "--out",
@@ -75,7 +76,7 @@ def _interpolate(args: argparse.Namespace) -> None:
     animated = out.suffix != ".png"
     if animated:
         check_animation(out)
-        check_fps(args.fps)
+    fps = chosen_fps(args.fps, WAY_FPS, out)
     seeds = parse_seeds(args.seeds)
     frames = (60 if animated else 10) if args.frames is None else args.frames
     _check_frames(seeds, frames)
@@ -94,7 +95,7 @@ def _interpolate(args: argparse.Namespace) -> None:
     if labels is not None:
         marks = [f"{seed} {class_label(int(label), names)}" for seed, label in zip(seeds, labels, strict=True)]
     if animated:
-        save_animation(out, way_pictures(images, marks, not args.no_labels), args.fps)
+        save_animation(out, way_pictures(images, marks, not args.no_labels), fps)
     else:
         save_png(out, way_rows(images, marks, not args.no_labels))
     print_line(f"seeds {args.seeds} of {loaded.title}, in {out}")

@@ -13,10 +13,11 @@ from dcgan_jax.animation import ANIMATIONS, check_animation, save_animation
 from dcgan_jax.cli.drawing import (
     LAST_SEED,
     MAX_WAY,
+    WAY_FPS,
     add_fps_flag,
     check_finite_images,
-    check_fps,
     check_way,
+    chosen_fps,
     class_label,
     parse_classes,
     save_npy,
@@ -80,7 +81,7 @@ def project_main(argv: Sequence[str] | None = None, prog: str | None = None) -> 
     parser.add_argument(
         "--frames", type=int, metavar="N", help="images of the way, ends included (default: 10, or 60 of an animation)"
     )
-    add_fps_flag(parser, 24)
+    add_fps_flag(parser, WAY_FPS)
     parser.add_argument("--no-labels", action="store_true", help="no texts beside the images")
     parser.add_argument(
         "--out",
@@ -102,6 +103,8 @@ def _project(args: argparse.Namespace) -> None:
     check_printable(args.source, *map(str, paths))
     files = _files(args)
     _check_numbers(args, files.walk)
+    if files.walk is not None:
+        args.fps = chosen_fps(args.fps, WAY_FPS, files.walk, "--walk")
     reading = TrainConfig(range=getattr(args, "range", None)).reading()
     loaded = load_source(args.source, args, by_class=args.of_class is not None)
     state, names = loaded.run.state, loaded.run.record.classes
@@ -152,7 +155,7 @@ def _files(args: argparse.Namespace) -> _Files:
 
 
 def _check_numbers(args: argparse.Namespace, walk: Path | None) -> None:
-    """Raises: ConfigError if a number is out of range, or ``--frames`` is given without a path."""
+    """Raises: ConfigError if a number is out of range, or one of a path is given without one."""
     ranges = {
         "seed": (0, LAST_SEED - _OWN),
         "starts": (1, MAX_STARTS),
@@ -163,9 +166,9 @@ def _check_numbers(args: argparse.Namespace, walk: Path | None) -> None:
         value = getattr(args, flag)
         if value is not None and not low <= value <= high:
             raise ConfigError(f"--{flag} must be between {low} and {high}, got {value}")
-    if walk is None and args.frames is not None:
-        raise ConfigError("--frames is of the way to another picture: name it with --to")
-    check_fps(args.fps)
+    for flag in ("frames", "fps"):
+        if walk is None and getattr(args, flag) is not None:
+            raise ConfigError(f"--{flag} is of the way to another picture: name it with --to")
 
 
 def _one_class(name: str, classes: tuple[str, ...] | None, source: str) -> int:

@@ -75,6 +75,9 @@ def _sample(args: argparse.Namespace) -> None:
     check_printable(args.source)
     out = new_path(args.out, "samples", ".png")
     _check_out(out)
+    for flag, given in (("--nearest", args.nearest), ("--no-labels", args.no_labels)):
+        if given and out.suffix != ".png":
+            raise ConfigError(f"{flag} is for a .png, got --out {out}")
     seeds = _seeds(args)
     by_class = args.grid or args.classes is not None
     loaded = load_source(args.source, args, by_class=by_class)
@@ -88,8 +91,6 @@ def _sample(args: argparse.Namespace) -> None:
     if n > MAX_SAMPLES:
         raise ConfigError(f"the samples of {len(rows or ())} classes must be {MAX_SAMPLES} images at most, got {n}")
     columns = math.ceil(math.sqrt(n)) if rows is None else len(seeds)
-    if args.nearest and out.suffix != ".png":
-        raise ConfigError(f"--nearest is for a .png, got --out {out}")
     if args.nearest:
         check_names_data(loaded, "--nearest needs the run that it was exported from, or leave it out")
     if out.suffix == ".png":
