@@ -70,6 +70,14 @@ def test_shards_and_splits(form, tmp_path):
         np.testing.assert_array_equal(load_data(tmp_path, "test").images, IMAGES[5:])
 
 
+def test_leading_zeros_make_text_of_labels(tmp_path):
+    """As in lists beside pictures: 007 is not 7."""
+    write(tmp_path / "a.tar", numbered(txt=lambda i: ("7", "007", "10")[i % 3]))
+    dataset = load_data(tmp_path / "a.tar", labels="txt")
+    assert dataset.classes == ("007", "10", "7")
+    assert dataset.labels.tolist() == [2, 0, 1] * 2
+
+
 def test_several_pictures_of_a_sample_are_asked_about(tmp_path):
     write(tmp_path / "a.tar", numbered(cls=lambda i: 1, mask_png=lambda i: png(255 - IMAGES[i])))
     with pytest.raises(DatasetError, match="000000 has 2 pictures, .*png: choose one with `images="):

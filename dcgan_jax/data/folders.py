@@ -10,6 +10,7 @@ import numpy as np
 
 from dcgan_jax.data.common import DatasetError
 from dcgan_jax.data.label_lists import read_list
+from dcgan_jax.data.labels import number_texts
 from dcgan_jax.data.members import File, printable
 
 _SPLITS = (
@@ -170,11 +171,9 @@ def listed_classes(names: Sequence[str], found: Mapping[str, str], where: str, s
     missing = sum(name not in found for name in names)
     if missing:
         return Classes(notes=(f"{where}: labels of {len(names) - missing:,} of {len(names):,} pictures: none is used",))
-    values = [found[name] for name in names]
-    whole = all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in values)
-    distinct, numbers = np.unique([int(value) if whole else value for value in values], return_inverse=True)
-    classes = tuple(printable(str(value)) for value in distinct)
-    return Classes(numbers.astype(np.int32), classes, (f"{_count(classes)}, as {where} {say}: {_some(classes)}",))
+    numbers, distinct = number_texts([found[name] for name in names])
+    classes = tuple(map(printable, distinct))
+    return Classes(numbers, classes, (f"{_count(classes)}, as {where} {say}: {_some(classes)}",))
 
 
 def _by_folder(names: Sequence[str]) -> Classes:

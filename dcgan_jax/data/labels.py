@@ -1,6 +1,7 @@
 """Labels as stored in files, and their conversion to class numbers and names."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -36,6 +37,18 @@ def labelled(
             return dataset._replace(notes=(*dataset.notes, f"{what}: {error}: none is used"))
     numbers, classes = number_labels(labels, len(dataset.images), what, names)
     return dataset._replace(labels=numbers, classes=classes)
+
+
+def are_whole(texts: Iterable[str]) -> bool:
+    """Whether labels as text are all whole numbers; with leading zeros they are text, as 007 is not 7."""
+    return all(re.fullmatch(r"0|-?[1-9]\d{0,17}", text) for text in texts)
+
+
+def number_texts(texts: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels as text [N] as class numbers int32 [N], and the names of the classes, in the order of numbers or text."""
+    whole = are_whole(texts)
+    distinct, numbers = np.unique([int(text) if whole else text for text in texts], return_inverse=True)
+    return numbers.astype(np.int32), tuple(str(value) for value in distinct)
 
 
 def drop_unknown(labels: np.ndarray, names: Sequence[str], what: str) -> str:

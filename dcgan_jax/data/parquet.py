@@ -1,6 +1,5 @@
 """Parquet files, in which the Hugging Face Hub stores image data sets: one, or a folder of shards and splits."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from dcgan_jax.data.beside import are_many, note_on_pictures, pictures_among
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of, starts_with
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import Classes
-from dcgan_jax.data.labels import drop_unknown, labelled, number_labels
+from dcgan_jax.data.labels import are_whole, drop_unknown, labelled, number_labels
 from dcgan_jax.data.members import TARS, File, open_files, printable
 from dcgan_jax.data.parquet_columns import IMAGES, Columns, choose_columns, holds_pictures, is_list, read_classes
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
@@ -197,7 +196,7 @@ def _kind_of(values: Sequence[str]) -> Any:
     """The type of the values that the names of folders give: whole numbers or text."""
     import pyarrow as pa
 
-    return pa.int64() if all(re.fullmatch(r"-?\d{1,18}", each) for each in values if each != _NULL) else pa.string()
+    return pa.int64() if are_whole(each for each in values if each != _NULL) else pa.string()
 
 
 def _pictures(

@@ -1,17 +1,14 @@
 """WebDataset shards: tars in which members of the same name form a sample, its picture and its class."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from dcgan_jax.data.array_folders import load_single_arrays
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, Reading
 from dcgan_jax.data.folders import Classes
-from dcgan_jax.data.labels import USUAL_LABELS, number_labels
+from dcgan_jax.data.labels import USUAL_LABELS, number_texts
 from dcgan_jax.data.members import File, FindFiles, no_files, printable
 from dcgan_jax.data.picture_files import SUFFIXES
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
@@ -133,8 +130,7 @@ def _classes(path: Path, samples: Sequence[dict[str, File]], given: str | None) 
         name, found = keys[0], [_value(tree, keys[0]) for tree in trees]
     if missing := sum(not each for each in found):
         return Classes(notes=(f"{path}: {missing:,} of {len(found):,} samples have no {name}: none is used",))
-    whole = all(re.fullmatch(r"-?\d{1,18}", each) for each in found)
-    return Classes(*number_labels(np.array([int(each) for each in found] if whole else found), len(found), str(path)))
+    return Classes(*number_texts(found))
 
 
 def _note_on_names(path: Path, samples: Sequence[dict[str, File]], trees: Sequence[dict[str, Any]]) -> tuple[str, ...]:
