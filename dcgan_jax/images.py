@@ -1,5 +1,6 @@
 """Images as files: grids, with or without labels, and one file per image."""
 
+import functools
 import math
 import warnings
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ _GAP = 2  # pixels between the images of a grid
 _SCALE = 4  # screen pixels per image pixel: 28x28 digits are too small to look at
 _LABEL = 14  # height of the label font, in screen pixels
 _LINE = 26  # height of a line of labels, in screen pixels
+_NEXT_LINE = 18  # of another below it
 
 
 def image_grid(images: np.ndarray, columns: int = 4, scale: int = _SCALE) -> np.ndarray:
@@ -88,14 +90,25 @@ def labelled_grid(
     return np.asarray(picture).reshape(canvas.shape)
 
 
-def with_title(pixels: np.ndarray, title: str) -> np.ndarray:
-    """A picture, uint8 [H, W, C], with a line of text above it, black on white, aligned left."""
+def with_title(pixels: np.ndarray, *lines: str) -> np.ndarray:
+    """A picture, uint8 [H, W, C], with lines of text above it, black on white, aligned left.
+
+    The font is smaller if a line would be wider than the picture.
+    """
     from PIL import ImageDraw
 
-    canvas = np.pad(pixels, ((_LINE, 0), (0, 0), (0, 0)), constant_values=255)
+    canvas = np.pad(pixels, ((_LINE + _NEXT_LINE * (len(lines) - 1), 0), (0, 0), (0, 0)), constant_values=255)
     picture = as_picture(canvas)
-    ImageDraw.Draw(picture).text((_GAP * _SCALE, _LINE - 6), title, fill=0, font=_font(), anchor="ls")
+    size = next(each for each in range(_LABEL, 0, -1) if each == 1 or has_room(pixels.shape[1], *lines, size=each))
+    for i, line in enumerate(lines):
+        place = (_GAP * _SCALE, _LINE - 6 + i * _NEXT_LINE)
+        ImageDraw.Draw(picture).text(place, line, fill=0, font=_font(size), anchor="ls")
     return np.asarray(picture).reshape(canvas.shape)
+
+
+def has_room(width: int, *lines: str, size: int = _LABEL) -> bool:
+    """Whether lines of this font size fit above a picture of so many pixels in `with_title`."""
+    return max(map(_font(size).getlength, lines)) <= width - 2 * _GAP * _SCALE
 
 
 def grid_pixels(shape: Sequence[int], n: int, columns: int) -> int:
@@ -165,7 +178,8 @@ def read_grid(path: Path) -> np.ndarray:
         return np.asarray(picture.convert("L" if grey else "RGB")).reshape(picture.height, picture.width, -1)
 
 
-def _font() -> Any:
+@functools.cache
+def _font(size: int = _LABEL) -> Any:
     from PIL import ImageFont
 
-    return ImageFont.load_default(size=_LABEL)  # Pillow's own, which covers ASCII
+    return ImageFont.load_default(size=size)  # Pillow's own, which covers ASCII

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from dcgan_jax import save_grid
+from dcgan_jax.cli.drawing import way_pictures
 from dcgan_jax.images import grid_images, grid_pixels, image_grid, labelled_grid, save_each, with_title
 
 
@@ -81,6 +82,30 @@ def test_title_stands_above_a_picture():
     assert (titled[-40:] == pixels).all()
     assert titled[:-40].min() == 0
     assert titled.shape[1:] == (200, 3)
+
+
+@pytest.mark.parametrize("width", [104, 200])
+def test_title_is_not_cut(width):
+    """Where it is wider than the picture, its letters are smaller: its last one does not reach the edge."""
+    above = with_title(np.full((20, width, 1), 7, np.uint8), "2147483647 to 2147483646 WW")[:-20, :, 0]
+    dark = np.flatnonzero((above < 128).any(0))
+    assert dark[0] >= 4
+    assert dark[-1] <= width - 4
+    assert above.shape[0] == 26
+
+
+def test_ways_between_long_names_have_two_lines():
+    """All of them, so that the frames have one size; short ones stay in one."""
+    frames = np.zeros((2, 3, 28, 28, 1), np.uint8)
+    one, two = (
+        way_pictures(frames, marks, labelled=True)
+        for marks in (["3", "4", "5"], ["3", "2147483646 Great White S...", "2147483647 Tyrannosaurus..."])
+    )
+    (low,), (high,) = ({frame.shape for frame in each} for each in (one, two))
+    assert high == (low[0] + 18, *low[1:])
+    second = two[-1][26:44]
+    assert second.min() == 0
+    assert two[-1][:, -4:].min() == 255
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])

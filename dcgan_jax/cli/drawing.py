@@ -12,7 +12,7 @@ import numpy as np
 from dcgan_jax.animation import ANIMATIONS, MAX_FPS
 from dcgan_jax.console import counted
 from dcgan_jax.evaluation.scoring import MAX_SAMPLES
-from dcgan_jax.images import grid_pixels, image_grid, labelled_grid, with_title
+from dcgan_jax.images import grid_pixels, has_room, image_grid, labelled_grid, with_title
 from dcgan_jax.models import Generator
 from dcgan_jax.sampling import between_classes, generate_singly, interpolate
 from dcgan_jax.state import GANState
@@ -161,13 +161,19 @@ def way_rows(images: np.ndarray, marks: list[str], labelled: bool) -> np.ndarray
 
 
 def way_pictures(images: np.ndarray, marks: list[str], labelled: bool) -> list[np.ndarray]:
-    """The frames of an animation of paths, with shared ends once; a title names both ends of the current path."""
+    """The frames of an animation of paths, with shared ends once; a title names both ends of the current path.
+
+    It has two lines if one of the titles does not fit into one.
+    """
     scale = max(1, -(-_SIDE // images.shape[3]))
+    titles = [(f"{start} to {end}",) for start, end in itertools.pairwise(marks)]
+    if not all(has_room(images.shape[3] * scale, *title) for title in titles):
+        titles = [(start, f"to {end}") for start, end in itertools.pairwise(marks)]
     frames = []
     for i, leg in enumerate(images):
         for image in leg if i == 0 else leg[1:]:
             picture = image_grid(image[None], 1, scale)
-            frames.append(with_title(picture, f"{marks[i]} to {marks[i + 1]}") if labelled else picture)
+            frames.append(with_title(picture, *titles[i]) if labelled else picture)
     return frames
 
 
