@@ -124,7 +124,7 @@ def test_signed_bytes_are_given_their_whole_range(load, tmp_path):
 
 
 def test_many_arrays_are_counted(load):
-    with pytest.raises(DatasetError, match=r"holds the arrays a0, a1, a2, ... \(12 in all\): name the images"):
+    with pytest.raises(DatasetError, match=r"holds 12 arrays, a0, a1, a2, \.\.\.: name the images"):
         load(**{f"a{i}": BYTES for i in range(12)})
 
 

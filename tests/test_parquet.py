@@ -217,7 +217,12 @@ def test_file_by_itself_is_for_training(name, tmp_path):
 
 @pytest.mark.parametrize(
     ("labels", "classes"),
-    [(["owl", "train"], ("owl", "train")), ([10, 9], ("9", "10")), (["7", "007"], ("007", "7")), (["a b", "x=y"], ("a b", "x=y"))],
+    [
+        (["owl", "train"], ("owl", "train")),
+        ([10, 9], ("9", "10")),
+        (["7", "007"], ("007", "7")),
+        (["a b", "x=y"], ("a b", "x=y")),
+    ],
     ids=["text", "numbers", "zeros", "quoted"],
 )
 def test_values_of_partitions_are_a_column(labels, classes, tmp_path):

@@ -10,7 +10,7 @@ from typing import IO
 
 import numpy as np
 
-from dcgan_jax.data.array_names import Spec, are_named, check_names, choose_arrays, some
+from dcgan_jax.data.array_names import Spec, are_named, check_names, choose_arrays
 from dcgan_jax.data.arrays import if_needed, load_chosen, to_dataset
 from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, LoadOptions, NoSplitError, check_no_names, check_split
 from dcgan_jax.data.fitting import check_bytes
@@ -18,7 +18,7 @@ from dcgan_jax.data.folders import Classes, check_folders, classes_of
 from dcgan_jax.data.label_lists import is_list
 from dcgan_jax.data.layouts import are_sets, may_be_rows
 from dcgan_jax.data.mapped import copy_images
-from dcgan_jax.data.members import File, FindFiles, no_files, printable, reason
+from dcgan_jax.data.members import File, FindFiles, no_files, printable, reason, some
 from dcgan_jax.data.npy import not_an_array, open_npy, read_spec
 from dcgan_jax.data.shards import split_of
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from dcgan_jax.data.common import DatasetError, LoadOptions, NoSplitError, Reading
 from dcgan_jax.data.labels import USUAL_LABELS
+from dcgan_jax.data.members import some
 from dcgan_jax.data.shards import split_of
 
 # Highest priority first: this project's name, then Keras's, then those of programs that save generated images. Names of
@@ -20,7 +21,7 @@ IMAGE_KEYS = {
 LABEL_KEYS = {"train": ("labels", "y_train", "train_labels", "y"), "test": ("test_labels", "y_test")}
 CLASS_KEYS = ("classes", "class_names", "label_names")  # arrays of the names of classes 0, 1, ..., as text
 _SILENT = ("arr_0", "x")  # generic names, beside which the labels may have any name
-_LISTED, _UNUSED = 3, 10  # arrays named in a message, and in a note
+_NAMED = 10  # arrays listed in a note
 _LEAST_ROW = 16  # least number of rows, and of pixels in a row, of images in 2 axes
 
 
@@ -58,7 +59,7 @@ class Choice(NamedTuple):
     def notes(self) -> tuple[str, ...]:
         """A note that lists the unused arrays, if there are any."""
         labels_are = f"labels are named {' or '.join(LABEL_KEYS['train'])}, or chosen with `labels=NAME`"
-        return (f"arrays that are not used: {some(self.unused, _UNUSED)} ({labels_are})",) if self.unused else ()
+        return (f"arrays that are not used: {some(self.unused, _NAMED)} ({labels_are})",) if self.unused else ()
 
 
 def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -> Choice:
@@ -90,8 +91,9 @@ def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -
     if len(wanted) != 1:
         kind = NoSplitError if options.split != "train" and not wanted else DatasetError
         choose = f", or choose one with `images={wanted[0]}`" if wanted else ""
+        arrays = f"{len(names):,} arrays," if len(names) > 3 else "the arrays"
         raise kind(
-            f"{path} holds the arrays {some(names) or 'none'}: name the images "
+            f"{path} holds {arrays} {some(names) or 'none'}: name the images "
             f"{' or '.join(IMAGE_KEYS[options.split])}{choose}"
         )
     images = {split: each[0] for split, each in found.items() if len(each) == 1}
@@ -120,11 +122,6 @@ def are_named(specs: Mapping[str, Spec]) -> bool:
     kinds = {(specs[name].shape[1:], specs[name].dtype) for name in pixels}
     others = [spec for name, spec in specs.items() if name not in chosen]
     return bool(chosen) and not any((spec.shape[1:], spec.dtype) in kinds for spec in others)
-
-
-def some(names: Sequence[str], most: int = _LISTED) -> str:
-    """The first of these names, as a list, and their number if there are more."""
-    return ", ".join(names[:most]) + (f", ... ({len(names):,} in all)" if len(names) > most else "")
 
 
 def check_names(path: Path, reading: Reading, names: Sequence[str]) -> None:

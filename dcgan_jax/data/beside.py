@@ -5,9 +5,8 @@ from pathlib import Path, PurePosixPath
 
 from dcgan_jax.console import counted
 from dcgan_jax.data.common import DatasetError
-from dcgan_jax.data.members import File, printable
+from dcgan_jax.data.members import File, printable, some
 from dcgan_jax.data.picture_files import SUFFIXES
-from dcgan_jax.data.shards import some
 
 _MANY = 16  # pictures that are a data set of their own
 # Folders of pictures that only illustrate a data set, however many.
@@ -36,7 +35,7 @@ def note_on_pictures(path: Path, pictures: Sequence[str], container: str) -> tup
         raise either_of(path, pictures, container)
     if not pictures:
         return ()
-    named = some([printable(name) for name in pictures])
+    named = some(pictures)
     return (f"left out {counted(len(pictures), 'picture')} beside {printable(container)}: {named}",)
 
 

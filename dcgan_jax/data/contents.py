@@ -14,9 +14,9 @@ from dcgan_jax.data.beside import are_many, either_of, note_on_pictures, picture
 from dcgan_jax.data.common import Dataset, LoadOptions, check_no_names, path_of, starts_with
 from dcgan_jax.data.csv_files import has_csv, load_csvs
 from dcgan_jax.data.idx_folders import has_idx, load_idx
-from dcgan_jax.data.members import TARS, File, FindFiles, is_tar, no_files, open_files, printable
+from dcgan_jax.data.members import TARS, File, FindFiles, is_tar, no_files, open_files, some
 from dcgan_jax.data.picture_folders import load_pictures
-from dcgan_jax.data.shards import shards_of_split, some
+from dcgan_jax.data.shards import shards_of_split
 from dcgan_jax.data.split_folders import part_of_split
 from dcgan_jax.data.webdataset import has_samples, load_samples
 
@@ -112,7 +112,7 @@ def _load(path: Path, files: Sequence[File], options: LoadOptions, beside: FindF
     for has, load in _CONTENTS:
         if not pictures and has(files):
             dataset = load(path, files, options, beside)
-            archives = [printable(file.name) for file in files if file.name.lower().endswith(TARS)]
+            archives = [file.name for file in files if file.name.lower().endswith(TARS)]
             note = f"left out {counted(len(archives), 'archive')} beside unpacked files: {some(archives)}"
             return dataset._replace(notes=(*dataset.notes, note)) if archives else dataset
     check_no_names(path, options)

@@ -3,13 +3,13 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from dcgan_jax.data.common import DatasetError, Reading
 from dcgan_jax.data.labels import USUAL_LABELS
-from dcgan_jax.data.members import printable
+from dcgan_jax.data.members import printable, some
 
 _SPLITS = ("usage", "split", "subset")  # names of columns that give the split of each row
 # Names of columns that number the rows or name files; an index of pandas has none, which it reads as Unnamed: 0.
@@ -144,7 +144,7 @@ def _is_id(column: Column) -> bool:
 def _place(path: Path, names: Sequence[str], flag: str, name: str | None) -> int | None:
     """The index of the column that is given by name, or None. Raises: DatasetError if there is no such column."""
     if name is not None and name not in names:
-        there = _some([printable(each) for each in names if each])
+        there = _some(filter(None, names))
         raise DatasetError(f"{path} has no column {name} for `{flag}`: it has {there}")
     return None if name is None else names.index(name)
 
@@ -177,7 +177,7 @@ def _number_columns(
     if whole and not (one_less and unnamed):
         return pixels, labels, ()
     if count < _LEAST_ROW:
-        there = _some([printable(column.name) for column in columns])
+        there = _some(column.name for column in columns)
         raise DatasetError(f"{path} has no rows of pixels: its columns are {there}, and {count} of them have numbers")
     if not one_less:
         raise DatasetError(
@@ -202,5 +202,5 @@ def _number_columns(
     return rest, ends[0], (note,)
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(name[:40] for name in names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+def _some(names: Iterable[str]) -> str:
+    return some((name[:40] for name in names), _NAMED)

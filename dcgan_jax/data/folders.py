@@ -11,7 +11,7 @@ import numpy as np
 from dcgan_jax.data.common import DatasetError
 from dcgan_jax.data.label_lists import read_list
 from dcgan_jax.data.labels import number_texts
-from dcgan_jax.data.members import File, printable
+from dcgan_jax.data.members import File, printable, some
 
 _SPLITS = (
     *("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "unlabeled"),
@@ -36,7 +36,6 @@ _PICTURES = {
     *("image", "images", "img", "imgs", "im", "jpegimages", "photos", "pictures", "inputs", "input", "frames"),
     *("rgb", "original", "original_images", "imagestr", "imagests", "png", "jpg", "leftimg8bit"),
 }
-_NAMED = 3  # classes listed in a message
 _LEAST_DIGITS = 4  # of folder names that number the parts of one set
 
 
@@ -162,7 +161,7 @@ def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
     if not used:
         by_folder = _by_folder(names)
         return by_folder._replace(notes=(*by_folder.notes, *notes))
-    classes = listed_classes(names, found, _some(used), "says" if len(used) == 1 else "say")
+    classes = listed_classes(names, found, some(used), "says" if len(used) == 1 else "say")
     return classes._replace(notes=(*classes.notes, *notes) if classes.names else (*notes, *classes.notes))
 
 
@@ -173,7 +172,7 @@ def listed_classes(names: Sequence[str], found: Mapping[str, str], where: str, s
         return Classes(notes=(f"{where}: labels of {len(names) - missing:,} of {len(names):,} pictures: none is used",))
     numbers, distinct = number_texts([found[name] for name in names])
     classes = tuple(map(printable, distinct))
-    return Classes(numbers, classes, (f"{_count(classes)}, as {where} {say}: {_some(classes)}",))
+    return Classes(numbers, classes, (f"{_count(classes)}, as {where} {say}: {some(classes)}",))
 
 
 def _by_folder(names: Sequence[str]) -> Classes:
@@ -184,11 +183,11 @@ def _by_folder(names: Sequence[str]) -> Classes:
     last = [folder.split("/")[-1] for folder in folders]
     if _are_numbered(names, tops):
         return Classes(
-            notes=(f"the {len(folders):,} folders {_some(last)} number one set of pictures, and are no classes",)
+            notes=(f"the {len(folders):,} folders {some(last)} number one set of pictures, and are no classes",)
         )
     numbers = {folder: i for i, folder in enumerate(folders)}
     classes = tuple(map(printable, last))
-    notes = (f"{_count(classes)}, one for each folder: {_some(classes)}",)
+    notes = (f"{_count(classes)}, one for each folder: {some(classes)}",)
     return Classes(np.array([numbers[top] for top in tops], np.int32), classes, notes)
 
 
@@ -199,7 +198,7 @@ def _stray(names: Sequence[str]) -> tuple[str, ...]:
     if len({name.split("/")[depth] for name in names if name.count("/") > depth}) < 2:
         return ()
     which = "picture is" if len(beside) == 1 else "pictures are"
-    return (f"folders are no classes: {len(beside):,} {which} in none of them, {_some(beside)}",)
+    return (f"folders are no classes: {len(beside):,} {which} in none of them, {some(beside)}",)
 
 
 def _tops(names: Sequence[str]) -> list[str]:
@@ -225,7 +224,3 @@ def _are_numbered(names: Sequence[str], tops: Sequence[str]) -> bool:
 
 def _count(classes: Sequence[str]) -> str:
     return f"{len(classes):,} classes" if len(classes) != 1 else "1 class"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")

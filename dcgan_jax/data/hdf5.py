@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from dcgan_jax.data.array_names import CLASS_KEYS, Choice, Spec, are_named, choose_arrays, some
+from dcgan_jax.data.array_names import CLASS_KEYS, Choice, Spec, are_named, choose_arrays
 from dcgan_jax.data.arrays import if_needed, load_chosen, to_dataset
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, NoSplitError, check_split, path_of, starts_with
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import classes_of
 from dcgan_jax.data.layouts import are_sets
 from dcgan_jax.data.matlab_text import class_of_h5py, may_be_text, opaque_class, text_of_h5py, text_of_scipy
+from dcgan_jax.data.members import some
 from dcgan_jax.data.shards import split_of
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require

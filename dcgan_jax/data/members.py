@@ -3,6 +3,7 @@
 import bz2
 import contextlib
 import gzip
+import itertools
 import lzma
 import os
 import re
@@ -11,7 +12,7 @@ import tarfile
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -103,6 +104,12 @@ def reason(error: Exception) -> str:
 def printable(name: str) -> str:
     """A name with a question mark for each character that is not printable."""
     return "".join(character if character.isprintable() else "?" for character in name)
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The first of these names as a list, printable, with dots if there are more."""
+    first = list(itertools.islice(names, most + 1))
+    return ", ".join(map(printable, first[:most])) + (", ..." if len(first) > most else "")
 
 
 def _walk(root: Path) -> Iterator[File]:

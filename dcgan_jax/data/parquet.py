@@ -14,11 +14,11 @@ from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of, s
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import Classes
 from dcgan_jax.data.labels import are_whole, drop_unknown, labelled, number_labels
-from dcgan_jax.data.members import TARS, File, open_files, printable
+from dcgan_jax.data.members import TARS, File, open_files, printable, some
 from dcgan_jax.data.parquet_columns import IMAGES, Columns, choose_columns, holds_pictures, is_list, read_classes
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
 from dcgan_jax.data.pictures import list_records, with_beside
-from dcgan_jax.data.shards import partitions, shards_in, shards_of_other_split, shards_of_split, some, split_of
+from dcgan_jax.data.shards import partitions, shards_in, shards_of_other_split, shards_of_split, split_of
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
@@ -120,7 +120,7 @@ def _notes_on_others(path: Path, shards: Sequence[Path]) -> tuple[str, ...]:
     with open_files(path) as files:
         pictures, tars = pictures_among(files), [file.name for file in files if file.name.lower().endswith(TARS)]
     notes = note_on_pictures(path, pictures, shards[0].relative_to(path).as_posix())
-    named = some([printable(name) for name in tars])
+    named = some(tars)
     return (*notes, f"left out {counted(len(tars), 'tar')} beside the Parquet files: {named}") if tars else notes
 
 
@@ -131,10 +131,10 @@ def _check_configurations(path: Path, shards: Sequence[Path]) -> None:
         parts = [part for part in shard.relative_to(path).parts[:-1] if "=" not in part and split_of(part) is None]
         folders.setdefault("/".join(parts), set()).add(shard.name)
     if sum(map(len, folders.values())) > len(set().union(*folders.values())):
-        names = [printable(each) for each in sorted(folders)]
+        names = sorted(folders)
         raise DatasetError(
             f"{path} holds several data sets with files of the same names, in {some(names)}: give one of them, such as "
-            f"{path / names[-1]}"
+            f"{path / printable(names[-1])}"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from dcgan_jax.data.common import DatasetError
-from dcgan_jax.data.members import TARS, File
+from dcgan_jax.data.members import TARS, File, some
 
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".avifs", ".bmp", ".dib", ".tif"),
@@ -30,8 +30,7 @@ def count_kinds(files: Sequence[File]) -> dict[str, int]:
 
 def name_kinds(kinds: dict[str, int]) -> str:
     """Counts of files by suffix as text: ``400 .heic, 3 .txt``."""
-    named = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in list(kinds.items())[:_NAMED]]
-    return ", ".join(named) + (", ..." if len(kinds) > _NAMED else "")
+    return some((f"{count:,} {suffix or 'without a suffix'}" for suffix, count in kinds.items()), _NAMED)
 
 
 def check_kinds(path: Path, others: Sequence[File], names: Collection[str]) -> None:

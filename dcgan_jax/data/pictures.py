@@ -19,12 +19,11 @@ from dcgan_jax.data.fitting import Size, to_channels
 from dcgan_jax.data.folders import check_folders
 from dcgan_jax.data.label_lists import is_list
 from dcgan_jax.data.mapped import NewArray, WriteError, kept
-from dcgan_jax.data.members import File, FindFiles, printable, reason
+from dcgan_jax.data.members import File, FindFiles, printable, reason, some
 from dcgan_jax.data.picture_files import SUFFIXES, check_kinds, count_kinds, name_kinds
 from dcgan_jax.data.value_range import DARK, LEAST_BRIGHT, ValueRange, known_range
 
 _MOST_BROKEN = 0.1  # share of the pictures; more are unlikely to be an accident
-_NAMED = 3  # broken pictures listed in a message
 _CHUNK = 32  # pictures per task of the thread pool
 _WITHOUT_COLOURS = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # Pillow modes
 _NAMES: dict[Kind, str] = {
@@ -300,8 +299,7 @@ def check_broken(path: Path, broken: dict[str, str], total: int) -> None:
 
 def name_some(broken: dict[str, str]) -> str:
     """The first broken pictures with the reasons, as text."""
-    named = [f"{printable(name)} ({why})" for name, why in list(broken.items())[:_NAMED]]
-    return ", ".join(named) + (", ..." if len(broken) > _NAMED else "")
+    return some(f"{name} ({why})" for name, why in broken.items())
 
 
 def _conversions(

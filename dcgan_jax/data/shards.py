@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from dcgan_jax.data.common import SPLITS, DatasetError, NoSplitError
-from dcgan_jax.data.members import printable
+from dcgan_jax.data.members import printable, some
 
 # Words in names that give the split, as on the Hugging Face Hub.
 _WORDS = {
@@ -16,7 +16,6 @@ _WORDS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
 }
 _OF = re.compile(r"(.*)-(\d{5,})-of-(\d{5,})(.*)")
-_NAMED = 3  # files listed in a message or a note
 
 
 def shards_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -50,7 +49,7 @@ def shards_of_split(path: Path, shards: Sequence[Path], split: str) -> tuple[lis
     _check_whole(chosen)
     if others := sorted(named - set(SPLITS)):
         notes.append(f"splits that are not used: {', '.join(others)}")
-    if without := [printable(shard.name) for shard, each in splits.items() if each is None]:
+    if without := [shard.name for shard, each in splits.items() if each is None]:
         notes.append(f"files of no known split by name, which are not used: {some(without)}")
     return chosen, tuple(notes)
 
@@ -98,8 +97,3 @@ def _check_whole(shards: Sequence[Path]) -> None:
                 f"{folder / printable(start)}: {len(numbers):,} of {count:,} files are there, number {missing[0]} is "
                 "missing: download it too, or rename the others"
             )
-
-
-def some(names: Sequence[str]) -> str:
-    """The first of these names, as a list."""
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")

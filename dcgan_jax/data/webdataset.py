@@ -9,7 +9,7 @@ from dcgan_jax.data.array_folders import load_single_arrays
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, Reading
 from dcgan_jax.data.folders import Classes
 from dcgan_jax.data.labels import USUAL_LABELS, number_texts
-from dcgan_jax.data.members import File, FindFiles, no_files, printable
+from dcgan_jax.data.members import File, FindFiles, no_files, printable, some
 from dcgan_jax.data.picture_files import SUFFIXES
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
 from dcgan_jax.data.pictures import list_records, with_beside
@@ -137,11 +137,8 @@ def _note_on_names(path: Path, samples: Sequence[dict[str, File]], trees: Sequen
     """A note on the names that `Reading.labels` may be, if there are any; else ()."""
     members = {each for files in samples for each in files if each not in (_JSON, _ARRAY) and not _is_picture(each)}
     names = sorted(members) + list(dict.fromkeys(key for tree in trees for key in tree if _value(tree, key)))
-    named = ", ".join(map(printable, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
-    said = (
-        f"{path} has no classes, but members or keys of .json named {named} (`labels=NAME` takes one for the classes)"
-    )
-    return (said,) if names else ()
+    said = f"{path} has no classes, but members or keys of .json named {some(names, _NAMED)}"
+    return (f"{said} (`labels=NAME` takes one for the classes)",) if names else ()
 
 
 def _text(file: File) -> str:
