@@ -1,16 +1,18 @@
 """Which kind of data set a name or path is, and what help and errors say of the kinds."""
 
 import gzip
+import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import one_error_line, run_cli
+from PIL import Image
 
 from dcgan_jax.data import DatasetError, absolute_source, load_data
 from dcgan_jax.data.common import LoadOptions, path_of
-from dcgan_jax.data.sources import SOURCES, describe_sources, load_source
+from dcgan_jax.data.sources import SOURCES, describe_sources, kind_of, load_source
 
 KINDS = [source.kind for source in SOURCES]
 ARCHIVES = next(kind for kind in KINDS if "fashion_mnist" in kind)
@@ -62,6 +64,21 @@ def files(tmp_path, monkeypatch):
 )
 def test_kind_of_each_source(source, kind, files):
     assert next((each.kind for each in SOURCES if each.matches(source)), None) == kind
+
+
+def test_folder_is_listed_once_to_tell_its_kind(data_cache, tmp_path, monkeypatch):
+    """And once more to read it, as a folder on a network may be slow to list."""
+    for i in range(3):
+        (tmp_path / "pictures" / str(i)).mkdir(parents=True)
+        Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) + i).save(tmp_path / "pictures" / f"{i}/a.png")
+    listed = []
+    scan = os.scandir
+    monkeypatch.setattr("os.scandir", lambda path: [listed.append(os.fspath(path)), scan(path)][1])
+    load_data(tmp_path / "pictures")
+    assert [listed.count(str(tmp_path / "pictures" / name)) for name in ("", "0", "2")] == [2, 2, 2]
+    listed.clear()
+    assert kind_of(tmp_path / "pictures") == PICTURES
+    assert len(listed) == 4
 
 
 def test_error_of_a_name_lists_every_kind():

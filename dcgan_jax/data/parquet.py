@@ -22,7 +22,7 @@ from dcgan_jax.data.shards import partitions, shards_in, shards_of_other_split, 
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
-_SUFFIXES = (".parquet",)
+PARQUETS = (".parquet",)
 _NULL = "__HIVE_DEFAULT_PARTITION__"  # in the name of a folder: no value
 
 
@@ -35,7 +35,7 @@ def is_parquet(source: str | Path) -> bool:
     if path is None or not path.exists():
         return False
     if path.is_dir():
-        shards = shards_in(path, _SUFFIXES)
+        shards = shards_in(path, PARQUETS)
         return bool(shards) and _hold_images(path, shards[0])
     return path.suffix.lower() == ".parquet" or starts_with(path, b"PAR1")
 
@@ -69,7 +69,7 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
     """
     path = Path(path_of(source) or source)
     require("pyarrow.parquet", "parquet", f"reading {path}", DatasetError)
-    shards = shards_in(path, _SUFFIXES) if path.is_dir() else [path]
+    shards = shards_in(path, PARQUETS) if path.is_dir() else [path]
     others = _notes_on_others(path, shards) if path.is_dir() else ()
     of_other = shards_of_other_split(path, shards, options.split)
     shards, notes = shards_of_split(path, shards, options.split)

@@ -12,8 +12,10 @@ from dcgan_jax.data.contents import holds_files, load_files
 from dcgan_jax.data.csv_files import is_csv, load_csv
 from dcgan_jax.data.hdf5 import is_hdf5, load_hdf5
 from dcgan_jax.data.lmdb_files import is_lmdb, load_lmdb
-from dcgan_jax.data.parquet import is_parquet, load_parquet
+from dcgan_jax.data.members import TARS
+from dcgan_jax.data.parquet import PARQUETS, is_parquet, load_parquet
 from dcgan_jax.data.picture_files import ARCHIVES, SUFFIXES
+from dcgan_jax.data.shards import shards_in
 from dcgan_jax.data.stacked import STACKED, is_stacked, load_stacked
 from dcgan_jax.data.tars import is_tars, load_tars
 from dcgan_jax.data.tfds import is_name, load_prepared
@@ -26,21 +28,23 @@ class Source(NamedTuple):
       kind: its name in help and error messages.
       matches: whether a name or path is of this kind.
       load: loads a name or path that matches.
+      shards: suffixes of files, one of which a folder of this kind holds, at any depth; if empty, it may hold any.
       named: whether it holds arrays, columns or members by name, which ``images`` and ``labels`` of a `Reading` choose.
     """
 
     kind: str
     matches: Callable[[str | Path], bool]
     load: Callable[[str | Path, LoadOptions], Dataset]
+    shards: tuple[str, ...] = ()
     named: bool = False
 
 
 SOURCES: tuple[Source, ...] = (
     Source(", ".join(DATASETS), has_archives, load_archives),
     Source(STACKED, is_stacked, load_stacked),
-    Source("a Parquet file or a folder of them", is_parquet, load_parquet, named=True),
+    Source("a Parquet file or a folder of them", is_parquet, load_parquet, PARQUETS, named=True),
     Source("LMDB's pictures", is_lmdb, load_lmdb),
-    Source("WebDataset's tars", is_tars, load_tars, named=True),
+    Source("WebDataset's tars", is_tars, load_tars, TARS, named=True),
     Source("a folder, zip or tar of pictures or of arrays", holds_files, load_files, named=True),
     Source("CIFAR's batches or a pickle of arrays", is_batch, load_batch, named=True),
     Source("an HDF5 or MATLAB file", is_hdf5, load_hdf5, named=True),
@@ -60,7 +64,25 @@ def describe_sources() -> str:
 
 def kind_of(source: str | Path) -> str:
     """The kind of a source, such as ``an .npy, .npz or idx file``; empty if none matches."""
-    return next((each.kind for each in SOURCES if each.matches(source)), "")
+    found = _matching(source)
+    return "" if found is None else found.kind
+
+
+def _matching(source: str | Path) -> Source | None:
+    """The first of `SOURCES` that matches. A folder, which may be slow, is listed once for all that a suffix tells.
+
+    Raises: as `path_of` and the sources' ``matches``.
+    """
+    every = tuple(suffix for each in SOURCES for suffix in each.shards)
+    shards: list[Path] | None = None
+    for each in SOURCES:
+        if each.shards and (path := path_of(source)) is not None and path.is_dir():
+            shards = shards_in(path, every) if shards is None else shards
+            if not any(shard.name.lower().endswith(each.shards) for shard in shards):
+                continue
+        if each.matches(source):
+            return each
+    return None
 
 
 def load_source(source: str | Path, options: LoadOptions) -> Dataset:
@@ -73,11 +95,10 @@ def load_source(source: str | Path, options: LoadOptions) -> Dataset:
     if path is not None and path.is_file() and path.name.lower().endswith(_COMPRESSED):
         raise DatasetError(f"{source} is compressed: decompress it first, with gunzip, and give {path.with_suffix('')}")
     try:
-        for each in SOURCES:
-            if each.matches(source):
-                if not each.named:
-                    check_no_names(source, options)
-                return each.load(source, options)
+        if (found := _matching(source)) is not None:
+            if not found.named:
+                check_no_names(source, options)
+            return found.load(source, options)
     except UnknownNameError as error:
         raise DatasetError(f"{error}: choose from {describe_sources()}") from error
     if path is not None and not path.exists():
