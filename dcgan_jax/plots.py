@@ -1,8 +1,9 @@
 """Curves of runs: losses, accuracies and FID against steps."""
 
 import math
+import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _CALLS = {"train": ("training images", "-"), "held_out": ("held-out images", "--
 # Okabe and Ito's colours, distinct for the colour-blind too, without their yellow, which is hard to see on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _FURTHER_FONTS = ("Noto Sans CJK KR", "Noto Sans CJK JP", "Malgun Gothic", "Apple SD Gothic Neo", "NanumGothic")
+_TITLE = 50  # characters across an axis
 _PARTS = 40  # a smoothed curve is a moving mean over 1/40 of a run's rows
 
 
@@ -41,13 +43,14 @@ def require_matplotlib() -> None:
     require("matplotlib.figure", "plot", "this", PlotError)
 
 
-def save_plot(path: Path, runs: Mapping[str, History]) -> None:
+def save_plot(path: Path, runs: Mapping[str, History], data: Mapping[str, str] | None = None) -> None:
     """Draw the curves of runs by name, each run in its own colour, as a ``.png``, ``.svg`` or ``.pdf``.
 
     If a run holds out images, the discriminator's mean logits of them, of training images and of fakes are drawn.
     Smoothed curves are drawn over the raw ones. If a run has evaluations, its FID, or without one its sliced
     Wasserstein distance, is drawn next to that of real images; a failed evaluation interrupts the line. Evaluations in
-    other features, or of other numbers of images, have their own axis.
+    other features, or of other numbers of images, have their own axis; if ``data`` names the images of each run, so
+    have those of other images.
 
     Raises:
       PlotError: as `require_matplotlib`.
@@ -65,7 +68,7 @@ def save_plot(path: Path, runs: Mapping[str, History]) -> None:
     settings |= {"svg.fonttype": "none", "svg.hashsalt": "dcgan-jax"}
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is drawn for it
-        kinds = _kinds(runs)
+        kinds = _kinds(runs, data or dict.fromkeys(runs, ""))
         columns = 2 + len(kinds) + any(calls_of(history) for history in runs.values())
         figure = Figure(figsize=(4.2 * columns, 6.2), layout="constrained")
         _draw(figure, runs, kinds)
@@ -78,9 +81,9 @@ def smooth(steps: np.ndarray, values: np.ndarray, n: int) -> tuple[np.ndarray, n
     return steps[n // 2 : len(steps) - (n - 1) // 2], np.convolve(values, np.ones(n) / n, "valid")
 
 
-def _draw(figure: Any, runs: Mapping[str, History], kinds: Sequence[Comparability]) -> None:
+def _draw(figure: Any, runs: Mapping[str, History], kinds: Mapping[str, tuple[Comparability, list[str]]]) -> None:
     called = {name: rows for name, history in runs.items() if (rows := calls_of(history))}
-    beside = [*(["calls"] if called else []), *map(str, kinds)]
+    beside = [*(["calls"] if called else []), *kinds]
     mosaic = [["d_loss", "g_loss", *beside], ["d_accuracy", "g_accuracy", *beside]]
     axes = figure.subplot_mosaic(mosaic, sharex=True)
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(runs)}
@@ -92,10 +95,10 @@ def _draw(figure: Any, runs: Mapping[str, History], kinds: Sequence[Comparabilit
         axes[metric].set(xlabel="step", ylim=(-0.03, 1.03))
     if called:
         _draw_calls(axes["calls"], called, colours)
-    for each in kinds:
-        _draw_scores(axes[str(each)], runs, each, colours)
-        of = f"\nof {each}" if len(kinds) > 1 else ""
-        axes[str(each)].set_title(f"{each.title} (lower is better){of}")
+    for name, (kind, of_runs) in kinds.items():
+        _draw_scores(axes[name], {each: runs[each] for each in of_runs}, kind, colours)
+        of = f"\n{textwrap.fill(f'of {name}', _TITLE)}" if len(kinds) > 1 else ""
+        axes[name].set_title(f"{kind.title} (lower is better){of}")
     for axis in axes.values():
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
@@ -153,6 +156,11 @@ def _draw_scores(axis: Any, runs: Mapping[str, History], group: Comparability, c
     axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator(), major_formatter="{x:g}")
 
 
-def _kinds(runs: Mapping[str, History]) -> list[Comparability]:
-    """The kinds of evaluation in the runs; figures of the same kind are comparable."""
-    return sorted({each for history in runs.values() for each in comparable_evaluations(history)})
+def _kinds(runs: Mapping[str, History], data: Mapping[str, str]) -> dict[str, tuple[Comparability, list[str]]]:
+    """The kinds of evaluation in the runs, with their runs, by name; figures of the same kind are comparable."""
+    found = sorted({(data[run], kind) for run, history in runs.items() for kind in comparable_evaluations(history)})
+    several = len({of for of, _ in found}) > 1
+    return {
+        f"{kind}{f', of {of}' if several else ''}": (kind, [run for run in runs if data[run] == of])
+        for of, kind in found
+    }

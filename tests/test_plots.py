@@ -22,9 +22,9 @@ def evaluation(step, fid):
     return {"step": step, "weights": "last", "evaluation": None if fid is None else scored}
 
 
-def texts(path, runs):
+def texts(path, *arguments):
     """The texts of a plot as an SVG."""
-    save_plot(path, runs)
+    save_plot(path, *arguments)
     tree = xml.etree.ElementTree.parse(path)
     return {element.text for element in tree.iter("{http://www.w3.org/2000/svg}text")}
 
@@ -63,6 +63,14 @@ def test_fid_is_drawn_where_there_is_one(tmp_path):
     fid = {"FID (lower is better)", "real images: 1.06"}
     assert fid <= texts(tmp_path / "a.svg", {"a": scored, "b": other})
     assert not fid & texts(tmp_path / "b.svg", {"a": failed, "b": other})
+
+
+def test_scores_of_other_images_have_their_own_axis(tmp_path):
+    runs = {name: History(metrics(3), [evaluation(100, 20.0)]) for name in "abc"}
+    same = texts(tmp_path / "a.svg", runs)
+    assert same == texts(tmp_path / "b.svg", runs | {}, dict.fromkeys(runs, "mnist"))
+    found = texts(tmp_path / "c.svg", runs, {"a": "mnist", "b": "kmnist", "c": "mnist"})
+    assert found - same == {"of 129 images, of mnist", "of 129 images, of kmnist"}
 
 
 @pytest.mark.parametrize("kids", [[300.0, 2.0, 0.0, -0.5], [-0.5, -0.2], [3.0, 2.0]])

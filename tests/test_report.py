@@ -156,6 +156,31 @@ def test_other_fids_have_their_own_chart(changes, tmp_path):
     assert all("comparable within a chart only" in chart["about"] for chart in fids)
 
 
+@pytest.mark.parametrize(
+    ("config", "record"), [({"dataset": "kmnist"}, {}), ({"dataset": "mnist"}, {"image_shape": (32, 32, 1)})]
+)
+def test_scores_of_other_images_are_apart(config, record, tmp_path):
+    """The axis says of which; whether a run draws by class makes no difference to what its images are compared with."""
+    rows = [evaluation_row(500, 8.0, features=None)]
+    for row in rows:
+        for part in ("scores", "floor"):
+            row["evaluation"][part] = {"swd_mean": 0.5}
+    by_class = write_run(tmp_path / "b", TrainConfig(conditional=True), evaluations=rows)
+    other = write_run(tmp_path / "c", TrainConfig(**config), RunRecord(**record), evaluations=rows)
+    runs = [write_run(tmp_path / "a", evaluations=rows), by_class, other]
+    data = report(*runs, "--out", tmp_path / "all.html")
+    scores = {chart["title"]: chart for chart in data["charts"] if "Wasserstein" in chart["title"]}
+    size = "32x32" if record else "28x28"
+    kind = "Sliced Wasserstein distance: 10,000 images by their pixels"
+    assert {title: [line["label"] for line in chart["lines"]] for title, chart in scores.items()} == {
+        f"{kind}, of mnist, 28x28 grey": ["a", "b"],
+        f"{kind}, of {config['dataset']}, {size} grey": ["c"],
+    }
+    assert all("comparable within a chart only" in chart["about"] for chart in scores.values())
+    (last,) = (table for table in data["tables"] if table["title"] == "Last evaluation")
+    assert f"c: 10,000 images by their pixels, of {config['dataset']}, {size} grey at step 500" in last["about"]
+
+
 def test_unnamed_features_are_the_packages_own(tmp_path):
     """So that runs of earlier revisions are compared with those of later ones."""
     one = write_run(tmp_path / "a", evaluations=[evaluation_row(500, 8.0)])

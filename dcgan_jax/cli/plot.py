@@ -9,6 +9,7 @@ from dcgan_jax.cli.parser import Parser
 from dcgan_jax.cli.sources import recorded_run
 from dcgan_jax.console import print_line
 from dcgan_jax.plots import PLOTS, require_matplotlib, save_plot
+from dcgan_jax.report.source import describe_images
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.history import read_history
 from dcgan_jax.training.run_dir import read_config
@@ -29,13 +30,13 @@ def _plot(args: argparse.Namespace) -> None:
     check_printable(*args.sources)
     out = new_file(args.out, "curves", tuple(PLOTS))
     require_matplotlib()
-    runs, seen = {}, set()
+    runs, data, seen = {}, {}, set()
     for source in args.sources:
         run_dir = recorded_run(source)
         if run_dir.resolve() in seen:
             continue
         seen.add(run_dir.resolve())
-        read_config(run_dir)
+        data[source] = describe_images(*read_config(run_dir))
         runs[source] = read_history(run_dir)
     empty = [name for name, history in runs.items() if not any(history)]
     if len(empty) == len(runs):
@@ -43,5 +44,5 @@ def _plot(args: argparse.Namespace) -> None:
     for name in empty:
         print_line(f"warning: left out {name}: it has no rows yet", error=True)
         del runs[name]
-    save_plot(out, runs)
+    save_plot(out, runs, data)
     print_line(f"curves of {', '.join(runs)}, in {out}")

@@ -173,15 +173,20 @@ def _call_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
 
 
 def _score_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    groups = [comparable_evaluations(source.history) for source in sources]
+    groups = [
+        {(source.data, kind): rows for kind, rows in comparable_evaluations(source.history).items()}
+        for source in sources
+    ]
     kinds = sorted({each for group in groups for each in group})
+    several = len({data for data, _ in kinds}) > 1
+    names = {(data, kind): f"{kind}{f', of {data}' if several else ''}" for data, kind in kinds}
     apart = (
-        "Scores are comparable within a chart only: the evaluations differ in their features or number of images "
-        f"({'; '.join(map(str, kinds))})."
+        "Scores are comparable within a chart only: the evaluations differ in their data set, their features or their "
+        f"number of images ({'; '.join(names.values())})."
     )
     labels, result = short_names(sources), []
     for each in kinds:
-        for name, title in ((each.figure, each.title), _SECOND):
+        for name, title in ((each[1].figure, each[1].title), _SECOND):
             lines = [
                 {"label": labels[run] if len(sources) > 1 else title, "colour": run, **_score_line(group[each], name)}
                 for run, group in enumerate(groups)
@@ -189,9 +194,9 @@ def _score_charts(sources: Sequence[Source]) -> list[dict[str, Any]]:
             ]
             lines = [line for line in lines if line["x"]]
             if lines:
-                about = f"Of {each}; lower is better. Dashed: as many real images."
+                about = f"Of {names[each]}; lower is better. Dashed: as many real images."
                 if len(kinds) > 1:
-                    title, about = f"{title}: {each}", f"{about} {apart}"
+                    title, about = f"{title}: {names[each]}", f"{about} {apart}"
                 result.append({"title": title, "about": about, "lines": lines})
     return result
 

@@ -36,6 +36,11 @@ class Source(NamedTuple):
     sessions: list[dict[str, Any]]
 
     @property
+    def data(self) -> str:
+        """The images that the run's are compared with, as by `describe_images`."""
+        return describe_images(self.config, self.record)
+
+    @property
     def step(self) -> int:
         """The last step in the run's metrics, evaluations, samples or newest checkpoint."""
         rows = (self.history.metrics[-1:], self.history.evaluations[-1:])
@@ -47,6 +52,12 @@ def short_names(sources: Sequence[Source]) -> list[str]:
     """A label for each run: the name of its directory, or the whole path if two names are the same."""
     names = [Path(source.name).name for source in sources]
     return names if len(set(names)) == len(names) else [source.name for source in sources]
+
+
+def describe_images(config: TrainConfig, record: RunRecord) -> str:
+    """The data set of a run and the form of its images, in a few words: scores of others are not comparable."""
+    height, width, channels = record.image_shape
+    return f"{config.dataset}, {height}x{width} {'grey' if channels == 1 else 'colour'}"
 
 
 def read_source(run_dir: Path) -> Source:

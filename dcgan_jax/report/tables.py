@@ -8,7 +8,7 @@ from typing import Any
 from dcgan_jax.console import counted
 from dcgan_jax.evaluation.comparability import Comparability
 from dcgan_jax.report.charts import finite
-from dcgan_jax.report.source import Source, short_names
+from dcgan_jax.report.source import Source, describe_images, short_names
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.history import calls_of, comparable_evaluations, describe_weights
 from dcgan_jax.training.progress import format_duration
@@ -79,9 +79,7 @@ def commands(source: Source) -> list[dict[str, str]]:
 
 def describe_data(config: TrainConfig, record: RunRecord) -> str:
     """The images that a run is trained on, in a few words."""
-    height, width, channels = record.image_shape
-    colours = {1: "grey", 3: "colour"}[channels]
-    return f"{config.dataset}, {height}x{width} {colours}" + (", by class" if config.conditional else "")
+    return describe_images(config, record) + (", by class" if config.conditional else "")
 
 
 def facts(source: Source) -> list[tuple[str, str]]:
@@ -112,6 +110,7 @@ def _config(source: Source) -> dict[str, str]:
 def _evaluations(sources: Sequence[Source]) -> dict[str, Any]:
     """A table of the last evaluation of each run and its floor."""
     columns, about, values = [], [], []
+    several = len({source.data for source in sources}) > 1
     for name, source in zip(short_names(sources), sources, strict=True):
         if not source.history.evaluations:
             continue
@@ -125,7 +124,8 @@ def _evaluations(sources: Sequence[Source]) -> dict[str, Any]:
                 continue
             step, evaluation = done[-1]["step"], done[-1]["evaluation"]
         weights = describe_weights(str(row.get("weights", "last")))
-        about.append(f"{prefix}{Comparability.of(evaluation)} at step {step:,}, {weights}.")
+        kind = f"{Comparability.of(evaluation)}{f', of {source.data}' if several else ''}"
+        about.append(f"{prefix}{kind} at step {step:,}, {weights}.")
         columns += [f"{prefix}images", f"{prefix}real images"] if prefix else ["Images", "Real images"]
         values += [evaluation["scores"], evaluation["floor"]]
     labels = {name: _SCORES.get(name, name.replace("_", " ")) for scores in values for name in scores}
