@@ -328,7 +328,7 @@ def test_plot_draws_runs_over_one_another(sampled, coloured, tmp_path, capsys):
 
 
 def test_plot_keeps_other_fids_apart(sampled, coloured, tmp_path):
-    """FIDs of 500 images, and of 1,000 in other features, are in axes of their own, which say so."""
+    """FIDs of 500 images of MNIST, and of 1,000 of others in other features, are in axes of their own, which say so."""
     for run_dir, features, samples in ((sampled, {}, 500), (coloured, {"features": "abc123"}, 1000)):
         evaluation = {"samples": samples, **features, "scores": {"fid": 9.0}, "floor": {"fid": 1.0}}
         row = {"step": 7, "weights": "last", "evaluation": evaluation}
@@ -336,8 +336,8 @@ def test_plot_keeps_other_fids_apart(sampled, coloured, tmp_path):
     assert run_cli("plot", sampled, coloured, "--out", tmp_path / "a.svg") == 0
     text = (tmp_path / "a.svg").read_text()
     assert text.count("FID (lower is better)") == 2
-    assert "of 500 images<" in text
-    assert "of 1,000 images in the features abc123" in text
+    assert "of 500 images, of mnist, 28x28 grey<" in text
+    assert "of 1,000 images in the features abc123, of" in text  # and a path, in as many lines as it takes
 
 
 def test_plot_without_matplotlib_is_one_line(sampled, tmp_path, monkeypatch, capsys):
