@@ -1,7 +1,6 @@
 """The state of a GAN in training: one pytree with two symmetric halves."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,21 +9,18 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from flax.errors import InvalidRngError, ScopeCollectionNotFound
 from jax.typing import DTypeLike
 
 from dcgan_jax.augment import Adaptive, Augment
 from dcgan_jax.ema import EMA, start_average
-from dcgan_jax.errors import first_line
 from dcgan_jax.losses import CROSS_ENTROPY, Losses
-from dcgan_jax.models import Discriminator, Generator
+from dcgan_jax.network_init import given_labels, init_variables
 from dcgan_jax.optimizer_equality import by_value
 from dcgan_jax.optimizers import without_rate
 from dcgan_jax.presets import Preset
-from dcgan_jax.presets import preset as preset_of_name
 from dcgan_jax.prng import flax_defaults, pin_key
 from dcgan_jax.state_arguments import FAKES as FAKES
-from dcgan_jax.state_arguments import check_average, check_counts, check_rest, check_types
+from dcgan_jax.state_arguments import check_counts, check_functions, chosen_parts
 
 
 class NetworkState(struct.PyTreeNode):
@@ -59,7 +55,7 @@ class NetworkState(struct.PyTreeNode):
     def infer(self, x: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         """The network in inference mode: moving statistics, no dropout."""
         variables = {"params": self.params, "batch_stats": self.batch_stats}
-        return self.module.apply(variables, x, train=False, **_given(labels))  # pyright: ignore[reportReturnType]
+        return self.module.apply(variables, x, train=False, **given_labels(labels))  # pyright: ignore[reportReturnType]
 
     def train(
         self, params: Any, x: jax.Array, key: jax.Array, labels: jax.Array | None = None
@@ -75,7 +71,7 @@ class NetworkState(struct.PyTreeNode):
                 train=True,
                 rngs=streams,
                 mutable=["batch_stats"],
-                **_given(labels),
+                **given_labels(labels),
             )
         return output, updates.get("batch_stats", self.batch_stats)
 
@@ -85,11 +81,6 @@ class NetworkState(struct.PyTreeNode):
         updates, opt_state = tx.update(grads, self.opt_state, self.params, value=loss)
         params = optax.apply_updates(self.params, updates)
         return self.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
-
-
-def _given(labels: jax.Array | jax.ShapeDtypeStruct | None) -> dict[str, Any]:
-    """The labels as an argument of a module, if there are any: a module without classes need not accept them."""
-    return {} if labels is None else {"labels": labels}
 
 
 def uniform_noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -209,85 +200,33 @@ def init_state(  # noqa: D417  # most arguments are described once, at `GANState
     Raises:
       ValueError: if an argument is out of range, or a network's output has another shape, or a network draws random
         numbers in inference mode, or one of the package's was built for another number of classes.
-      TypeError: if a network is not a Linen module, an optimizer not an Optax transformation, or an output not floating
-        point.
+      TypeError: if a network is not a Linen module that can be hashed, an optimizer not an Optax transformation, or an
+        output not floating point.
     """
-    chosen = _preset(preset)
-    ema = chosen.ema if ema is None else ema
-    ema_ramp = chosen.ema_ramp if ema_ramp is None and ema is not None else ema_ramp
-    losses = chosen.losses if losses is None else losses
-    fakes = chosen.fakes if fakes is None else fakes
-    options: dict[str, Any] = {"dropout_rate": chosen.dropout_rate, "classes": classes}
-    generator = Generator(**options) if generator is None else generator
-    discriminator = Discriminator(**options) if discriminator is None else discriminator
-    generator_tx = chosen.generator if generator_tx is None else generator_tx
-    discriminator_tx = chosen.discriminator if discriminator_tx is None else discriminator_tx
     check_counts(latent_size=latent_size, classes=1 if classes is None else classes, d_steps=d_steps)
-    check_average(ema, ema_ramp)
-    check_rest(fakes, losses, augment=augment, noise=noise, metrics=metrics)
-    check_types(generator, generator_tx, "generator")
-    check_types(discriminator, discriminator_tx, "discriminator")
-    _check_classes(generator, classes, "generator")
-    _check_classes(discriminator, classes, "discriminator")
-    g_variables, d_variables = _init_variables(pin_key(key), generator, discriminator, latent_size, classes)
-    network = _network(generator, g_variables, generator_tx)
+    check_functions(augment=augment, noise=noise, metrics=metrics)
+    parts = chosen_parts(
+        preset, classes, generator, discriminator, generator_tx, discriminator_tx, ema, ema_ramp, fakes, losses
+    )
+    g_variables, d_variables = init_variables(pin_key(key), parts.generator, parts.discriminator, latent_size, classes)
+    network, average = _network(parts.generator, g_variables, parts.generator_tx), None
+    if parts.ema is not None:
+        average = start_average(network.params, network.batch_stats, parts.ema, parts.ema_ramp)
     return GANState(
         step=jnp.zeros((), jnp.int32),
         generator=network,
-        discriminator=_network(discriminator, d_variables, discriminator_tx),
-        ema=None if ema is None else start_average(network.params, network.batch_stats, ema, ema_ramp),
+        discriminator=_network(parts.discriminator, d_variables, parts.discriminator_tx),
+        ema=average,
         augment_probability=jnp.zeros((), jnp.float32) if isinstance(augment, Adaptive) else None,
         latent_size=latent_size,
-        fakes=fakes,
-        losses=losses,
+        fakes=parts.fakes,
+        losses=parts.losses,
         noise=noise,
         metrics=metrics,
         classes=classes,
         augment=augment,
         d_steps=d_steps,
     )
-
-
-def _preset(preset: str | Preset) -> Preset:
-    chosen = preset_of_name(preset) if isinstance(preset, str) else preset
-    if not isinstance(chosen, Preset):
-        raise TypeError(f"preset must be a name or a Preset, got {preset!r}")
-    return chosen
-
-
-def _check_classes(module: object, classes: int | None, name: str) -> None:
-    """Check that the package's networks were built for as many classes as the state has."""
-    if isinstance(module, Generator | Discriminator) and module.classes != classes:
-        raise ValueError(f"the {name} was built with classes={module.classes}, and init_state has classes={classes}")
-
-
-def _init_variables(
-    key: jax.Array, generator: nn.Module, discriminator: nn.Module, latent_size: int, classes: int | None
-) -> tuple[Any, Any]:
-    """The initial variables of both networks, whose outputs have the shapes that the steps need."""
-    generator_key, discriminator_key = jax.random.split(key)
-    z = jnp.zeros((1, latent_size), jnp.float32)
-    with flax_defaults():
-        # jit: the outputs that init throws away are then never computed.
-        labels = None if classes is None else jnp.zeros(1, jnp.int32)
-        two = None if classes is None else jax.ShapeDtypeStruct((2,), jnp.int32)
-        init = jax.jit(functools.partial(generator.init, train=False))
-        g_variables = _kept(init(generator_key, z, **_given(labels)))
-        images = _output(generator, g_variables, jax.ShapeDtypeStruct((2, latent_size), jnp.float32), two)
-        if len(images.shape) != 4 or images.shape[0] != 2:
-            raise ValueError(f"the generator must return images [B, H, W, C], got shape {images.shape} with B = 2")
-        one = jnp.zeros((1, *images.shape[1:]), images.dtype)
-        init = jax.jit(functools.partial(discriminator.init, train=False))
-        d_variables = _kept(init(discriminator_key, one, **_given(labels)))
-        logits = _output(discriminator, d_variables, images, two)
-        if logits.shape != (2, 1):
-            raise ValueError(f"the discriminator must return logits [B, 1], got shape {logits.shape} with B = 2")
-    return g_variables, d_variables
-
-
-def _kept(variables: Any) -> dict[str, Any]:
-    """The collections that a state holds, of those that a module's ``init`` returns."""
-    return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
 
 
 def averaged(state: GANState) -> GANState:
@@ -306,27 +245,6 @@ def averaged(state: GANState) -> GANState:
     means = (state.ema.params, state.ema.batch_stats)
     params, batch_stats = jax.tree.map(cast, means, (now.params, now.batch_stats))
     return state.replace(generator=now.replace(params=params, batch_stats=batch_stats))
-
-
-def _output(
-    module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct, labels: jax.ShapeDtypeStruct | None
-) -> jax.ShapeDtypeStruct:
-    """Shape and dtype of a module's output for a batch of two in inference mode."""
-    try:
-        output = jax.eval_shape(functools.partial(module.apply, train=False), variables, x, **_given(labels))
-    except ScopeCollectionNotFound as error:
-        raise ValueError(
-            f"{type(module).__name__} reads variables of another collection than params and batch_stats, and steps "
-            f"carry no others: make them constants of the module ({first_line(error)})"
-        ) from error
-    except InvalidRngError as error:
-        raise ValueError(
-            f"{type(module).__name__} draws random numbers in inference mode, where images and logits are functions of "
-            "the input alone: draw only if train"
-        ) from error
-    if not isinstance(output, jax.ShapeDtypeStruct) or not jnp.issubdtype(output.dtype, jnp.floating):
-        raise TypeError(f"{type(module).__name__} must return one floating-point array, got {output}")
-    return output
 
 
 def _network(module: nn.Module, variables: Any, tx: optax.GradientTransformation) -> NetworkState:

@@ -24,6 +24,7 @@ from dcgan_jax import (
     sample,
     train_step,
 )
+from dcgan_jax.network_init import jitted_init
 from dcgan_jax.sampling import sample_in_batches
 from dcgan_jax.training.batch_source import DeviceImages
 from dcgan_jax.training.device_loop import run_steps
@@ -279,6 +280,31 @@ def test_equal_states_combine_and_share_a_program(small_images, key):
     assert quick_step._cache_size() == programs
     doubled = jax.tree.map(jnp.add, first, second)
     assert_same_bits(doubled.step, first.step)
+
+
+_WIDTH = 3
+
+
+class Wide(SmallDiscriminator):
+    """A discriminator whose width is a global."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        return nn.Dense(1)(nn.Dense(_WIDTH)(images.reshape(len(images), -1)))
+
+
+def test_networks_are_compiled_once_for_all_seeds(monkeypatch):
+    """And anew where a cell of a notebook has changed what they read."""
+
+    def kernel(seed):
+        network = init_state(jax.random.key(seed), generator=SmallGenerator(), discriminator=Wide(), latent_size=5)
+        return network.discriminator.params["Dense_1"]["kernel"]
+
+    first, programs = kernel(0), jitted_init._cache_size()
+    assert (first != kernel(1)).any()
+    assert jitted_init._cache_size() == programs
+    monkeypatch.setitem(globals(), "_WIDTH", 4)
+    assert (first.shape, kernel(0).shape) == ((64, 3), (64, 4))
 
 
 _RATE = 0.0
