@@ -165,10 +165,11 @@ def test_another_tree_is_refused_by_its_path(own, images, tmp_path, capsys):
     before = all_files(run_dir)
     capsys.readouterr()
     resume = ["train", "--recipe", own, "--workdir", run_dir, "--resume"]
-    assert run_cli(*resume, "--steps", 2) == 2
-    changed = "discriminator/opt_state/0/mu/Dense_0/bias is float32[8] in the checkpoint, and float32[6] in the state"
-    assert changed.split("/")[-1] in (line := one_error_line(capsys))
-    assert "discriminator/" in line
+    changed = "bias is float32[8] in the checkpoint, and float32[6] in the state"
+    for more in ([], ["--dry-run"]):
+        assert run_cli(*resume, "--steps", 2, *more) == 2
+        assert changed in (line := one_error_line(capsys))
+        assert "discriminator/" in line
     assert {n: c for n, c in all_files(run_dir).items() if n != "lock"} == {
         n: c for n, c in before.items() if n != "lock"
     }

@@ -14,6 +14,7 @@ from dcgan_jax.cli.parser import Parser
 from dcgan_jax.console import counted, print_line, print_result
 from dcgan_jax.errors import first_line
 from dcgan_jax.report import read_source, write_report
+from dcgan_jax.training.checkpoint import check_structure
 from dcgan_jax.training.config import ConfigError, TrainConfig
 from dcgan_jax.training.distributed import (
     broadcast_json,
@@ -144,10 +145,12 @@ def _write_report(run_dir: Path, nearest: bool = False) -> None:
 
 def _dry_run(config: TrainConfig, resume: bool, init: Recipe | None) -> None:
     run_dir = resolve_run_dir(config.workdir, resume)
-    config, record, data, *_ = prepare_run(config, run_dir, resume, init)
+    config, record, data, _, _, checkpoint, _ = prepare_run(config, run_dir, resume, init)
     state = create_state(config, record, init=init)[0]
     if init:
         init.check_state(state, config.batch_size)
+    if checkpoint:
+        check_structure(checkpoint, state)
     print_result(model_summary(state if resume else with_weights(state, config, init)))
     print_result(to_json(dataclasses.replace(config, workdir=str(run_dir)), record).rstrip("\n"))
     what = "would resume" if resume else "would train"

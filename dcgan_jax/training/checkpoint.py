@@ -219,6 +219,15 @@ def verify_checkpoint(path: Path) -> Verified:
         raise CheckpointError(f"cannot read the checkpoint {path}: its run.json is incomplete") from error
 
 
+def check_structure(checkpoint: Verified, like: GANState) -> None:
+    """Raises: CheckpointError if a checkpoint's arrays have other paths, shapes or dtypes than those of ``like``."""
+    different = first_difference(checkpoint.tree, describe_tree(like), "in the checkpoint", "in the state")
+    if different:
+        raise CheckpointError(
+            f"cannot read the checkpoint {checkpoint.path} for a state of this structure: {different}"
+        )
+
+
 def restore_checkpoint(checkpoint: Verified, like: GANState) -> GANState:
     """The state of a checkpoint.
 
@@ -229,11 +238,7 @@ def restore_checkpoint(checkpoint: Verified, like: GANState) -> GANState:
     Raises:
       CheckpointError: if it cannot be read, or holds a state of another structure.
     """
-    different = first_difference(checkpoint.tree, describe_tree(like), "in the checkpoint", "in the state")
-    if different:
-        raise CheckpointError(
-            f"cannot read the checkpoint {checkpoint.path} for a state of this structure: {different}"
-        )
+    check_structure(checkpoint, like)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
     try:
         return load_tree(checkpoint.path / "state", abstract)
