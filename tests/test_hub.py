@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 
 import jax
@@ -18,7 +19,7 @@ from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.interop import WeightsError
 from dcgan_jax.pretrained import hub
 from dcgan_jax.pretrained.hub import About, export_hub
-from dcgan_jax.pretrained.model_card import hub_dataset, metrics_of
+from dcgan_jax.pretrained.model_card import hub_dataset, metrics_of, repository_name
 from dcgan_jax.training.first_state import create_state
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import create_run, with_weights
@@ -102,6 +103,24 @@ def test_hub_reads_the_card(folder):
     assert hub_library.ModelCard(str(card)).data.to_dict() == card.data.to_dict()
 
 
+@pytest.mark.parametrize(
+    ("folder_name", "expected"),
+    [
+        ("my-gan_1.5", "my-gan_1.5"),
+        ("gan's folder", "gan-s-folder"),
+        ("-cats & dogs--2..3.", "cats-dogs-2.3"),
+        ("고양이 v2.git", "v2-git"),
+        ("새", "dcgan"),
+        ("a-.git-", "a-git"),
+        ("_._", "_._"),
+        ("a" * 95 + ".b", "a" * 95),
+    ],
+)
+def test_repositories_have_names_that_the_hub_takes(folder_name, expected):
+    assert repository_name(folder_name) == expected
+    pytest.importorskip("huggingface_hub.utils").validate_repo_id(f"USER/{expected}")
+
+
 def test_without_scores_the_card_has_none(small_averaged_run, tmp_path, capsys):  # noqa: F811
     out = tmp_path / "gan's folder"
     assert run_cli("export", small_averaged_run, "--format", "hub", "--out", out) == 0
@@ -110,7 +129,10 @@ def test_without_scores_the_card_has_none(small_averaged_run, tmp_path, capsys):
     assert read["license"] == "unknown"
     assert "None is on record of these weights." in (out / "README.md").read_text()
     where = f"'{out.parent}/gan'\"'\"'s folder'"
-    assert f"upload it with: hf upload USER/'gan'\"'\"'s folder' {where}\n" in capsys.readouterr().out
+    assert (
+        f"hf download USER/gan-s-folder --local-dir {shlex.quote('./' + out.name)} " in (out / "README.md").read_text()
+    )
+    assert f"upload it with: hf upload USER/gan-s-folder {where}\n" in capsys.readouterr().out
 
 
 def test_no_path_is_published(folder, recorded_run):

@@ -37,7 +37,7 @@ from dcgan_jax.interop.tflite import require_litert
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import CONDITIONAL, FOLDER, PRETRAINED, describe_pretrained
 from dcgan_jax.pretrained.hub import About, export_hub, is_hub_folder
-from dcgan_jax.pretrained.model_card import hub_dataset
+from dcgan_jax.pretrained.model_card import hub_dataset, repository_name
 from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.history import comparable_evaluations, read_history
@@ -143,7 +143,8 @@ def _export(args: argparse.Namespace) -> None:
     what = " and ".join(networks) if args.format in _STEMS else args.network
     print_line(f"{what} of {loaded.title}, in {written}")
     if args.format == "hub":
-        print_line(f"upload it with: hf upload USER/{shlex.quote(out.name)} {shlex.quote(str(out))}")
+        folder = f"./{out}" if str(out).startswith("-") else str(out)  # which would be a flag
+        print_line(f"upload it with: hf upload USER/{repository_name(out.name)} {shlex.quote(folder)}")
     if quantized:
         print_line(_quantization_line(quantized, args.network))
     if args.with_examples:

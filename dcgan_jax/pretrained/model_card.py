@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -47,7 +48,7 @@ Images of {shape}, drawn by a DCGAN that dcgan-jax trained{trained_on}.
 ## Draw
 
 ```
-hf download USER/{shell} --local-dir {folder}    # of the package huggingface_hub
+hf download USER/{repository} --local-dir {folder}    # of the package huggingface_hub
 dcgan-jax sample {folder} --samples 16
 ```
 
@@ -123,7 +124,7 @@ def model_card(name: str, config: Mapping[str, Any], metrics: Iterable[Metric], 
         name=name,
         folder=shlex.quote(f"./{name}"),  # a folder named as packaged weights is taken for these without its path
         text=_quoted(f"./{name}"),
-        shell=shlex.quote(name),
+        repository=repository_name(name),
         shape=f"{h}x{w} pixels, {'in colours' if c == 3 else 'grey'}"
         + (f", of {len(config['classes'])} classes" if config["classes"] else ""),
         trained_on=f" on {dataset}" if dataset else "",
@@ -186,6 +187,12 @@ def _code(value: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
+
+
+def repository_name(name: str) -> str:
+    """The name of a folder as the Hub takes it for a repository: of ASCII letters and digits, ``_``, ``-`` and ``.``."""
+    plain = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:96].strip("-.")
+    return re.sub(r"([-.])\1+", r"\1", re.sub(r"\.git$", "-git", plain)) or "dcgan"  # -- and .. are refused, as is .git
 
 
 def hub_dataset(dataset: str | None) -> str | None:
