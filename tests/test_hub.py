@@ -127,11 +127,10 @@ def test_without_scores_the_card_has_none(small_averaged_run, tmp_path, capsys):
     read = front_matter(out)
     assert "model-index" not in read
     assert read["license"] == "unknown"
-    assert "None is on record of these weights." in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "None is on record of these weights." in card
+    assert f"hf download USER/gan-s-folder --local-dir {shlex.quote('./' + out.name)} " in card
     where = f"'{out.parent}/gan'\"'\"'s folder'"
-    assert (
-        f"hf download USER/gan-s-folder --local-dir {shlex.quote('./' + out.name)} " in (out / "README.md").read_text()
-    )
     assert f"upload it with: hf upload USER/gan-s-folder {where}\n" in capsys.readouterr().out
 
 

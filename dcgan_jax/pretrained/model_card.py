@@ -190,9 +190,10 @@ def _is_number(value: Any) -> bool:
 
 
 def repository_name(name: str) -> str:
-    """The name of a folder as the Hub takes it for a repository: of ASCII letters and digits, ``_``, ``-`` and ``.``."""
+    """The name of a folder as the Hub takes it for a repository: of ASCII letters and digits, ``_``, ``-``, ``.``."""
     plain = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:96].strip("-.")
-    return re.sub(r"([-.])\1+", r"\1", re.sub(r"\.git$", "-git", plain)) or "dcgan"  # -- and .. are refused, as is .git
+    plain = re.sub(r"\.git$", "-git", plain)
+    return re.sub(r"([-.])\1+", r"\1", plain) or "dcgan"  # it takes no -- and ..
 
 
 def hub_dataset(dataset: str | None) -> str | None:
