@@ -1,6 +1,7 @@
 """The state of a GAN in training: one pytree with two symmetric halves."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jax.typing import DTypeLike
 
 from dcgan_jax.augment import Adaptive, Augment
 from dcgan_jax.ema import EMA, start_average
+from dcgan_jax.errors import first_line
 from dcgan_jax.losses import CROSS_ENTROPY, Losses
 from dcgan_jax.network_init import given_labels, init_variables
 from dcgan_jax.optimizer_equality import by_value
@@ -76,9 +78,24 @@ class NetworkState(struct.PyTreeNode):
         return output, updates.get("batch_stats", self.batch_stats)
 
     def update(self, grads: Any, batch_stats: Any, loss: jax.Array) -> "NetworkState":
-        """One optimizer update with the ``grads`` of ``loss``, and the new ``batch_stats``."""
-        tx = optax.with_extra_args_support(self.tx)  # some transformations use the loss, which Optax calls value
-        updates, opt_state = tx.update(grads, self.opt_state, self.params, value=loss)
+        """One optimizer update with the ``grads`` of ``loss``, and the new ``batch_stats``.
+
+        Raises:
+          TypeError: if the optimizer needs more than the gradients, the parameters and the loss, as line searches do.
+        """
+        update = optax.with_extra_args_support(self.tx).update
+        taken = inspect.signature(update).parameters.values()
+        # Optax calls the loss value.
+        extra = {"value": loss} if any(each.name == "value" or each.kind is each.VAR_KEYWORD for each in taken) else {}
+        try:
+            updates, opt_state = update(grads, self.opt_state, self.params, **extra)
+        except TypeError as error:
+            if "keyword-only" not in str(error):
+                raise
+            raise TypeError(
+                f"the optimizer evaluates the loss again, which steps do not ({first_line(error)}): use one that takes "
+                "gradients, parameters and at most the loss, without a line search"
+            ) from error
         params = optax.apply_updates(self.params, updates)
         return self.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
 

@@ -237,6 +237,14 @@ def test_optimizer_may_depend_on_the_loss(small_images, key):
         assert half.opt_state[1].scale == 0.25
 
 
+def test_optimizer_need_not_take_the_loss(small_images, key):
+    """SAM alternates between two updates; a line search would evaluate the loss again, and is refused."""
+    sam = optax.contrib.sam(optax.sgd(0.1), optax.chain(optax.contrib.normalize(), optax.sgd(0.05)))
+    jax.eval_shape(train_step, small_gan(key, generator_tx=sam), small_images, key)
+    with pytest.raises(TypeError, match=r"the optimizer evaluates the loss again.*'value_fn'\): use one that takes"):
+        jax.eval_shape(train_step, small_gan(key, generator_tx=optax.lbfgs()), small_images, key)
+
+
 def test_strict_type_promotion_changes_nothing(small_images, key):
     """No type is promoted implicitly."""
     with jax.numpy_dtype_promotion("strict"):
