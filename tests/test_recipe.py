@@ -403,8 +403,9 @@ def ratios(update):
     [
         optax.contrib.prodigy,  # its first state holds the parameters, and steps donate both
         lambda: optax.chain(optax.adam(1e-3), optax.contrib.reduce_on_plateau(accumulation_size=9)),  # infinity too
+        lambda: optax.noisy_sgd(1e-3, key=0),  # a PRNG key
     ],
-    ids=["prodigy", "plateau"],
+    ids=["prodigy", "plateau", "key"],
 )
 def test_optimizers_of_any_state_train(optimizer, tmp_path, capsys):
     """And metrics of any value are written: None where they are NaN or infinite."""

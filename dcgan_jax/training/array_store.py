@@ -101,10 +101,16 @@ def verify_tree(path: Path, tree: Any) -> None:
     """
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree)
-    written = jax.device_get(jax.tree.leaves(load_tree(path, like)))
+    written = jax.tree.leaves(load_tree(path, like))
     for (at, leaf), read in zip(jax.tree_util.tree_leaves_with_path(tree), written, strict=True):
-        if jax.device_get(leaf).tobytes() != read.tobytes():
+        if _bytes(leaf) != _bytes(read):
             raise ValueError(f"{jax.tree_util.keystr(at)} is not read as it was written")
+
+
+def _bytes(leaf: jax.Array) -> bytes:
+    """The numbers of an array, or of a PRNG key, as in the state of an optimizer that adds noise."""
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.device_get(jax.random.key_data(leaf) if is_key else leaf).tobytes()
 
 
 @_only_errors_that_are_raised()
