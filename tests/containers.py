@@ -134,6 +134,37 @@ def hdf5(path):
         file["images"], file["labels"] = IMAGES, LABELS
 
 
+def savemat(path, variables):
+    """Save variables as MATLAB 7.3 does: HDF5 with the axes from the last to the first, and cells as references."""
+    h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
+    with h5py.File(path, "w", userblock_size=512) as file:
+
+        def put(name, value):
+            value = np.asarray(value)
+            attributes, kind = {}, value.dtype.name
+            value = np.atleast_2d(value) if value.dtype.kind != "U" else value
+            if value.dtype.kind == "U" and not value.ndim and not value.item():
+                value, kind, attributes = np.array([0, 0], np.uint64), "char", {"MATLAB_empty": np.uint8(1)}
+            elif value.dtype.kind == "U":
+                width = max(len(text) for text in np.ravel(value))
+                codes = [np.frombuffer(text.ljust(width).encode("utf-16-le"), np.uint16) for text in np.ravel(value)]
+                value, kind, attributes = np.array(codes), "char", {"MATLAB_int_decode": np.int32(2)}
+            elif value.dtype == object:
+                group = file.require_group("#refs#")
+                cells = [put(f"#refs#/{len(group)}{i}", each).ref for i, each in enumerate(value.flat)]
+                value, kind = np.array(cells, h5py.ref_dtype).reshape(value.shape), "cell"
+            value = value if "MATLAB_empty" in attributes else np.ascontiguousarray(value.T)
+            item = file.create_dataset(name, data=value, dtype=h5py.ref_dtype if kind == "cell" else value.dtype)
+            for key, each in (attributes | {"MATLAB_class": np.bytes_(kind)}).items():
+                item.attrs[key] = each
+            return item
+
+        for name, value in variables.items():
+            put(name, value)
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\2IM")
+
+
 def matlab(path):
     scipy = pytest.importorskip("scipy.io", reason="the extra matlab is not installed")
     scipy.savemat(path, {"X": IMAGES.transpose(1, 2, 3, 0), "y": LABELS[:, None]})

@@ -4,12 +4,14 @@ LMDB maps its file into memory and is not robust to damaged pages: of its files 
 pictures in them.
 """
 
+import gzip
 import io
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
-from containers import KINDS, write
+from containers import GREY, IMAGES, KINDS, LABELS, python2_pickle, savemat, write
 from PIL import Image
 
 from dcgan_jax.data import DatasetError, load_data
@@ -20,6 +22,97 @@ CONTAINERS = [
     *("cifar-10-python.tar.gz", "images.pkl", "train.csv", "fer2013.csv", "images.npz", "arrays"),
     "church_outdoor_train_lmdb",
 ]
+
+
+def deep(i):
+    """A picture of 16 bits, for which both splits are read."""
+    Image.fromarray(GREY[i, ..., 0] * np.uint16(16)).save(content := io.BytesIO(), "png")
+    return content.getvalue()
+
+
+def tar(path, members):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def tars_of_classes(path):
+    for i, kind in enumerate(KINDS):
+        tar(path / f"{kind}.tar", {f"{kind}_{j}.png": deep(j) for j in range(i, 8, 2)})
+
+
+def tars_of_splits(path):
+    for split, rows in (("train", range(6)), ("test", range(6, 8))):
+        tar(path / f"{split}.tar", {f"{KINDS[i % 2]}/{i}.png": deep(i) for i in rows})
+
+
+def samples_of_splits(path):
+    for split, rows in (("train-000", range(6)), ("test-000", range(6, 8))):
+        members = {f"{i}.png": deep(i) for i in rows} | {f"{i}.json": b'{"label": "007"}' for i in rows}
+        tar(path / f"{split}.tar", members)
+
+
+def beside(path):
+    """Parquet files of splits in partitions, with a logo and a tar beside them."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+    import pyarrow
+
+    for split, kind, rows in (("train", 7, range(4)), ("train", 8, range(4)), ("test", 7, range(2))):
+        (path / split / f"label={kind}").mkdir(parents=True)
+        table = pyarrow.table({"image": [{"bytes": deep(i)} for i in rows], "id": list(rows)})
+        parquet.write_table(table, path / split / f"label={kind}" / "0.parquet")
+    tar(path / "code.tar", {"a.py": b"pass"})
+    (path / "logo.png").write_bytes(deep(0))
+
+
+def lists(path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+    import pyarrow
+
+    for split in ("train", "test"):
+        pixels = pyarrow.array((GREY[..., 0] * 16.0).tolist())
+        labels = pyarrow.array([b"owl", b"kite"] * 4)
+        path.mkdir(exist_ok=True)
+        parquet.write_table(pyarrow.table({"pixels": pixels, "target": labels}), path / f"{split}.parquet")
+
+
+def gzipped(path):
+    np.save(content := io.BytesIO(), IMAGES)
+    path.write_bytes(gzip.compress(content.getvalue()))
+
+
+def nielsen(path):
+    rows = np.repeat(GREY.reshape(8, -1), 2, 0) / np.float32(256)
+    pairs = tuple((rows, np.repeat(LABELS, 2)) for _ in range(3))
+    path.write_bytes(gzip.compress(python2_pickle(pairs)))
+
+
+def matlab73(path):
+    labels = np.array([KINDS[i] for i in LABELS], object)
+    savemat(path, {"images": IMAGES, "labels": labels, "class_names": np.array(KINDS)})
+
+
+def attributes(path):
+    with pytest.importorskip("h5py", reason="the extra hdf5 is not installed").File(path, "w") as file:
+        file["images"], file["labels"] = IMAGES, LABELS
+        file["labels"].attrs["classes"] = list(KINDS)
+        file.attrs["class_names"] = np.array(KINDS, "S")
+
+
+FORMS = {
+    "classes of tars": tars_of_classes,
+    "splits of tars": tars_of_splits,
+    "samples": samples_of_splits,
+    "repository with tars": beside,
+    "lists": lists,
+    "images.npy.gz": gzipped,
+    "mnist.pkl.gz": nielsen,
+    "text.mat": matlab73,
+    "attributes.h5": attributes,
+}
 MANY = pytest.param(100, marks=pytest.mark.slow)
 
 
@@ -58,11 +151,13 @@ def little_memory(monkeypatch):
 
 @pytest.mark.usefixtures("data_cache", "little_memory")
 @pytest.mark.parametrize("examples", [10, MANY])
-@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("name", [*CONTAINERS, *FORMS])
 def test_damaged_file_is_read_or_is_one_line(name, examples, tmp_path):
     whole = tmp_path / "whole"
     whole.mkdir()
-    path = write(name, whole)
+    path = whole / name
+    FORMS[name](path) if name in FORMS else write(name, whole)
+    load_data(path)
     (tmp_path / "changed").mkdir()
     kinds = ["cut"] if name.endswith("lmdb") else ["cut", "flip", "swap", "zero", "remove", "repeat"]
     for i in range(examples):
@@ -74,7 +169,7 @@ def test_damaged_file_is_read_or_is_one_line(name, examples, tmp_path):
         file.write_bytes(damaged(file.read_bytes(), random, kinds))
         before = everything(tmp_path / "changed")
         try:
-            dataset = load_data(changed)
+            dataset = load_data(changed, str(random.choice(["train", "train", "test"])))
         except DatasetError as error:
             assert "\n" not in str(error), (i, str(error))
             assert len(str(error)) < 1000, (i, str(error))

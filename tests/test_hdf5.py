@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from containers import savemat
 
 from dcgan_jax.data import DatasetError, NoSplitError, load_data
 
@@ -78,36 +79,6 @@ def test_several_arrays_are_asked_about(tmp_path):
     with pytest.raises(DatasetError, match="holds the arrays a/b, c: .*, or choose one with `images=a/b`"):
         load_data(tmp_path / "a.h5")
     np.testing.assert_array_equal(load_data(tmp_path / "a.h5", images="c").images, IMAGES[::-1])
-
-
-def savemat(path, variables):
-    """Save variables as MATLAB 7.3 does: HDF5 with the axes from the last to the first, and cells as references."""
-    with h5py.File(path, "w", userblock_size=512) as file:
-
-        def put(name, value):
-            value = np.asarray(value)
-            attributes, kind = {}, value.dtype.name
-            value = np.atleast_2d(value) if value.dtype.kind != "U" else value
-            if value.dtype.kind == "U" and not value.ndim and not value.item():
-                value, kind, attributes = np.array([0, 0], np.uint64), "char", {"MATLAB_empty": np.uint8(1)}
-            elif value.dtype.kind == "U":
-                width = max(len(text) for text in np.ravel(value))
-                codes = [np.frombuffer(text.ljust(width).encode("utf-16-le"), np.uint16) for text in np.ravel(value)]
-                value, kind, attributes = np.array(codes), "char", {"MATLAB_int_decode": np.int32(2)}
-            elif value.dtype == object:
-                group = file.require_group("#refs#")
-                cells = [put(f"#refs#/{len(group)}{i}", each).ref for i, each in enumerate(value.flat)]
-                value, kind = np.array(cells, h5py.ref_dtype).reshape(value.shape), "cell"
-            value = value if "MATLAB_empty" in attributes else np.ascontiguousarray(value.T)
-            item = file.create_dataset(name, data=value, dtype=h5py.ref_dtype if kind == "cell" else value.dtype)
-            for key, each in (attributes | {"MATLAB_class": np.bytes_(kind)}).items():
-                item.attrs[key] = each
-            return item
-
-        for name, value in variables.items():
-            put(name, value)
-    with path.open("r+b") as file:
-        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\0\2IM")
 
 
 SAVE = {"5": scipy_io.savemat, "7.3": savemat}
@@ -221,7 +192,10 @@ def test_cells_of_matlab_that_are_no_text(version, tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"data": {"images": IMAGES}, "y": LABELS}, r"holds structs and no images .*, data: save .* '-struct', 'data'"),
+        (
+            {"data": np.array([(image,) for image in IMAGES], [("images", object)])},
+            "holds structs, data, and no images in their fields: save the images as one array",
+        ),
         ({"images": np.array([*IMAGES[:, None], None], object)[:-1]}, "images in .* is no array of numbers: save"),
     ],
     ids=["struct", "cells"],
@@ -241,6 +215,27 @@ def test_labels_of_matlabs_objects_are_refused(kind, tmp_path):
         file["labels"].attrs["MATLAB_object_decode"] = np.int32(3)
     with pytest.raises(DatasetError, match=rf"labels in .*a.mat is of MATLAB's class {kind}, .*: save cellstr\(labels"):
         load_data(tmp_path / "a.mat")
+
+
+@pytest.mark.parametrize("do_compression", [False, True], ids=["plain", "compressed"])
+def test_structs_of_matlab_are_groups(do_compression, tmp_path, monkeypatch):
+    """As EMNIST's, whose splits are structs in a struct; text in them may be labels too."""
+    test = {"images": IMAGES[:2], "labels": NAMES[:2].astype(object)}
+    train = {"images": IMAGES, "labels": NAMES[np.arange(7) % 3].astype(object), "writers": np.arange(7)[:, None]}
+    variables = {"dataset": {"train": train, "test": test, "mapping": np.eye(3)}}
+    scipy_io.savemat(tmp_path / "a.mat", variables, do_compression=do_compression)
+    for split, images, labels in (("train", IMAGES, np.arange(7) % 3), ("test", IMAGES[:2], np.arange(2))):
+        dataset = load_data(tmp_path / "a.mat", split)
+        np.testing.assert_array_equal(dataset.images, images)
+        assert [dataset.classes[i] for i in dataset.labels] == NAMES[labels].tolist()
+    monkeypatch.setattr("dcgan_jax.data.fitting.free_memory", lambda: IMAGES.nbytes)
+    with pytest.raises(DatasetError, match="the structs of .*a.mat take 0.0 GiB of memory"):
+        load_data(tmp_path / "a.mat")
+
+
+def test_labels_beside_a_struct_are_those_of_its_images(tmp_path):
+    scipy_io.savemat(tmp_path / "a.mat", {"data": {"images": IMAGES}, "y": np.arange(7)})
+    assert load_data(tmp_path / "a.mat").labels.tolist() == list(range(7))
 
 
 def test_labels_of_another_length_are_refused(tmp_path):

@@ -185,6 +185,10 @@ def test_emnist_files_are_said_to_be_turned(tmp_path):
     turned = load_data(path, layout="NWH")
     assert turned.notes == ()
     np.testing.assert_array_equal(turned.images[..., 0], images.transpose(0, 2, 1))
+    np.save(tmp_path / "emnist-letters.npy", images.reshape(9, -1))  # rows, as in its file of MATLAB
+    assert load_data(tmp_path / "emnist-letters.npy").notes == ("rows taken as NHW: 9 images of 28x28x1", note)
+    by_row = load_data(tmp_path / "emnist-letters.npy", layout="NWH")
+    np.testing.assert_array_equal(by_row.images, turned.images)
 
 
 @pytest.mark.parametrize("text", ["", "HW", "NHWX", "NNHW", "NHWCC", "N,H,W"])

@@ -194,7 +194,7 @@ def to_dataset(
     if (four := with_alpha(array, options.reading.layout)) is not None:
         return _on_white(four, path, options, others)
     images, notes = to_nhwc(array, path, options.reading.layout, None if labels is None else len(labels))
-    notes += _note_on_emnist(path, options.reading.layout)
+    notes += _note_on_emnist(path, options.reading.layout or ("NHW" if array.ndim == 2 else None))
     if not isinstance(array, np.memmap):  # a memmap is not in memory yet
         check_memory(len(images), images.shape[1:3], images.shape[3], path)
     value_range, values = _value_range((array, *others), path, options)

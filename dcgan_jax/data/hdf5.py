@@ -13,6 +13,7 @@ from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, NoSplitErr
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import classes_of
 from dcgan_jax.data.layouts import are_sets
+from dcgan_jax.data.matlab_structs import fields_of, unpacked_size
 from dcgan_jax.data.matlab_text import class_of_h5py, may_be_text, opaque_class, text_of_h5py, text_of_scipy
 from dcgan_jax.data.members import some
 from dcgan_jax.data.shards import split_of
@@ -183,13 +184,19 @@ def _of_scipy(path: Path, options: LoadOptions) -> Dataset:
     kinds = {name: (tuple(shape), kind) for name, shape, kind in scipy.whosmat(path, appendmat=False)}
     specs = {name: Spec(shape, np.dtype(_TYPES.get(kind, object))) for name, (shape, kind) in kinds.items()}
     structs = [name for name, (_, kind) in kinds.items() if kind == "struct"]
+    fields: dict[str, np.ndarray] = {}
     if structs and not any(spec.images_axes() for spec in specs.values()):
-        raise DatasetError(
-            f"{path} holds structs and no images beside them, {some(structs)}: save their fields as arrays, in MATLAB "
-            f"with save('NEW.mat', '-struct', '{structs[0]}')"
-        )
+        fields = _fields(path, scipy, structs)
+        kinds = {name: each for name, each in kinds.items() if name not in structs}
+        kinds |= {
+            name: (array.shape, {"U": "char", "O": "cell"}.get(array.dtype.kind, "")) for name, array in fields.items()
+        }
+        specs = {name: each for name, each in specs.items() if name in kinds}
+        specs |= {name: Spec(array.shape, array.dtype) for name, array in fields.items()}
 
     def load(name: str) -> np.ndarray:
+        if name in fields:
+            return fields[name]
         _check(path, name, specs[name])
         return scipy.loadmat(path, variable_names=[name], appendmat=False)[name]
 
@@ -198,6 +205,19 @@ def _of_scipy(path: Path, options: LoadOptions) -> Dataset:
     specs |= {name: Spec(text.shape, text.dtype) for name, text in texts.items()}
     choice = choose_arrays(path, specs, options)
     return _load(path, choice, specs, lambda name: texts[name] if name in texts else load(name), options)
+
+
+def _fields(path: Path, scipy: Any, structs: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays in the fields of structs. Raises: DatasetError if none may be images, or they exceed the memory."""
+    check_bytes(unpacked_size(path), f"the structs of {path}", "save their images as uint8, in an array")
+    values = scipy.loadmat(path, variable_names=list(structs), appendmat=False)
+    fields = dict(pair for name in structs for pair in fields_of(values[name], name))
+    if not any(Spec(array.shape, array.dtype).images_axes() for array in fields.values()):
+        raise DatasetError(
+            f"{path} holds structs, {some(structs)}, and no images in their fields: save the images as one array, "
+            "[N, H, W, C]"
+        )
+    return fields
 
 
 def _check(path: Path, name: str, spec: Spec) -> None:
