@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from dcgan_jax.judging import augmented
 from dcgan_jax.prng import seed_key
-from dcgan_jax.sampling import sample, sample_labels
+from dcgan_jax.sampling import check_labels, sample, sample_labels
 from dcgan_jax.state import GANState
 
 _BATCH = 16  # large enough that logits of one sign are not a coincidence
@@ -72,7 +72,7 @@ def _check_floats(images: np.ndarray) -> None:
         raise ValueError(f"floating-point images must be in [0, 1], got none above {high:.3g}: were they scaled twice?")
 
 
-def check_state(state: GANState, images: ArrayLike | None = None) -> None:
+def check_state(state: GANState, images: ArrayLike | None = None, labels: ArrayLike | None = None) -> None:
     """Check that the networks return what the steps expect, and check the real images if they are given.
 
     It calls both networks on a few images, in inference mode.
@@ -80,13 +80,16 @@ def check_state(state: GANState, images: ArrayLike | None = None) -> None:
     Args:
       state: from `init_state`, or later.
       images: real images, as for `check_images`.
+      labels: their classes, integers [N], for a state with classes.
 
     Raises:
       ValueError: if a number of the state is not finite, the generator's images are not in [0, 1] (a final tanh gives
         [-1, 1]), an augmentation changes the range of images, or the discriminator returns probabilities instead of
-        logits (a final sigmoid or softmax); and as `check_images`.
-      TypeError: as `check_images`.
+        logits (a final sigmoid or softmax), or a label is not in [0, classes); and as `check_images`.
+      TypeError: if the labels are not integers; and as `check_images`.
     """
+    if labels is not None:
+        _check_label_values(state, np.asarray(labels), len(np.asarray(labels if images is None else images)))
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             continue
@@ -119,6 +122,16 @@ def check_state(state: GANState, images: ArrayLike | None = None) -> None:
         raise ValueError(
             f"the discriminator's outputs are all in [0, 1] ({low:.3g} to {high:.3g}), as probabilities are: it must "
             "return logits, so remove the sigmoid at its end"
+        )
+
+
+def _check_label_values(state: GANState, labels: np.ndarray, n: int) -> None:
+    """Raises: ValueError or TypeError unless the labels are integers [n] in [0, classes), n at least 1."""
+    check_labels(state, jnp.asarray(labels), n)
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= (state.classes or 0):
+        raise ValueError(
+            f"labels must be in [0, {state.classes}), the state's classes, got {low} to {high}: count classes from 0"
         )
 
 

@@ -136,6 +136,21 @@ def test_losses_of_another_kind_are_refused():
         gan(losses="hinge")
 
 
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([1, 3], ValueError, "labels must be in [0, 3), the state's classes, got 1 to 3: count classes from 0"),
+        ([-1, 2], ValueError, "got -1 to 2"),
+        ([0, 1, 2], ValueError, "labels must have shape [2], one for each image, got [3]"),
+        ([0.0, 1.0], TypeError, "labels must be integers, got float"),
+    ],
+)
+def test_check_state_names_wrong_labels(labels, error, message, small_state, small_images):
+    """Of which a step would make NaN, or images of another class."""
+    with pytest.raises(error, match=re.escape(message)):
+        check_state(small_state.replace(classes=3), small_images[:2], labels)
+
+
 def test_check_state_accepts_what_is_right(small_state, small_images, digits):
     """Untrained and trained, the images of a state's shape, and a discriminator that starts from zero."""
     check_state(small_state)
