@@ -403,7 +403,7 @@ def ratios(update):
     [
         optax.contrib.prodigy,  # its first state holds the parameters, and steps donate both
         lambda: optax.chain(optax.adam(1e-3), optax.contrib.reduce_on_plateau(accumulation_size=9)),  # infinity too
-        lambda: optax.noisy_sgd(1e-3, key=0),  # a PRNG key
+        lambda: optax.noisy_sgd(1e-3, key=jax.random.key(0)),
     ],
     ids=["prodigy", "plateau", "key"],
 )
