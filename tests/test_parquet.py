@@ -135,6 +135,26 @@ def test_other_columns_are_named_and_can_be_chosen(tmp_path, capsys):
     assert note == "columns that are not used: bird (`labels=NAME` takes one for the classes)"
 
 
+@pytest.mark.parametrize("images", [GREY, COLOURS], ids=["grey", "colours"])
+@pytest.mark.parametrize("labels", [LABELS, ["owl", "kite"] * 3], ids=["numbers", "text"])
+def test_column_for_each_pixel_is_read(images, labels, tmp_path):
+    """As in a CSV file, also in the shards of splits, and beside the index of a table of pandas."""
+    columns = {f"pixel{i}": column for i, column in enumerate(images.reshape(6, -1).T)}
+    for split, rows in (("train", slice(0, 4)), ("test", slice(4, 6))):
+        table = pa.table({**columns, "class": labels, "__index_level_0__": np.arange(6)}).slice(rows.start, rows.stop)
+        write(tmp_path / f"{split}-00000-of-00001.parquet", table)
+        dataset = load_data(tmp_path, split, layout=None if images is GREY else "NHWC")
+        np.testing.assert_array_equal(
+            dataset.images.reshape(len(dataset.images), -1), images[rows].reshape(-1, len(columns))
+        )
+        assert dataset.classes == tuple(map(str, sorted(set(labels[rows]))))
+        assert [dataset.classes[i] for i in dataset.labels] == [str(each) for each in labels[rows]]
+    with pytest.raises(DatasetError, match="has 62 columns of numbers, which are no square images") as error:
+        write(tmp_path / "a.parquet", {f"{i}": LABELS for i in range(62)})
+        load_data(tmp_path / "a.parquet")
+    assert len(str(error.value)) < 400
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

@@ -1,31 +1,21 @@
 """CSV files of pixels: a row for each image, with one column per pixel or one column of text, and its label."""
 
+import contextlib
 import csv
 import io
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from dcgan_jax.data.arrays import if_needed, to_dataset
-from dcgan_jax.data.arrow_columns import read_labels, stack_lists
-from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, LoadOptions, NoSplitError, check_split, path_of
-from dcgan_jax.data.csv_columns import (
-    Column,
-    Columns,
-    Values,
-    channels_of,
-    choose_columns,
-    has_header,
-    is_list_of_numbers,
-    is_number,
-)
+from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, LoadOptions, NoSplitError, path_of
+from dcgan_jax.data.csv_columns import has_header, is_number
 from dcgan_jax.data.label_lists import is_list
-from dcgan_jax.data.labels import labelled
 from dcgan_jax.data.members import File, printable, reason, unpacked
+from dcgan_jax.data.pixel_tables import load_table, pixels_of
 from dcgan_jax.data.shards import split_of
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
@@ -34,8 +24,6 @@ _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _DECIMAL_COMMA = re.compile(r"\s*-?\d+(,\d+)?\s*")
 _PIECE = 2**24  # bytes parsed at a time
 _IN_MEMORY = 6  # bytes per byte of text, for two copies of the numbers: most have two or three digits and a comma
-_USAGES = {"publictest": "validation", "privatetest": "test"}  # FER2013's names of splits
-_MOST_CLASSES = 200
 
 
 def is_csv(source: str | Path) -> bool:
@@ -109,20 +97,9 @@ def _content(file: IO[bytes], path: Path) -> bytes:
 
 
 def _all_pixels(content: bytes, path: Path, options: LoadOptions) -> np.ndarray:
-    """The pixels of all images of a file, [N, M], without their labels. Raises: as `_load`."""
-    try:
-        table, _ = _read(content)
-        return _pixels(
-            path, table, _choose(path, table, options._replace(reading=options.reading._replace(labels=None)))
-        )
-    except (DatasetError, MemoryError):
-        raise
-    except Exception as error:  # as in _load
-        raise DatasetError(f"cannot read {path} ({printable(first_line(error))})") from error
-
-
-def _choose(path: Path, table: Any, options: LoadOptions) -> Columns:
-    return choose_columns(path, _columns(table), options.reading, lambda i: _values(table.column(i)))
+    """The pixels of all images of a file, [N, M], for the value range of another. Raises: as `_load`."""
+    with _reading(path):
+        return pixels_of(path, _read(content)[0], options)
 
 
 def _load(
@@ -130,26 +107,21 @@ def _load(
 ) -> Dataset:
     """The images of a file; ``beside`` reads the pixels of another split's, for the value range."""
     require("pyarrow.csv", "parquet", f"reading {path}", DatasetError)
-    try:
+    with _reading(path):
         table, header = _read(content)
-        columns = _choose(path, table, options)
-        rows, notes = _of_split(path, table, columns, options)
-        pixels, table = _pixels(path, table, columns), table.filter(rows)
-        labels = None if columns.labels is None or not options.labels else read_labels(table.column(columns.labels))
+    dataset = load_table(path, table, options, beside)
+    return dataset._replace(notes=(*header, *dataset.notes))
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A context in which whatever Arrow raises for a damaged file is a DatasetError."""
+    try:
+        yield
     except (DatasetError, MemoryError):
         raise
-    except Exception as error:  # whatever Arrow raises for a damaged file
+    except Exception as error:
         raise DatasetError(f"cannot read {path} ({printable(first_line(error))})") from error
-    options = options.in_order("NHW") if channels_of(pixels.shape[1]) == 1 else options
-    images, others = (pixels, if_needed(pixels, options, beside)) if rows.all() else (pixels[rows], (pixels[~rows],))
-    dataset = to_dataset(images, path, options, labels, others)
-    notes = (*dataset.notes, *header, *columns.notes, *notes)
-    if columns.labels is None or not options.labels:
-        return dataset._replace(notes=notes)
-    name = printable(table.column_names[columns.labels])
-    if labels is None:
-        return dataset._replace(notes=(*notes, f"{name} in {path}: some labels are missing: none is used"))
-    return labelled(dataset._replace(notes=notes), labels, f"{name} in {path}")
 
 
 def _read(content: bytes) -> tuple[Any, tuple[str, ...]]:
@@ -186,95 +158,3 @@ def _first_row(line: str) -> tuple[str, list[str]]:
         if delimiter != "," and len(fields) > 1 and all(_DECIMAL_COMMA.fullmatch(field) for field in fields):
             return delimiter, fields
     return max(rows.items(), key=lambda row: len(row[1]))
-
-
-def _columns(table: Any) -> list[Column]:
-    return [Column(field.name, _kind(table.column(i))) for i, field in enumerate(table.schema)]
-
-
-def _kind(column: Any) -> Any:
-    import pyarrow.types as types
-
-    if types.is_integer(column.type) or types.is_floating(column.type):
-        return "number"
-    if types.is_null(column.type) or not len(column):
-        return "empty"
-    first = column[0].as_py()
-    return "pixels" if isinstance(first, str) and is_list_of_numbers(first) else "text"
-
-
-def _values(column: Any) -> Values:
-    """What a column's values may be; class numbers are 2 to 200 integers, at least half of 0 to the highest."""
-    import pyarrow.compute as pc
-
-    values = [each.as_py() for each in pc.unique(column)]  # pyright: ignore[reportAttributeAccessIssue]
-    count, whole = len(values), all(isinstance(each, int | float) and float(each).is_integer() for each in values)
-    if 1 < count == len(column):
-        return "index" if whole and values == [values[0] + i for i in range(count)] else "different"
-    return "classes" if whole and 2 <= count <= _MOST_CLASSES and 0 <= min(values) <= max(values) < 2 * count else "any"
-
-
-def _of_split(path: Path, table: Any, columns: Columns, options: LoadOptions) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Which rows are of a split, bool [N], and a note on splits that are not used. Raises: NoSplitError if none is."""
-    if columns.split is None:
-        check_split(path, options.split)
-        return np.ones(table.num_rows, bool), ()
-    values = [(value or "").strip().lower() for value in table.column(columns.split).to_pylist()]
-    splits = {value: _USAGES.get(value) or split_of(value) for value in set(values)}
-    if options.split not in splits.values():
-        known = sorted(filter(None, splits.values()))
-        raise NoSplitError(f"{path} has no split {options.split}: it has {', '.join(known) or 'train'}")
-    chosen = np.array([splits[value] == options.split for value in values])
-    unused = sorted(printable(value) or "none" for value, split in splits.items() if split not in SPLITS)
-    notes = (f"splits that are not used: {', '.join(unused)}",) if unused else ()
-    return chosen, notes
-
-
-def _pixels(path: Path, table: Any, columns: Columns) -> np.ndarray:
-    """The pixels of all images, [N, M]. Raises: DatasetError if some are missing, or a text has no square image."""
-    if not table.num_rows:
-        raise DatasetError(f"{path} has no rows of pixels")
-    if len(columns.pixels) == 1:
-        name = table.column_names[columns.pixels[0]]
-        return _numbers(table.column(columns.pixels[0]), f"{printable(name)} in {path}")
-    rows = np.empty((len(columns.pixels), table.num_rows), _dtype(table, columns.pixels))
-    for row, i in zip(rows, columns.pixels, strict=True):
-        if table.column(i).null_count:
-            raise DatasetError(f"{path} has pixels without a value, in the column {printable(table.column_names[i])}")
-        row[:] = table.column(i).to_numpy()
-    return np.ascontiguousarray(rows.T)
-
-
-def _dtype(table: Any, places: Sequence[int]) -> type:
-    import pyarrow.compute as pc
-    import pyarrow.types as types
-
-    if any(types.is_floating(table.column(i).type) for i in places):
-        return np.float64
-    extremes = [pc.min_max(table.column(i)).as_py() for i in places]  # pyright: ignore[reportAttributeAccessIssue]
-    bytes_ = all(each["min"] is not None and each["min"] >= 0 and each["max"] <= 255 for each in extremes)
-    return np.uint8 if bytes_ else np.int64
-
-
-def _numbers(texts: Any, what: str) -> np.ndarray:
-    """Parse texts of numbers separated by spaces to [N, M]. Raises: DatasetError if they are not square images."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    parts = []
-    for chunk in texts.chunks:
-        words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(chunk))  # pyright: ignore
-        try:
-            numbers = words.cast(pa.list_(pa.int64()))
-        except pa.ArrowInvalid:
-            numbers = words.cast(pa.list_(pa.float64()))
-        part = stack_lists([numbers], what)
-        whole = part.dtype == np.int64 and part.size and part.min() >= 0 and part.max() <= 255
-        parts.append(part.astype(np.uint8) if whole else part)
-    sizes = sorted({part.shape[1] for part in parts})
-    if len(sizes) != 1 or not channels_of(sizes[0]):
-        raise DatasetError(
-            f"{what} has {' and '.join(map(str, sizes[:2]))} numbers in a row: images must be square, "
-            "grey or in colours"
-        )
-    return np.concatenate(parts)

@@ -1,5 +1,6 @@
 """Parquet files, in which the Hugging Face Hub stores image data sets: one, or a folder of shards and splits."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,24 @@ from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import Classes
 from dcgan_jax.data.labels import are_whole, drop_unknown, labelled, number_labels
 from dcgan_jax.data.members import TARS, File, open_files, printable, some
-from dcgan_jax.data.parquet_columns import IMAGES, Columns, choose_columns, holds_pictures, is_list, read_classes
+from dcgan_jax.data.parquet_columns import (
+    IMAGES,
+    Columns,
+    choose_columns,
+    has_pixels,
+    holds_pictures,
+    is_list,
+    read_classes,
+)
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
 from dcgan_jax.data.pictures import list_records, with_beside
+from dcgan_jax.data.pixel_tables import load_table, pixels_of
 from dcgan_jax.data.shards import partitions, shards_in, shards_of_other_split, shards_of_split, split_of
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
 PARQUETS = (".parquet",)
+_INDEX = re.compile(r"__index_level_\d+__")
 _NULL = "__HIVE_DEFAULT_PARTITION__"  # in the name of a folder: no value
 
 
@@ -74,6 +85,14 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
     of_other = shards_of_other_split(path, shards, options.split)
     shards, notes = shards_of_split(path, shards, options.split)
     _check_configurations(path, shards)
+    if has_pixels(_schema(shards[0])):
+        dataset = load_table(
+            path,
+            _read_pixels(path, shards),
+            options._replace(split="train"),
+            lambda: [pixels_of(path, _read_pixels(path, of_other), options)] if of_other else [],
+        )
+        return dataset._replace(notes=(*dataset.notes, *notes, *others))
     try:
         table, columns = _read(path, shards, options)
         labels, problem = None, ""
@@ -100,6 +119,31 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
     else:
         dataset = _pictures(path, images, labels, columns, options, beside)
     return dataset._replace(notes=(*dataset.notes, *notes))
+
+
+def _schema(shard: Path) -> Any:
+    with _open(shard) as file:
+        return file.schema_arrow
+
+
+def _read_pixels(path: Path, shards: Sequence[Path]) -> Any:
+    """All columns of shards whose columns are pixels, but for an index of pandas. Raises: DatasetError."""
+    import pyarrow as pa
+
+    tables = []
+    for shard in shards:
+        try:
+            with _open(shard) as file:
+                names = [name for name in file.schema_arrow.names if not _INDEX.fullmatch(name)]
+                check_bytes(_uncompressed(file.metadata, names), f"the pixels of {shard}", "give fewer files")
+                tables.append(file.read(columns=names))
+        except DatasetError:
+            raise
+        except Exception as error:  # as in load_parquet
+            raise DatasetError(f"cannot read {shard} ({first_line(error)})") from error
+    if any(table.schema != tables[0].schema for table in tables):
+        raise DatasetError(f"{path} holds files of several tables of pixels, with other columns or types: give one")
+    return pa.concat_tables(tables)
 
 
 def _chunks_beside(path: Path, shards: Sequence[Path], columns: Columns, options: LoadOptions) -> Sequence[Any]:

@@ -9,8 +9,11 @@ import numpy as np
 from dcgan_jax.data.arrow_columns import read_labels
 from dcgan_jax.data.common import DatasetError, LoadOptions
 from dcgan_jax.data.labels import USUAL_LABELS
+from dcgan_jax.data.members import some
 
 IMAGES = ("image", "img", "images", "picture", "photo", "pixels", "pixel_values", "png", "jpg", "jpeg", "webp")
+_LEAST_PIXELS = 16  # columns of numbers that are pixels
+_NAMED = 10  # columns listed in a message
 _FINE, _COARSE = "fine_label", "coarse_label"  # CIFAR-100's
 
 
@@ -28,13 +31,13 @@ def choose_columns(path: Path, schema: Any, options: LoadOptions) -> Columns:
     names, reading = schema.names, options.reading
     for flag, name in (("images", reading.images), ("labels", reading.labels)):
         if name is not None and name not in names:
-            raise DatasetError(f"{path} has no column {name} for `{flag}`: it has {', '.join(names)}")
+            raise DatasetError(f"{path} has no column {name} for `{flag}`: it has {some(names, _NAMED)}")
     possible = [name for name in names if _holds_images(schema.field(name).type)]
     usual = [name for name in IMAGES if name in names]
     likely = [name for name in possible if name not in USUAL_LABELS] or possible  # classes may be bytes too
     found = [reading.images] if reading.images else usual or likely
     if not found:
-        kinds = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        kinds = some((f"{field.name} ({field.type})" for field in schema), _NAMED)
         raise DatasetError(f"{path} has no column of pictures or lists of pixels: its columns are {kinds}")
     if len(found) > 1:
         choices = ", ".join(found)
@@ -49,8 +52,17 @@ def choose_columns(path: Path, schema: Any, options: LoadOptions) -> Columns:
     classes = _class_names(schema, labels) if labels else ()
     unused = [name for name in names if name not in (found[0], labels, _FINE, _COARSE)]
     if unused and options.labels and labels is None:
-        notes += (f"columns that are not used: {', '.join(unused)} (`labels=NAME` takes one for the classes)",)
+        notes += (f"columns that are not used: {some(unused, _NAMED)} (`labels=NAME` takes one for the classes)",)
     return Columns(found[0], labels, classes, notes)
+
+
+def has_pixels(schema: Any) -> bool:
+    """Whether there are columns of pixels, 16 or more of numbers, and none of pictures or lists."""
+    import pyarrow.types as types
+
+    numbers = [field for field in schema if types.is_integer(field.type) or types.is_floating(field.type)]
+    images = any(field.name in IMAGES or _holds_images(field.type) for field in schema)
+    return len(numbers) >= _LEAST_PIXELS and not images
 
 
 def _choose_labels(schema: Any, options: LoadOptions, images: str) -> tuple[str | None, tuple[str, ...]]:
