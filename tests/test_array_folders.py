@@ -86,6 +86,19 @@ def test_files_of_one_set_are_images_and_labels(names, folder):
     assert load_data(folder).labels.tolist() == [0, 1] * 3
 
 
+@pytest.mark.parametrize("labels", [np.arange(30) % 3, np.eye(3)[np.arange(30) % 3]], ids=["numbers", "one-hot"])
+def test_only_array_of_images_has_the_others_beside(labels, folder, load):
+    """As faces.npy and faces_target.npy: labels are named or, in rows, to be chosen."""
+    for name, array in (("faces", RANDOM.integers(0, 256, (30, 8, 8), np.uint8)), ("faces_target", labels)):
+        np.save(folder / f"{name}.npy", array)
+    chosen = {"images": "faces", "labels": "faces_target"} if labels.ndim == 2 else {}
+    dataset = load(**chosen)
+    assert dataset.labels.tolist() == [0, 1, 2] * 10
+    if chosen:
+        (note,) = load().notes
+        assert note.startswith("arrays that are not used: faces_target (")
+
+
 @pytest.mark.parametrize("name", ["X", "anything", "raw/0", "x_test"])
 @pytest.mark.parametrize("array", [COLOURS, GREY, RANDOM.integers(0, 256, (30, 784), np.uint8)])
 def test_single_file_is_read_as_if_alone(name, array, folder, load, tmp_path):

@@ -123,6 +123,12 @@ def test_signed_bytes_are_given_their_whole_range(load, tmp_path):
     assert load_data(tmp_path / "a.npy", range=(-128, 127)).images.max() == 253
 
 
+def test_targets_of_scikit_learn_are_classes(load):
+    dataset = load(images=BYTES, target=np.arange(7) % 2, target_names=np.array(["owl", "kite"]))
+    assert [dataset.classes[i] for i in dataset.labels] == ["owl", "kite"] * 3 + ["owl"]
+    assert dataset.notes == ()
+
+
 def test_many_arrays_are_counted(load):
     with pytest.raises(DatasetError, match=r"holds 12 arrays, a0, a1, a2, \.\.\.: name the images"):
         load(**{f"a{i}": BYTES for i in range(12)})

@@ -19,7 +19,13 @@ IMAGE_KEYS = {
     "test": ("test_images", "x_test"),
 }
 LABEL_KEYS = {"train": ("labels", "y_train", "train_labels", "y"), "test": ("test_labels", "y_test")}
-CLASS_KEYS = ("classes", "class_names", "label_names")  # arrays of the names of classes 0, 1, ..., as text
+CLASS_KEYS = (
+    "classes",
+    "class_names",
+    "classnames",
+    "label_names",
+    "target_names",
+)  # arrays of the names of classes 0, 1, ..., as text
 _SILENT = ("arr_0", "x")  # generic names, beside which the labels may have any name
 _NAMED = 10  # arrays listed in a note
 _LEAST_ROW = 16  # least number of rows, and of pixels in a row, of images in 2 axes
@@ -67,8 +73,8 @@ def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -
 
     A name with slashes is that of an array in a group. An array belongs to the split that its name, or its group's,
     contains. Without usual names, the images are the only array of four axes, or else of three, or of rows of pixels.
-    The labels are then the vector of their length with a name in `USUAL_LABELS`, or else the only one. An array ``y``
-    of another length, such as coordinates, is not the labels.
+    The labels are the array with a usual name, or the vector of their length with a name in `USUAL_LABELS`, or else,
+    if the images have no usual name, the only one. An array ``y`` of another length, such as coordinates, is none.
 
     Raises:
       NoSplitError: if there is no such split.
@@ -106,11 +112,16 @@ def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -
 
 
 def are_named(specs: Mapping[str, Spec]) -> bool:
-    """Whether arrays in files of their own have the usual names of images and labels, or those of the two splits.
+    """Whether arrays in files of their own are one data set: by usual names, by those of the two splits, or by shape.
 
+    By shape they are if a single one may be images of 3 or 4 axes, and the others have a number or a row for each.
     Files may also have the names of letters: ``x`` and ``y`` are usual names only if no third array is like ``x``.
     """
     if sorted(split_of(name) or "" for name in specs) == ["test", "train"]:
+        return True
+    others = [spec for spec in specs.values() if spec.images_axes() < 3]
+    first = next((spec.shape[:1] for spec in specs.values() if spec.images_axes() > 2), ())
+    if len(others) == len(specs) - 1 > 0 and all(len(each.shape) < 3 and each.shape[:1] == first for each in others):
         return True
     images, labels = ([_usual(specs, keys, split) for split in keys] for keys in (IMAGE_KEYS, LABEL_KEYS))
     if any(len(each) > 1 for each in images):
@@ -160,7 +171,7 @@ def _by_shape(specs: Mapping[str, Spec], split: str) -> list[str]:
 
 
 def _choose_labels(specs: Mapping[str, Spec], images: str, split: str, reading: Reading) -> str | None:
-    """The labels of the images: by name, in their group first; by shape if the images' name is generic or not usual."""
+    """The labels of the images: by name, in their group first; by shape alone if the images have no usual name."""
     if reading.labels:
         return reading.labels
     group = images.rpartition("/")[0]
@@ -169,8 +180,6 @@ def _choose_labels(specs: Mapping[str, Spec], images: str, split: str, reading: 
         usual = [name for name in _usual(within, LABEL_KEYS, split) if name != images]
         if found := [name for name in usual if not is_one_of(name, ["y"]) or _fits(specs[name], counts)]:
             return found[0]
-    if is_one_of(images, (key for key in IMAGE_KEYS[split] if key not in _SILENT)):
-        return None
     said = (None, split) if split == "train" else (split,)
     vectors = [
         name
@@ -178,7 +187,9 @@ def _choose_labels(specs: Mapping[str, Spec], images: str, split: str, reading: 
         if name != images and split_of(name) in said and _is_vector(spec) and _fits(spec, counts)
     ]
     usual = [name for name in vectors if name.rsplit("/", 1)[-1].lower() in USUAL_LABELS]
-    return usual[0] if usual else vectors[0] if len(vectors) == 1 and not _has_coordinates(specs) else None
+    named = is_one_of(images, (key for key in IMAGE_KEYS[split] if key not in _SILENT))
+    only = len(vectors) == 1 and not named and not _has_coordinates(specs)
+    return usual[0] if usual else vectors[0] if only else None
 
 
 def _counts(specs: Mapping[str, Spec], images: str, layout: str | None) -> set[int]:
