@@ -68,6 +68,21 @@ def test_few_pictures_beside_what_is_read_by_itself(name, tmp_path):
         load_data(tmp_path)
 
 
+@pytest.mark.parametrize("names", [["a.npz"], ["k49-train-imgs.npz", "k49-train-labels.npz"], ["b/1.mat"], ["1.PKL"]])
+def test_what_is_read_by_itself_is_named_in_a_folder(names, tmp_path):
+    for name in (*names, "classmap.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("index,char\n0,x\n")
+    which = "which is" if len(names) == 1 else "each of which is"
+    with pytest.raises(
+        DatasetError, match=f"{tmp_path} holds {', '.join(names)}, {which} read by itself: give .*{names[0]}$"
+    ):
+        load_data(tmp_path)
+    path = shutil.make_archive(str(tmp_path.with_name("packed")), "zip", tmp_path)
+    with pytest.raises(DatasetError, match=f"read by itself: unpack it, and give {names[0]}"):
+        load_data(path)
+
+
 def test_lists_and_annotations_beside_pictures_are_no_container(tmp_path):
     """A table of names and classes, and arrays named as the pictures."""
     add_pictures(tmp_path, 8)

@@ -11,10 +11,10 @@ from dcgan_jax.console import counted
 from dcgan_jax.data.array_folders import has_arrays, load_arrays
 from dcgan_jax.data.batches import has_batches, load_batches
 from dcgan_jax.data.beside import are_many, either_of, note_on_pictures, pictures_among
-from dcgan_jax.data.common import Dataset, LoadOptions, check_no_names, path_of, starts_with
+from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_no_names, path_of, starts_with
 from dcgan_jax.data.csv_files import has_csv, load_csvs
 from dcgan_jax.data.idx_folders import has_idx, load_idx
-from dcgan_jax.data.members import TARS, File, FindFiles, is_tar, no_files, open_files, some
+from dcgan_jax.data.members import TARS, File, FindFiles, is_tar, no_files, open_files, printable, some
 from dcgan_jax.data.picture_folders import load_pictures
 from dcgan_jax.data.shards import shards_of_split
 from dcgan_jax.data.split_folders import part_of_split
@@ -22,6 +22,7 @@ from dcgan_jax.data.webdataset import has_samples, load_samples
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter for an empty archive
 _ALONE = (".npz", ".h5", ".hdf5")  # containers that are read by themselves, and not in a folder
+_SINGLE = (*_ALONE, ".hdf", ".mat", ".pkl", ".pickle")
 _LEAST_PIXELS = 64
 _LONGEST = 2**24  # bytes read of a line
 
@@ -71,11 +72,24 @@ def load_members(path: Path, files: Sequence[File], options: LoadOptions, beside
     alone = [file.name for file in files if file.suffix in _ALONE]
     if pictures and alone and not container and not are_many(pictures):
         raise either_of(path, pictures, alone[0])
+    _check_single(path, files)
     left_out = pictures if container else []
     notes = note_on_pictures(path, left_out, container)
     part = part_of_split(path, [file for file in files if file.name not in set(left_out)], options)
     dataset = _load(path, part.files, part.options, lambda: part.beside or beside())
     return dataset._replace(notes=(*dataset.notes, *part.notes, *notes))
+
+
+def _check_single(path: Path, files: Sequence[File]) -> None:
+    """Raises: DatasetError if only containers that are read by themselves may hold images."""
+    single = [file.name for file in files if file.suffix in _SINGLE]
+    pictures = pictures_among(files) or any(not file.suffix for file in files)
+    holds = any(has(files) for has, _ in _CONTENTS if has is not has_csv)
+    if not single or pictures or holds or any(has_csv([file]) and _holds_pixels(file) for file in files):
+        return
+    which = "which is" if len(single) == 1 else "each of which is"
+    give = f"give {path / printable(single[0])}" if path.is_dir() else f"unpack it, and give {printable(single[0])}"
+    raise DatasetError(f"{path} holds {some(single)}, {which} read by itself: {give}")
 
 
 def _container(files: Sequence[File]) -> str:
