@@ -2,7 +2,8 @@
 
 XLA on a CPU runs some plain convolutions, and most of their gradients, a hundred times slower than its matrix
 products. `conv2d_cpu` chooses by shape: patches (few input channels), shift and add (few output channels), Winograd's
-algorithm and its relatives, and 2x2 cells; in bfloat16 patches again, if the processor multiplies it natively.
+algorithm and its relatives, and 2x2 cells; in bfloat16 patches again, if the processor multiplies it natively. Of a
+single small image there are so few products that transforms of the kernel would take longer: it is shift and add too.
 """
 
 import jax
@@ -17,6 +18,9 @@ from dcgan_jax.spatial import depth_to_space, same_padding, space_to_depth
 from dcgan_jax.winograd import conv2d_winograd, has_algorithm
 
 _FEW = 128  # channels times taps
+# Pixels of a single image per input channel, at most, for shift and add: of layers with 8 to 512 channels, those with
+# up to 16 took less time by it, a twentieth where the kernels are largest, and those with 32 and more took longer.
+_SMALL = 16
 
 
 def conv2d_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -37,7 +41,7 @@ def conv2d_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     x, kernel = x.astype(wide), kernel.astype(wide)
     if few_in:
         y = _conv2d_patches(x, kernel, stride)
-    elif few_out:
+    elif few_out or (stride == 1 and is_small(x)):
         y = _conv2d_shift_add(x, kernel)
     elif has_algorithm(k, stride, h, w):
         y = conv2d_winograd(x, kernel, stride)
@@ -46,6 +50,33 @@ def conv2d_cpu(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     else:
         y = _conv2d_patches(x, kernel, stride)
     return y.astype(dtype)
+
+
+def is_small(x: jax.Array) -> bool:
+    """Whether images [B, H, W, in] are a single one, of few pixels per channel."""
+    b, h, w, c_in = x.shape
+    return b == 1 and h * w <= _SMALL * c_in
+
+
+def upsample_conv2d_small(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`dcgan_jax.layers.upsample_conv2d` of an image that `is_small`: one product, then the shifted taps are added up.
+
+    Output pixel 2p + a of an axis reads pixel p + floor((a + t - k // 2) / 2) with each tap t.
+    """
+    h, w = x.shape[1:3]
+    k, c_out = len(kernel), kernel.shape[-1]
+    reach = -(-(k // 2) // 2)
+    per_tap = _per_tap(x, kernel, reach)
+
+    def phase(terms: jax.Array, a: int, axis: int, size: int) -> jax.Array:
+        """Every second output along an axis, from the terms of its taps, which are along axis 3."""
+        starts = [(a + t - k // 2) // 2 + reach for t in range(k)]
+        shifted = [lax.slice_in_dim(terms[:, :, :, t], at, at + size, axis=axis) for t, at in enumerate(starts)]
+        return sum(shifted[1:], start=shifted[0])
+
+    rows = [phase(per_tap, a, 1, h) for a in range(2)]  # [B, H, W + 2 reach, k, out]
+    phases = [phase(each, a, 2, w) for each in rows for a in range(2)]  # [B, H, W, out]
+    return depth_to_space(jnp.concatenate(phases, axis=-1), c_out)
 
 
 def _conv2d_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -69,15 +100,20 @@ def _conv2d_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _conv2d_shift_add(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Few output channels: one product [B H W, in] x [in, k k out], then add up the shifted taps."""
-    _, h, w, c_in = x.shape
-    k, _, _, c_out = kernel.shape
-    r = k // 2
-    per_tap = _matmul(x, kernel.transpose(2, 0, 1, 3).reshape(c_in, k * k * c_out))  # [B, H, W, k k out]
-    per_tap = jnp.pad(per_tap, ((0, 0), (r, r), (r, r), (0, 0)))
-    per_tap = per_tap.reshape(*per_tap.shape[:3], k, k, c_out)
+    """Few output channels or pixels: one product [B H W, in] x [in, k k out], then add up the shifted taps."""
+    h, w = x.shape[1:3]
+    k = len(kernel)
+    per_tap = _per_tap(x, kernel, k // 2)
     shifted = [per_tap[:, i : i + h, j : j + w, i, j] for i in range(k) for j in range(k)]
     return sum(shifted[1:], start=shifted[0])  # [B, H, W, out]
+
+
+def _per_tap(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
+    """The products of each pixel with each tap, between zeros: [B, H + 2 padding, W + 2 padding, k, k, out]."""
+    k, _, c_in, c_out = kernel.shape
+    per_tap = _matmul(x, kernel.transpose(2, 0, 1, 3).reshape(c_in, k * k * c_out))  # [B, H, W, k k out]
+    per_tap = jnp.pad(per_tap, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    return per_tap.reshape(*per_tap.shape[:3], k, k, c_out)
 
 
 def _conv2d_cells(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dcgan_jax.cpu_conv import conv2d_cpu
+from dcgan_jax.cpu_conv import conv2d_cpu, is_small, upsample_conv2d_small
+from dcgan_jax.dtypes import at_least_float32
 from dcgan_jax.prng import pin_key
 from dcgan_jax.spatial import depth_to_space
 from dcgan_jax.types import Kernel, Key, Maps, NewMaps
@@ -67,6 +68,12 @@ def upsample_conv2d(x: Maps, kernel: Kernel, plain: bool = False) -> NewMaps:
       ValueError: if the shapes do not match.
     """
     _check_shapes(x, kernel)
+    if not plain and is_small(x) and x.dtype == kernel.dtype == at_least_float32(x.dtype):
+        return lax.platform_dependent(x, kernel, cpu=upsample_conv2d_small, default=_upsample_conv2d_phases)
+    return _upsample_conv2d_phases(x, kernel, plain)
+
+
+def _upsample_conv2d_phases(x: Maps, kernel: Kernel, plain: bool = False) -> NewMaps:
     k, _, c_in, c_out = kernel.shape
     phases = upsampling_phases(k)  # [2, m, k]
     m = phases.shape[1]

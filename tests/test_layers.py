@@ -69,6 +69,21 @@ def test_conv2d_with_few_and_many_channels(channels, stride):
     )
 
 
+@pytest.mark.parametrize("k", [3, 5, 7])
+def test_single_images_are_convolved_as_batches_are(k):
+    """On a CPU by another algorithm, which must agree too where few pixels have all taps."""
+    for size in ((7, 6), (2, 1)):
+        assert_same_function(conv2d, plain_conv2d, (1, *size, 8), (k, k, 8, 6))
+        assert_same_function(upsample_conv2d, plain_upsample_conv2d, (1, *size, 8), (k, k, 8, 6))
+
+
+@pytest.mark.parametrize("f", [conv2d, upsample_conv2d])
+def test_single_image_transforms_no_kernel(f):
+    """It takes longer than the image. One copy, in another order, is made; a transformed one has six times the size."""
+    x, kernel = jnp.zeros((1, 7, 7, 256)), jnp.zeros((5, 5, 256, 128))
+    assert jax.jit(f).lower(x, kernel).compile().memory_analysis().temp_size_in_bytes < 2 * kernel.nbytes
+
+
 @pytest.mark.parametrize("k", [1, 3, 7])
 def test_other_kernel_sizes(k):
     assert_same_function(conv2d, plain_conv2d, (2, 7, 6, 8), (k, k, 8, 6))
