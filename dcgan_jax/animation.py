@@ -23,9 +23,11 @@ class AnimationError(UserError):
 
 
 def check_animation(out: Path) -> None:
-    """Raises: AnimationError if what a format needs is not installed."""
+    """Raises: AnimationError for another format, or if what a format needs is not installed."""
     from PIL import features
 
+    if out.suffix not in ANIMATIONS:
+        raise AnimationError(f"`out` must end in {' or '.join(ANIMATIONS)}, got {out}")
     if out.suffix == ".mp4" and shutil.which("ffmpeg") is None:
         raise AnimationError("an .mp4 needs the program ffmpeg: install it, or choose a .gif or a .webp for `out`")
     if out.suffix == ".webp" and not features.check("webp"):
@@ -39,14 +41,16 @@ def save_animation(out: Path, frames: Sequence[np.ndarray], fps: float) -> None:
 
     Args:
       out: a ``.gif``, a ``.webp`` or an ``.mp4``.
-      frames: all of one shape, grey or RGB.
-      fps: frames per second, at most 50.
+      frames: at least one, all of one shape, grey or RGB.
+      fps: frames per second, above 0 and at most 50.
 
     Raises:
       AnimationError: as `check_animation`; or if the frames are too large for the format, or ffmpeg fails.
+      ValueError: if the frames or their number per second are others.
       OSError: if the file cannot be written.
     """
     check_animation(out)
+    _check_frames(frames, fps)
     side, limit = max(frames[0].shape[:2]), _LONGEST_SIDE[out.suffix]
     if side > limit:
         raise AnimationError(f"an animation in {out.suffix} has at most {limit:,} pixels a side, got {side:,}")
@@ -59,6 +63,15 @@ def save_animation(out: Path, frames: Sequence[np.ndarray], fps: float) -> None:
     if out.suffix == ".webp":
         options |= {"lossless": True, "method": 4}
     replace_file(out, lambda partial: first.save(partial, format=out.suffix[1:], **options))
+
+
+def _check_frames(frames: Sequence[np.ndarray], fps: float) -> None:
+    number = isinstance(fps, int | float | np.integer | np.floating) and not isinstance(fps, bool)
+    if not number or not 0 < fps <= MAX_FPS:
+        raise ValueError(f"fps must be a number above 0 and at most {MAX_FPS}, got {fps!r}")
+    kinds = dict.fromkeys(f"{frame.dtype} {list(frame.shape)}" for frame in frames)
+    if len(kinds) != 1 or frames[0].dtype != np.uint8 or frames[0].ndim != 3 or not frames[0].size:
+        raise ValueError(f"frames must be uint8 [H, W, C], all of one shape, got {', '.join(kinds) or 'none'}")
 
 
 def _save_mp4(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dcgan_jax.counts import check_counts
 from dcgan_jax.files import create_dir, replace_file
 from dcgan_jax.paths import local_path
 
@@ -24,8 +25,15 @@ def image_grid(images: np.ndarray, columns: int = 4, scale: int = _SCALE) -> np.
 
     Each image pixel becomes 4x4 pixels, or another ``scale``, with a gap of 2 image pixels between and around the
     images: sixteen 28x28 images in 4 columns make 488x488.
+
+    Raises:
+      ValueError: if there is no image, or the number of columns is not an integer of at least 1.
+      TypeError: as `as_bytes`.
     """
+    check_counts(columns=columns)
     images = as_bytes(images)
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(f"images must be [N, H, W, C], none of them 0, got {list(images.shape)}")
     n, h, w, c = images.shape
     rows = -(-n // columns)
     grid = np.full((rows * (h + _GAP) + _GAP, columns * (w + _GAP) + _GAP, c), 255, np.uint8)
@@ -121,7 +129,8 @@ def save_grid(path: str | Path, images: np.ndarray, columns: int = 4) -> None:
 
     Raises:
       PathError: if the path is a URL.
-      ValueError: unless the images have 1 (grey) or 3 (RGB) channels.
+      ValueError: unless the images have 1 (grey) or 3 (RGB) channels, and as `image_grid`.
+      TypeError: as `image_grid`.
       OSError: if the directory cannot be written.
     """
     save_png(local_path(path, "path"), image_grid(images, columns))
@@ -145,11 +154,14 @@ def save_each(folder: Path, names: Iterable[str], images: np.ndarray) -> None:
 
 
 def as_bytes(images: np.ndarray) -> np.ndarray:
-    """Images in [0, 1], rounded to 8 bits; uint8 images are unchanged. Raises: TypeError for other integers."""
+    """Images in [0, 1], rounded to 8 bits, NaN to 0; uint8 images are unchanged. Raises: TypeError for other types."""
     images = np.asarray(images)
-    if images.dtype != np.uint8 and images.dtype.kind in "iu":
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind not in "fbV":  # V: bfloat16
         raise TypeError(f"images must be uint8 or numbers in [0, 1], got {images.dtype}")
-    return images if images.dtype == np.uint8 else np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    levels = np.clip(images, 0, 1) * 255
+    return np.rint(np.where(np.isnan(levels), 0, levels)).astype(np.uint8)
 
 
 def as_picture(pixels: np.ndarray) -> Any:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dcgan_jax.counts import check_counts
 from dcgan_jax.prng import pin_key
 from dcgan_jax.sampling import check_labels, generate, image_shape, sample_noise
 from dcgan_jax.state import GANState, uniform_noise
@@ -53,7 +54,7 @@ def project(
 
     Args:
       state: from training; ``averaged(state)`` for the moving average of the generator.
-      images: [N, H, W, C], uint8 or floating point in [0, 1].
+      images: [N, H, W, C], uint8 or floating point in [0, 1], which `check_images` checks.
       key: a PRNG key for the random noise.
       labels: integers [N], the class of each image; the best of all classes if None and the state has classes.
       starts: at least 1 and at most 400.
@@ -62,13 +63,11 @@ def project(
     Raises:
       ValueError: if the images do not have the generator's shape, or a number is out of range; and for labels as
         `sample`.
-      TypeError: if the images are neither uint8 nor floating point, or the labels are not integers.
+      TypeError: if the images are not an array or neither uint8 nor floating point, or the labels are not integers.
     """
     targets = _as_floats(images, image_shape(state))
-    if not 1 <= starts <= MAX_STARTS:
-        raise ValueError(f"starts must be between 1 and {MAX_STARTS}, got {starts}")
-    if steps < 0:
-        raise ValueError(f"steps must be at least 0, got {steps}")
+    check_counts(most=MAX_STARTS, starts=starts)
+    check_counts(least=0, steps=steps)
     if labels is not None:
         check_labels(state, labels, len(targets))
     # Not the noise that `sample` draws with the same key: its images would be found because they are known.
@@ -101,11 +100,12 @@ def project(
 
 def _as_floats(images: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Images in [0, 1], float32. Raises: as `project`."""
+    size = ", ".join(map(str, shape))
+    if not hasattr(images, "shape"):
+        raise TypeError(f"images must be an array [N, {size}], got {type(images).__name__}")
     images = jnp.asarray(images)
     if images.ndim != 4 or not len(images) or images.shape[1:] != shape:
-        raise ValueError(
-            f"images must be [N, {', '.join(map(str, shape))}] with N at least 1, got {list(images.shape)}"
-        )
+        raise ValueError(f"images must be [N, {size}] with N at least 1, got {list(images.shape)}")
     if images.dtype == jnp.uint8:
         return images.astype(jnp.float32) / 255
     if not jnp.issubdtype(images.dtype, jnp.floating):

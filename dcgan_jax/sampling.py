@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dcgan_jax.counts import check_counts
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.prng import pin_key, seed_keys
 from dcgan_jax.sharding import image_sharding, with_auto_axes
@@ -21,10 +22,9 @@ def sample_noise(state: GANState, key: Key, n: int) -> Noise:
     """``n`` vectors of the state's noise, float32 [n, latent_size]; n at least 1.
 
     Raises:
-      ValueError: if n is below 1, or the state's noise has another shape.
+      ValueError: if n is not an integer of at least 1, or the state's noise has another shape.
     """
-    if n < 1:
-        raise ValueError(f"the number of images must be at least 1, got {n}")
+    check_counts(n=n)
     shape = (n, state.latent_size)
     z = state.noise(pin_key(key), shape)
     if z.shape != shape:
@@ -68,8 +68,13 @@ def generate(state: GANState, z: Noise, labels: Labels | None = None) -> Images:
     In inference mode (moving batch statistics, no dropout), so each image depends only on its own noise and class.
 
     Raises:
-      ValueError, TypeError: as `check_labels`.
+      ValueError: if ``z`` has another shape, and as `check_labels`.
+      TypeError: if ``z`` is not an array, and as `check_labels`.
     """
+    if not hasattr(z, "shape"):
+        raise TypeError(f"z must be an array [B, {state.latent_size}], got {type(z).__name__}")
+    if z.ndim != 2 or z.shape[1] != state.latent_size:
+        raise ValueError(f"z must be noise [B, {state.latent_size}], got {list(z.shape)}")
     check_labels(state, labels, z.shape[0])
     return state.generator.infer(z, labels)
 
@@ -92,7 +97,8 @@ def sample(state: GANState, key: Key, n: int, labels: Labels | None = None) -> I
       labels: integers [n], the class of each image; random if None and the state has classes.
 
     Raises:
-      ValueError, TypeError: as `check_labels`.
+      ValueError: if n is not an integer of at least 1, and as `check_labels`.
+      TypeError: as `check_labels`.
     """
     labels = sample_labels(state, key, n) if labels is None else labels
     return generate(state, sample_noise(state, key, n), labels)
@@ -167,10 +173,11 @@ def interpolate(start: NoiseVector, end: NoiseVector, n: int, *, straight: bool 
       straight: use a straight line, with even steps, as is always done for vectors of the same or opposite directions.
 
     Raises:
-      ValueError: if n is below 2.
+      ValueError: if n is not an integer of at least 2, or the noise is not two vectors of one size.
+      TypeError: if the noise is not an array.
     """
-    if n < 2:
-        raise ValueError(f"a way has at least 2 images, its ends, got {n}")
+    check_counts(2, n=n)
+    _check_vectors(start, end)
     t = jnp.linspace(0, 1, n)[:, None]  # [n, 1]
     weights = 1 - t, t
     if not straight:
@@ -182,6 +189,14 @@ def interpolate(start: NoiseVector, end: NoiseVector, n: int, *, straight: bool 
         weights = [jnp.where(arc, jnp.sin(weight * angle) / jnp.sin(angle), weight) for weight in weights]
     way = weights[0] * start + weights[1] * end
     return way.at[0].set(start).at[-1].set(end)  # exact
+
+
+def _check_vectors(start: jax.Array, end: jax.Array) -> None:
+    if not (hasattr(start, "shape") and hasattr(end, "shape")):
+        raise TypeError(f"start and end must be arrays, got {type(start).__name__} and {type(end).__name__}")
+    if len(start.shape) != 1 or start.shape != end.shape:
+        shapes = f"{list(start.shape)} and {list(end.shape)}"
+        raise ValueError(f"start and end must be vectors of one size, [latent_size], got {shapes}")
 
 
 def between_classes(state: GANState, start: int, end: int, n: int) -> GANState:

@@ -13,6 +13,7 @@ from flax import struct
 from jax.typing import DTypeLike
 
 from dcgan_jax.augment import Adaptive, Augment
+from dcgan_jax.counts import check_counts
 from dcgan_jax.ema import EMA, start_average
 from dcgan_jax.errors import first_line
 from dcgan_jax.losses import CROSS_ENTROPY, Losses
@@ -22,7 +23,7 @@ from dcgan_jax.optimizers import without_rate
 from dcgan_jax.presets import Preset
 from dcgan_jax.prng import flax_defaults, pin_key
 from dcgan_jax.state_arguments import FAKES as FAKES
-from dcgan_jax.state_arguments import check_counts, check_functions, chosen_parts
+from dcgan_jax.state_arguments import check_functions, chosen_parts
 
 
 class NetworkState(struct.PyTreeNode):

@@ -7,7 +7,6 @@ import math
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import numpy as np
 import optax
 
 from dcgan_jax.losses import Losses, check_losses
@@ -56,13 +55,6 @@ def chosen_parts(preset: str | Preset, classes: int | None, *given: Any) -> Part
     _check_network(parts.generator, parts.generator_tx, classes, "generator")
     _check_network(parts.discriminator, parts.discriminator_tx, classes, "discriminator")
     return parts
-
-
-def check_counts(**values: Any) -> None:
-    """Check for integers of at least 1."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 def check_functions(**values: Any) -> None:

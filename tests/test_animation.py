@@ -85,6 +85,34 @@ def test_missing_programs_are_named(tmp_path, monkeypatch):
         save_animation(tmp_path / "a.webp", frames_of(1), 10)
 
 
+@pytest.mark.parametrize("fps", [0, -1, 51, float("nan"), "4", None, True])
+def test_frames_a_second_are_a_number_in_range(fps, tmp_path):
+    with pytest.raises(ValueError, match=f"fps must be a number above 0 and at most 50, got {fps!r}"):
+        save_animation(tmp_path / "a.gif", frames_of(1), fps)
+
+
+@pytest.mark.parametrize(
+    ("frames", "got"),
+    [
+        ([], "none"),
+        ([np.zeros((4, 4, 1), np.uint8), np.zeros((4, 5, 1), np.uint8)], r"uint8 \[4, 4, 1\], uint8 \[4, 5, 1\]"),
+        ([np.zeros((4, 4, 1))], r"float64 \[4, 4, 1\]"),
+        ([np.zeros((4, 4), np.uint8)], r"uint8 \[4, 4\]"),
+        ([np.zeros((4, 0, 3), np.uint8)], r"uint8 \[4, 0, 3\]"),
+    ],
+    ids=["none", "sizes", "floats", "axes", "empty"],
+)
+def test_frames_are_pictures_of_one_size(frames, got, tmp_path):
+    with pytest.raises(ValueError, match=rf"frames must be uint8 \[H, W, C\], all of one shape, got {got}$"):
+        save_animation(tmp_path / "a.gif", frames, 4)
+    assert not any(tmp_path.iterdir())
+
+
+def test_other_formats_are_refused(tmp_path):
+    with pytest.raises(AnimationError, match=r"`out` must end in \.gif or \.webp or \.mp4, got .*a\.png"):
+        save_animation(tmp_path / "a.png", frames_of(1), 4)
+
+
 def test_frames_beyond_the_format_are_refused(tmp_path):
     with pytest.raises(AnimationError, match=r"in .webp has at most 16,383 pixels a side, got 16,384"):
         save_animation(tmp_path / "a.webp", [np.zeros((2, 16_384, 1), np.uint8)], 10)

@@ -1,5 +1,7 @@
 """Grids of images, as arrays and as PNG files."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,6 +32,30 @@ def test_other_integers_are_refused():
     """They may be 0 to 255 or 0 and 1."""
     with pytest.raises(TypeError, match="images must be uint8 or numbers in .0, 1., got int64"):
         image_grid(np.zeros((1, 4, 4, 1), np.int64))
+
+
+@pytest.mark.parametrize("columns", [0, -1, 2.0, True, None])
+def test_columns_are_a_positive_integer(columns):
+    with pytest.raises(ValueError, match=f"columns must be an integer of at least 1, got {columns!r}"):
+        image_grid(np.zeros((1, 4, 4, 1)), columns)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4, 1), (4, 4, 1), (2, 0, 4, 1)])
+def test_grid_has_images(shape):
+    with pytest.raises(ValueError, match=re.escape(f"images must be [N, H, W, C], none of them 0, got {list(shape)}")):
+        image_grid(np.zeros(shape))
+
+
+@pytest.mark.parametrize("images", [None, "x", np.zeros((1, 4, 4, 1), complex)], ids=["none", "text", "complex"])
+def test_what_is_no_image_is_refused(images):
+    with pytest.raises(TypeError, match=r"images must be uint8 or numbers in \[0, 1\], got "):
+        image_grid(images)
+
+
+def test_pixels_that_are_no_number_are_black():
+    """With no warning: a run that diverges saves its samples before it is stopped."""
+    grid = image_grid(np.array([np.nan, np.inf, -np.inf, 0.5]).reshape(1, 2, 2, 1), 1, 1)
+    assert grid[2:-2, 2:-2].ravel().tolist() == [0, 255, 0, 128]
 
 
 def test_incomplete_row_stays_white():

@@ -1,6 +1,7 @@
 """Images of seeds, and ways between them."""
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from helpers import assert_same_bits, quick_jit
 from dcgan_jax import generate, init_state, interpolate, sample
 from dcgan_jax.images import as_bytes
 from dcgan_jax.prng import seed_key
-from dcgan_jax.sampling import between_classes, generate_singly, sample_seeds
+from dcgan_jax.sampling import between_classes, generate_singly, sample_in_batches, sample_seeds
 from dcgan_jax.state import uniform_noise
 
 
@@ -91,9 +92,43 @@ def test_straight_way_computes_no_nan(key):
             assert jnp.isfinite(interpolate(jnp.ones(5), end, 3)).all()
 
 
-def test_way_has_at_least_two_images(key):
-    with pytest.raises(ValueError, match="at least 2 images, its ends, got 1"):
-        interpolate(*uniform_noise(key, (2, 100)), 1)
+@pytest.mark.parametrize("n", [1, 0, -2, 2.0, True, "3", None])
+def test_way_has_at_least_two_images(n, key):
+    with pytest.raises(ValueError, match=f"n must be an integer of at least 2, got {re.escape(repr(n))}"):
+        interpolate(*uniform_noise(key, (2, 100)), n)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        (jnp.ones(5), jnp.ones(3), r"vectors of one size, \[latent_size\], got \[5\] and \[3\]"),
+        (jnp.ones((1, 5)), jnp.ones((1, 5)), r"vectors of one size, \[latent_size\], got \[1, 5\] and \[1, 5\]"),
+        ([1.0, 2.0], jnp.ones(2), "start and end must be arrays, got list and ArrayImpl"),
+    ],
+    ids=["sizes", "batches", "list"],
+)
+def test_ways_lead_from_vector_to_vector(start, end, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        interpolate(start, end, 3)
+
+
+@pytest.mark.parametrize("n", [0, -3, 2.0, "3", None])
+def test_number_of_images_is_a_positive_integer(n, small_state, key):
+    for draw_images in (sample, sample_in_batches):
+        with pytest.raises(ValueError, match=f"n must be an integer of at least 1, got {re.escape(repr(n))}"):
+            draw_images(small_state, key, n)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (5,), (1, 3, 5)])
+def test_noise_of_another_shape_is_refused(shape, small_state):
+    """A vector alone, and a batch of batches, were drawn by some modules."""
+    with pytest.raises(ValueError, match=re.escape(f"z must be noise [B, 5], got {list(shape)}")):
+        generate(small_state, jnp.zeros(shape))
+
+
+def test_noise_is_an_array(small_state):
+    with pytest.raises(TypeError, match=r"z must be an array \[B, 5\], got list"):
+        generate(small_state, [[0.0] * 5])
 
 
 def test_way_between_classes_has_theirs_at_its_ends(conditional, key):

@@ -223,7 +223,7 @@ def test_evaluate_refuses_wrong_scales(change, message):
 
 
 def test_empty_batch_is_named(small_state, key):
-    with pytest.raises(ValueError, match="number of images must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n must be an integer of at least 1, got 0"):
         sample(small_state, key, 0)
     for step in (train_step, discriminator_step):
         with pytest.raises(ValueError, match="a batch must have at least one image, got 0"):
