@@ -95,6 +95,20 @@ def matlab73(path):
     savemat(path, {"images": IMAGES, "labels": labels, "class_names": np.array(KINDS)})
 
 
+def structs(path):
+    scipy = pytest.importorskip("scipy.io", reason="the extra matlab is not installed")
+    split = {"images": GREY.reshape(8, -1).repeat(2, 0), "labels": LABELS.repeat(2)[:, None]}
+    scipy.savemat(path, {"dataset": {"train": split, "test": split, "about": "digits"}}, do_compression=True)
+
+
+def columns_of_pixels(path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet is not installed")
+    import pyarrow
+
+    columns = {f"pixel{i}": column for i, column in enumerate(GREY[:, :8, :8].reshape(8, -1).T)}
+    parquet.write_table(pyarrow.table({**columns, "label": LABELS}), path)
+
+
 def attributes(path):
     with pytest.importorskip("h5py", reason="the extra hdf5 is not installed").File(path, "w") as file:
         file["images"], file["labels"] = IMAGES, LABELS
@@ -111,6 +125,8 @@ FORMS = {
     "images.npy.gz": gzipped,
     "mnist.pkl.gz": nielsen,
     "text.mat": matlab73,
+    "structs.mat": structs,
+    "pixels.parquet": columns_of_pixels,
     "attributes.h5": attributes,
 }
 MANY = pytest.param(100, marks=pytest.mark.slow)

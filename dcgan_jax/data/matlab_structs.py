@@ -11,7 +11,7 @@ import numpy as np
 _ORDER, _FIRST = 126, 128  # bytes of the header: where it says its byte order, and its end
 _COMPRESSED = 15  # type of a variable
 _TAG = 8  # bytes: the type and the size of a variable
-_LEAST = 64  # compressed bytes that hold a tag
+_LEAST = 1024  # compressed bytes that hold a tag, after the codes that they are compressed by
 
 
 def unpacked_size(path: Path) -> int:
