@@ -233,7 +233,7 @@ def test_structs_of_matlab_are_groups(do_compression, tmp_path, monkeypatch):
         load_data(tmp_path / "a.mat")
 
 
-def test_labels_beside_a_struct_are_those_of_its_images(tmp_path):
+def test_labels_beside_a_struct_are_of_its_images(tmp_path):
     scipy_io.savemat(tmp_path / "a.mat", {"data": {"images": IMAGES}, "y": np.arange(7)})
     assert load_data(tmp_path / "a.mat").labels.tolist() == list(range(7))
 
