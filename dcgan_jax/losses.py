@@ -155,11 +155,15 @@ def check_losses(losses: Any) -> None:
     """Check what can be checked without logits.
 
     Raises:
-      TypeError: if it is not a `Losses`.
+      TypeError: if it is not a `Losses` of functions.
       ValueError: if the interval or the stride of the penalty is not an integer of at least 1.
     """
     if not isinstance(losses, Losses):
         raise TypeError(f"losses must be a Losses(discriminator, generator), got {losses!r}")
+    for name in ("discriminator", "generator", "penalty"):
+        value = getattr(losses, name)
+        if not callable(value) and not (name == "penalty" and value is None):
+            raise TypeError(f"losses: {name} must be a function, got {value!r}")
     for name in ("penalty_every", "penalty_stride"):
         value = getattr(losses, name)
         if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -171,6 +171,8 @@ class GANState(struct.PyTreeNode):
 def own_metrics(state: GANState, update: Update) -> dict[str, jax.Array]:
     """The caller's metrics of one update, if there are any, prefixed with the network's letter."""
     own = {} if state.metrics is None else state.metrics(update)
+    if not isinstance(own, Mapping):
+        raise TypeError(f"metrics must return a dict of arrays, got {type(own).__name__}")
     for name in ("loss", "accuracy", "penalty", "augment"):
         if name in own:
             raise ValueError(f"own metrics must not be named {name}: the step has that")

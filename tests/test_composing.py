@@ -243,6 +243,12 @@ def test_own_metric_with_a_taken_name_is_refused(small_images, key):
         train_step(state, small_images, key)
 
 
+def test_own_metrics_must_be_a_dict(small_images, key):
+    state = small_gan(key, metrics=lambda update: update.loss)
+    with pytest.raises(TypeError, match="metrics must return a dict of arrays, got .*Tracer"):
+        jax.eval_shape(train_step, state, small_images, key)
+
+
 def test_penalised_states_under_vmap(small_images, key):
     """A member of a population takes the step that it takes alone, with a key of its own."""
     losses = Losses(discriminator_loss, generator_loss, slope, 2)

@@ -13,6 +13,7 @@ import pytest
 from helpers import SmallDiscriminator, SmallGenerator, assert_same_bits, small_gan
 
 from dcgan_jax import (
+    CROSS_ENTROPY,
     EvaluationError,
     Losses,
     check_images,
@@ -134,6 +135,9 @@ def test_numbers_of_an_optimizer_are_checked(arguments, error):
 def test_losses_of_another_kind_are_refused():
     with pytest.raises(TypeError, match="losses must be a Losses"):
         gan(losses="hinge")
+    for name in ("discriminator", "generator", "penalty"):
+        with pytest.raises(TypeError, match=f"losses: {name} must be a function, got 'r1'"):
+            gan(losses=CROSS_ENTROPY._replace(**{name: "r1"}))
 
 
 @pytest.mark.parametrize(
