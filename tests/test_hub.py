@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from test_interop import moved
 from test_pytorch import narrow_state, small_averaged_run, weights  # noqa: F401  # a fixture
 
-from dcgan_jax import TrainConfig, averaged, load_pretrained, load_run, sample
+from dcgan_jax import Generator, TrainConfig, averaged, init_state, load_pretrained, load_run, sample
 from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.interop import WeightsError
 from dcgan_jax.pretrained import hub
@@ -266,6 +266,15 @@ def test_weights_in_a_run_leave_it_a_run(recorded_run, tmp_path):
     shutil.copytree(recorded_run, tmp_path / "run")
     assert run_cli("export", recorded_run, "--format", "safetensors", "--out", tmp_path / "run/model.safetensors") == 0
     assert run_cli("sample", tmp_path / "run", "--samples", 1, "--out", tmp_path / "one.png") == 0
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c"]])
+def test_each_class_has_a_name(names, tmp_path):
+    """A folder with other names could not be read back."""
+    state = init_state(jax.random.key(0), classes=2, generator=Generator(width=2, classes=2))
+    with pytest.raises(WeightsError, match=f"class_names must be of the state's 2 classes, got {len(names)}"):
+        export_hub(tmp_path / "gan", state, About(class_names=names))
+    assert not any(tmp_path.iterdir())
 
 
 def test_licences_are_named_as_on_the_hub(recorded_run, tmp_path, capsys):

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -42,9 +43,12 @@ from dcgan_jax.interop import (
     export_onnx,
     export_safetensors,
     export_stablehlo,
+    export_tflite,
+    export_torch,
     import_weights,
     read_weights,
 )
+from dcgan_jax.pretrained.hub import export_hub
 from dcgan_jax.training import run as runs
 from dcgan_jax.training.checkpoint import CheckpointError
 from dcgan_jax.training.config import ConfigError
@@ -706,6 +710,28 @@ def test_own_modules_export_but_not_to_keras(small_state, tmp_path):
     with pytest.raises(WeightsError, match="only the tutorial's networks"):
         export_keras(tmp_path / "small.weights.h5", small_state)
     assert [p.name for p in tmp_path.iterdir()] == ["small.stablehlo"]
+
+
+@pytest.mark.parametrize("network", ["both", "Generator", None])
+def test_other_names_are_no_networks(network, narrow, tmp_path):
+    """They were taken for the discriminator."""
+    message = re.escape(f"network must be generator or discriminator, got {network!r}")
+    for export in (export_stablehlo, export_onnx, export_tflite, export_keras):
+        with pytest.raises(ValueError, match=message):
+            export(tmp_path / "a", narrow, network)
+    for export in (export_safetensors, export_torch):
+        with pytest.raises(ValueError, match=message):
+            export(tmp_path / "a.safetensors", narrow, {}, [network])
+    assert not any(tmp_path.iterdir())
+
+
+def test_paths_may_be_texts(narrow, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export_safetensors("a.safetensors", narrow, {})
+    export_torch("b.safetensors", narrow)
+    export_hub("hub", narrow)
+    assert_same_bits(*(read_weights(name, narrow) for name in ("a.safetensors", "b.safetensors")))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.py", "b.safetensors", "hub"]
 
 
 def test_import_restarts_the_average(trained, exported, other_averaged):

@@ -241,6 +241,18 @@ def test_check_finds_another_network(narrow, tmp_path):
         check_onnx(tmp_path / "text.onnx", narrow)
 
 
+def test_check_of_another_layout_says_so(narrow, tmp_path):
+    export_onnx(str(tmp_path / "a.onnx"), narrow)
+    with pytest.raises(WeightsError, match=r"outputs \[8, 28, 28, 1\], expected \[8, 1, 28, 28\]: was it written in"):
+        check_onnx(tmp_path / "a.onnx", narrow, layout="NCHW")
+
+
+@pytest.mark.parametrize("opset", [12, 26, 18.0, "18", True])
+def test_other_opsets_are_refused(opset, narrow, tmp_path):
+    with pytest.raises(WeightsError, match=re.escape(f"`opset` must be an integer from 13 to 25, got {opset!r}")):
+        export_onnx(tmp_path / "a.onnx", narrow, opset=opset)
+
+
 @pytest.mark.filterwarnings("ignore")  # of the converter and of what it imports
 @pytest.mark.parametrize("network", NETWORKS)
 def test_networks_of_recipes_have_layouts_and_precisions(network, small_run, tmp_path):

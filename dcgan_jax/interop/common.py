@@ -29,8 +29,16 @@ def require(module: str) -> Any:
     return versions.require(module, "export", "this", WeightsError)
 
 
+def check_networks(*networks: str) -> None:
+    """Raises: ValueError for names that are not of networks."""
+    for network in networks:
+        if network not in NETWORKS:
+            raise ValueError(f"network must be {' or '.join(NETWORKS)}, got {network!r}")
+
+
 def network_state(state: GANState, network: str) -> NetworkState:
-    """The ``generator`` or the ``discriminator`` of a state."""
+    """The ``generator`` or the ``discriminator`` of a state. Raises: ValueError for another name."""
+    check_networks(network)
     return state.generator if network == "generator" else state.discriminator
 
 

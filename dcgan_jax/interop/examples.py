@@ -9,7 +9,7 @@ import numpy as np
 
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.files import replace_file
-from dcgan_jax.interop.common import network_state
+from dcgan_jax.interop.common import WeightsError, network_state
 from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.sampling import generate, sample_noise
 from dcgan_jax.state import GANState
@@ -72,7 +72,7 @@ def make_examples(state: GANState, network: str = "generator", n: int = 8, seed:
     return Examples(inputs if labels is None else {**inputs, "labels": np.asarray(labels)}, names[1], expected)
 
 
-def write_examples(path: Path, examples: Examples) -> None:
+def write_examples(path: str | Path, examples: Examples) -> None:
     """Write the inputs and the output, by name, to an ``.npz``.
 
     Raises:
@@ -84,11 +84,20 @@ def write_examples(path: Path, examples: Examples) -> None:
         with partial.open("wb") as file:  # with a path NumPy would append its suffix
             np.savez(file, **arrays)
 
-    replace_file(path, write)
+    replace_file(Path(path), write)
 
 
-def agreement(found: np.ndarray, expected: np.ndarray, runtime: str, relative: float = FLOAT32) -> Agreement:
-    """Compare outputs; the tolerance is ``relative``, times the largest absolute output if that is above 1."""
+def agreement(
+    path: str | Path, found: np.ndarray, expected: np.ndarray, runtime: str, relative: float = FLOAT32
+) -> Agreement:
+    """Compare outputs of a file; the tolerance is ``relative``, times the largest absolute output if that is above 1.
+
+    Raises:
+      WeightsError: if their shapes differ.
+    """
+    if found.shape != expected.shape:
+        shapes = f"outputs {list(found.shape)}, expected {list(expected.shape)}"
+        raise WeightsError(f"{path} {shapes}: was it written in another layout, or of another network?")
     difference = np.abs(found.astype(np.float64) - expected).max()
     return Agreement(float(difference), relative * max(1.0, float(np.abs(expected).max())), runtime)
 

@@ -37,7 +37,7 @@ _MAX_OBJECTS = 5_000  # groups and arrays in a file; a whole adversarial model h
 _MAX_BYTES = 2**29  # of the weights inside a .keras; those of an adversarial model with its optimizer are 54 MB
 
 
-def export_keras(path: Path, state: GANState, network: str = "generator") -> None:
+def export_keras(path: str | Path, state: GANState, network: str = "generator") -> None:
     """Write weights that a Keras 3 model of the tutorial's layers loads with ``model.load_weights(path)``.
 
     The weights are float32. Keras is not used, so its settings have no effect.
@@ -73,7 +73,7 @@ def export_keras(path: Path, state: GANState, network: str = "generator") -> Non
         for keras_class, count in _WITHOUT_WEIGHTS[network].items():  # Keras 3.0 looks for these too
             for _ in range(count):
                 add_layer(keras_class)
-    replace_file(path, lambda partial: partial.write_bytes(content.getbuffer()))
+    replace_file(Path(path), lambda partial: partial.write_bytes(content.getbuffer()))
 
 
 def read_keras(path: Path, state: GANState) -> dict[str, dict[str, Any]]:

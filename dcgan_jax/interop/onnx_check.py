@@ -25,7 +25,7 @@ def onnx_runtime() -> Any:
 
 
 def check_onnx(
-    path: Path, state: GANState, network: str = "generator", *, layout: str = "NHWC", precision: str = "float32"
+    path: str | Path, state: GANState, network: str = "generator", *, layout: str = "NHWC", precision: str = "float32"
 ) -> Agreement:
     """Run a file of `export_onnx` in ONNX Runtime on a CPU, and compare it with JAX on 8 fixed inputs.
 
@@ -42,17 +42,17 @@ def check_onnx(
       precision: that of `export_onnx`.
 
     Raises:
-      WeightsError: if the package onnxruntime is not installed, or cannot run the file.
+      WeightsError: if the package onnxruntime is not installed or cannot run the file, or the output has another shape.
     """
     runtime = onnx_runtime()
     examples = make_examples(state, network).in_layout(layout)
     kernels = sum(leaf.ndim > 1 for leaf in jax.tree.leaves(network_state(state, network).params))
     relative = FLOAT32 if precision == "float32" else _FLOAT16 * kernels
     found = run_onnx(path, examples.inputs)
-    return agreement(found, examples.expected, f"ONNX Runtime {runtime.__version__}", relative)
+    return agreement(path, found, examples.expected, f"ONNX Runtime {runtime.__version__}", relative)
 
 
-def run_onnx(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
+def run_onnx(path: str | Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
     """The output of a model in ONNX Runtime on a CPU; ``inputs`` are in the order of the model's.
 
     Raises:

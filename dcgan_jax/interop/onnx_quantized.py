@@ -38,7 +38,7 @@ class Quantization(NamedTuple):
 
 
 def export_quantized_onnx(
-    path: Path,
+    path: str | Path,
     state: GANState,
     network: str = "generator",
     metadata: dict[str, Any] | None = None,
@@ -80,7 +80,7 @@ def export_quantized_onnx(
         apart = np.abs(run_onnx(small, examples.inputs).astype(np.float64) - examples.expected)
         content = small.read_bytes()
         before = full.stat().st_size
-    replace_file(path, lambda partial: partial.write_bytes(content))
+    replace_file(Path(path), lambda partial: partial.write_bytes(content))
     return Quantization(before, len(content), float(apart.max()), float(apart.mean()), _COMPARED)
 
 

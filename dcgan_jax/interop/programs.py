@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dcgan_jax.dtypes import at_least_float32, jax_defaults
 from dcgan_jax.errors import first_line
@@ -33,7 +34,7 @@ _OPSET, _CONVERTED_OPSET = 18, 23  # for the package's networks, low enough for 
 
 
 @jax_defaults()
-def export_stablehlo(path: Path, state: GANState, network: str = "generator") -> None:
+def export_stablehlo(path: str | Path, state: GANState, network: str = "generator") -> None:
     """Write a program for CPU, CUDA and TPU that needs only JAX: noise to images, or images to logits.
 
     It runs in inference mode for any batch size, and contains the parameters::
@@ -49,6 +50,7 @@ def export_stablehlo(path: Path, state: GANState, network: str = "generator") ->
       network: ``generator`` or ``discriminator``.
 
     Raises:
+      ValueError: for another network.
       WeightsError: if the package flatbuffers is not installed, or JAX cannot export the network.
       OSError: if the file cannot be written.
     """
@@ -68,12 +70,12 @@ def export_stablehlo(path: Path, state: GANState, network: str = "generator") ->
             program = export.export(jax.jit(infer), platforms=_PLATFORMS)(*inputs).serialize()
     except Exception as error:  # whatever JAX raises for a user's own module
         raise WeightsError(f"cannot write {path} ({_reason(error)})") from error
-    replace_file(path, lambda partial: partial.write_bytes(program))
+    replace_file(Path(path), lambda partial: partial.write_bytes(program))
 
 
 @jax_defaults()
 def export_onnx(
-    path: Path,
+    path: str | Path,
     state: GANState,
     network: str = "generator",
     metadata: dict[str, Any] | None = None,
@@ -101,15 +103,15 @@ def export_onnx(
         with either.
 
     Raises:
-      ValueError: for another layout or precision.
+      ValueError: for another network, layout or precision.
       WeightsError: for another opset, if a required package is not installed, if jax2onnx cannot convert the network,
         or a weight is out of the range of float16.
       OSError: if the file cannot be written.
     """
     if layout not in LAYOUTS or precision not in PRECISIONS:
         raise ValueError(f"layout is one of {LAYOUTS} and precision of {PRECISIONS}, got {layout} and {precision}")
-    if opset is not None and opset not in OPSETS:
-        raise WeightsError(f"`opset` must be between {OPSETS[0]} and {OPSETS[-1]}, got {opset}")
+    if opset is not None and (opset not in OPSETS or not isinstance(opset, int | np.integer)):
+        raise WeightsError(f"`opset` must be an integer from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r}")
     half = network_state(state, network)
     own = type(half.module) in (Generator, Discriminator)
     if own:
@@ -127,7 +129,7 @@ def export_onnx(
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # whatever the checker raises for a user's own module
         raise WeightsError(f"cannot write {path} ({_reason(error)})") from error
-    replace_file(path, lambda partial: partial.write_bytes(model.SerializeToString()))
+    replace_file(Path(path), lambda partial: partial.write_bytes(model.SerializeToString()))
 
 
 def _written(state: GANState, network: str, opset: int, layout: str) -> Any:
@@ -146,7 +148,7 @@ def _written(state: GANState, network: str, opset: int, layout: str) -> Any:
     return build_model(nodes, network, {"images": images, **labels}, ("batch", 1), opset)
 
 
-def _converted(path: Path, state: GANState, network: str, opset: int, layout: str) -> Any:
+def _converted(path: str | Path, state: GANState, network: str, opset: int, layout: str) -> Any:
     """The ``onnx.ModelProto`` of a network of any module, by jax2onnx."""
     half = network_state(state, network)
     inputs = _inputs(state, network, "batch")

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from dcgan_jax.files import replace_file, replace_text
-from dcgan_jax.interop.common import NETWORKS, WeightsError, network_state, network_variables
+from dcgan_jax.interop.common import NETWORKS, WeightsError, check_networks, network_state, network_variables
 from dcgan_jax.interop.pytorch_modules import module_file, module_text
 from dcgan_jax.models import Discriminator, Generator, doublings
 from dcgan_jax.sampling import image_shape
@@ -57,7 +57,7 @@ class TorchArray(NamedTuple):
 
 
 def export_torch(
-    path: Path, state: GANState, metadata: dict[str, Any] | None = None, networks: Sequence[str] = NETWORKS
+    path: str | Path, state: GANState, metadata: dict[str, Any] | None = None, networks: Sequence[str] = NETWORKS
 ) -> Path:
     """Write a state dict of PyTorch as safetensors, and next to it a Python file of the modules that load it.
 
@@ -77,8 +77,11 @@ def export_torch(
 
     Raises:
       WeightsError: if a network has another module.
+      ValueError: for other names of networks.
       OSError: if a file cannot be written; a new Python file is then removed.
     """
+    path = Path(path)
+    check_networks(*networks)
     variables = jax.device_get(network_variables(state))
     tensors: dict[str, np.ndarray] = {}
     for network in networks:

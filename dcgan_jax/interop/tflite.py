@@ -45,7 +45,7 @@ def require_litert(module: str) -> Any:
     return require(f"ai_edge_litert.{module}", "tflite", "TensorFlow Lite", WeightsError)
 
 
-def export_tflite(path: Path, state: GANState, network: str = "generator") -> None:
+def export_tflite(path: str | Path, state: GANState, network: str = "generator") -> None:
     """Write a TensorFlow Lite model in inference mode, in float32; inputs and output as in `export_onnx`.
 
     Images are in NHWC. The batch may have any size: the shapes in the file have 1, and a runtime resizes the inputs,
@@ -74,10 +74,10 @@ def export_tflite(path: Path, state: GANState, network: str = "generator") -> No
     if state.classes is not None:
         inputs["labels"] = ()
     model = _model(schema, lite_nodes(nodes, inputs), inputs, network)
-    replace_file(path, lambda partial: partial.write_bytes(_packed(model)))
+    replace_file(Path(path), lambda partial: partial.write_bytes(_packed(model)))
 
 
-def check_tflite(path: Path, state: GANState, network: str = "generator") -> Agreement:
+def check_tflite(path: str | Path, state: GANState, network: str = "generator") -> Agreement:
     """Run a file of `export_tflite` in LiteRT on a CPU, and compare it with JAX on the same 8 inputs as `check_onnx`.
 
     The tolerance is 1e-5, times the largest output if that is above 1.
@@ -88,10 +88,10 @@ def check_tflite(path: Path, state: GANState, network: str = "generator") -> Agr
     examples = make_examples(state, network)
     found = run_tflite(path, examples.inputs)
     runtime = f"LiteRT {package_version('ai-edge-litert')}"
-    return agreement(found, examples.expected, runtime)
+    return agreement(path, found, examples.expected, runtime)
 
 
-def run_tflite(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
+def run_tflite(path: str | Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
     """The output of a model in LiteRT on a CPU, for ``inputs`` by name, of any batch size.
 
     Raises:

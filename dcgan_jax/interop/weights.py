@@ -14,14 +14,22 @@ from safetensors.numpy import load_file, save
 
 from dcgan_jax.ema import start_average
 from dcgan_jax.files import replace_file
-from dcgan_jax.interop.common import NETWORKS, WeightsError, leaf_name, named_arrays, network_state, network_variables
+from dcgan_jax.interop.common import (
+    NETWORKS,
+    WeightsError,
+    check_networks,
+    leaf_name,
+    named_arrays,
+    network_state,
+    network_variables,
+)
 from dcgan_jax.interop.keras_files import HDF5, ZIP, read_keras
 from dcgan_jax.interop.pytorch import from_torch, is_torch, refuse_pickle
 from dcgan_jax.state import GANState
 
 
 def export_safetensors(
-    path: Path, state: GANState, metadata: dict[str, Any], networks: Sequence[str] = NETWORKS
+    path: str | Path, state: GANState, metadata: dict[str, Any], networks: Sequence[str] = NETWORKS
 ) -> None:
     """Write parameters and moving statistics as safetensors, named as ``generator/params/conv_1/kernel``.
 
@@ -32,15 +40,17 @@ def export_safetensors(
       networks: ``generator``, ``discriminator`` or both.
 
     Raises:
+      ValueError: for other names of networks.
       OSError: if the file cannot be written.
     """
+    check_networks(*networks)
     arrays = {name: leaf for name, leaf in named_arrays(state).items() if name.partition("/")[0] in networks}
     tensors = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in arrays.items()}
     content = save(tensors, metadata={"dcgan-jax": json.dumps(metadata)})
-    replace_file(path, lambda partial: partial.write_bytes(content))
+    replace_file(Path(path), lambda partial: partial.write_bytes(content))
 
 
-def import_weights(path: Path, state: GANState, network: str | None = None) -> GANState:
+def import_weights(path: str | Path, state: GANState, network: str | None = None) -> GANState:
     """The state with the weights of a file: `replace_weights` of what `read_weights` reads.
 
     Args:
@@ -59,7 +69,7 @@ def import_weights(path: Path, state: GANState, network: str | None = None) -> G
     return replace_weights(state, weights)
 
 
-def read_weights(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
+def read_weights(path: str | Path, state: GANState) -> dict[str, dict[str, Any]]:
     """Read the variables of the networks in a file, whose format is recognised by its content, not its name.
 
     Args:
@@ -73,6 +83,7 @@ def read_weights(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
     Raises:
       WeightsError: if the file cannot be read, or has other arrays, values that are not finite, or negative variances.
     """
+    path = Path(path)
     try:
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

@@ -69,7 +69,9 @@ class HubConfig(NamedTuple):
 
 
 @jax_defaults()
-def export_hub(folder: Path, state: GANState, about: About | None = None, networks: Sequence[str] = NETWORKS) -> None:
+def export_hub(
+    folder: str | Path, state: GANState, about: About | None = None, networks: Sequence[str] = NETWORKS
+) -> None:
     """Write a folder for the Hub: ``model.safetensors``, ``config.json``, ``README.md`` and ``samples.png``.
 
     `dcgan_jax.load_pretrained` reads it back. It is there whole or not at all.
@@ -81,11 +83,11 @@ def export_hub(folder: Path, state: GANState, about: About | None = None, networ
       networks: both, or the ``generator`` alone.
 
     Raises:
-      WeightsError: if the folder exists, a network is another module, the noise is of one's own, weights are not
-        float32, or an image is not finite.
+      WeightsError: if the folder exists, the classes have more or fewer names, a network is another module, the noise
+        is of one's own, weights are not float32, or an image is not finite.
       OSError: if it cannot be written.
     """
-    about = about or About()
+    folder, about = Path(folder), about or About()
     if not _LICENSE.fullmatch(about.license_id):
         raise WeightsError(f"a licence is named as on the Hub, such as mit or cc-by-4.0, got {about.license_id!r}")
     if os.path.lexists(folder):
@@ -212,6 +214,8 @@ def _config(state: GANState, about: About, networks: Sequence[str]) -> dict[str,
             raise WeightsError(f"a folder for the Hub holds float32: this {network} has weights of another type")
         described[network] = {"width": module.width, "dropout_rate": module.dropout_rate, "dtype": dtype}
     names = about.class_names or [str(number) for number in range(state.classes or 0)]
+    if len(names) != (state.classes or 0):
+        raise WeightsError(f"class_names must be of the state's {state.classes or 0} classes, got {len(names)}")
     return {
         "model_type": _TYPE,
         "format": _FORMAT,
