@@ -109,7 +109,7 @@ def verify_tree(path: Path, tree: Any) -> None:
 
 def _bytes(leaf: jax.Array) -> bytes:
     """The numbers of an array, or of a PRNG key, as in the state of an optimizer that adds noise."""
-    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    is_key = jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return jax.device_get(jax.random.key_data(leaf) if is_key else leaf).tobytes()
 
 

@@ -24,7 +24,7 @@ def check_finite_metrics(step: int, metrics: dict[str, float]) -> None:
 def check_finite(state: GANState, step: int) -> None:
     """Raises: NotFiniteError if a parameter, statistic or optimizer state is not finite."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state)):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             continue
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         # A number of an optimizer's state may be infinite: the lowest loss so far, before the first step.
