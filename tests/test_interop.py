@@ -734,6 +734,16 @@ def test_paths_may_be_texts(narrow, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.py", "b.safetensors", "hub"]
 
 
+@pytest.mark.parametrize("export", [export_safetensors, export_torch])
+def test_weights_of_other_sizes_name_what_decides_them(export, narrow, tmp_path):
+    """Whether arrays are missing, as those of classes are, or have another shape."""
+    export(tmp_path / "a.safetensors", narrow, {})
+    for options in ({"width": 4}, {"width": 8, "classes": 2}):
+        state = init_state(jax.random.key(0), generator=Generator(**options), classes=options.get("classes"))
+        with pytest.raises(WeightsError, match=r"follow from the images, `conditional`, `width` and `latent_size`$"):
+            read_weights(tmp_path / "a.safetensors", state)
+
+
 def test_import_restarts_the_average(trained, exported, other_averaged):
     state = import_weights(exported, other_averaged)
     assert state.ema.count == 0

@@ -9,6 +9,7 @@ import jax
 
 from dcgan_jax import versions
 from dcgan_jax.errors import UserError
+from dcgan_jax.models import Discriminator, Generator
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState, NetworkState
 
@@ -45,6 +46,14 @@ def network_state(state: GANState, network: str) -> NetworkState:
 def input_shape(state: GANState, network: str) -> tuple[int, ...]:
     """The shape of a network's input without the batch: [latent], or [H, W, C]."""
     return (state.latent_size,) if network == "generator" else image_shape(state)
+
+
+def what_decides(state: GANState) -> str:
+    """The end of messages on arrays of other networks: the settings that the package's own follow from."""
+    modules = (network_state(state, network).module for network in NETWORKS)
+    if not all(isinstance(module, Generator | Discriminator) for module in modules):
+        return ""
+    return ": layers and their sizes follow from the images, `conditional`, `width` and `latent_size`"
 
 
 def network_variables(state: GANState) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,14 @@ import numpy as np
 from safetensors.numpy import save
 
 from dcgan_jax.files import replace_file, replace_text
-from dcgan_jax.interop.common import NETWORKS, WeightsError, check_networks, network_state, network_variables
+from dcgan_jax.interop.common import (
+    NETWORKS,
+    WeightsError,
+    check_networks,
+    network_state,
+    network_variables,
+    what_decides,
+)
 from dcgan_jax.interop.pytorch_modules import module_file, module_text
 from dcgan_jax.models import Discriminator, Generator, doublings
 from dcgan_jax.sampling import image_shape
@@ -173,13 +180,16 @@ def from_torch(tensors: dict[str, Any], state: GANState, source: str) -> dict[st
         missing, other = sorted(set(arrays) - set(found)), sorted(set(found) - set(arrays))
         raise WeightsError(
             f"{source} holds other arrays than these networks in PyTorch: missing {missing[:3]}, unknown {other[:3]}"
+            f"{what_decides(state)}"
         )
     variables, converted = network_variables(state), {}
     for name, at in arrays.items():
         like = _leaf(variables, at.path)
         shape = tuple(like.shape[axis] for axis in at.axes)
         if found[name].shape != shape:
-            raise WeightsError(f"{source}: {name} must have shape {shape}, got {found[name].shape}")
+            raise WeightsError(
+                f"{source}: {name} must have shape {shape}, got {found[name].shape}{what_decides(state)}"
+            )
         converted[at.path] = at.from_torch(found[name])
     return converted
 

@@ -22,6 +22,7 @@ from dcgan_jax.interop.common import (
     named_arrays,
     network_state,
     network_variables,
+    what_decides,
 )
 from dcgan_jax.interop.keras_files import HDF5, ZIP, read_keras
 from dcgan_jax.interop.pytorch import from_torch, is_torch, refuse_pickle
@@ -159,11 +160,13 @@ def match_weights(tensors: dict[str, Any], state: GANState, source: str) -> dict
     if not tensors or set(tensors) != set(expected):
         missing, other = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
         raise WeightsError(
-            f"{source} holds other arrays than these networks: missing {missing[:3]}, unknown {other[:3]}"
+            f"{source} holds other arrays than these networks: missing {missing[:3]}, unknown {other[:3]}{what_decides(state)}"
         )
     for name, leaf in expected.items():
         if tensors[name].shape != leaf.shape:
-            raise WeightsError(f"{source}: {name} must have shape {leaf.shape}, got {tensors[name].shape}")
+            raise WeightsError(
+                f"{source}: {name} must have shape {leaf.shape}, got {tensors[name].shape}{what_decides(state)}"
+            )
         if not jnp.issubdtype(tensors[name].dtype, jnp.floating):
             raise WeightsError(f"{source}: {name} must be floating point, got {tensors[name].dtype}")
     with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are refused later
