@@ -194,7 +194,10 @@ def test_release_writes_what_it_has_scored(tmp_path, monkeypatch, capsys):
         (["evaluate", "mnist", "--weights", "last"], "--weights is for runs: mnist names pretrained weights"),
         (["sample", "mnist", "--recipe", "own.py"], "--recipe is for runs: mnist names pretrained weights"),
         (["export", "mnist", "--format", "safetensors"], "their generator is a safetensors file already"),
-        (["export", "mnist", "--format", "onnx", "--network", "discriminator"], "have no discriminator"),
+        (
+            ["export", "mnist", "--format", "onnx", "--network", "discriminator"],
+            "have no discriminator: leave --network out",
+        ),
         (["sample", "./mnist"], "there is no run in mnist"),
     ],
 )

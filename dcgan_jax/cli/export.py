@@ -36,7 +36,7 @@ from dcgan_jax.interop.pytorch_modules import module_file
 from dcgan_jax.interop.tflite import require_litert
 from dcgan_jax.paths import local_path
 from dcgan_jax.pretrained import CONDITIONAL, FOLDER, PRETRAINED, describe_pretrained
-from dcgan_jax.pretrained.hub import About, export_hub, is_hub_folder
+from dcgan_jax.pretrained.hub import HUB_WEIGHTS, About, export_hub, is_hub_folder
 from dcgan_jax.pretrained.model_card import hub_dataset, repository_name
 from dcgan_jax.state import GANState
 from dcgan_jax.training.config import ConfigError
@@ -120,7 +120,7 @@ def _export(args: argparse.Namespace) -> None:
     networks = networks_of(args.source)
     plain = networks == NETWORKS or args.source == CONDITIONAL  # whose own file is compacted
     if args.network not in networks or (args.format == "safetensors" and not plain):
-        raise ConfigError(_without_discriminator(args.source))
+        raise ConfigError(_without_discriminator(args))
     examples = out.with_name(f"{out.name.removesuffix(_SUFFIXES[args.format])}.examples.npz")
     if args.with_examples:
         check_new_file(examples, (".npz",))
@@ -212,15 +212,14 @@ def _about(loaded: LoadedRun, args: argparse.Namespace) -> About:
     return About(training, run.record.classes, evaluations, args.license or "unknown")
 
 
-def _without_discriminator(source: str) -> str:
-    if source == CONDITIONAL:
-        return f"the pretrained weights {source} have no discriminator"
-    if source in PRETRAINED:
-        return (
-            f"the pretrained weights {source} have no discriminator; their generator is a safetensors file already, "
-            f"{FOLDER / source}.safetensors"
-        )
-    return f"the folder {source} has no discriminator; its generator is a safetensors file already, in it"
+def _without_discriminator(args: argparse.Namespace) -> str:
+    source, pretrained = args.source, args.source in PRETRAINED
+    without = f"the pretrained weights {source} have" if pretrained else f"the folder {source} has"
+    if args.format != "safetensors":
+        return f"{without} no discriminator: leave --network out"
+    where = f"{FOLDER / source}.safetensors" if pretrained else f"{local_path(source, 'RUN') / HUB_WEIGHTS}"
+    whose = "their" if pretrained else "its"
+    return f"{without} no discriminator, and {whose} generator is a safetensors file already: {where}"
 
 
 def _check_flags(args: argparse.Namespace) -> None:

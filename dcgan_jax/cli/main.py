@@ -25,8 +25,8 @@ _COMMANDS = {
     "evaluate": "score a run's images, or those of files, beside real ones",
     "report": "write a page on runs for a browser: curves, samples, scores",
     "train-classifier": "train a classifier to score runs on other data by",
-    "export": "write networks for StableHLO, ONNX, safetensors or Keras",
-    "import": "start a run with weights from safetensors or Keras",
+    "export": "write networks for ONNX, TensorFlow Lite, PyTorch and others",
+    "import": "start a run with weights of safetensors, PyTorch or Keras",
 }
 
 
