@@ -116,6 +116,13 @@ def test_run_of_a_recipe_is_described_by_it(tmp_path):
     assert all(each["command"].endswith(" --recipe FILE.py") for each in commands)
 
 
+def test_library_takes_paths_as_texts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run")
+    page.write_report([read_source("run")], "mine.html")
+    assert embedded(tmp_path / "mine.html")["runs"][0]["name"] == "run"
+
+
 def test_several_runs_share_charts(tmp_path):
     one, two = (write_run(tmp_path / name, evaluations=[evaluation_row(500, 8.0)]) for name in "ab")
     data = report(one, two, one, "--out", tmp_path / "both.html")

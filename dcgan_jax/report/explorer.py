@@ -16,7 +16,11 @@ _DIRECTIONS = 8  # sliders; in a trained generator the first 8 of 100 directions
 
 
 def write_explorer(
-    state: GANState, out: Path, title: str, facts: Sequence[tuple[str, str]] = (), classes: Sequence[str] | None = None
+    state: GANState,
+    out: str | Path,
+    title: str,
+    facts: Sequence[tuple[str, str]] = (),
+    classes: Sequence[str] | None = None,
 ) -> None:
     """Write an explorer of a state's generator to one HTML file, atomically.
 
@@ -31,6 +35,7 @@ def write_explorer(
       ReportError: as `check_page` and `explorer_page`.
       OSError: if the file cannot be written.
     """
+    out = Path(out)
     check_page(out)
     replace_page(out, explorer_page(state, title, facts, classes))
 

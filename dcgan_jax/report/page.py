@@ -18,7 +18,7 @@ _OF_NEAREST = 5  # nearest pictures take at most a fifth of the page
 _MAX_GRIDS = 60  # per run: as many positions of a slider as a finger can tell apart
 
 
-def write_report(sources: Sequence[Source], out: Path, *, nearest: bool = False) -> None:
+def write_report(sources: Sequence[Source], out: str | Path, *, nearest: bool = False) -> None:
     """Write a report of runs to one HTML file, atomically.
 
     Args:
@@ -31,6 +31,7 @@ def write_report(sources: Sequence[Source], out: Path, *, nearest: bool = False)
       ReportError: as `check_page`, or if the runs are too many for one file.
       OSError: if a file cannot be read or written.
     """
+    out = Path(out)
     check_page(out)
     replace_page(out, report_page(sources, nearest=nearest))
 

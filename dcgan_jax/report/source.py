@@ -60,13 +60,14 @@ def describe_images(config: TrainConfig, record: RunRecord) -> str:
     return f"{config.dataset}, {height}x{width} {'grey' if channels == 1 else 'colour'}"
 
 
-def read_source(run_dir: Path) -> Source:
+def read_source(run_dir: str | Path) -> Source:
     """Read the files of a run. Writes nothing, and needs no lock.
 
     Raises:
       RunDirError, ConfigError, CheckpointError: with a message of one line, if it is not a run or cannot be read.
       OSError: if a file cannot be read.
     """
+    run_dir = Path(run_dir)
     config, record = read_config(run_dir)
     return Source(
         name=str(run_dir if run_dir.name else run_dir.absolute()),
