@@ -160,7 +160,8 @@ def match_weights(tensors: dict[str, Any], state: GANState, source: str) -> dict
     if not tensors or set(tensors) != set(expected):
         missing, other = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
         raise WeightsError(
-            f"{source} holds other arrays than these networks: missing {missing[:3]}, unknown {other[:3]}{what_decides(state)}"
+            f"{source} holds other arrays than these networks: missing {missing[:3]}, unknown {other[:3]}"
+            f"{what_decides(state)}"
         )
     for name, leaf in expected.items():
         if tensors[name].shape != leaf.shape:
