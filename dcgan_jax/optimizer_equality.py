@@ -76,8 +76,7 @@ def _value(x: Any, outer: tuple[int, ...]) -> Any:
         array = np.asarray(x)
         return array.dtype, array.shape, array.tobytes()
     if _is_frozen(x) and id(x) not in outer:  # it may hold a closure, such as the schedule of `rmsprop`
-        values = [getattr(x, field.name) for field in dataclasses.fields(x) if field.compare]
-        return type(x), _value(values, inner)
+        return type(x), _value(_compared(x), inner)
     try:
         hash(x)
     except TypeError:
@@ -89,6 +88,11 @@ def _is_frozen(x: Any) -> bool:
     """Whether an object is of a frozen dataclass that compares by its fields."""
     parameters = getattr(type(x), "__dataclass_params__", None)
     return parameters is not None and parameters.frozen and parameters.eq
+
+
+def _compared(x: Any) -> list[Any]:
+    """The values of a dataclass's fields that it compares by."""
+    return [getattr(x, field.name) for field in dataclasses.fields(x) if field.compare]
 
 
 def _cell(cell: types.CellType) -> Any:
