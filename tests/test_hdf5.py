@@ -145,6 +145,14 @@ def test_arrays_of_several_shapes_are_counted(tmp_path):
         load_data(tmp_path / "a.h5")
 
 
+def test_long_names_are_cut(tmp_path):
+    """Damage may make a name of much of the file."""
+    write(tmp_path / "a.h5", **{"a" * 9000: IMAGES, "b" * 9000: IMAGES})
+    with pytest.raises(DatasetError, match="holds the arrays aaa") as error:
+        load_data(tmp_path / "a.h5")
+    assert len(str(error.value)) < 1000
+
+
 NAMES = np.array(["cat", "dogs", "owl"])
 
 

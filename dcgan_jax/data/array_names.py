@@ -96,7 +96,7 @@ def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -
     wanted = found[options.split]
     if len(wanted) != 1:
         kind = NoSplitError if options.split != "train" and not wanted else DatasetError
-        choose = f", or choose one with `images={wanted[0]}`" if wanted else ""
+        choose = f", or choose one with `images={some(wanted[:1])}`" if wanted else ""
         arrays = f"{len(names):,} arrays," if len(names) > 3 else "the arrays"
         raise kind(
             f"{path} holds {arrays} {some(names) or 'none'}: name the images "

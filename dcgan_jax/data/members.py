@@ -31,6 +31,7 @@ _PACKED = (
 )
 _LARGEST_FILE = 2**30  # bytes
 _EXPANSION = 100  # ratio of content to an archive's size, against decompression bombs; pictures reach about 10
+_LONGEST_NAME = 200  # characters of a name in a message
 _PIECE = 2**24  # bytes decompressed at a time
 _SMALL = 2**26  # bytes that an archive of any size may hold
 
@@ -107,9 +108,9 @@ def printable(name: str) -> str:
 
 
 def some(names: Iterable[str], most: int = 3) -> str:
-    """The first of these names as a list, printable, with dots if there are more."""
+    """The first of these names as a list, printable and cut if they are long, with dots if there are more."""
     first = list(itertools.islice(names, most + 1))
-    return ", ".join(map(printable, first[:most])) + (", ..." if len(first) > most else "")
+    return ", ".join(printable(name[:_LONGEST_NAME]) for name in first[:most]) + (", ..." if len(first) > most else "")
 
 
 def _walk(root: Path) -> Iterator[File]:
