@@ -455,6 +455,13 @@ def test_arrays_are_told_by_shape_where_names_say_nothing(arrays, labels, load):
     assert (dataset.labels is not None and dataset.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]) == labels
 
 
+@pytest.mark.parametrize("name", ["images", "labels"])
+def test_single_array_has_no_names(name, tmp_path):
+    np.save(tmp_path / "a.npy", BYTES)
+    with pytest.raises(DatasetError, match=rf"`{name}=x` names an array or a column, and .*a.npy holds none by name"):
+        load_data(tmp_path / "a.npy", **{name: "x"})
+
+
 def test_arrays_can_be_named(tmp_path):
     np.savez(tmp_path / "a.npz", a=BYTES, b=BYTES[::-1], c=np.arange(7) % 2)
     with pytest.raises(DatasetError, match="holds the arrays a, b, c: .*, or choose one with `images=a`"):

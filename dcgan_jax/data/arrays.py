@@ -14,6 +14,7 @@ from dcgan_jax.data.common import (
     DatasetError,
     Found,
     LoadOptions,
+    check_no_names,
     check_split,
     path_of,
     starts_with,
@@ -60,11 +61,10 @@ def load_array_file(source: str | Path, options: LoadOptions) -> Dataset:
     suffix = path.suffix.lower()
     if suffix != ".npz":
         check_split(path, options.split)
+        check_no_names(path, options)
     try:
-        if suffix == ".npy":
-            return to_dataset(open_npy(path), path, options)
-        if path.name.lower().endswith(".npy.gz"):
-            return to_dataset(unpack_npy(path), path, options)
+        if path.name.lower().endswith((".npy", ".npy.gz")):
+            return to_dataset(open_npy(path) if suffix == ".npy" else unpack_npy(path), path, options)
         if suffix == ".npz":
             return _read_npz(path, options)
         return _read_idx(path, options)
