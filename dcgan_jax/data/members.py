@@ -13,7 +13,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, NamedTuple
 
 from PIL import UnidentifiedImageError
@@ -52,7 +52,9 @@ class File(NamedTuple):
     @property
     def suffix(self) -> str:
         """The suffix in lower case; a number at the end of a name is not one."""
-        suffix = PurePosixPath(self.name).suffix.lower()
+        name = self.name.rpartition("/")[2]  # by hand, as pathlib took a fifth of the time of reading small pictures
+        dot = name.rfind(".")
+        suffix = name[dot:].lower() if 0 < dot < len(name) - 1 else ""
         return "" if suffix[1:].isdigit() else suffix
 
 

@@ -25,6 +25,9 @@ from dcgan_jax.data.value_range import DARK, LEAST_BRIGHT, ValueRange, known_ran
 
 _MOST_BROKEN = 0.1  # share of the pictures; more are unlikely to be an accident
 _CHUNK = 32  # pictures per task of the thread pool
+_PROBED = 8  # files whose sizes decide how many threads there are
+# Bytes. On two cores one thread took 0.76 of the time for files of 6 kB (64x64 pixels), and 1.16 for those of 11 kB.
+_SMALL_FILE = 8_000
 _WITHOUT_COLOURS = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # Pillow modes
 _NAMES: dict[Kind, str] = {
     "integers": "more than 8 bits",
@@ -265,7 +268,7 @@ def _each(work: Callable[[File], T], files: Sequence[File], errors: dict[str, Ex
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     with (
         warnings.catch_warnings(),
-        ThreadPoolExecutor() as pool,
+        ThreadPoolExecutor(_threads(files)) as pool,
         tqdm(desc=f"{doing} pictures", total=len(files), disable=None, leave=False) as bar,
     ):
         warnings.simplefilter("ignore")  # Pillow warns of large pictures, and refuses those of over 179 million pixels
@@ -277,6 +280,12 @@ def _each(work: Callable[[File], T], files: Sequence[File], errors: dict[str, Ex
                     done[file.name] = result
             bar.update(len(chunk))
     return done
+
+
+def _threads(files: Sequence[File]) -> int | None:
+    """One thread for small files, as Python's lock makes more of them slower; else `ThreadPoolExecutor`'s default."""
+    read = [_attempt(lambda file: file.read(), file) for file in files[:_PROBED]]
+    return 1 if all(isinstance(each, Exception) or len(each) < _SMALL_FILE for each in read) else None
 
 
 def _attempt(work: Callable[[File], T], file: File) -> T | Exception:
