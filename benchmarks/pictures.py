@@ -145,14 +145,21 @@ def copied(files: list[Path], folder: Path) -> Path:
 
 def train(job: Job, setting: Setting, pictures: Path, run_dir: Path, step: int) -> float:
     """Train with ``train.py`` up to a step, from the last checkpoint; returns the seconds taken, start-up included."""
+    data = "--dataset", str(pictures), "--image-size", str(job.size), "--channels", "3"
+    preset = [] if setting.recipe() else ["--preset", "recommended"]
+    flags = [*preset, *data, "--batch-size", str(job.batch_size), *setting.flags]
+    return train_to(step, run_dir, flags, setting.recipe())
+
+
+def train_to(step: int, run_dir: Path, flags: list[str], recipe: list[str]) -> float:
+    """Train up to a step, with ``flags`` at first and from the last checkpoint afterwards; returns the seconds taken.
+
+    ``recipe`` is what each resumption needs again, as from `Setting.recipe`.
+    """
     if last_step(run_dir) >= step:
         return 0.0
     if (run_dir / "config.json").exists():
-        flags = ["--resume", *setting.recipe()]
-    else:
-        data = "--dataset", str(pictures), "--image-size", str(job.size), "--channels", "3"
-        preset = [] if setting.recipe() else ["--preset", "recommended"]
-        flags = [*preset, *data, "--batch-size", str(job.batch_size), *setting.flags]
+        flags = ["--resume", *recipe]
     began = time.perf_counter()
     command = [sys.executable, "train.py", *flags, "--steps", str(step), "--workdir", str(run_dir)]
     subprocess.run(command, cwd=ROOT, check=True)

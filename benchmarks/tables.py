@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks import (
     features,
     minutes,
+    modes,
     own_data,
     perceptual,
     pictures,
@@ -59,6 +60,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "sizes": recorded.sizes_table,
     "noise-dimensions": recorded.noise_dimensions_table,
     "pictures": _of("pictures", pictures.table),
+    "modes": _of("modes", modes.table),
     "faults": lambda: features.table(_SCALE),
     "faults-as-bad": lambda: features.as_bad_as(_SCALE),
     "features": features.described,

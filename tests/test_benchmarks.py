@@ -14,7 +14,7 @@ from dcgan_jax.layers import conv2d
 
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import common, guard, minutes, pictures, quality, roofline, scaling, step_time  # noqa: E402
+from benchmarks import common, guard, minutes, modes, pictures, quality, roofline, scaling, step_time  # noqa: E402
 
 
 def test_minimum_multiply_adds():
@@ -294,4 +294,23 @@ def test_table_of_pictures_by_hand():
     assert last == [
         "| 1,000 | 32x32 | 2,000 | b |  | 3 (0.1) |  |  | 0.5 (0.75) | 1 (2) | 1 (2) |",
         "| 1,000 | 32x32 | 2,000 | a |  | 12.3 (0.1) |  |  | 0.5 (0.75) |  |  |",
+    ]
+
+
+def test_table_of_modes_by_hand():
+    floor = {"modes": 1000, "mode_kl": 0.0189, "confident": 0.97}
+    rows = {
+        f"some-1-{steps}": {
+            "name": "some",
+            "flags": "",
+            "seed": 1,
+            "steps": steps,
+            "evaluation": {"scores": {"modes": found, "mode_kl": kl, "confident": 0.069}, "floor": floor},
+        }
+        for steps, found, kl in ((1000, 1000, 0.03), (300, 994, 0.4506))
+    }
+    assert modes.table({"rows": rows}).splitlines()[2:] == [
+        "| some |  | 1 | 300 | 994 | 0.451 | 6.9 % |",
+        "| some |  | 1 | 1,000 | 1,000 | 0.030 | 6.9 % |",
+        "| real images |  |  |  | 1,000 | 0.019 | 97.0 % |",
     ]
