@@ -69,7 +69,7 @@ def _names(picture: str) -> list[str]:
 
 
 def _as_text(label: object) -> str:
-    """A label as text; empty if it is neither a whole number nor text."""
+    """A label as text; empty if it is neither an integer nor text."""
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     return str(label).strip() if isinstance(label, str | int) else ""

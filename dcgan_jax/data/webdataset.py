@@ -157,7 +157,7 @@ def _tree(file: File) -> dict[str, Any]:
 
 
 def _value(tree: dict[str, Any], key: str) -> str:
-    """A value that may be a class, as text; empty if it is neither text nor a whole number."""
+    """A value that may be a class, as text; empty if it is neither text nor an integer."""
     value = tree.get(key)
     value = int(value) if isinstance(value, float) and value.is_integer() else value
     return printable(str(value).strip())[:200] if isinstance(value, str | int) else ""
