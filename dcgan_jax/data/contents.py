@@ -83,9 +83,10 @@ def load_members(path: Path, files: Sequence[File], options: LoadOptions, beside
 def _check_single(path: Path, files: Sequence[File]) -> None:
     """Raises: DatasetError if only containers that are read by themselves may hold images."""
     single = [file.name for file in files if file.suffix in _SINGLE]
-    pictures = pictures_among(files) or any(not file.suffix for file in files)
+    if not single or pictures_among(files) or any(not file.suffix for file in files):
+        return
     holds = any(has(files) for has, _ in _CONTENTS if has is not has_csv)
-    if not single or pictures or holds or any(has_csv([file]) and _holds_pixels(file) for file in files):
+    if holds or any(has_csv([file]) and _holds_pixels(file) for file in files):
         return
     which = "which is" if len(single) == 1 else "each of which is"
     give = f"give {path / printable(single[0])}" if path.is_dir() else f"unpack it, and give {printable(single[0])}"

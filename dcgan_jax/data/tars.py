@@ -76,17 +76,14 @@ def _load_several(path: Path, tars: Sequence[Path], options: LoadOptions) -> Dat
 
         def beside() -> list[File]:
             others = shards_of_other_split(path, tars, options.split) if of_splits else []
-            found = {_name_in(path, tar): stack.enter_context(open_files(tar)) for tar in others}
-            return [File(f"{tar}/{file.name}", file.read) for tar, files in found.items() for file in files]
+            return _below_tars({_name_in(path, tar): stack.enter_context(open_files(tar)) for tar in others})
 
         members = {_name_in(path, tar): stack.enter_context(open_files(tar)) for tar in chosen}
         if has_samples([file for files in members.values() for file in files], options.reading):
             shards_of_split(path, tars, options.split)
-            files = [File(f"{tar}/{file.name}", file.read) for tar, some in members.items() for file in some]
-            dataset = load_samples(path, files, options, beside)
+            dataset = load_samples(path, _below_tars(members), options, beside)
         elif not of_splits and _are_classes(members):
-            files = [File(f"{tar}/{file.name}", file.read) for tar, some in members.items() for file in some]
-            dataset = load_members(path, files, options)
+            dataset = load_members(path, _below_tars(members), options)
             dataset = dataset._replace(classes=tuple(map(_without_suffix, dataset.classes)))
             notes = (*notes, f"each of the {len(chosen):,} tars is read as a folder of its name")
         else:
@@ -124,6 +121,11 @@ def _are_numbered(tars: Sequence[str]) -> bool:
 def _without_suffix(name: str) -> str:
     suffix = max((each for each in TARS if name.lower().endswith(each)), key=len, default="")
     return name[: len(name) - len(suffix)]
+
+
+def _below_tars(members: Mapping[str, Sequence[File]]) -> list[File]:
+    """The files of tars, each below a folder of its tar's name."""
+    return [File(f"{tar}/{file.name}", file.read) for tar, files in members.items() for file in files]
 
 
 def _together(members: Mapping[str, Sequence[File]]) -> list[File]:
