@@ -70,6 +70,18 @@ def parquet(path):
     pq.write_table(pa.table({"image": [{"bytes": png(each)} for each in IMAGES], "label": LABELS}), path)
 
 
+def saved(path):
+    """As `DatasetDict.save_to_disk` of Hugging Face's library."""
+    pa = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    table = pa.table({"image": [{"bytes": png(image), "path": None} for image in IMAGES], "label": LABELS})
+    (path / "train").mkdir(parents=True)
+    for i in range(2):
+        name = path / "train" / f"data-{i:05}-of-00002.arrow"
+        with pa.ipc.new_stream(str(name), table.schema) as stream:
+            stream.write_table(table[4 * i : 4 * i + 4])
+        (path / "train" / "state.json").write_text("{}")
+
+
 def repository(path):
     (path / "data").mkdir(parents=True)
     for split in ("train", "test"):
@@ -210,6 +222,7 @@ WRITERS = {
     "train-images-idx3-ubyte.gz": idx,
     "images.parquet": parquet,
     "repository": repository,
+    "saved": saved,
     "train-{000..003}.tar": webdataset,
     "cifar-10-python.tar.gz": packed("gztar", cifar10),
     "cifar-10-binary.tar.gz": packed("gztar", binary),
@@ -226,7 +239,7 @@ WRITERS = {
 def write(name, folder):
     """The path of a data set of this name in a folder, which is written."""
     path = Path(folder) / name
-    if path.suffix == "" and name not in ("repository", "splits", "church_outdoor_train_lmdb"):
+    if path.suffix == "" and name not in ("repository", "saved", "splits", "church_outdoor_train_lmdb"):
         path.mkdir()
     WRITERS[name](path)
     return path

@@ -109,6 +109,17 @@ def columns_of_pixels(path):
     parquet.write_table(pyarrow.table({**columns, "label": LABELS}), path)
 
 
+def arrow(path):
+    """A stream and a file of Arrow, with strings, whose offsets may be damaged."""
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    names = pyarrow.array([KINDS[i % 2] for i in LABELS])
+    table = pyarrow.table({"image": [deep(i) for i in range(8)], "label": names})
+    path.mkdir()
+    for name, writer in (("train.arrow", pyarrow.ipc.new_stream), ("test.feather", pyarrow.ipc.new_file)):
+        with writer(str(path / name), table.schema) as file:
+            file.write_table(table, max_chunksize=3)
+
+
 def attributes(path):
     with pytest.importorskip("h5py", reason="the extra hdf5 is not installed").File(path, "w") as file:
         file["images"], file["labels"] = IMAGES, LABELS
@@ -128,6 +139,7 @@ FORMS = {
     "structs.mat": structs,
     "pixels.parquet": columns_of_pixels,
     "attributes.h5": attributes,
+    "arrow": arrow,
 }
 MANY = pytest.param(100, marks=pytest.mark.slow)
 

@@ -54,7 +54,7 @@ def test_no_labels_of_stylegan_are_no_classes(folder, load):
     assert dataset.labels is None
     assert dataset.notes == (
         "the 3 folders 00000, 00001, 00002 number one set of pictures, and are no classes",
-        "dataset.json lists no labels, each a number or a word",
+        "dataset.json lists no labels, each an integer or a word",
     )
 
 
@@ -81,7 +81,7 @@ def test_texts_of_hugging_face_are_no_classes(folder, load):
     (folder / "metadata.csv").write_text("file_name,text\na.png,one\nb.png,two\n")
     dataset = load()
     assert dataset.labels is None
-    assert dataset.notes == ("metadata.csv lists no labels, each a number or a word",)
+    assert dataset.notes == ("metadata.csv lists no labels, each an integer or a word",)
 
 
 def test_list_of_some_is_not_used(folder, load):
@@ -293,6 +293,48 @@ def test_shortened_names_of_several_pictures_are_not_used(folder, load):
     assert "labels.csv: labels of 1 of 3 pictures: none is used" in load().notes
     (folder / "labels.csv").write_text("id,label\nx/a.png,owl\ny/a.png,kite\na.png,wren\nz,wren\n")
     assert load().classes == ("kite", "owl", "wren")
+
+
+def test_a_csv_of_any_name_lists_all_pictures(folder, load):
+    draw(folder, "train/1.png", "train/2.png", "train/3.png")
+    (folder / "trainLabels.csv").write_text("id,label\n1,owl\n2,kite\n3,owl\n")
+    (folder / "sizes.csv").write_text("image,width\n1.png,8\n2.png,8\n3.png,8\n")
+    dataset = load()
+    assert dataset.classes == ("kite", "owl")
+    assert dataset.labels.tolist() == [1, 0, 1]
+    assert dataset.notes == (
+        "2 classes, as trainLabels.csv says: kite, owl",
+        "trainLabels.csv names pictures without their folder or suffix: each is the only one of its name",
+        "left out 1 file of another kind, 1 .csv",
+    )
+
+
+OTHER_LISTS = {
+    "some of the pictures": "id,label\n1,owl\n",
+    "those of another split too": "id,label\n" + "".join(f"{i},owl\n" for i in range(9)),
+    "other columns": "id,partition\n1,0\n2,1\n",
+    "numbers": "id,target\n1,0.5\n2,0.7\n",
+}
+
+
+@pytest.mark.parametrize("text", OTHER_LISTS.values(), ids=OTHER_LISTS.keys())
+def test_a_csv_of_any_name_lists_no_classes(text, folder, load):
+    draw(folder, "1.png", "2.png")
+    (folder / "some.csv").write_text(text)
+    assert load().labels is None
+
+
+def test_folders_come_before_a_csv_of_any_name(folder, load):
+    draw(folder, "owl/1.png", "kite/2.png")
+    (folder / "some.csv").write_text("file,label\nowl/1.png,b\nkite/2.png,a\n")
+    assert load().classes == ("kite", "owl")
+
+
+def test_labels_may_be_floats_without_a_fraction(folder, load):
+    """As pandas writes integers of a column in which one was missing."""
+    draw(folder, "a.png", "b.png")
+    (folder / "labels.csv").write_text("file,label\na.png,10.0\nb.png,9.0\n")
+    assert load().classes == ("9", "10")
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])

@@ -76,6 +76,51 @@ def test_names_of_classes_are_those_of_the_metadata(form, tmp_path):
         load_data(tmp_path / "a.parquet")
 
 
+def write_arrow(path, columns, open_writer=pa.ipc.new_stream, names=NAMES):
+    """A stream as `save_to_disk` of Hugging Face's library writes it, or a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    with open_writer(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "open_writer"),
+    [("a.arrow", pa.ipc.new_stream), ("a.arrow", pa.ipc.new_file), ("a.feather", pa.ipc.new_file)],
+    ids=["stream", "file", "feather"],
+)
+@pytest.mark.parametrize("form", [as_structs, lambda images: images.tolist()], ids=["pictures", "lists"])
+def test_arrow_files_are_read_as_parquet(form, name, open_writer, tmp_path):
+    write_arrow(tmp_path / name, {"image": form(GREY), "label": LABELS}, open_writer)
+    dataset = load_data(tmp_path / name)
+    np.testing.assert_array_equal(dataset.images[..., 0], GREY)
+    assert dataset.labels.tolist() == [1, 0, 1, 1, 0, 0]
+    assert dataset.classes == ("owl", "kite")
+
+
+def test_folders_of_save_to_disk_have_shards_and_splits(tmp_path):
+    """And what `map` of Hugging Face's library cached there, which is another version of the same rows."""
+    for i, rows in enumerate((slice(0, 3), slice(3, 4))):
+        columns = {"image": as_structs(GREY[rows]), "label": LABELS[rows]}
+        write_arrow(tmp_path / "train" / f"data-0000{i}-of-00002.arrow", columns)
+    write_arrow(tmp_path / "test" / "data-00000-of-00001.arrow", {"image": as_structs(GREY[4:]), "label": LABELS[4:]})
+    write_arrow(tmp_path / "train" / "cache-0f3c.arrow", {"image": as_structs(GREY), "label": LABELS})
+    for name in ("dataset_dict.json", "train/state.json", "train/dataset_info.json"):
+        (tmp_path / name).write_text("{}")
+    np.testing.assert_array_equal(load_data(tmp_path).images[..., 0], GREY[:4])
+    np.testing.assert_array_equal(load_data(tmp_path, "test").images[..., 0], GREY[4:])
+
+
+@pytest.mark.parametrize("open_writer", [pa.ipc.new_stream, pa.ipc.new_file], ids=["stream", "file"])
+def test_damaged_arrow_files_are_named(open_writer, tmp_path):
+    write_arrow(tmp_path / "a.arrow", {"image": as_structs(GREY), "label": LABELS}, open_writer)
+    content = (tmp_path / "a.arrow").read_bytes()
+    (tmp_path / "a.arrow").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DatasetError, match=r"cannot read \S*a.arrow \(.+\)"):
+        load_data(tmp_path / "a.arrow")
+
+
 def test_shards_and_splits_of_a_folder_are_told_apart(tmp_path):
     """As the Hub has them in a repository."""
     for i, rows in enumerate((slice(0, 2), slice(2, 5))):

@@ -14,8 +14,7 @@ from dcgan_jax.data.array_names import Spec, are_named, check_names, choose_arra
 from dcgan_jax.data.arrays import if_needed, load_chosen, to_dataset
 from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, LoadOptions, NoSplitError, check_no_names, check_split
 from dcgan_jax.data.fitting import check_bytes
-from dcgan_jax.data.folders import Classes, check_folders, classes_of
-from dcgan_jax.data.label_lists import is_list
+from dcgan_jax.data.folders import Classes, check_folders, classes_of, find_lists
 from dcgan_jax.data.layouts import are_sets, may_be_rows
 from dcgan_jax.data.mapped import copy_images
 from dcgan_jax.data.members import File, FindFiles, no_files, printable, reason, some
@@ -56,7 +55,7 @@ def load_arrays(path: Path, files: Sequence[File], options: LoadOptions, beside:
         return _load_named(path, arrays, specs, options, beside)
     check_no_names(path, options)
     shapes = [spec.shape for spec in specs.values()]
-    lists = [file for file in files if is_list(file)]
+    lists = find_lists(list(arrays), files)
     if are_sets(shapes, options.reading.layout):
         return _load_sets(path, arrays, specs, lists, options, beside)
     check_split(path, options.split)

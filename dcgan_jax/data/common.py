@@ -190,14 +190,14 @@ def path_of(source: str | Path) -> Path | None:
 
 
 def starts_with(path: Path, *starts: bytes) -> bool:
-    """Whether a file starts with one of these byte strings, of at most 4 bytes each.
+    """Whether a file starts with one of these byte strings.
 
     Raises:
       DatasetError: if it cannot be read.
     """
     try:
         with path.open("rb") as file:
-            return file.read(4).startswith(starts)
+            return file.read(max(map(len, starts))).startswith(starts)
     except OSError as error:
         raise DatasetError(f"cannot read {path} ({error.strerror})") from error
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dcgan_jax.data.common import DatasetError
-from dcgan_jax.data.label_lists import read_list
+from dcgan_jax.data.label_lists import is_list, lists_of_all, read_list
 from dcgan_jax.data.labels import number_texts
 from dcgan_jax.data.members import File, printable, some
 
@@ -140,23 +140,33 @@ def _are_paired(pictures: set[str], maps: set[str]) -> bool:
     return len(maps) > 1 and 2 * len(stems & of) >= len(of)
 
 
+def find_lists(names: Sequence[str], files: Sequence[File]) -> tuple[File, ...]:
+    """The files that list labels of pictures: those of known names, or else those of `lists_of_all`.
+
+    The latter are not needed where folders are classes.
+    """
+    known = tuple(file for file in files if is_list(file))
+    return known if known or not names or _by_folder(names).names else lists_of_all(files, names)
+
+
 def classes_of(names: Sequence[str], lists: Sequence[File]) -> Classes:
     """The classes of pictures, from lists of labels or from folders.
 
-    A list is a ``dataset.json`` (StyleGAN), ``metadata.csv`` or ``metadata.jsonl`` (Hugging Face), or ``labels.csv``.
-    Without one, the top-level folders are the classes, if there are several and every picture is in one.
+    A list is a ``dataset.json`` (StyleGAN), ``metadata.csv`` or ``metadata.jsonl`` (Hugging Face), or ``labels.csv``,
+    or another CSV file with a label for each picture, such as Kaggle's ``trainLabels.csv``. Without one, the top-level
+    folders are the classes, if there are several and every picture is in one.
 
     Args:
       names: the paths of the pictures, with slashes.
-      lists: the files for which `is_list` is true; those in another form are ignored, with a note.
+      lists: the files of `find_lists`; those in another form are ignored, with a note.
     """
     found: dict[str, str] = {}
     used, notes = [], []
     for file in lists:
-        labels, any_labels, problem = read_list(file, names)
-        notes += [f"{printable(file.name)} {problem}"] if problem else []
-        if any_labels:
-            found |= labels
+        read = read_list(file, names)
+        notes += [f"{printable(file.name)} {read.problem}"] if read.problem else []
+        if read.any_labels:
+            found |= read.labels
             used.append(file.name)
     if not used:
         by_folder = _by_folder(names)

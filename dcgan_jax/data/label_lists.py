@@ -4,9 +4,10 @@ import csv
 import io
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from dcgan_jax.data.labels import USUAL_LABELS
 from dcgan_jax.data.members import File
@@ -14,6 +15,8 @@ from dcgan_jax.data.picture_files import SUFFIXES
 
 # Columns of file names.
 _FILES = ("file_name", "filename", "file", "image", "image_name", "image_path", "path", "name", "image_id", "id")
+_DECIMAL = re.compile(r"-?\d+\.\d*")
+_MOST_NAMED = 1.1  # names in a list of any name for each picture that is there
 
 
 def is_list(file: File) -> bool:
@@ -21,7 +24,33 @@ def is_list(file: File) -> bool:
     return file.name.split("/")[-1] in _LISTS
 
 
-def read_list(file: File, pictures: Sequence[str]) -> tuple[dict[str, str], bool, str]:
+def lists_of_all(files: Sequence[File], pictures: Sequence[str]) -> tuple[File, ...]:
+    """The CSV files of any other name, such as ``trainLabels.csv``, that list the label of each picture.
+
+    Both columns must have usual names. One that names pictures in short, and others too, may be that of another split.
+    """
+    tables = [file for file in files if file.suffix == ".csv" and not is_list(file)]
+    read = {file: read_list(file, pictures) for file in tables}
+    return tuple(file for file, each in read.items() if len(each.labels) == len(pictures) and not each.of_others)
+
+
+class Labels(NamedTuple):
+    """What a list says.
+
+    Attributes:
+      labels: the labels of the pictures that are listed.
+      any_labels: whether there are any labels, of whichever pictures.
+      problem: what is wrong with the list or was assumed; empty if nothing is.
+      of_others: whether it names pictures in short, and many that are not there.
+    """
+
+    labels: dict[str, str]
+    any_labels: bool = False
+    problem: str = ""
+    of_others: bool = False
+
+
+def read_list(file: File, pictures: Sequence[str]) -> Labels:
     """The labels in a list, by picture.
 
     A picture may be listed without its suffix and its first folders, if it is then the only one of that name.
@@ -29,25 +58,23 @@ def read_list(file: File, pictures: Sequence[str]) -> tuple[dict[str, str], bool
     Args:
       file: the list; its names are relative to its folder.
       pictures: the paths of all pictures.
-
-    Returns:
-      The labels of the pictures that are listed, whether there are any labels, of whichever pictures, and what is wrong
-      with the list or was assumed; empty if nothing is.
     """
     name = file.name.split("/")[-1]
     folder = file.name.removesuffix(name)
+    parse = _LISTS.get(name, _of_table)
     try:
-        rows = [(str(picture), _as_text(label)) for picture, label in _LISTS[name](file.read().decode("utf-8-sig"))]
+        rows = [(str(picture), _as_text(label)) for picture, label in parse(file.read().decode("utf-8-sig"))]
     except Exception:  # whatever the parsers or the file system raise
-        return {}, False, f"lists no labels, as {_FORMS[name]} would"
+        return Labels({}, problem=f"lists no labels, as {_FORMS.get(name, _TABLE)} would")
     given = {picture.removeprefix("./").replace("\\", "/"): label for picture, label in rows if label}
     if not given:
-        return {}, False, "lists no labels, each a number or a word"
+        return Labels({}, problem="lists no labels, each an integer or a word")
     inside = [each.removeprefix(folder) for each in pictures if each.startswith(folder)]
     listed = _listed(inside, given)
     short = any(each not in given for each in listed)
     problem = "names pictures without their folder or suffix: each is the only one of its name" if short else ""
-    return {folder + each: given[name] for each, name in listed.items()}, True, problem
+    others = short and len(given) > _MOST_NAMED * len(pictures)
+    return Labels({folder + each: given[name] for each, name in listed.items()}, True, problem, others)
 
 
 def _listed(pictures: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
@@ -69,7 +96,9 @@ def _names(picture: str) -> list[str]:
 
 
 def _as_text(label: object) -> str:
-    """A label as text; empty if it is neither an integer nor text."""
+    """A label as text; empty if it is neither an integer, such as 7 or 7.0, nor text."""
+    if isinstance(label, str) and _DECIMAL.fullmatch(label.strip()):
+        label = float(label)
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     return str(label).strip() if isinstance(label, str | int) else ""
@@ -100,6 +129,15 @@ def _usual_label(row: Mapping[str, Any]) -> Any:
     return next((named[name] for name in USUAL_LABELS if name in named), None)
 
 
+def _of_table(text: str) -> Iterator[tuple[str, Any]]:
+    """Rows with columns of usual names for files and labels."""
+    rows = csv.reader(io.StringIO(text))
+    names = [name.strip().lower() for name in next(rows)]
+    picture = names.index(next(name for name in _FILES if name in names))
+    label = names.index(next(name for name in USUAL_LABELS if name in names))
+    yield from ((row[picture], row[label]) for row in rows if row)
+
+
 def _of_csv(text: str) -> Iterator[tuple[str, Any]]:
     """Rows of file names and labels: columns with usual names, or any two columns, with or without a header."""
     rows = [row for row in csv.reader(io.StringIO(text)) if row]
@@ -123,9 +161,10 @@ _LISTS: dict[str, Callable[[str], Iterator[tuple[str, Any]]]] = {
     "metadata.csv": _of_metadata,
     "metadata.jsonl": _of_jsonl,
 }
+_TABLE = "the columns filename and label, with commas,"
 _FORMS = {
     "dataset.json": '{"labels": [["a.png", 1], ...]}',
-    "labels.csv": "the columns filename and label, with commas,",
+    "labels.csv": _TABLE,
     "metadata.csv": "the columns file_name and label, with commas,",
     "metadata.jsonl": '{"file_name": "a.png", "label": 1} in each line',
 }

@@ -1,4 +1,4 @@
-"""Parquet files, in which the Hugging Face Hub stores image data sets: one, or a folder of shards and splits."""
+"""Parquet and Arrow files, in which Hugging Face's libraries store image data sets: one, or a folder of shards."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from dcgan_jax.console import counted
 from dcgan_jax.data.arrays import if_needed, to_dataset
 from dcgan_jax.data.arrow_columns import stack_lists
 from dcgan_jax.data.beside import are_many, note_on_pictures, pictures_among
-from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of, starts_with
+from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import Classes
 from dcgan_jax.data.labels import are_whole, drop_unknown, labelled, number_labels
@@ -28,27 +28,27 @@ from dcgan_jax.data.parquet_columns import (
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
 from dcgan_jax.data.pictures import list_records, with_beside
 from dcgan_jax.data.pixel_tables import load_table, pixels_of
-from dcgan_jax.data.shards import partitions, shards_in, shards_of_other_split, shards_of_split, split_of
+from dcgan_jax.data.shards import partitions, shards_of_other_split, shards_of_split, split_of
+from dcgan_jax.data.table_files import is_table, open_table, tables_in
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 
-PARQUETS = (".parquet",)
 _INDEX = re.compile(r"__index_level_\d+__")
 _NULL = "__HIVE_DEFAULT_PARTITION__"  # in the name of a folder: no value
 
 
 def is_parquet(source: str | Path) -> bool:
-    """Whether a source is the path of a Parquet file, or of a folder with Parquet files.
+    """Whether a source is the path of a Parquet or Arrow file, or of a folder with such files.
 
-    Beside pictures or tars, Parquet files without a column of pictures are lists of what is there.
+    Beside pictures or tars, files without a column of pictures are lists of what is there.
     """
     path = path_of(source)
     if path is None or not path.exists():
         return False
     if path.is_dir():
-        shards = shards_in(path, PARQUETS)
+        shards = tables_in(path)
         return bool(shards) and _hold_images(path, shards[0])
-    return path.suffix.lower() == ".parquet" or starts_with(path, b"PAR1")
+    return is_table(path)
 
 
 def _hold_images(path: Path, shard: Path) -> bool:
@@ -57,7 +57,7 @@ def _hold_images(path: Path, shard: Path) -> bool:
     if not pictures and not tars:
         return True
     try:
-        schema = _open(shard).schema_arrow
+        schema = _schema(shard)
     except ImportError:  # which of them is the data set cannot be seen: many pictures are
         return not are_many(pictures)
     except DatasetError:  # which is said when it is loaded
@@ -66,7 +66,7 @@ def _hold_images(path: Path, shard: Path) -> bool:
 
 
 def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
-    """The images of Parquet files, and their labels if there are any.
+    """The images of Parquet or Arrow files, and their labels if there are any.
 
     Args:
       source: a file, or a folder with those of all splits. A column such as ``image`` or ``img`` holds encoded pictures
@@ -80,7 +80,7 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
     """
     path = Path(path_of(source) or source)
     require("pyarrow.parquet", "parquet", f"reading {path}", DatasetError)
-    shards = shards_in(path, PARQUETS) if path.is_dir() else [path]
+    shards = tables_in(path) if path.is_dir() else [path]
     others = _notes_on_others(path, shards) if path.is_dir() else ()
     of_other = shards_of_other_split(path, shards, options.split)
     shards, notes = shards_of_split(path, shards, options.split)
@@ -122,8 +122,8 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
 
 
 def _schema(shard: Path) -> Any:
-    with _open(shard) as file:
-        return file.schema_arrow
+    with open_table(shard) as file:
+        return file.schema
 
 
 def _read_pixels(path: Path, shards: Sequence[Path]) -> Any:
@@ -133,10 +133,10 @@ def _read_pixels(path: Path, shards: Sequence[Path]) -> Any:
     tables = []
     for shard in shards:
         try:
-            with _open(shard) as file:
-                names = [name for name in file.schema_arrow.names if not _INDEX.fullmatch(name)]
-                check_bytes(_uncompressed(file.metadata, names), f"the pixels of {shard}", "give fewer files")
-                tables.append(file.read(columns=names))
+            with open_table(shard) as file:
+                names = [name for name in file.schema.names if not _INDEX.fullmatch(name)]
+                check_bytes(file.size(names), f"the pixels of {shard}", "give fewer files")
+                tables.append(file.read(names))
         except DatasetError:
             raise
         except Exception as error:  # as in load_parquet
@@ -160,12 +160,12 @@ def _stack_beside(path: Path, chunks: Sequence[Any]) -> Sequence[np.ndarray]:
 
 
 def _notes_on_others(path: Path, shards: Sequence[Path]) -> tuple[str, ...]:
-    """Notes on pictures and tars beside Parquet files. Raises: DatasetError if they are many pictures."""
+    """Notes on pictures and tars beside the tables. Raises: DatasetError if they are many pictures."""
     with open_files(path) as files:
         pictures, tars = pictures_among(files), [file.name for file in files if file.name.lower().endswith(TARS)]
     notes = note_on_pictures(path, pictures, shards[0].relative_to(path).as_posix())
     named = some(tars)
-    return (*notes, f"left out {counted(len(tars), 'tar')} beside the Parquet files: {named}") if tars else notes
+    return (*notes, f"left out {counted(len(tars), 'tar')} beside the tables: {named}") if tars else notes
 
 
 def _check_configurations(path: Path, shards: Sequence[Path]) -> None:
@@ -186,9 +186,9 @@ def _read(path: Path, shards: Sequence[Path], options: LoadOptions) -> tuple[Any
     """The columns of images and labels of all shards. Raises: DatasetError if shards differ or exceed the memory."""
     import pyarrow as pa
 
-    files = [_open(shard) for shard in shards]
+    files = [open_table(shard) for shard in shards]
     values = [partitions(path, shard) for shard in shards]
-    schema = files[0].schema_arrow
+    schema = files[0].schema
     shared = [name for name in values[0] if name not in schema.names and all(name in each for each in values)]
     kinds = {name: _kind_of([each[name] for each in values]) for name in shared}
     for name, kind in kinds.items():
@@ -197,18 +197,18 @@ def _read(path: Path, shards: Sequence[Path], options: LoadOptions) -> tuple[Any
     names = [name for name in (columns.images, columns.labels) if name and name not in kinds]
     for shard, file in zip(shards, files, strict=True):
         for name in names:
-            there = file.schema_arrow.field(name).type if name in file.schema_arrow.names else "no such column"
+            there = file.schema.field(name).type if name in file.schema.names else "no such column"
             if there != schema.field(name).type:
                 raise DatasetError(
                     f"{shard} has {there} as {name}, and {shards[0].name} {schema.field(name).type}: they are of two "
                     "data sets"
                 )
-    size = sum(_uncompressed(file.metadata, names) for file in files)
+    size = sum(file.size(names) for file in files)
     check_bytes(size, f"the columns {' and '.join(names)} of {path}", "give fewer files")
     tables = []
     for shard, file, given in zip(shards, files, values, strict=True):
         try:
-            table = file.read(columns=names).select(names)
+            table = file.read(names).select(names)
             for name in kinds.keys() & ({columns.labels} if columns.labels else set()):
                 column = pa.nulls(len(table)) if given[name] == _NULL else pa.array([given[name]] * len(table))
                 table = table.append_column(pa.field(name, kinds[name]), column.cast(kinds[name]))
@@ -218,22 +218,6 @@ def _read(path: Path, shards: Sequence[Path], options: LoadOptions) -> tuple[Any
         finally:
             file.close()
     return pa.concat_tables(tables), columns
-
-
-def _open(shard: Path) -> Any:
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(shard)
-    except Exception as error:  # as in load_parquet
-        raise DatasetError(f"cannot read {shard} ({first_line(error)})") from error
-
-
-def _uncompressed(metadata: Any, names: Sequence[str]) -> int:
-    """The uncompressed size of these columns in bytes."""
-    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-    columns = (group.column(i) for group in groups for i in range(group.num_columns))
-    return sum(each.total_uncompressed_size for each in columns if each.path_in_schema.split(".")[0] in names)
 
 
 def _kind_of(values: Sequence[str]) -> Any:

@@ -16,8 +16,7 @@ from tqdm import tqdm
 from dcgan_jax.data.common import Dataset, DatasetError, Reading
 from dcgan_jax.data.decoding import Decoded, Header, Kind, decode, extremes, read_header
 from dcgan_jax.data.fitting import Size, to_channels
-from dcgan_jax.data.folders import check_folders
-from dcgan_jax.data.label_lists import is_list
+from dcgan_jax.data.folders import check_folders, find_lists
 from dcgan_jax.data.mapped import NewArray, WriteError, kept
 from dcgan_jax.data.members import File, FindFiles, printable, reason, some
 from dcgan_jax.data.picture_files import SUFFIXES, check_kinds, count_kinds, name_kinds
@@ -85,7 +84,7 @@ def list_pictures(path: Path, found: Sequence[File], frames: str = "first") -> L
             del errors[file.name]
     broken = {name: reason(error) for name, error in errors.items()}
     files = {file.name: file for file in likely if file.name in headers}
-    lists = tuple(file for file in found if is_list(file))
+    lists = find_lists(list(files), found)
     rest = [file for file in found if not (file.name in files or file.name in broken or file in lists)]
     others = count_kinds(rest)
     check_kinds(path, rest, [*files, *broken])

@@ -13,10 +13,11 @@ from dcgan_jax.data.csv_files import is_csv, load_csv
 from dcgan_jax.data.hdf5 import is_hdf5, load_hdf5
 from dcgan_jax.data.lmdb_files import is_lmdb, load_lmdb
 from dcgan_jax.data.members import TARS
-from dcgan_jax.data.parquet import PARQUETS, is_parquet, load_parquet
+from dcgan_jax.data.parquet import is_parquet, load_parquet
 from dcgan_jax.data.picture_files import ARCHIVES, SUFFIXES
 from dcgan_jax.data.shards import shards_in
 from dcgan_jax.data.stacked import STACKED, is_stacked, load_stacked
+from dcgan_jax.data.table_files import TABLES
 from dcgan_jax.data.tars import is_tars, load_tars
 from dcgan_jax.data.tfds import is_name, load_prepared
 
@@ -42,7 +43,7 @@ class Source(NamedTuple):
 SOURCES: tuple[Source, ...] = (
     Source(", ".join(DATASETS), has_archives, load_archives),
     Source(STACKED, is_stacked, load_stacked),
-    Source("a Parquet file or a folder of them", is_parquet, load_parquet, PARQUETS, named=True),
+    Source("a Parquet or Arrow file or a folder of them", is_parquet, load_parquet, TABLES, named=True),
     Source("LMDB's pictures", is_lmdb, load_lmdb),
     Source("WebDataset's tars", is_tars, load_tars, TARS, named=True),
     Source("a folder, zip or tar of pictures or of arrays", holds_files, load_files, named=True),
