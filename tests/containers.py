@@ -140,6 +140,14 @@ def binary(path):
         (path / f"{name}.bin").write_bytes(np.concatenate([np.uint8(LABELS)[:, None], rows()], 1).tobytes())
 
 
+def stl10(path):
+    """Columns one after another, as MATLAB stores them, and classes from 1."""
+    images = IMAGES.repeat(3, 1).repeat(3, 2)  # [8, 96, 96, 3]
+    (path / "train_X.bin").write_bytes(images.transpose(0, 3, 2, 1).tobytes())
+    (path / "train_y.bin").write_bytes(np.uint8(LABELS + 1).tobytes())
+    (path / "class_names.txt").write_text("\n".join(KINDS) + "\n")
+
+
 def hdf5(path):
     h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
     with h5py.File(path, "w") as file:
@@ -227,6 +235,7 @@ WRITERS = {
     "cifar-10-python.tar.gz": packed("gztar", cifar10),
     "cifar-10-binary.tar.gz": packed("gztar", binary),
     "cifar-100-python.tar.gz": packed("gztar", cifar100),
+    "stl10_binary.tar.gz": packed("gztar", stl10),
     "images.pkl": pickled,
     "images.h5": hdf5,
     "train_32x32.mat": matlab,

@@ -41,6 +41,31 @@ def test_files_of_one_image_are_stacked(images, folder, load):
     np.testing.assert_array_equal(load().images, expected)
 
 
+def archive(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path.with_suffix(".npz"), array)
+
+
+@pytest.mark.parametrize("put", [save, archive], ids=["npy", "npz"])
+@pytest.mark.parametrize("before", ["", "k49-", "my set_"])
+def test_words_that_all_names_share_do_not_count(before, put, folder, load):
+    for split, rows in (("train", slice(0, 4)), ("test", slice(4, 6))):
+        put(folder / f"{before}{split}-imgs.npy", GREY[rows, ..., None])
+        put(folder / f"{before}{split}-labels.npy", np.arange(6)[rows])
+    for split, rows in (("train", slice(0, 4)), ("test", slice(4, 6))):
+        dataset = load(split)
+        np.testing.assert_array_equal(dataset.images[..., 0], GREY[rows])
+        assert dataset.classes == tuple(map(str, np.arange(6)[rows]))
+
+
+def test_npz_of_one_image_each_are_stacked(folder, load):
+    for i, image in enumerate(COLOURS):
+        archive(folder / "ab"[i % 2] / f"{i}.npz", image)
+    dataset = load()
+    np.testing.assert_array_equal(dataset.images, COLOURS[[0, 2, 4, 1, 3, 5]])
+    assert dataset.classes == ("a", "b")
+
+
 def test_folders_of_them_are_classes(folder, load):
     for i, image in enumerate(COLOURS):
         save(folder / "ab"[i % 2] / f"{i}.npy", image)

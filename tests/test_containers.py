@@ -7,7 +7,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from containers import GREY, IMAGES, LABELS, WRITERS, in_order, write
+from containers import GREY, IMAGES, LABELS, WRITERS, in_order, stl10, write
 from helpers import ROOT
 from PIL import Image
 
@@ -25,11 +25,32 @@ def test_each_row_has_a_file_and_each_file_a_row():
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_row_of_the_table_is_read(name, tmp_path):
-    dataset = load_data(write(name, tmp_path))
+    large = name.startswith("stl10")  # 96x96: each pixel three times
+    dataset = load_data(write(name, tmp_path), image_size=(96, 96) if large else None)
+    dataset = dataset._replace(images=dataset.images[:, ::3, ::3]) if large else dataset
     grey = dataset.images.shape[-1] == 1
     labels = None if name in ("images.npy", "church_outdoor_train_lmdb") else LABELS
     for found, expected in zip(in_order(dataset), in_order(Dataset(GREY if grey else IMAGES, labels)), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_stl10_has_splits_and_names(tmp_path):
+    path = tmp_path / "stl10_binary"
+    path.mkdir()
+    stl10(path)
+    for name in ("X", "y"):
+        shutil.copy(path / f"train_{name}.bin", path / f"test_{name}.bin")
+    (path / "unlabeled_X.bin").touch()
+    dataset = load_data(path, "test", image_size=(96, 96))
+    assert dataset.classes == ("kite", "owl")
+    np.testing.assert_array_equal(dataset.images, IMAGES.repeat(3, 1).repeat(3, 2))
+    assert "not used: unlabeled_X.bin, which has no classes" in dataset.notes
+    (path / "test_X.bin").write_bytes(bytes(1000))
+    with pytest.raises(DatasetError, match="test_X.bin has 1,000 bytes, which are no images of 96x96x3"):
+        load_data(path, "test")
+    (path / "test_X.bin").unlink()
+    with pytest.raises(DatasetError, match="has no split test: test_X.bin is missing"):
+        load_data(path, "test")
 
 
 def add_pictures(folder, count):

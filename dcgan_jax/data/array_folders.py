@@ -2,15 +2,18 @@
 
 import functools
 import io
+import itertools
 import math
 import os
+import re
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
 
-from dcgan_jax.data.array_names import Spec, are_named, check_names, choose_arrays
+from dcgan_jax.data.array_names import IMAGE_KEYS, LABEL_KEYS, Spec, are_named, check_names, choose_arrays, is_one_of
 from dcgan_jax.data.arrays import if_needed, load_chosen, to_dataset
 from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, LoadOptions, NoSplitError, check_no_names, check_split
 from dcgan_jax.data.fitting import check_bytes
@@ -20,6 +23,9 @@ from dcgan_jax.data.mapped import copy_images
 from dcgan_jax.data.members import File, FindFiles, no_files, printable, reason, some
 from dcgan_jax.data.npy import not_an_array, open_npy, read_spec
 from dcgan_jax.data.shards import split_of
+
+# Usual names, but for those that may be anything's.
+_USUAL = {key for keys in (IMAGE_KEYS, LABEL_KEYS) for each in keys.values() for key in each} - {"x", "y", "arr_0"}
 
 
 def has_arrays(files: Sequence[File]) -> bool:
@@ -113,7 +119,51 @@ def _beside(path: Path, files: Sequence[File], options: LoadOptions) -> list[np.
     return [(_join if sets else _stack)(path, arrays, specs)]
 
 
+def as_arrays(files: Sequence[File]) -> Sequence[File]:
+    """The files, with each ``.npz`` as the ``.npy`` in it, if there are several, and each holds a single array."""
+    archives = [file for file in files if file.suffix == ".npz"]
+    if len(archives) < 2 or not all(len(_members_of(file)) == 1 for file in archives):
+        return files
+    return [_array_in(file) if file.suffix == ".npz" else file for file in files]
+
+
+def _members_of(file: File) -> list[str]:
+    """The names of the arrays in an ``.npz``; none if it cannot be read."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(file.read()) if file.path is None else file.path) as archive:
+            return archive.namelist()
+    except Exception:  # whatever zipfile, or the archive, raises: that it is damaged is said when it is read
+        return []
+
+
+def _array_in(file: File) -> File:
+    """The only array of an ``.npz``, under its name."""
+
+    def read() -> bytes:
+        with zipfile.ZipFile(io.BytesIO(file.read())) as archive:
+            (info,) = archive.infolist()
+            check_bytes(info.file_size, f"the array in {file.name}", "give fewer, or smaller ones")
+            return archive.read(info)
+
+    return File(f"{file.name.removesuffix('.npz')}.npy", read)
+
+
 def _by_name(files: Sequence[File]) -> dict[str, File]:
+    """Files by their paths below the folders that all share, without suffixes.
+
+    Without the first words that all share, too, if that gives usual names: ``k49-train-labels`` is ``train-labels``.
+    """
+    named = _by_path(files)
+    if len(named) < 2 or any(is_one_of(name, (*_USUAL, "x", "y")) or "/" in name for name in named):
+        return named
+    words = [re.split(r"(?<=[-_. ])", name)[:-1] for name in named]
+    shared = itertools.takewhile(lambda word: split_of(word) is None, os.path.commonprefix(words))
+    length = len("".join(shared))
+    short = {name[length:]: file for name, file in named.items()}
+    return short if any(is_one_of(name, _USUAL) for name in short) else named
+
+
+def _by_path(files: Sequence[File]) -> dict[str, File]:
     """Files by their paths below the folders that all share, without suffixes."""
     parents = [PurePosixPath(file.name).parent.parts for file in files]
     shared = len(os.path.commonprefix(parents))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dcgan_jax.console import counted
-from dcgan_jax.data.array_folders import has_arrays, load_arrays
+from dcgan_jax.data.array_folders import as_arrays, has_arrays, load_arrays
 from dcgan_jax.data.batches import has_batches, load_batches
 from dcgan_jax.data.beside import are_many, either_of, note_on_pictures, pictures_among
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_no_names, path_of, starts_with
@@ -18,6 +18,7 @@ from dcgan_jax.data.members import TARS, File, FindFiles, is_tar, no_files, open
 from dcgan_jax.data.picture_folders import load_pictures
 from dcgan_jax.data.shards import shards_of_split
 from dcgan_jax.data.split_folders import part_of_split
+from dcgan_jax.data.stl10 import has_stl10, load_stl10
 from dcgan_jax.data.webdataset import has_samples, load_samples
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter for an empty archive
@@ -32,6 +33,7 @@ _LoadFiles = Callable[[Path, Sequence[File], LoadOptions, FindFiles], Dataset]
 _CONTENTS: tuple[tuple[_Has, _LoadFiles], ...] = (
     (has_idx, lambda path, files, options, _: load_idx(path, files, options)),  # of bytes, as all batches
     (has_batches, lambda path, files, options, _: load_batches(path, files, options)),
+    (has_stl10, lambda path, files, options, _: load_stl10(path, files, options)),
     (has_arrays, load_arrays),
     (has_csv, lambda path, files, options, _: load_csvs(path, files, options)),
 )
@@ -69,6 +71,7 @@ def load_members(path: Path, files: Sequence[File], options: LoadOptions, beside
     Raises: as `load_files`.
     """
     container, pictures = _container(files), pictures_among(files)
+    files = files if pictures else as_arrays(files)
     alone = [file.name for file in files if file.suffix in _ALONE]
     if pictures and alone and not container and not are_many(pictures):
         raise either_of(path, pictures, alone[0])
