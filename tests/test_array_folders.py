@@ -236,7 +236,7 @@ def test_idx_files_are_told_by_their_names(end, folder, load):
 
 
 @pytest.mark.parametrize("folders", [("mnist_images", "mnist_images"), ("images", "labels")], ids=" ".join)
-def test_labels_of_idx_are_in_the_same_folder_or_one_of_labels(folders, folder, load):
+def test_labels_of_idx_in_their_folder_or_another(folders, folder, load):
     for place, name, array in zip(folders, ("images-idx3", "labels-idx1"), (GREY, GREY[:, 0, 0]), strict=True):
         (folder / place).mkdir(exist_ok=True)
         (folder / place / f"train-{name}-ubyte").write_bytes(idx(array))

@@ -86,7 +86,7 @@ def test_labels_are_not_read_where_nobody_asks(tmp_path):
         (np.linspace(0, 1, 7), "labels must be integers or text, got float64"),
     ],
 )
-def test_labels_that_are_no_classes_are_refused_only_if_chosen(labels, message, tmp_path):
+def test_labels_that_are_no_classes(labels, message, tmp_path):
     np.savez(tmp_path / "a.npz", images=BYTES, labels=labels)
     dataset = load_data(tmp_path / "a.npz")
     assert (dataset.labels, dataset.classes) == (None, ())
@@ -203,7 +203,7 @@ def test_few_images_of_an_idx_file_are_read(tmp_path):
     np.testing.assert_array_equal(load_data(tmp_path / "a").images, BYTES[:3])
 
 
-def test_gzipped_copy_of_idx_images_is_not_their_labels(tmp_path):
+def test_gzipped_copy_of_idx_images_is_no_labels(tmp_path):
     content = struct.pack(">4I", 0x803, 7, 12, 8) + BYTES.tobytes()
     (tmp_path / "digits.idx").write_bytes(content)
     (tmp_path / "digits.idx.gz").write_bytes(gzip.compress(content))
@@ -449,7 +449,7 @@ def test_what_to_do_about_other_files_is_said(name, message, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
-def test_arrays_are_told_by_shape_where_names_say_nothing(arrays, labels, load):
+def test_arrays_without_usual_names_are_told_by_shape(arrays, labels, load):
     dataset = load(**arrays)
     np.testing.assert_array_equal(dataset.images, BYTES)
     assert (dataset.labels is not None and dataset.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]) == labels

@@ -223,7 +223,7 @@ def test_program_that_ends_is_reported(tmp_path, monkeypatch):
     runner.close()
 
 
-def test_first_fid_below_a_limit_is_found_by_few_scores():
+def test_first_fid_below_a_limit_takes_few_scores():
     fids, scored = [90, 70, 40, 29, 20, 12, 9, 8], set()
 
     def fid_at(i):

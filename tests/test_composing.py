@@ -376,7 +376,7 @@ class WithConstants(SmallGenerator):
         return SmallGenerator()(z, train) * self.variable("constants", "scale", jnp.ones, ()).value
 
 
-def test_variables_that_steps_do_not_carry_are_refused(key):
+def test_other_variables_of_networks_are_refused(key):
     with pytest.raises(ValueError, match="WithConstants reads variables of another collection .*: make them constants"):
         init_state(key, generator=WithConstants(), discriminator=SmallDiscriminator(), latent_size=5)
 

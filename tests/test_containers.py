@@ -104,7 +104,7 @@ def test_what_is_read_by_itself_is_named_in_a_folder(names, tmp_path):
         load_data(path)
 
 
-def test_lists_and_annotations_beside_pictures_are_no_container(tmp_path):
+def test_annotations_beside_pictures_are_no_container(tmp_path):
     """A table of names and classes, and arrays named as the pictures."""
     add_pictures(tmp_path, 8)
     (tmp_path / "train.csv").write_text("id,breed\n" + "".join(f"p{i},owl\n" for i in range(8)))

@@ -155,7 +155,7 @@ def test_large_dark_and_grey_ones_are_read_back(suffix, tmp_path, capsys):
     np.testing.assert_array_equal(after.images, np.load(tmp_path / "a.npy"))
 
 
-def test_npz_keeps_both_splits_and_the_order_of_classes(tmp_path, capsys):
+def test_npz_keeps_splits_and_the_order_of_classes(tmp_path, capsys):
     names = np.array(["zebra", "ant", "T-shirt/top"])
     arrays = {"x_train": noise(6, 8, 8, 1), "y_train": names[[0, 1, 2, 2, 1, 0]]}
     arrays |= {"x_test": noise(3, 8, 8, 1, seed=1), "y_test": names[[2, 0, 1]]}
@@ -168,7 +168,7 @@ def test_npz_keeps_both_splits_and_the_order_of_classes(tmp_path, capsys):
         assert not any("not used" in note for note in after.notes)
 
 
-def test_names_of_classes_that_do_not_fit_are_not_used(tmp_path):
+def test_names_of_other_classes_are_not_used(tmp_path):
     arrays = {"x_train": noise(4, 8, 8, 1), "y_train": np.array([0, 1, 5, 1])}
     np.savez(tmp_path / "a.npz", **arrays, classes=np.array(["a", "b"]))
     loaded = load_data(tmp_path / "a.npz")

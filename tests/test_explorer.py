@@ -262,7 +262,7 @@ def test_class_changes_every_picture(keys, explore):
     assert all_pixels(page) == first
 
 
-def test_followed_link_changes_the_class_of_every_picture(explore):
+def test_followed_link_changes_all_classes(explore):
     page = settled(explore("classes"))
     first = all_pixels(page)
     page.evaluate("location.hash = toHash(shown.noise, 1)")
@@ -272,7 +272,7 @@ def test_followed_link_changes_the_class_of_every_picture(explore):
     assert all(ours != before for ours, before in zip(all_pixels(page), first, strict=True))
 
 
-def test_generator_without_classes_has_no_buttons_for_them(explore):
+def test_generator_without_classes_has_no_buttons(explore):
     page = settled(explore("digits"))
     assert page.locator("[aria-pressed]").count() == 0
 

@@ -286,7 +286,7 @@ def test_shortened_names_are_those_of_pictures(name, header, folder, load):
     assert dataset.notes[1:] == (() if "\\" in name else (said,))
 
 
-def test_shortened_names_of_several_pictures_are_not_used(folder, load):
+def test_shortened_names_of_several_pictures(folder, load):
     """A whole path is one picture's, whatever is named like it."""
     draw(folder, "x/a.png", "y/a.png", "z.png")
     (folder / "labels.csv").write_text("id,label\na,owl\nz,kite\n")
@@ -360,7 +360,7 @@ def test_leading_zeros_make_text_of_labels(labels, classes, folder, load):
     assert load().classes == classes
 
 
-def test_columns_of_a_list_that_cannot_be_told_are_not_used(folder, load):
+def test_columns_of_a_list_that_cannot_be_told(folder, load):
     draw(folder, "a.png")
     (folder / "labels.csv").write_text("a,b,c\na.png,1,2\n")
     assert load().notes == ("labels.csv lists no labels, as the columns filename and label, with commas, would",)

@@ -181,7 +181,7 @@ def test_resume_measures_what_is_missing_or_failed(tmp_path, monkeypatch):
         ("--small --resume --json FILE", "is of another machine, of other versions or of --small"),
     ],
 )
-def test_bad_flags_are_refused_before_anything_is_measured(flags, message, tmp_path, monkeypatch, capsys):
+def test_bad_flags_are_refused_at_once(flags, message, tmp_path, monkeypatch, capsys):
     path = tmp_path / "gpu.json"
     saved_rows(path, machine={"processor": "another"})
     before = path.read_text()

@@ -133,7 +133,7 @@ def test_array_for_each_image_is_read(groups, images, tmp_path):
         load_data(tmp_path / "a.h5", "test")
 
 
-def test_array_for_each_image_is_in_the_split_of_its_group(tmp_path):
+def test_array_per_image_is_in_the_split_of_its_group(tmp_path):
     write(tmp_path / "a.h5", **{f"{'test' if i < 3 else 'train'}__{i}": IMAGES[i % 7] for i in range(12)})
     np.testing.assert_array_equal(load_data(tmp_path / "a.h5", "test").images, IMAGES[:3])
     assert len(load_data(tmp_path / "a.h5").images) == 9

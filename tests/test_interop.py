@@ -735,7 +735,7 @@ def test_paths_may_be_texts(narrow, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("export", [export_safetensors, export_torch])
-def test_weights_of_other_sizes_name_what_decides_them(export, narrow, tmp_path):
+def test_weights_of_other_sizes_name_the_flags(export, narrow, tmp_path):
     """Whether arrays are missing, as those of classes are, or have another shape."""
     export(tmp_path / "a.safetensors", narrow, {})
     for options in ({"width": 4}, {"width": 8, "classes": 2}):

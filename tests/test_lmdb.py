@@ -55,7 +55,7 @@ def test_nothing_is_written_beside_it(tmp_path):
     assert file.read_bytes() == before
 
 
-def test_folders_in_keys_are_classes_and_notes_are_no_pictures(tmp_path):
+def test_folders_in_keys_are_classes(tmp_path):
     records = [(f"{('owl', 'kite')[i % 2]}/{i:02}".encode(), encoded(image)) for i, image in enumerate(IMAGES)]
     dataset = load_data(write(tmp_path / "a", [*records, (b"num-samples", b"12")]))
     np.testing.assert_array_equal(dataset.images, np.concatenate([IMAGES[1::2], IMAGES[::2]]))
@@ -89,7 +89,7 @@ def test_labels_of_some_are_not_used(tmp_path):
     )
 
 
-def test_records_of_no_picture_are_left_out_and_counted(tmp_path):
+def test_records_of_no_picture_are_left_out(tmp_path):
     records = [*numbered(), *((f"caption {i}".encode(), b"a bird") for i in range(12)), (b"x", numbered()[0][1][:50])]
     dataset = load_data(write(tmp_path / "a", records))
     np.testing.assert_array_equal(dataset.images, IMAGES)

@@ -53,7 +53,7 @@ def test_divergence_by_hand():
     assert divergence(np.array([1.0, 0, 0, 0]), np.array([0.1, 0.2, 0.3, 0.4])) == pytest.approx(np.log(10))
 
 
-def test_real_images_have_the_divergence_of_their_number(scores):
+def test_divergence_of_real_images(scores):
     """With N images of K modes it is about (modes that N images have - 1) / 2 N: a draw's own unevenness."""
     ours, floor = scores.scores, scores.floor
     # E of the sum is between that of K = modes drawn and of K = 1000, as N is twice K alone.

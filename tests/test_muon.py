@@ -59,7 +59,7 @@ def test_singular_values_of_a_step_are_near_1():
         assert (values < 1.25).all(), name
 
 
-def test_step_is_the_iterations_of_a_kernel_of_nearly_no_rank():
+def test_step_of_a_kernel_of_nearly_no_rank():
     """Singular values from 1 to 1e-9: what rounds the Gram matrix is larger than most of its eigenvalues."""
     rng = np.random.default_rng(0)
     (u, _), (v, _) = np.linalg.qr(rng.normal(size=(40, 40))), np.linalg.qr(rng.normal(size=(300, 40)))

@@ -202,7 +202,7 @@ def test_no_augmentation_can_be_chosen(tmp_path, monkeypatch, capsys):
     assert_same_bits(load_run(before).state, chosen.state)
 
 
-def test_created_run_has_the_augmentation_of_its_state(tmp_path):
+def test_new_run_has_the_augmentation_of_its_state(tmp_path):
     config = few_pictures(tmp_path / "run", steps=1)
     run_dir = create_run(config, *create_state(config, RunRecord((8, 8, 1))))
     assert load_run(run_dir).state.augment is None

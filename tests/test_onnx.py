@@ -255,7 +255,7 @@ def test_other_opsets_are_refused(opset, narrow, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")  # of the converter and of what it imports
 @pytest.mark.parametrize("network", NETWORKS)
-def test_networks_of_recipes_have_layouts_and_precisions(network, small_run, tmp_path):
+def test_networks_of_recipes_in_other_forms(network, small_run, tmp_path):
     state = load_run(small_run, init=init).state
     for options in ({"layout": "NCHW"}, {"precision": "float16"}):
         out = tmp_path / f"{'-'.join(options.values())}.onnx"

@@ -115,7 +115,7 @@ def test_r_is_the_same_for_every_loss():
     assert overfitting(*(40 * logits - 7 for logits in each)) == pytest.approx(overfitting(*each), rel=1e-12)
 
 
-def test_discriminator_that_tells_nothing_apart_has_no_r():
+def test_discriminator_at_chance_has_no_r():
     """Nor has one that takes fakes for more real, or that is not finite."""
     same = RANDOM.normal(0, 1, (3, 500))
     assert overfitting(*same) is None
@@ -223,7 +223,7 @@ def test_warning_is_of_two_evaluations_in_a_row():
 
 
 @pytest.mark.parametrize("stop", range(6))
-def test_warning_is_not_repeated_after_an_interruption(stop):
+def test_warning_is_not_repeated_after_resuming(stop):
     calls = [HEALTHY, OVERFITTED, OVERFITTED, HEALTHY, OVERFITTED, OVERFITTED]
     first = OverfittingDetector(500, "")
     lines = [first.observe(each) for each in calls[:stop]]
@@ -260,7 +260,7 @@ def config_of(pictures, run_dir, **options):
     return TrainConfig(dataset=pictures, workdir=str(run_dir), **options)
 
 
-def test_rows_have_the_calls_and_resume_to_the_same_bits(pictures, tmp_path, capsys, unscored):
+def test_rows_have_the_calls_also_after_resuming(pictures, tmp_path, capsys, unscored):
     whole = train(config_of(pictures, tmp_path / "whole", tensorboard=True), init=init)
     for steps in (3, 6):
         parts = train(config_of(pictures, tmp_path / "parts", steps=steps), init=init, resume=steps == 6)

@@ -99,7 +99,7 @@ def test_arrow_files_are_read_as_parquet(form, name, open_writer, tmp_path):
     assert dataset.classes == ("owl", "kite")
 
 
-def test_folders_of_save_to_disk_have_shards_and_splits(tmp_path):
+def test_folders_of_save_to_disk(tmp_path):
     """And what `map` of Hugging Face's library cached there, which is another version of the same rows."""
     for i, rows in enumerate((slice(0, 3), slice(3, 4))):
         columns = {"image": as_structs(GREY[rows]), "label": LABELS[rows]}

@@ -82,7 +82,7 @@ def test_scores_of_0_and_less_are_drawn(kids, tmp_path):
     assert "real images: -0.40" in texts(tmp_path / "a.svg", {"a": History(metrics(3), evaluations)})
 
 
-def test_calls_of_the_discriminator_are_drawn_where_there_are_any(tmp_path):
+def test_calls_of_the_discriminator_are_drawn(tmp_path):
     """Of one run and of several, also if the images could not be scored."""
     calls = {"calls": {"train": 3.0, "held_out": 1.0, "fakes": -1.0, "overfitting": 0.5}}
     called = History(metrics(3), [{**evaluation(100, 20.0), **calls}, {**evaluation(200, None), **calls}])

@@ -53,7 +53,7 @@ def test_pretrained_generator_draws_digits():
     assert min(class_shares(logits)) > 0.03  # a tenth each; of 256, three standard deviations are 0.056
 
 
-def test_conditional_generator_draws_the_digits_asked_for():
+def test_conditional_generator_draws_the_digits_given():
     """Of real digits the classifier reads 0.4 % as another, one of 256; ten are allowed."""
     labels = np.arange(256, dtype=np.int32) % 10
     logits, _ = classify(np.asarray(sample(load_pretrained(CONDITIONAL), jax.random.key(3), 256, labels)))
@@ -225,7 +225,7 @@ def test_run_starts_from_pretrained_weights(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_conditional_run_starts_from_conditional_weights(tmp_path, monkeypatch):
+def test_conditional_run_from_conditional_weights(tmp_path, monkeypatch):
     compile_steps_quickly(monkeypatch)
     flags = ["--conditional", "--init-from", CONDITIONAL, "--workdir", tmp_path / "tuned"]
     assert run_cli("train", *START, *flags) == 0

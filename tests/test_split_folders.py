@@ -89,7 +89,7 @@ def test_no_such_split(folder, pack):
     [("trainA", "trainB", "testA", "testB"), ("train", "test", "dog"), ("test", "val"), ("steam_train", "blood_test")],
     ids=str,
 )
-def test_what_is_not_one_folder_for_each_split_is_refused(names, folder, pack):
+def test_other_folders_of_splits_are_refused(names, folder, pack):
     for i, name in enumerate(names):
         save(folder / name / "1.png", i)
     with pytest.raises(DatasetError, match="are splits or parts of a data set, not classes: "):

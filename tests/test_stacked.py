@@ -35,7 +35,7 @@ def digits_and_labels():
     return load_dataset("mnist", "test")[..., 0], load_labels("mnist", "test")
 
 
-def test_images_for_training_have_all_thousand_classes():
+def test_training_images_have_all_thousand_classes():
     stacked = load_data("stacked_mnist")
     assert stacked.classes == tuple(f"{number:03}" for number in range(1000))
     counts = np.bincount(stacked.labels)
