@@ -7,9 +7,9 @@ from typing import Any
 
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_split, path_of
 from dcgan_jax.data.folders import Classes, classes_of, listed_classes
+from dcgan_jax.data.listings import list_records
 from dcgan_jax.data.members import File
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
-from dcgan_jax.data.pictures import list_records
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
 

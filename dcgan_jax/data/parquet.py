@@ -15,6 +15,7 @@ from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of
 from dcgan_jax.data.fitting import check_bytes
 from dcgan_jax.data.folders import Classes
 from dcgan_jax.data.labels import are_whole, drop_unknown, labelled, number_labels
+from dcgan_jax.data.listings import list_records, with_beside
 from dcgan_jax.data.members import TARS, File, open_files, printable, some
 from dcgan_jax.data.parquet_columns import (
     IMAGES,
@@ -26,7 +27,6 @@ from dcgan_jax.data.parquet_columns import (
     read_classes,
 )
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
-from dcgan_jax.data.pictures import list_records, with_beside
 from dcgan_jax.data.pixel_tables import load_table, pixels_of
 from dcgan_jax.data.shards import partitions, shards_of_other_split, shards_of_split, split_of
 from dcgan_jax.data.table_files import is_table, open_table, tables_in

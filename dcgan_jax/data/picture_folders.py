@@ -18,18 +18,11 @@ from dcgan_jax.data.common import Dataset, DatasetError, Found, LoadOptions, Rea
 from dcgan_jax.data.decoding import extremes, read_header
 from dcgan_jax.data.fitting import Size, check_memory, say_fit, size_for
 from dcgan_jax.data.folders import Classes, classes_of
+from dcgan_jax.data.listings import Listing, check_broken, list_pictures, name_some, with_beside
 from dcgan_jax.data.mapped import NewArray, empty_images
 from dcgan_jax.data.members import File, FindFiles, no_files, printable, read_file, reason
 from dcgan_jax.data.picture_files import name_kinds, remedy_of
-from dcgan_jax.data.pictures import (
-    Listing,
-    NewImages,
-    check_broken,
-    list_pictures,
-    name_some,
-    read_pictures,
-    with_beside,
-)
+from dcgan_jax.data.pictures import NewImages, read_pictures
 from dcgan_jax.errors import first_line
 
 _CACHE_FORMAT = 5  # version of cached arrays: changes whenever the same pictures give other arrays

@@ -9,10 +9,10 @@ from dcgan_jax.data.array_folders import load_single_arrays
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, Reading
 from dcgan_jax.data.folders import Classes
 from dcgan_jax.data.labels import USUAL_LABELS, number_texts
+from dcgan_jax.data.listings import list_records, with_beside
 from dcgan_jax.data.members import File, FindFiles, no_files, printable, some
 from dcgan_jax.data.picture_files import SUFFIXES
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
-from dcgan_jax.data.pictures import list_records, with_beside
 from dcgan_jax.data.split_folders import split_folders
 
 _CLASS, _JSON, _ARRAY = "cls", "json", "npy"
