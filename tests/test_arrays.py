@@ -492,3 +492,9 @@ def test_opacity_is_put_on_white_as_pillow_does(form, load):
     assert np.abs(dataset.images.astype(int) - np.stack(expected)).max() <= 1  # two ways to round
     assert dataset.altered == ("transparent pixels made white in 4 of 5 images",)
     np.testing.assert_array_equal(dataset.images[1], images[1, ..., :3])
+
+
+def test_frames_are_those_of_pictures(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((9, 8, 8, 1), np.uint8) + np.arange(8, dtype=np.uint8)[:, None] * 30)
+    with pytest.raises(DatasetError, match="`frames` is for pictures: .*a.npy holds arrays"):
+        load_data(tmp_path / "a.npy", frames="all")

@@ -186,8 +186,10 @@ def to_dataset(
       others: further arrays, from which the value range is inferred too.
 
     Raises:
-      DatasetError: if the array holds no images, is ambiguous, or does not fit into memory.
+      DatasetError: if the array holds no images, is ambiguous, or does not fit into memory, or ``frames`` is given.
     """
+    if options.reading.frames != "first":
+        raise DatasetError(f"`frames` is for pictures: {path} holds arrays")
     for each in (array, *others):
         if not (np.issubdtype(each.dtype, np.number) or each.dtype == np.bool_) or np.iscomplexobj(each):
             raise DatasetError(f"{path}: images must be numbers, got {each.dtype}")
