@@ -2,11 +2,13 @@
 
 import itertools
 import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
-from helpers import FUSIONS, assert_same_bits, assert_same_run, finish, run_cli, small_gan, wait_for
+from helpers import FUSIONS, PROGRAMS, assert_same_bits, assert_same_run, finish, run_cli, small_gan, wait_for
 from programs.small_recipe import init
 
 from dcgan_jax import TrainConfig, batches, load_data, train
@@ -135,6 +137,13 @@ def test_batches_are_those_of_a_run(kind, key, labelled, tmp_path):
             assert_same_bits(labels, expected[1])
         else:
             assert labels is None
+
+
+def test_iterator_in_use_at_exit():
+    """Nothing is printed when the interpreter finalizes it."""
+    done = subprocess.run([sys.executable, PROGRAMS / "batches_at_exit.py"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Exception" not in done.stderr
 
 
 def test_batches_are_gathered_two_ahead(key):

@@ -157,11 +157,14 @@ def _ahead(calls: Iterator[C], work: Callable[[C], R]) -> Iterator[R]:
         call = next(calls, end)
         return end if call is end else work(call)  # pyright: ignore[reportArgumentType]
 
-    with ThreadPoolExecutor(1, "batches") as pool:
-        pending = deque(pool.submit(next_result) for _ in range(_AHEAD))
-        try:
-            while (result := pending.popleft().result()) is not end:
-                pending.append(pool.submit(next_result))
-                yield result
-        finally:
-            pool.shutdown(cancel_futures=True)
+    # Not a context, as its exit fails where the interpreter finalizes an iterator that is still in use.
+    pool = ThreadPoolExecutor(1, "batches")
+    pending = deque(pool.submit(next_result) for _ in range(_AHEAD))
+    try:
+        while (result := pending.popleft().result()) is not end:
+            pending.append(pool.submit(next_result))
+            yield result
+    finally:
+        for future in pending:
+            if not future.cancel():
+                future.exception()  # waits for it
