@@ -133,6 +133,22 @@ def test_array_for_each_image_is_read(groups, images, tmp_path):
         load_data(tmp_path / "a.h5", "test")
 
 
+@pytest.mark.parametrize("place", ["group", "attribute", "none"])
+def test_group_for_each_image_is_no_class(place, tmp_path):
+    """Its labels are beside the images, or attributes of them."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for i in range(12):
+            file[f"s{i}/image"] = IMAGES[i % 7]
+            if place == "group":
+                file[f"s{i}/label"] = "ba"[i % 2]
+            elif place == "attribute":
+                file[f"s{i}/image"].attrs["label"] = np.int32(i % 2)
+    dataset = load_data(tmp_path / "a.h5")
+    assert dataset.classes == {"group": ("a", "b"), "attribute": ("0", "1"), "none": ()}[place]
+    if place != "none":
+        assert dataset.labels.tolist() == [1, 0] * 6 if place == "group" else [0, 1] * 6
+
+
 def test_array_per_image_is_in_the_split_of_its_group(tmp_path):
     write(tmp_path / "a.h5", **{f"{'test' if i < 3 else 'train'}__{i}": IMAGES[i % 7] for i in range(12)})
     np.testing.assert_array_equal(load_data(tmp_path / "a.h5", "test").images, IMAGES[:3])
@@ -177,6 +193,34 @@ def test_text_of_matlab_names_classes(version, names, tmp_path):
     SAVE[version](tmp_path / "a.mat", {"images": IMAGES, "labels": np.arange(7) % 3, "class_names": names})
     dataset = load_data(tmp_path / "a.mat")
     assert (dataset.classes, dataset.notes) == (tuple(NAMES), ())
+
+
+FROM_ONE = {  # labels, and the classes that the images have, of a, b, c
+    "all classes": ([1, 2, 3, 1, 2, 3, 1], ("a", "b", "c")),
+    "without the last": ([1, 2, 1, 1, 2, 2, 1], ("a", "b")),
+    "from zero": ([0, 2, 1, 0, 2, 2, 1], ("a", "b", "c")),
+}
+
+
+@pytest.mark.parametrize("version", SAVE)
+@pytest.mark.parametrize(("labels", "classes"), FROM_ONE.values(), ids=FROM_ONE.keys())
+def test_names_of_classes_count_as_matlab_does(labels, classes, version, tmp_path):
+    names = np.array(["a", "b", "c"], object)
+    SAVE[version](tmp_path / "a.mat", {"images": IMAGES, "labels": np.array(labels)[:, None], "class_names": names})
+    dataset = load_data(tmp_path / "a.mat")
+    assert dataset.classes == classes
+    assert [dataset.classes[i] for i in dataset.labels] == ["abc"[label - (0 not in labels)] for label in labels]
+
+
+@pytest.mark.parametrize("version", SAVE)
+@pytest.mark.parametrize("first", [0, 1])
+def test_splits_of_matlab_count_alike(first, version, tmp_path):
+    """A split without the first class, or the last, has the names of the other's labels."""
+    labels = {"train": np.array([0, 1, 2, 0, 1, 2, 1]) + first, "test": np.array([1, 1, 1, 1, 1, 1, 1]) + first}
+    arrays = {f"x_{split}": IMAGES for split in labels} | {f"y_{split}": y[:, None] for split, y in labels.items()}
+    SAVE[version](tmp_path / "a.mat", arrays | {"class_names": np.array(["a", "b", "c"], object)})
+    assert load_data(tmp_path / "a.mat").classes == ("a", "b", "c")
+    assert load_data(tmp_path / "a.mat", "test").classes == ("b",)
 
 
 @pytest.mark.parametrize("version", SAVE)

@@ -10,7 +10,7 @@ import numpy as np
 from dcgan_jax.data.common import DatasetError, LoadOptions, NoSplitError, Reading
 from dcgan_jax.data.labels import USUAL_LABELS
 from dcgan_jax.data.members import some
-from dcgan_jax.data.shards import split_of
+from dcgan_jax.data.shards import split_of, without_split
 
 # Highest priority first: this project's name, then Keras's, then those of programs that save generated images. Names of
 # the same words are the same: X_train, trainX and train-x.
@@ -54,6 +54,7 @@ class Choice(NamedTuple):
       labels: the array of labels, or None.
       unused: all other arrays.
       classes: the one of ``unused`` that may hold the names of the classes, or None.
+      other_labels: the labels of the other split, from which it is inferred whether they count from 0 or 1.
     """
 
     images: str
@@ -61,6 +62,7 @@ class Choice(NamedTuple):
     labels: str | None
     unused: tuple[str, ...]
     classes: str | None = None
+    other_labels: tuple[str, ...] = ()
 
     def notes(self) -> tuple[str, ...]:
         """A note that lists the unused arrays, if there are any."""
@@ -108,7 +110,9 @@ def choose_arrays(path: Path, specs: Mapping[str, Spec], options: LoadOptions) -
     unused = tuple(name for name in names if name not in (*images.values(), *labels.values()))
     named = (name for name in unused if is_one_of(name, CLASS_KEYS) and specs[name].dtype.kind in "SU")
     classes = next((name for name in named if len(specs[name].shape) == 1), None)
-    return Choice(wanted[0], others, labels[options.split] if options.labels else None, unused, classes)
+    chosen = labels[options.split] if options.labels else None
+    of_others = tuple(name for split, name in labels.items() if split != options.split and name not in (None, chosen))
+    return Choice(wanted[0], others, chosen, unused, classes, of_others)
 
 
 def are_named(specs: Mapping[str, Spec]) -> bool:
@@ -173,7 +177,7 @@ def _by_shape(specs: Mapping[str, Spec], split: str) -> list[str]:
 def _choose_labels(specs: Mapping[str, Spec], images: str, split: str, reading: Reading) -> str | None:
     """The labels of the images: by name, in their group first; by shape alone if the images have no usual name."""
     if reading.labels:
-        return reading.labels
+        return _in_split(specs, reading.labels, split)
     group = images.rpartition("/")[0]
     counts = _counts(specs, images, reading.layout)
     for within in ([name for name in specs if name.rpartition("/")[0] == group], list(specs)):
@@ -190,6 +194,17 @@ def _choose_labels(specs: Mapping[str, Spec], images: str, split: str, reading: 
     named = is_one_of(images, (key for key in IMAGE_KEYS[split] if key not in _SILENT))
     only = len(vectors) == 1 and not named and not _has_coordinates(specs)
     return usual[0] if usual else vectors[0] if only else None
+
+
+def _in_split(names: Iterable[str], name: str, split: str) -> str | None:
+    """The array of a split that is named like this one, whose name or group may say ``train``; None if there is none.
+
+    An array whose name says no split is that of the training images.
+    """
+    if split == "train" or split_of(name) == split:
+        return name
+    alike = (each for each in names if split_of(each) == split and without_split(each) == without_split(name))
+    return next(alike, None)
 
 
 def _counts(specs: Mapping[str, Spec], images: str, layout: str | None) -> set[int]:

@@ -109,7 +109,9 @@ def _read_array(arrays: Mapping[str, np.ndarray], name: str, path: Path, choice:
         raise
 
 
-def load_chosen(path: Path, choice: Choice, read: Callable[[str], np.ndarray], options: LoadOptions) -> Dataset:
+def load_chosen(
+    path: Path, choice: Choice, read: Callable[[str], np.ndarray], options: LoadOptions, from_one: bool = False
+) -> Dataset:
     """Load a data set from the chosen arrays.
 
     Labels that are no classes are refused if they were chosen by name, and are not used if not.
@@ -119,12 +121,13 @@ def load_chosen(path: Path, choice: Choice, read: Callable[[str], np.ndarray], o
       choice: the names of the arrays.
       read: reads the array of a name.
       options: as for `to_dataset`; ``reading.labels`` is the name that was given.
+      from_one: whether the program that wrote the file counts from 1, as MATLAB does.
 
     Raises:
       DatasetError: as `to_dataset` and `labelled`.
     """
     given = None if choice.labels is None else np.asarray(read(choice.labels))
-    names = _class_names(given, choice, read)
+    names = _class_names(given, choice, read, from_one)
     others = [read(name) for name in choice.others]
     dataset = to_dataset(read(choice.images), path, options, given, others)
     choice = choice._replace(unused=tuple(name for name in choice.unused if not names or name != choice.classes))
@@ -134,18 +137,28 @@ def load_chosen(path: Path, choice: Choice, read: Callable[[str], np.ndarray], o
     return labelled(dataset, given, f"{choice.labels} in {path}", names, options.reading.labels is not None)
 
 
-def _class_names(labels: np.ndarray | None, choice: Choice, read: Callable[[str], np.ndarray]) -> tuple[str, ...]:
-    """The names of the classes 0, 1, ..., or () if the file has none or they do not fit the labels."""
+def _class_names(
+    labels: np.ndarray | None, choice: Choice, read: Callable[[str], np.ndarray], from_one: bool
+) -> tuple[str, ...]:
+    """The names of the classes by label, or () if the file has none or they do not fit the labels.
+
+    Where the labels count from 1, which those of both splits tell, the first name is that of no label, and empty.
+    """
     if labels is None or choice.classes is None:
         return ()
     try:
-        numbers = class_values(labels)
+        numbers = np.concatenate([class_values(each) for each in (labels, *map(read, choice.other_labels))])
     except ValueError:
         return ()
     names = read(choice.classes)
     names = np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names
-    fits = numbers.dtype.kind in "iu" and len(numbers) and numbers.min() >= 0 and numbers.max() < len(names)
-    return tuple(map(str, names)) if fits else ()
+    if numbers.dtype.kind not in "iu" or not len(numbers) or numbers.min() < 0 or numbers.max() > len(names):
+        return ()
+    exceed, one_hot = numbers.max() == len(names), labels.ndim == 2 and labels.shape[1] != 1
+    counts_from_one = numbers.min() > 0 and not one_hot and (from_one or exceed)
+    if exceed and not counts_from_one:
+        return ()
+    return ("",) * bool(counts_from_one) + tuple(map(str, names))
 
 
 def _read_idx(path: Path, options: LoadOptions) -> Dataset:

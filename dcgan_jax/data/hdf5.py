@@ -11,7 +11,8 @@ from dcgan_jax.data.array_names import CLASS_KEYS, Choice, Spec, are_named, choo
 from dcgan_jax.data.arrays import if_needed, load_chosen, to_dataset
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, NoSplitError, check_split, path_of, starts_with
 from dcgan_jax.data.fitting import check_bytes
-from dcgan_jax.data.folders import classes_of
+from dcgan_jax.data.folders import Classes, classes_of, listed_classes
+from dcgan_jax.data.labels import USUAL_LABELS
 from dcgan_jax.data.layouts import are_sets
 from dcgan_jax.data.matlab_structs import fields_of, unpacked_size
 from dcgan_jax.data.matlab_text import class_of_h5py, may_be_text, opaque_class, text_of_h5py, text_of_scipy
@@ -96,13 +97,13 @@ def _of_h5py(path: Path, options: LoadOptions) -> Dataset:
             return array.T if turned[name] else array
 
         if _has_array_for_each(specs, options):
-            return _stack(path, specs, read, options)
-        choice = choose_arrays(path, specs, options)
-        if choice.labels is None or choice.classes is not None:
-            return _load(path, choice, specs, read, options)
-        names = _class_attribute(arrays[choice.labels])
-        choice = choice._replace(classes=next(iter(names), None), unused=(*choice.unused, *names))
-        return _load(path, choice, specs, lambda name: names[name] if name in names else read(name), options)
+            return _stack(path, specs, read, options, arrays)
+        choice, names = choose_arrays(path, specs, options), {}
+        if choice.labels is not None and choice.classes is None:
+            names = _class_attribute(arrays[choice.labels])
+            choice = choice._replace(classes=next(iter(names), None), unused=(*choice.unused, *names))
+        matlab = any(turned.values())
+        return _load(path, choice, specs, lambda name: names[name] if name in names else read(name), options, matlab)
 
 
 def _class_attribute(labels: Any) -> dict[str, np.ndarray]:
@@ -128,8 +129,16 @@ def _has_array_for_each(specs: Mapping[str, Spec], options: LoadOptions) -> bool
     return images and options.reading.images is None and options.reading.labels is None
 
 
-def _stack(path: Path, specs: Mapping[str, Spec], read: Callable[[str], np.ndarray], options: LoadOptions) -> Dataset:
-    """The images of a file with an array for each, in natural order, and their groups as classes if there are several.
+def _stack(
+    path: Path,
+    specs: Mapping[str, Spec],
+    read: Callable[[str], np.ndarray],
+    options: LoadOptions,
+    items: Mapping[str, Any],
+) -> Dataset:
+    """The images of a file with an array for each, in natural order.
+
+    Their classes are those of `_labels_beside`, or their groups if there are several with more than an image each.
 
     Raises:
       NoSplitError: if there is no such split.
@@ -149,9 +158,24 @@ def _stack(path: Path, specs: Mapping[str, Spec], read: Callable[[str], np.ndarr
     images, rest = stack(names), [name for name in every if name not in set(names)]
     others = if_needed(images, options, lambda: [stack(rest)] if rest else [])
     dataset = to_dataset(images, path, options.in_order("NHW") if images.ndim == 3 else options, others=others)
-    classes = classes_of(names, ())
+    labels, groups = _labels_beside(names, items), {name.rpartition("/")[0] for name in names}
+    if labels is not None:
+        classes = listed_classes(names, dict(zip(names, labels, strict=True)), "what is beside each image")
+    else:
+        classes = Classes() if len(groups) == len(names) else classes_of(names, ())
     notes = (f"each of {len(names):,} arrays taken as one image", *(_of_groups(note) for note in classes.notes))
     return dataset._replace(labels=classes.labels, classes=classes.names, notes=(*dataset.notes, *notes))
+
+
+def _labels_beside(names: Sequence[str], items: Mapping[str, Any]) -> list[str] | None:
+    """The label of each image as text: an attribute, or a number or text in its group; None if one has none."""
+    for key in USUAL_LABELS:
+        beside = [items.get(f"{name.rpartition('/')[0]}/{key}", np.empty(0)) for name in names if "/" in name]
+        scalars = [item[()] for item in beside if item.shape == ()]
+        for labels in ([items[name].attrs.get(key) for name in names], scalars):
+            if len(labels) == len(names) and all(isinstance(each, str | bytes | np.integer) for each in labels):
+                return [each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in labels]
+    return None
 
 
 def _of_groups(note: str) -> str:
@@ -204,7 +228,7 @@ def _of_scipy(path: Path, options: LoadOptions) -> Dataset:
     texts = {name: text for name in maybe if (text := text_of_scipy(load(name))) is not None}
     specs |= {name: Spec(text.shape, text.dtype) for name, text in texts.items()}
     choice = choose_arrays(path, specs, options)
-    return _load(path, choice, specs, lambda name: texts[name] if name in texts else load(name), options)
+    return _load(path, choice, specs, lambda name: texts[name] if name in texts else load(name), options, True)
 
 
 def _fields(path: Path, scipy: Any, structs: Sequence[str]) -> dict[str, np.ndarray]:
@@ -226,19 +250,34 @@ def _check(path: Path, name: str, spec: Spec) -> None:
 
 
 def _load(
-    path: Path, choice: Choice, specs: Mapping[str, Spec], read: Callable[[str], np.ndarray], options: LoadOptions
+    path: Path,
+    choice: Choice,
+    specs: Mapping[str, Spec],
+    read: Callable[[str], np.ndarray],
+    options: LoadOptions,
+    matlab: bool,
 ) -> Dataset:
     """`load_chosen`, with SVHN's labels as digits. Raises: DatasetError as it, or if the images are no numbers."""
     if specs[choice.images].dtype == object:
         raise DatasetError(f"{choice.images} in {path} is no array of numbers: save the images as one, [N, H, W, C]")
     if choice.labels is None:
-        return load_chosen(path, choice, read, options)
-    labels = read(choice.labels)
-    labels = labels.T if labels.ndim == 2 and labels.shape[0] == 1 else labels  # MATLAB's vectors are rows
+        return load_chosen(path, choice, read, options, matlab)
+    labels = _column(read(choice.labels))
     digits = labels % _DIGITS if _is_svhn(choice.images, specs[choice.images], labels) else labels
-    dataset = load_chosen(path, choice, lambda name: digits if name == choice.labels else read(name), options)
+
+    def of_columns(name: str) -> np.ndarray:
+        if name == choice.labels:
+            return digits
+        return _column(read(name)) if name in choice.other_labels else read(name)
+
+    dataset = load_chosen(path, choice, of_columns, options, matlab)
     note = () if digits is labels else ("the class 10 taken as the digit 0, as SVHN has it",)
     return dataset._replace(notes=(*dataset.notes, *note))
+
+
+def _column(labels: np.ndarray) -> np.ndarray:
+    """Labels with one in each row; MATLAB's vectors may be rows."""
+    return labels.T if labels.ndim == 2 and labels.shape[0] == 1 else labels
 
 
 def _is_svhn(name: str, spec: Spec, labels: np.ndarray) -> bool:

@@ -84,6 +84,17 @@ def split_of(name: Path | str) -> str | None:
     return next((_WORDS[word] for word in reversed(words) if word in _WORDS), None)
 
 
+def without_split(name: str) -> list[str]:
+    """The words and numbers of a path but for those that give the split."""
+    return [word for word in re.findall(r"[a-z]+|\d+", name.lower()) if word not in _WORDS]
+
+
+def without_number(name: str) -> str:
+    """The name that a set's files share: of ``train-00000-of-00002.parquet``, ``train.parquet``."""
+    found = _OF.fullmatch(name)
+    return found[1] + found[4] if found else name
+
+
 def _check_whole(shards: Sequence[Path]) -> None:
     """Raises: DatasetError if numbered files are incomplete, such as train-00000-of-00002 alone."""
     sets: dict[tuple[Path, str, str, int], set[int]] = {}
