@@ -58,6 +58,15 @@ def test_words_that_all_names_share_do_not_count(before, put, folder, load):
         assert dataset.classes == tuple(map(str, np.arange(6)[rows]))
 
 
+def test_two_sets_of_images_and_labels_are_asked_about(folder):
+    for version, rows in (("v4", slice(0, 4)), ("v6", slice(0, 6))):
+        save(folder / f"set_{version}_data.npy", COLOURS[rows])
+        save(folder / f"set_{version}_labels.npy", np.arange(6)[rows])
+    with pytest.raises(DatasetError, match="choose one with `images=set_v4_data`"):
+        load_data(folder)
+    assert load_data(folder, images="set_v4_data").labels.tolist() == [0, 1, 2, 3]
+
+
 def test_npz_of_one_image_each_are_stacked(folder, load):
     for i, image in enumerate(COLOURS):
         archive(folder / "ab"[i % 2] / f"{i}.npz", image)

@@ -98,6 +98,15 @@ def test_pairs_are_splits(tmp_path):
     assert test.labels.tolist() == [1, 0]
 
 
+def test_rows_by_class_are_labels(tmp_path):
+    """As in the pickles of mini-ImageNet."""
+    rows = {"n02": [0, 3, 4, 5], "n01": [1, 2, *range(6, len(IMAGES))]}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"image_data": IMAGES, "class_dict": rows}))
+    dataset = load_data(tmp_path / "a.pkl")
+    assert dataset.classes == ("n01", "n02")
+    assert dataset.labels.tolist() == [1, 0, 0, 1, 1, 1, *[0] * (len(IMAGES) - 6)]
+
+
 def test_gzipped_pickle_of_mnist_has_three_splits(tmp_path):
     """As deeplearning.net and Nielsen's book distribute it: pickled by Python 2, the second pair for validation."""
     rows = RANDOM.integers(0, 256, (48, 784)) / np.float32(256)

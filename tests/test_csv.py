@@ -188,10 +188,39 @@ def test_files_of_an_archive_are_told_by_their_split(tmp_path):
         np.testing.assert_array_equal(load_data(path, "test").images, IMAGES[30:])
         assert load_data(path, "test").labels is None
     (folder / "test.csv").rename(folder / "train_2.csv")
-    with pytest.raises(DatasetError, match="holds 2 CSV files, train.csv, train_2.csv: unpack it, and give one"):
+    with pytest.raises(DatasetError, match="holds 2 CSV files, train.csv, train_2.csv: give one of them"):
         load_data(folder)
     with pytest.raises(NoSplitError, match="has no split test: it holds train.csv, train_2.csv"):
         load_data(folder, "test")
+
+
+def test_files_of_no_split_are_said(tmp_path):
+    """Kannada-MNIST has a third set of images, Dig-MNIST, and a sample without any."""
+    write(tmp_path / "train.csv", np.column_stack([LABELS, ROWS])[:30], ["label", *PIXELS])
+    write(tmp_path / "test.csv", np.column_stack([range(10), ROWS[30:]]), ["id", *PIXELS])
+    write(tmp_path / "Dig-MNIST.csv", np.column_stack([LABELS, ROWS]), ["label", *PIXELS])
+    write(tmp_path / "sample_submission.csv", [[1, 0]], ["ImageId", "Label"])
+    dataset = load_data(tmp_path)
+    np.testing.assert_array_equal(dataset.images, IMAGES[:30])
+    assert dataset.notes == ("not used: Dig-MNIST.csv",)
+    (tmp_path / "train.csv").unlink()
+    (tmp_path / "test.csv").unlink()
+    np.testing.assert_array_equal(load_data(tmp_path).images, IMAGES)
+
+
+def test_a_sample_beside_archives_is_no_container(tmp_path):
+    write(tmp_path / "sampleSubmission.csv", [[1, 0]], ["id", "label"])
+    for name in ("train.zip", "test1.zip"):
+        zipfile.ZipFile(tmp_path / name, "w").close()
+    with pytest.raises(DatasetError, match="holds .*2 .zip, .*unpack"):
+        load_data(tmp_path)
+
+
+def test_labels_of_a_name_may_be_those_of_one_split(tmp_path):
+    write(tmp_path / "train.csv", np.column_stack([LABELS, LABELS % 2, ROWS])[:30], ["label", "odd", *PIXELS])
+    write(tmp_path / "test.csv", ROWS[30:], PIXELS)
+    assert load_data(tmp_path, labels="odd").classes == ("0", "1")
+    assert load_data(tmp_path, "test", labels="odd").labels is None
 
 
 def test_named_column_is_taken(tmp_path):

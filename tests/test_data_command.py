@@ -189,6 +189,38 @@ def test_zip_says_classes_of_any_names(names, tmp_path, capsys):
     assert pairs(after) == pairs(before)
 
 
+def test_zip_says_that_it_numbers_classes_by_name(tmp_path, capsys):
+    """Of two classes of one name, as the cranes of ImageNet, each has its own."""
+    names = np.array(["zero", "one", "crane", "crane"])
+    np.savez(tmp_path / "a.npz", x_train=noise(8, 8, 8, 3), y_train=np.arange(8) % 4, classes=names)
+    said = data(capsys, tmp_path / "a.npz", "--out", tmp_path / "b.zip", *QUIET)
+    order = "crane (2), crane (3), one, ..."
+    assert said["wrote"] == f"{tmp_path / 'b.zip'}, 8 images; its classes are numbered by name, {order}"
+    assert load_data(tmp_path / "b.zip").classes == ("crane (2)", "crane (3)", "one", "zero")
+
+
+def test_test_images_without_labels_are_counted(tmp_path, capsys):
+    """As Kaggle has them, whose training images have labels."""
+    arrays = {"x_train": noise(30, 8, 8, 1), "y_train": np.arange(30) % 2, "x_test": noise(3, 8, 8, 1, seed=1)}
+    np.savez(tmp_path / "a.npz", **arrays)
+    said = data(capsys, tmp_path / "a.npz", "--out", tmp_path / "b.npz", *QUIET)
+    assert said["splits"] == "train 30 images, test 3 images"
+    np.testing.assert_array_equal(load_data(tmp_path / "b.npz", "test").images, arrays["x_test"])
+    assert run_cli("data", tmp_path / "a.npz", "--hold-out", 10, *QUIET) == 2
+    assert "--hold-out is for images without a test split" in one_error_line(capsys)
+
+
+@pytest.mark.parametrize(("chosen", "there"), [("kind_train", True), ("kind_train", False), ("kind", False)])
+def test_labels_of_a_name_are_those_of_each_split(chosen, there, tmp_path, capsys):
+    arrays = {"x_train": noise(6, 8, 8, 1), chosen: np.arange(6) % 2, "x_test": noise(4, 8, 8, 1, seed=1)}
+    arrays |= {"kind_test": np.array([1, 0, 0, 1])} if there else {}
+    np.savez(tmp_path / "a.npz", **arrays)
+    said = data(capsys, tmp_path / "a.npz", "--labels", chosen, *QUIET)
+    assert said["splits"] == "train 6 images, test 4 images"
+    labels = load_data(tmp_path / "a.npz", "test", labels=chosen).labels
+    assert (labels.tolist() if there else labels) == ([1, 0, 0, 1] if there else None)
+
+
 def test_years_are_classes_in_a_zip(tmp_path, capsys):
     """Folders of four digits with pictures that are numbered on would be one set."""
     labels = np.repeat([1990, 1991], 3)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -328,6 +329,16 @@ def test_folders_come_before_a_csv_of_any_name(folder, load):
     draw(folder, "owl/1.png", "kite/2.png")
     (folder / "some.csv").write_text("file,label\nowl/1.png,b\nkite/2.png,a\n")
     assert load().classes == ("kite", "owl")
+
+
+def test_names_match_in_any_composition(folder, load):
+    """Macs decompose Korean syllables and accents in the names of files."""
+    names = [unicodedata.normalize("NFD", name) for name in ("고양이.png", "é.png")]
+    draw(folder, *names)
+    (folder / "labels.csv").write_text("file,label\n고양이.png,a\né.png,b\n", encoding="utf-8")
+    dataset = load()
+    assert dataset.classes == ("a", "b")
+    assert dataset.notes == ("2 classes, as labels.csv says: a, b",)
 
 
 def test_labels_may_be_floats_without_a_fraction(folder, load):

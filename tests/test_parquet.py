@@ -316,6 +316,18 @@ def test_configurations_are_not_merged(tmp_path):
     with pytest.raises(DatasetError, match="data sets .* in balanced, letters: give one of them, such as .*/letters"):
         load_data(tmp_path)
     assert len(load_data(tmp_path / "letters").images) == 6
+    (tmp_path / "letters" / "train-00000-of-00001.parquet").unlink()
+    for i in range(2):  # with another number of shards
+        write(tmp_path / "letters" / f"train-0000{i}-of-00002.parquet", {"image": as_structs(GREY)})
+    with pytest.raises(DatasetError, match="in balanced, letters: give one of them"):
+        load_data(tmp_path)
+
+
+def test_labels_of_a_name_may_be_those_of_one_split(tmp_path):
+    write(tmp_path / "train.parquet", {"image": as_structs(GREY), "kind": LABELS})
+    write(tmp_path / "test.parquet", {"image": as_structs(GREY)})
+    assert load_data(tmp_path, labels="kind").classes == ("0", "2")
+    assert load_data(tmp_path, "test", labels="kind").labels is None
 
 
 @pytest.mark.parametrize(

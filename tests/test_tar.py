@@ -150,6 +150,15 @@ def test_tar_for_each_class(tmp_path):
     assert "each of the 3 tars is read as a folder of its name" in dataset.notes
 
 
+def test_tars_that_are_not_used_are_said(tmp_path):
+    for name in ("train", "val", "test", "extra"):
+        write(tmp_path / f"{name}.tar", {f"{name}/0.png": png(IMAGES[0])})
+    assert load_data(tmp_path).notes == (
+        "splits that are not used: validation",
+        "files of no known split by name, which are not used: extra.tar",
+    )
+
+
 @pytest.mark.parametrize("names", [("0", "1"), ("part-007", "part-009"), ("a", "b")])
 @pytest.mark.parametrize("again", [False, True])
 def test_tars_together_are_a_folder(again, names, tmp_path):

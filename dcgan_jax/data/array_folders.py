@@ -64,6 +64,8 @@ def load_arrays(path: Path, files: Sequence[File], options: LoadOptions, beside:
     lists = find_lists(list(arrays), files)
     if are_sets(shapes, options.reading.layout):
         return _load_sets(path, arrays, specs, lists, options, beside)
+    if any(len(spec.shape) < 2 for spec in specs.values()) and len(set(specs.values())) > 1:
+        choose_arrays(path, specs, options)  # raises, and names what may be images
     check_split(path, options.split)
     check_folders(path, [file.name for file in arrays.values()])
     dataset = load_single_arrays(path, list(arrays.values()), options, lambda names: classes_of(names, lists), beside)

@@ -189,6 +189,7 @@ def _arrays(tree: Any) -> dict[str, np.ndarray]:
     """The arrays of a dictionary by key, of a list by index, or of a list of pairs by split, as ``train/0``.
 
     Those of an image each are stacked: a list of more than three, or the first ones of pairs of an image and its label.
+    Rows by class, such as the ``class_dict`` of mini-ImageNet, become labels.
     """
     if isinstance(tree, np.ndarray):
         return {"images": tree}
@@ -201,7 +202,19 @@ def _arrays(tree: Any) -> dict[str, np.ndarray]:
         splits = ("train", "test") if len(tree) == 2 else ("train", "validation", "test")
         tree = {f"{split}/{i}": each for split, pair in zip(splits, tree, strict=True) for i, each in enumerate(pair)}
     items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    return {str(key): array for key, value in items if (array := _as_array(value)) is not None}
+    items = [(str(key), _labels_of(value) if isinstance(value, dict) else _as_array(value)) for key, value in items]
+    return {key: array for key, array in items if array is not None}
+
+
+def _labels_of(rows: Mapping[Any, Any]) -> np.ndarray | None:
+    """The class of each row, text [N], from the numbers of the rows of each class; None if they are anything else."""
+    lists = {str(name): _as_array(numbers) for name, numbers in rows.items()}
+    if not lists or any(each is None or each.ndim != 1 or each.dtype.kind not in "iu" for each in lists.values()):
+        return None
+    numbers = np.concatenate([each for each in lists.values() if each is not None])
+    names = np.repeat(list(lists), [0 if each is None else len(each) for each in lists.values()])
+    order = np.argsort(numbers)
+    return names[order] if np.array_equal(numbers[order], np.arange(len(numbers))) else None
 
 
 def _of_samples(tree: list[Any]) -> dict[str, np.ndarray]:

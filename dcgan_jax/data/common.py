@@ -1,6 +1,7 @@
 """Types and helpers that all sources of data sets share."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -77,6 +78,13 @@ class LoadOptions(NamedTuple):
     def drawn(self) -> bool:
         """Whether the images are generated ones to evaluate as they are, which may be nearly black or uniform."""
         return self.image_size == "own"
+
+    def unlabelled(self, there: Iterable[str]) -> "LoadOptions":
+        """These options, without labels if those of the name that is given are not ``there``, in a test split."""
+        name = self.reading.labels
+        if self.split == "train" or name is None or name in there:
+            return self
+        return self._replace(labels=False, reading=self.reading._replace(labels=None))
 
     def in_order(self, layout: str) -> "LoadOptions":
         """These options, with ``layout`` if no axis order is given."""

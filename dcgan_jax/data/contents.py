@@ -1,20 +1,18 @@
 """Folders and archives, of pictures or of files of arrays."""
 
-import gzip
-import io
 import os
-import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dcgan_jax.console import counted
 from dcgan_jax.data.array_folders import as_arrays, has_arrays, load_arrays
 from dcgan_jax.data.batches import has_batches, load_batches
 from dcgan_jax.data.beside import are_many, either_of, note_on_pictures, pictures_among
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_no_names, path_of, starts_with
-from dcgan_jax.data.csv_files import has_csv, load_csvs
+from dcgan_jax.data.csv_files import has_csv, holds_pixels, load_csvs
 from dcgan_jax.data.idx_folders import has_idx, load_idx
 from dcgan_jax.data.members import TARS, File, FindFiles, is_tar, no_files, open_files, printable, some
+from dcgan_jax.data.picture_files import may_hold_images
 from dcgan_jax.data.picture_folders import load_pictures
 from dcgan_jax.data.shards import shards_of_split
 from dcgan_jax.data.split_folders import part_of_split
@@ -23,9 +21,7 @@ from dcgan_jax.data.webdataset import has_samples, load_samples
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the latter for an empty archive
 _ALONE = (".npz", ".h5", ".hdf5")  # containers that are read by themselves, and not in a folder
-_SINGLE = (*_ALONE, ".hdf", ".mat", ".pkl", ".pickle")
-_LEAST_PIXELS = 64
-_LONGEST = 2**24  # bytes read of a line
+_SINGLE = (*_ALONE, ".hdf", ".mat", ".pkl", ".pickle", ".p", ".mdb")
 
 _Has = Callable[[Sequence[File]], bool]
 _LoadFiles = Callable[[Path, Sequence[File], LoadOptions, FindFiles], Dataset]
@@ -85,11 +81,11 @@ def load_members(path: Path, files: Sequence[File], options: LoadOptions, beside
 
 def _check_single(path: Path, files: Sequence[File]) -> None:
     """Raises: DatasetError if only containers that are read by themselves may hold images."""
-    single = [file.name for file in files if file.suffix in _SINGLE]
+    single = [file.name for file in files if file.suffix in _SINGLE and PurePosixPath(file.name).name != "lock.mdb"]
     if not single or pictures_among(files) or any(not file.suffix for file in files):
         return
     holds = any(has(files) for has, _ in _CONTENTS if has is not has_csv)
-    if holds or any(has_csv([file]) and _holds_pixels(file) for file in files):
+    if holds or any(has_csv([file]) and holds_pixels(file) for file in files):
         return
     which = "which is" if len(single) == 1 else "each of which is"
     give = f"give {path / printable(single[0])}" if path.is_dir() else f"unpack it, and give {printable(single[0])}"
@@ -108,27 +104,22 @@ def _container(files: Sequence[File]) -> str:
         return ""
     for has, _ in _CONTENTS:
         found = [file for file in others if has([file])] or others * has(others)
-        if found := [file for file in found if not has_csv([file]) or _holds_pixels(file)]:
+        if found := [file for file in found if not has_csv([file]) or holds_pixels(file)]:
             return found[0].name
     return ""
 
 
-def _holds_pixels(file: File) -> bool:
-    """Whether the second line of a CSV file has as many numbers as a small image has pixels."""
-    try:
-        content = io.BytesIO(file.read())
-        packed = content.getbuffer()[:2] == b"\x1f\x8b"
-        with gzip.open(content) if packed else content as lines:
-            lines.readline(_LONGEST)
-            return len(re.findall(rb"\d+", lines.readline(_LONGEST))) >= _LEAST_PIXELS
-    except Exception:  # whatever gzip, or the archive, raises: then it is no reason to leave out pictures
-        return False
+def _may_be_pixels(files: Sequence[File]) -> bool:
+    """Whether a CSV file holds pixels, or nothing else among the files may hold images."""
+    tables = [file for file in files if has_csv([file])]
+    others = [file for file in files if file not in tables]
+    return not any(map(may_hold_images, others)) or any(map(holds_pixels, tables))
 
 
 def _load(path: Path, files: Sequence[File], options: LoadOptions, beside: FindFiles) -> Dataset:
     pictures = pictures_among(files)
     for has, load in _CONTENTS:
-        if not pictures and has(files):
+        if not pictures and has(files) and (has is not has_csv or _may_be_pixels(files)):
             dataset = load(path, files, options, beside)
             archives = [file.name for file in files if file.name.lower().endswith(TARS)]
             note = f"left out {counted(len(archives), 'archive')} beside unpacked files: {some(archives)}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gzip
 import io
 import re
 import zlib
@@ -14,7 +15,7 @@ import numpy as np
 from dcgan_jax.data.common import SPLITS, Dataset, DatasetError, LoadOptions, NoSplitError, path_of
 from dcgan_jax.data.csv_columns import has_header, is_number
 from dcgan_jax.data.label_lists import is_list
-from dcgan_jax.data.members import File, printable, reason, unpacked
+from dcgan_jax.data.members import File, printable, reason, some, unpacked
 from dcgan_jax.data.pixel_tables import load_table, pixels_of
 from dcgan_jax.data.shards import split_of
 from dcgan_jax.errors import first_line
@@ -23,6 +24,8 @@ from dcgan_jax.versions import require
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _DECIMAL_COMMA = re.compile(r"\s*-?\d+(,\d+)?\s*")
 _PIECE = 2**24  # bytes parsed at a time
+_LEAST_PIXELS = 64
+_LONGEST = 2**24  # bytes read of a line
 _IN_MEMORY = 6  # bytes per byte of text, for two copies of the numbers: most have two or three digits and a comma
 
 
@@ -49,31 +52,48 @@ def load_csv(source: str | Path, options: LoadOptions) -> Dataset:
             content = _content(file, path)
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"cannot read {path} ({reason(error)})") from error
-    return _load(content, path, options)
+    return _load(content, path, options, options.split)
 
 
 def has_csv(files: Sequence[File]) -> bool:
-    """Whether there is a CSV file of pixels among the files, rather than a list of labels."""
+    """Whether there is a CSV file among the files that may hold pixels, rather than labels."""
     return any(map(_is_csv, files))
+
+
+def holds_pixels(file: File) -> bool:
+    """Whether the second line of a CSV file has as many numbers as a small image has pixels."""
+    try:
+        content = io.BytesIO(file.read())
+        packed = content.getbuffer()[:2] == b"\x1f\x8b"
+        with gzip.open(content) if packed else content as lines:
+            lines.readline(_LONGEST)
+            return len(re.findall(rb"\d+", lines.readline(_LONGEST))) >= _LEAST_PIXELS
+    except Exception:  # whatever gzip, or the archive, raises: then it is no reason to leave out pictures
+        return False
 
 
 def load_csvs(path: Path, files: Sequence[File], options: LoadOptions) -> Dataset:
     """`load_csv` for the only CSV file of a folder or an archive, or for the one whose name contains the split.
 
+    Where there are several, those without pixels, such as samples of a submission, do not count.
+
     Raises: as `load_csv`, or DatasetError if several files remain.
     """
     by_name = {file.name: file for file in files if _is_csv(file)}
     splits = {name: split_of(name) for name in by_name}
-    names = ", ".join(map(printable, by_name))
     chosen, beside = list(by_name), []
-    if len(chosen) > 1 and set(splits.values()) & set(SPLITS):
-        chosen = [name for name, split in splits.items() if split == options.split]
-        if not chosen:
-            raise NoSplitError(f"{path} has no split {options.split}: it holds {names}")
-        beside = [name for name, split in splits.items() if split in {*SPLITS} - {options.split}]
-        options = options._replace(split="train")  # within the file
     if len(chosen) > 1:
-        raise DatasetError(f"{path} holds {len(by_name)} CSV files, {names}: unpack it, and give one of them")
+        chosen = [name for name, file in by_name.items() if holds_pixels(file)] or chosen
+    names, within = chosen, options.split
+    if len(names) > 1 and {splits[name] for name in names} & set(SPLITS):
+        chosen = [name for name in names if splits[name] == options.split]
+        if not chosen:
+            raise NoSplitError(f"{path} has no split {options.split}: it holds {some(names)}")
+        beside = [name for name in names if splits[name] in {*SPLITS} - {options.split}]
+        within = "train"
+    if len(chosen) > 1:
+        give = "give one of them" if path.is_dir() else "unpack it, and give one of them"
+        raise DatasetError(f"{path} holds {len(chosen)} CSV files, {some(chosen)}: {give}")
 
     def content(name: str) -> tuple[bytes, Path]:
         what = path / printable(name)
@@ -84,7 +104,12 @@ def load_csvs(path: Path, files: Sequence[File], options: LoadOptions) -> Datase
         except Exception as error:  # whatever gzip, or the archive, raises
             raise DatasetError(f"cannot read {what} ({reason(error)})") from error
 
-    return _load(*content(chosen[0]), options, lambda: [_all_pixels(*content(name), options) for name in beside])
+    def pixels_beside() -> list[np.ndarray]:
+        return [_all_pixels(*content(name), options) for name in beside]
+
+    dataset = _load(*content(chosen[0]), options, within, pixels_beside)
+    unused = [name for name in names if name not in (*chosen, *beside)]
+    return dataset._replace(notes=(*dataset.notes, f"not used: {some(unused)}")) if unused else dataset
 
 
 def _is_csv(file: File) -> bool:
@@ -103,12 +128,21 @@ def _all_pixels(content: bytes, path: Path, options: LoadOptions) -> np.ndarray:
 
 
 def _load(
-    content: bytes, path: Path, options: LoadOptions, beside: Callable[[], Sequence[np.ndarray]] = lambda: ()
+    content: bytes,
+    path: Path,
+    options: LoadOptions,
+    within: str,
+    beside: Callable[[], Sequence[np.ndarray]] = lambda: (),
 ) -> Dataset:
-    """The images of a file; ``beside`` reads the pixels of another split's, for the value range."""
+    """The images of a file.
+
+    ``within`` is the split to look up in it, and ``beside`` reads the pixels of another split's file, for the value
+    range.
+    """
     require("pyarrow.csv", "parquet", f"reading {path}", DatasetError)
     with _reading(path):
         table, header = _read(content)
+    options = options.unlabelled(table.column_names)._replace(split=within)
     dataset = load_table(path, table, options, beside)
     return dataset._replace(notes=(*header, *dataset.notes))
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -66,12 +67,12 @@ def read_list(file: File, pictures: Sequence[str]) -> Labels:
         rows = [(str(picture), _as_text(label)) for picture, label in parse(file.read().decode("utf-8-sig"))]
     except Exception:  # whatever the parsers or the file system raise
         return Labels({}, problem=f"lists no labels, as {_FORMS.get(name, _TABLE)} would")
-    given = {picture.removeprefix("./").replace("\\", "/"): label for picture, label in rows if label}
+    given = {_composed(picture.removeprefix("./").replace("\\", "/")): label for picture, label in rows if label}
     if not given:
         return Labels({}, problem="lists no labels, each an integer or a word")
     inside = [each.removeprefix(folder) for each in pictures if each.startswith(folder)]
     listed = _listed(inside, given)
-    short = any(each not in given for each in listed)
+    short = any(_composed(each) not in given for each in listed)
     problem = "names pictures without their folder or suffix: each is the only one of its name" if short else ""
     others = short and len(given) > _MOST_NAMED * len(pictures)
     return Labels({folder + each: given[name] for each, name in listed.items()}, True, problem, others)
@@ -84,15 +85,20 @@ def _listed(pictures: Sequence[str], given: Mapping[str, str]) -> dict[str, str]
         picture: next((each for each in _names(picture) if each in given and counts[each] == 1), None)
         for picture in pictures
     }
-    exact = {picture: picture for picture in pictures if picture in given}
+    exact = {picture: _composed(picture) for picture in pictures if _composed(picture) in given}
     return {picture: name for picture, name in found.items() if name is not None} | exact
 
 
 def _names(picture: str) -> list[str]:
     """The names under which a picture may be listed: its path, without the first folders, and without the suffix."""
-    parts = picture.split("/")
+    parts = _composed(picture).split("/")
     tails = ["/".join(parts[i:]) for i in range(len(parts))]
     return list(dict.fromkeys(name for tail in tails for name in (tail, os.path.splitext(tail)[0])))
+
+
+def _composed(name: str) -> str:
+    """A name whose accents and syllables are single characters; file systems of Macs decompose them."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _as_text(label: object) -> str:

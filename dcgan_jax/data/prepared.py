@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,7 @@ from tqdm import tqdm
 from dcgan_jax.data.common import Dataset, DatasetError
 from dcgan_jax.data.fitting import size_for
 from dcgan_jax.data.folders import check_folders, classes_of
+from dcgan_jax.data.labels import number_texts
 from dcgan_jax.data.layouts import to_nhwc
 from dcgan_jax.data.value_range import DARK
 from dcgan_jax.files import replace_file
@@ -47,7 +50,7 @@ def write_zip(path: Path, dataset: Dataset) -> None:
     """Write each image as a PNG, in a folder for each class, or without folders if there are fewer than two classes.
 
     If a class has a name that is not valid for a folder, or would be read as something else, such as ``train``, the
-    classes are listed in ``dataset.json`` instead.
+    classes are listed in ``dataset.json`` instead. Of equal names of classes, each gets its number.
 
     Raises:
       OSError: if it cannot be written; ``path`` is then unchanged.
@@ -62,6 +65,16 @@ def write_zip(path: Path, dataset: Dataset) -> None:
                 archive.writestr(zipfile.ZipInfo("dataset.json"), json.dumps({"labels": listed}, ensure_ascii=False))
 
     replace_file(path, write)
+
+
+def numbered_by_name(dataset: Dataset) -> tuple[str, ...]:
+    """The classes in the order in which they are numbered when the zip is read; () if their numbers stay the same."""
+    names, listed = _names(dataset)
+    if dataset.labels is None or len(dataset.classes) < 2:
+        return ()
+    paths = sorted(names, key=lambda name: os.fsencode(name).split(b"/"))
+    classes = classes_of(paths, ()).names if listed is None else number_texts([name for _, name in listed])[1]
+    return () if classes == dataset.classes else classes
 
 
 def needed_to_read(path: Path, dataset: Dataset) -> dict[str, str]:
@@ -95,8 +108,10 @@ def _names(dataset: Dataset) -> tuple[list[str], list[tuple[str, str]] | None]:
     flat = [f"{number:0{digits}}.png" for number in range(n)]
     if dataset.labels is None or len(dataset.classes) < 2:
         return flat, None
-    counts = dict.fromkeys(dataset.classes, 0)
-    of = [dataset.classes[label] for label in dataset.labels]
+    repeated = Counter(dataset.classes)
+    classes = [f"{name} ({i})" if repeated[name] > 1 else name for i, name in enumerate(dataset.classes)]
+    counts = dict.fromkeys(classes, 0)
+    of = [classes[label] for label in dataset.labels]
     in_folders = []
     for name in of:  # from 0 in each: numbers that continue across folders would be read as one set
         in_folders.append(f"{name}/{counts[name]:0{digits}}.png")

@@ -89,7 +89,8 @@ def _load_several(path: Path, tars: Sequence[Path], options: LoadOptions) -> Dat
         else:
             options = options._replace(split="train") if of_splits else options
             dataset = load_members(path, _together(members), options, beside)
-            notes = (*notes, f"the files of {len(chosen):,} tars are read as those of one folder") * (len(chosen) > 1)
+            if len(chosen) > 1:
+                notes = (*notes, f"the files of {len(chosen):,} tars are read as those of one folder")
     return dataset._replace(notes=(*dataset.notes, *notes))
 
 
