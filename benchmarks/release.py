@@ -6,6 +6,9 @@
 The first writes ``dcgan_jax/pretrained/mnist.safetensors``, in float16, and its model card, with the scores of the
 rounded weights, and prints the digest for ``dcgan_jax/pretrained/__init__.py``. The second is for a run with
 ``--conditional``, and writes ``mnist-conditional.safetensors``, in the format of ``dcgan_jax/pretrained/compact.py``.
+The scores of the cards that ``export --format hub`` writes are, after the digest was replaced, those of
+
+    dcgan-jax evaluate mnist --json > mnist.json      # which goes into dcgan_jax/pretrained/
 """
 
 import argparse

@@ -13,6 +13,7 @@ from dcgan_jax.counts import check_counts
 from dcgan_jax.files import create_dir, replace_file
 from dcgan_jax.paths import local_path
 
+_SLACK = 0.1  # beyond [0, 1], by which resized images may be
 _GAP = 2  # pixels between the images of a grid
 _SCALE = 4  # screen pixels per image pixel: 28x28 digits are too small to look at
 _LABEL = 14  # height of the label font, in screen pixels
@@ -129,11 +130,24 @@ def save_grid(path: str | Path, images: np.ndarray, columns: int = 4) -> None:
 
     Raises:
       PathError: if the path is a URL.
-      ValueError: unless the images have 1 (grey) or 3 (RGB) channels, and as `image_grid`.
+      ValueError: unless the images have 1 (grey) or 3 (RGB) channels, if they are in another range, such as a tanh's,
+        and as `image_grid`. Values up to a tenth below 0 or above 1 are cut off.
       TypeError: as `image_grid`.
       OSError: if the directory cannot be written.
     """
-    save_png(local_path(path, "path"), image_grid(images, columns))
+    path, grid = local_path(path, "path"), image_grid(images, columns)
+    _check_range(np.asarray(images))
+    save_png(path, grid)
+
+
+def _check_range(images: np.ndarray) -> None:
+    """Raises: ValueError if images that are not uint8 are in another range than [0, 1]."""
+    finite = images[np.isfinite(images)].astype(np.float32) if images.dtype != np.uint8 else np.zeros(0, np.float32)
+    low, high = float(finite.min(initial=0)), float(finite.max(initial=0))
+    if low < -_SLACK or high > 1 + _SLACK:
+        signed = -1 - _SLACK <= low < 0 and high <= 1 + _SLACK
+        remedy = "add 1 and divide by 2" if signed else "divide by 255, or pass uint8"
+        raise ValueError(f"images must be uint8 or in [0, 1], got {low:.3g} to {high:.3g}: {remedy}")
 
 
 def save_png(path: Path, pixels: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from dcgan_jax.counts import check_counts
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.prng import pin_key, seed_keys
 from dcgan_jax.sharding import image_sharding, with_auto_axes
-from dcgan_jax.state import GANState
+from dcgan_jax.state import GANState, check_is_state
 from dcgan_jax.types import Images, Key, Labels, Noise, NoiseVector
 
 _BATCH = 100  # images drawn at a time: a hundred megabytes or two
@@ -33,7 +33,8 @@ def sample_noise(state: GANState, key: Key, n: int) -> Noise:
 
 
 def sample_labels(state: GANState, key: Key, n: int) -> Labels | None:
-    """``n`` classes drawn uniformly, int32 [n]; None if the state has no classes."""
+    """``n`` classes drawn uniformly, int32 [n]; None if the state has no classes. Raises: TypeError for no state."""
+    check_is_state(state)
     if state.classes is None:
         return None
     return jax.random.randint(jax.random.fold_in(pin_key(key), 1), (n,), 0, state.classes, jnp.int32)
@@ -44,8 +45,9 @@ def check_labels(state: GANState, labels: jax.Array | None, n: int) -> None:
 
     Raises:
       ValueError: if the state has classes and there are no labels, or the reverse, or their shape is not [n].
-      TypeError: if they are not integers.
+      TypeError: if they are not integers, or the state is none.
     """
+    check_is_state(state)
     if labels is None:
         if state.classes is not None:
             raise ValueError(f"this state has {state.classes} classes: pass labels, integers [{n}]")
@@ -71,6 +73,7 @@ def generate(state: GANState, z: Noise, labels: Labels | None = None) -> Images:
       ValueError: if ``z`` has another shape, and as `check_labels`.
       TypeError: if ``z`` is not an array, and as `check_labels`.
     """
+    check_is_state(state)
     if not hasattr(z, "shape"):
         raise TypeError(f"z must be an array [B, {state.latent_size}], got {type(z).__name__}")
     if z.ndim != 2 or z.shape[1] != state.latent_size:

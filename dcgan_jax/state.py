@@ -82,7 +82,8 @@ class NetworkState(struct.PyTreeNode):
         """One optimizer update with the ``grads`` of ``loss``, and the new ``batch_stats``.
 
         Raises:
-          TypeError: if the optimizer needs more than the gradients, the parameters and the loss, as line searches do.
+          TypeError: if the optimizer fails, such as one that needs more than gradients, parameters and loss, as line
+            searches do.
         """
         update = optax.with_extra_args_support(self.tx).update
         taken = inspect.signature(update).parameters.values()
@@ -90,12 +91,12 @@ class NetworkState(struct.PyTreeNode):
         extra = {"value": loss} if any(each.name == "value" or each.kind is each.VAR_KEYWORD for each in taken) else {}
         try:
             updates, opt_state = update(grads, self.opt_state, self.params, **extra)
-        except TypeError as error:
-            if "keyword-only" not in str(error):
-                raise
+        except (TypeError, ValueError, AttributeError) as error:  # of a caller's own transformation
+            again = "keyword-only" in str(error) or "must be provided" in str(error)
+            what = "evaluates the loss again, which steps do not" if again else "cannot update these parameters"
             raise TypeError(
-                f"the optimizer evaluates the loss again, which steps do not ({first_line(error)}): use one that takes "
-                "gradients, parameters and at most the loss, without a line search"
+                f"the optimizer {what} ({first_line(error)}): use one that takes gradients, parameters and at most the "
+                "loss, without a line search"
             ) from error
         params = optax.apply_updates(self.params, updates)
         return self.replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
@@ -249,12 +250,21 @@ def init_state(  # noqa: D417  # most arguments are described once, at `GANState
     )
 
 
+def check_is_state(state: object) -> None:
+    """Raises: TypeError if an argument that must be a state is something else."""
+    if not isinstance(state, GANState):
+        unpack = ": train_step returns (state, metrics)" if isinstance(state, tuple) else ""
+        raise TypeError(f"state must be a GANState, as init_state returns, got {type(state).__name__}{unpack}")
+
+
 def averaged(state: GANState) -> GANState:
     """The state with the moving average of its generator in the generator's place, for sampling and evaluation.
 
     Raises:
       ValueError: if the state keeps no average.
+      TypeError: if it is no state.
     """
+    check_is_state(state)
     if state.ema is None:
         raise ValueError("this state keeps no moving average: create it with init_state(key, ema=0.999)")
     now = state.generator

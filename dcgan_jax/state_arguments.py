@@ -4,6 +4,7 @@ Each check raises a ValueError or a TypeError that names the argument.
 """
 
 import math
+import numbers
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -66,8 +67,8 @@ def check_functions(**values: Any) -> None:
 
 def _check_average(ema: float | None, ema_ramp: float | None) -> None:
     """Check for a decay in [0, 1) or None, and a ramp above 0, with a decay, or None."""
-    if ema is not None and not 0 <= ema < 1:
-        raise ValueError(f"ema must be in [0, 1), got {ema}")
+    if ema is not None and not (isinstance(ema, numbers.Real) and 0 <= ema < 1):
+        raise ValueError(f"ema must be a number in [0, 1), got {ema!r}")
     if ema_ramp is not None and not (ema is not None and 0 < ema_ramp < math.inf):
         raise ValueError(f"ema_ramp must be above 0, and with an ema, got {ema_ramp} and {ema}")
 
@@ -75,7 +76,14 @@ def _check_average(ema: float | None, ema_ramp: float | None) -> None:
 def _check_network(module: object, tx: object, classes: int | None, name: str) -> None:
     """Check for a Linen module that can be static, of as many classes if it is the package's, and an optimizer."""
     if not isinstance(module, nn.Module):
-        raise TypeError(f"the {name} must be an instance of a Flax Linen module, got {module!r}")
+        is_class = isinstance(module, type)
+        got = f"the class {module.__name__}: build it" if is_class else f"an object of type {type(module).__name__}"
+        nnx = (
+            ", which flax.nnx.bridge.to_linen may turn into one"
+            if type(module).__module__.startswith("flax.nnx")
+            else ""
+        )
+        raise TypeError(f"the {name} must be an instance of a Flax Linen module, got {got}{nnx}")
     if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
         raise TypeError(f"the {name}'s optimizer must be an Optax gradient transformation, got {tx!r}")
     if isinstance(module, Generator | Discriminator) and module.classes != classes:

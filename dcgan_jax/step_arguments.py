@@ -11,6 +11,9 @@ import numpy as np
 
 from dcgan_jax.prng import pin_key
 from dcgan_jax.sampling import check_labels
+from dcgan_jax.state import check_is_state
+
+_OPTIONAL = inspect.Parameter("images", inspect.Parameter.KEYWORD_ONLY, default=None)
 
 
 def with_checked_arguments(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,10 +27,11 @@ def with_checked_arguments(step: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(step)
     def checked(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs).arguments
+        check_is_state(given["state"])
         images = given.get("images")
-        if images is not None and not hasattr(images, "shape"):
-            raise TypeError(f"images must be an array [B, H, W, C], got {type(images).__name__}")
-        rows = images.shape[0] if images is not None and images.ndim else 0
+        if images is not None or signature.parameters.get("images", _OPTIONAL).default is inspect.Parameter.empty:
+            _check_images(images)
+        rows = 0 if images is None else images.shape[0]
         batch_size = given.get("batch_size", rows)
         if batch_size < 1:
             raise ValueError(f"a batch must have at least one image, got {batch_size}")
@@ -37,6 +41,14 @@ def with_checked_arguments(step: Callable[..., Any]) -> Callable[..., Any]:
         return step(**{**given, "key": pin_key(given["key"])})
 
     return checked
+
+
+def _check_images(images: Any) -> None:
+    """Raises: TypeError unless images are an array, and no scalar; `to_unit_range` compares their shape."""
+    is_key = hasattr(images, "dtype") and jnp.issubdtype(images.dtype, jax.dtypes.prng_key)
+    if is_key or not getattr(images, "shape", ()):
+        got = "a PRNG key: images come before the key" if is_key else f"an object of type {type(images).__name__}"
+        raise TypeError(f"images must be an array [B, H, W, C], got {got}")
 
 
 def to_unit_range(images: jax.Array, fake: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from dcgan_jax.judging import augmented
 from dcgan_jax.prng import seed_key
 from dcgan_jax.sampling import check_labels, sample, sample_labels
-from dcgan_jax.state import GANState
+from dcgan_jax.state import GANState, check_is_state
 
 _BATCH = 16  # large enough that logits of one sign are not a coincidence
 _DIM = 1 / 8  # of white: real images without a brighter pixel are on another scale
@@ -88,6 +88,7 @@ def check_state(state: GANState, images: ArrayLike | None = None, labels: ArrayL
         logits (a final sigmoid or softmax), or a label is not in [0, classes); and as `check_images`.
       TypeError: if the labels are not integers; and as `check_images`.
     """
+    check_is_state(state)
     if labels is not None:
         _check_label_values(state, np.asarray(labels), len(np.asarray(labels if images is None else images)))
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):

@@ -12,9 +12,10 @@ import argparse
 import jax
 
 from dcgan_jax import GANState, batches, init_state, load_data, train_step
+from dcgan_jax.data import Dataset
 
 
-def train_on(state: GANState, images: object, key: jax.Array, steps: int, batch_size: int) -> GANState:
+def train_on(state: GANState, images: Dataset, key: jax.Array, steps: int, batch_size: int) -> GANState:
     """The state after ``steps`` steps in total, starting from any step."""
     first = int(state.step)
     for step, (batch, _) in zip(range(first, steps), batches(images, key, batch_size, first), strict=False):

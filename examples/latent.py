@@ -28,7 +28,7 @@ def find_noise(state: GANState, images: jax.Array, key: jax.Array, steps: int) -
         z, opt_state = carry
         value, grad = jax.value_and_grad(error)(z)
         updates, opt_state = tx.update(grad, opt_state)
-        return (jnp.clip(optax.apply_updates(z, updates), -1, 1), opt_state), value
+        return (jnp.clip(jnp.asarray(optax.apply_updates(z, updates)), -1, 1), opt_state), value
 
     z = jax.random.uniform(key, (len(images), state.latent_size), minval=-1.0)
     (z, _), errors = jax.jit(lambda z: jax.lax.scan(step, (z, tx.init(z)), length=steps))(z)

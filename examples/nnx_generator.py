@@ -19,7 +19,8 @@ from dcgan_jax import GANState, generator_loss, init_state
 def to_nnx(state: GANState) -> nnx.bridge.ToNNX:
     """The state's generator as an NNX module, with the same weights."""
     network = state.generator
-    model = nnx.bridge.ToNNX(network.module, rngs=nnx.Rngs(0)).lazy_init(jnp.zeros((1, state.latent_size)))
+    model = nnx.bridge.ToNNX(network.module, rngs=nnx.Rngs(0))
+    model.lazy_init(jnp.zeros((1, state.latent_size)))
     weights = traverse_util.flatten_dict(network.params) | traverse_util.flatten_dict(network.batch_stats)
     variables = nnx.to_flat_state(nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat)))
     nnx.update(model, nnx.from_flat_state([(path, variable.replace(weights[path])) for path, variable in variables]))

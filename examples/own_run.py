@@ -29,8 +29,8 @@ class MyGenerator(nn.Module):
 class MyDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        x = nn.leaky_relu(nn.Conv(16, (4, 4), (2, 2))(images), 0.2)
-        x = nn.leaky_relu(nn.Conv(32, (4, 4), (2, 2))(x), 0.2)
+        x = nn.leaky_relu(nn.Conv(16, (4, 4), (2, 2))(images), negative_slope=0.2)
+        x = nn.leaky_relu(nn.Conv(32, (4, 4), (2, 2))(x), negative_slope=0.2)
         return nn.Dense(1)(x.reshape(x.shape[0], -1))  # logits [B, 1]
 
 
@@ -41,7 +41,7 @@ def init(key: jax.Array, shape: tuple[int, int, int], classes: int | None) -> GA
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()

@@ -59,6 +59,7 @@ def score(images: np.ndarray) -> float:
 
 
 def main(steps: int, batch_size: int, samples: int, out: Path | None = None) -> tuple[GANState, list[float]]:
+    pyplot = None
     if out:  # before the work
         import matplotlib  # the extra `bench`
 
@@ -85,7 +86,7 @@ def main(steps: int, batch_size: int, samples: int, out: Path | None = None) -> 
     fids = [score(images) for images in np.asarray(drawn)]
     for rate, fid in zip(rates, fids, strict=True):
         print(f"learning rate {rate:.1e}: FID {fid:.1f}")
-    if out:
+    if pyplot and out:
         figure, axis = pyplot.subplots(layout="constrained")
         axis.loglog(rates, fids, marker="o")
         axis.set(xlabel="learning rate", ylabel="FID", title=f"Eight GANs after {steps:,} steps, trained as one")

@@ -46,7 +46,7 @@ def init(key: jax.Array, shape: tuple[int, int, int], classes: int | None = None
 
 def main(steps: int, batch_size: int) -> GANState:
     data, key = jnp.asarray(load_dataset()), jax.random.key(0)
-    state = init(key, data.shape[1:])
+    state = init(key, (28, 28, 1))
     for i in range(steps):
         batch_key, step_key = jax.random.split(jax.random.fold_in(key, i))
         state, metrics = train_step(state, data[jax.random.randint(batch_key, (batch_size,), 0, len(data))], step_key)

@@ -17,7 +17,7 @@ from test_pytorch import narrow_state, small_averaged_run, weights  # noqa: F401
 from dcgan_jax import Generator, TrainConfig, averaged, init_state, load_pretrained, load_run, sample
 from dcgan_jax.evaluation.classifier import SHA256
 from dcgan_jax.interop import WeightsError
-from dcgan_jax.pretrained import hub
+from dcgan_jax.pretrained import evaluation_of, hub
 from dcgan_jax.pretrained.hub import About, export_hub
 from dcgan_jax.pretrained.model_card import hub_dataset, metrics_of, repository_name
 from dcgan_jax.training.first_state import create_state
@@ -119,6 +119,14 @@ def test_hub_reads_the_card(folder):
 def test_repositories_have_names_that_the_hub_takes(folder_name, expected):
     assert repository_name(folder_name) == expected
     pytest.importorskip("huggingface_hub.utils").validate_repo_id(f"USER/{expected}")
+
+
+def test_card_of_the_package_has_its_scores(tmp_path):
+    assert run_cli("export", "mnist", "--format", "hub", "--out", tmp_path / "mnist") == 0
+    (result,) = front_matter(tmp_path / "mnist")["model-index"][0]["results"]
+    scores = evaluation_of("mnist")["scores"]
+    for metric, key in zip(result["metrics"][:2], ("fid", "second_fid"), strict=True):
+        assert metric["value"] == pytest.approx(scores[key], abs=1e-6)
 
 
 def test_without_scores_the_card_has_none(small_averaged_run, tmp_path, capsys):  # noqa: F811

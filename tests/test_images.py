@@ -145,6 +145,20 @@ def test_each_image_is_a_file(channels, mode, tmp_path):
             np.testing.assert_array_equal(np.asarray(png).reshape(5, 6, -1), np.rint(image * 255))
 
 
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.full((1, 8, 8, 1), -1.0), "got -1 to 0: add 1 and divide by 2"),
+        (np.full((1, 8, 8, 1), 200.0, np.float32), "got 0 to 200: divide by 255, or pass uint8"),
+    ],
+)
+def test_images_of_other_ranges_are_refused(images, message, tmp_path):
+    with pytest.raises(ValueError, match=rf"images must be uint8 or in \[0, 1\], {message}"):
+        save_grid(tmp_path / "a.png", images)
+    assert not (tmp_path / "a.png").exists()
+    save_grid(tmp_path / "a.png", np.array([-0.05, 1.05, np.nan, 0.5]).reshape(1, 2, 2, 1))
+
+
 def test_pixels_of_a_grid_are_counted():
     grid = image_grid(np.zeros((7, 5, 6, 1)), 3)
     assert 0 < grid.shape[0] * grid.shape[1] - grid_pixels((5, 6, 1), 7, 3) == 8 * (grid.shape[0] + grid.shape[1] - 8)

@@ -3,6 +3,7 @@
 import re
 import sys
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -263,6 +264,31 @@ def test_networks_of_recipes_in_other_forms(network, small_run, tmp_path):
         agreement = check_onnx(out, state, network, **options)
         assert agreement.difference <= agreement.tolerance
         assert onnx.load(out).opset_import[0].version == 23
+
+
+class OfConvolutions(nn.Module):
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = nn.leaky_relu(nn.Conv(2, (3, 3), (4, 4))(images), negative_slope=0.2)
+        return nn.Dense(1)(x.reshape(x.shape[0], -1))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the converter and of what it imports
+def test_converter_prints_nothing(tmp_path, capsys, monkeypatch):
+    """What it lacks is said in one line."""
+    state = init_state(jax.random.key(0), discriminator=OfConvolutions())
+    export_onnx(tmp_path / "a.onnx", state, "discriminator")
+    assert capsys.readouterr() == ("", "")
+    assert check_onnx(tmp_path / "a.onnx", state, "discriminator").difference < 1e-5
+
+    def fail(*_, **__):
+        print("DEBUG")
+        raise ValueError("too many values to unpack (expected 1)")
+
+    monkeypatch.setattr("jax2onnx.to_onnx", fail)
+    with pytest.raises(WeightsError, match=r"unpack .*: arguments of activations are needed by keyword, as in leaky"):
+        export_onnx(tmp_path / "b.onnx", state, "discriminator")
+    assert capsys.readouterr().out == ""
 
 
 def test_check_says_the_difference(tmp_path, capsys):

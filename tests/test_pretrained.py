@@ -26,7 +26,7 @@ from dcgan_jax.evaluation.classifier import classify
 from dcgan_jax.evaluation.metrics import class_shares, confident_share
 from dcgan_jax.images import save_png
 from dcgan_jax.interop import WeightsError, import_weights, match_weights
-from dcgan_jax.pretrained import CONDITIONAL, FOLDER, PRETRAINED
+from dcgan_jax.pretrained import CONDITIONAL, FOLDER, PRETRAINED, evaluation_of
 from dcgan_jax.pretrained.compact import expand
 from dcgan_jax.training.config import ConfigError
 from dcgan_jax.training.first_state import create_state
@@ -68,6 +68,15 @@ def test_pretrained_weights_are_small_and_float16(name):
     with safetensors.safe_open(path, "numpy") as file:
         assert {file.get_tensor(name).dtype for name in file.keys()} == {np.dtype(np.float16)}  # noqa: SIM118
         assert {name.split("/")[0] for name in file.keys()} == {"generator"}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_scores_are_those_of_the_card(name):
+    card, evaluation = (FOLDER / f"{name}.md").read_text(), evaluation_of(name)
+    names = {"FID": "fid", "FID by the second classifier": "second_fid", "precision": "precision", "recall": "recall"}
+    for shown, key in names.items():
+        ours, floor = (evaluation[part][key] for part in ("scores", "floor"))
+        assert f"| {shown} | {ours:.3f} | {floor:.3f} |" in card
 
 
 @pytest.mark.parametrize("name", PRETRAINED)

@@ -279,6 +279,9 @@ def test_command_exports_and_imports(small_averaged_run, tmp_path, capsys, monke
     with safe_open("gan_torch.safetensors", "numpy") as file:
         assert file.metadata()["format"] == "pt"
         assert json.loads(file.metadata()["dcgan-jax"])["weights"] == "average 0.9"
+    (tmp_path / "gan_torch_3.py").write_text("mine")
+    assert run_cli(*export) == 0  # its next name is that of no file
+    assert (tmp_path / "gan_torch-4.safetensors").exists()
     capsys.readouterr()
     (tmp_path / "a.py").write_text("mine")
     assert run_cli(*export, "--out", "a.safetensors") == 2

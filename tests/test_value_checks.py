@@ -10,16 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from helpers import SmallDiscriminator, SmallGenerator, assert_same_bits, small_gan
 
 from dcgan_jax import (
     CROSS_ENTROPY,
     EvaluationError,
     Losses,
+    averaged,
     check_images,
     check_state,
     discriminator_step,
     evaluate_images,
+    generate,
     generator_step,
     init_state,
     load_dataset,
@@ -71,7 +74,12 @@ def gan(**modules):
         ({"discriminator": Discriminating(last=lambda x: x.mean(keepdims=True))}, ValueError, "got shape (1, 1)"),
         ({"discriminator": Discriminating(last=lambda x: x > 0)}, TypeError, "one floating-point array, got"),
         ({"discriminator": Discriminating(last=lambda x: (x, x))}, TypeError, "one floating-point array, got"),
-        ({"discriminator": SmallDiscriminator}, TypeError, "the discriminator must be an instance of a Flax Linen"),
+        ({"discriminator": SmallDiscriminator}, TypeError, "Linen module, got the class SmallDiscriminator: build it"),
+        (
+            {"generator": nnx.Linear(3, 4, rngs=nnx.Rngs(0))},
+            TypeError,
+            "got an object of type Linear, which flax.nnx.bridge.to_linen may turn into one",
+        ),
         ({"generator": Generating(nn.sigmoid, (64,))}, ValueError, "images [B, H, W, C], got shape (2, 64) with B = 2"),
         ({"generator": Generating(lambda x: x.astype(int))}, TypeError, "one floating-point array, got"),
         ({"generator": None, "latent_size": 0}, ValueError, "latent_size must be an integer of at least 1, got 0"),
@@ -224,6 +232,33 @@ def test_check_images_accepts_what_is_right(mnist):
 def test_evaluate_refuses_wrong_scales(change, message):
     with pytest.raises(EvaluationError, match=re.escape(message)):
         evaluate_images(change(load_dataset(split="test")))
+
+
+MISUSES = {
+    "swapped": (
+        lambda s, u, k: train_step(s, k, u),
+        "got a PRNG key: images come before the key",
+    ),
+    "no images": (lambda s, u, k: discriminator_step(s, None, k), "[B, H, W, C], got an object of type NoneType"),
+    "metrics too": (
+        lambda s, u, k: train_step(train_step(s, u, k), u, k),
+        "got tuple: train_step returns (state, ",
+    ),
+    "a network": (
+        lambda s, u, k: train_step(s.generator, u, k),
+        "state must be a GANState, as init_state returns",
+    ),
+    "sample": (lambda s, u, k: sample(k, s, 4), "state must be a GANState"),
+    "generate": (lambda s, u, k: generate(3, u), "state must be a GANState"),
+    "average": (lambda s, u, k: averaged(3), "state must be a GANState, as init_state returns, got int"),
+    "check": (lambda s, u, k: check_state(u, s), "state must be a GANState"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), MISUSES.values(), ids=MISUSES.keys())
+def test_wrong_arguments_are_named(call, message, small_state, key):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        call(small_state, np.full((2, 8, 8, 1), 0.5, np.float32), key)
 
 
 def test_empty_batch_is_named(small_state, key):

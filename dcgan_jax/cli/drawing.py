@@ -63,7 +63,7 @@ def parse_classes(text: str | None, classes: tuple[str, ...] | None, source: str
       ConfigError: if there is no such class, or the run has none.
     """
     if classes is None:
-        raise ConfigError(f"the run in {source} draws no classes: it was trained without --conditional")
+        raise ConfigError(f"{source} draws no classes: it was trained without --conditional")
     if text is None:
         return list(range(len(classes)))
     chosen = []

@@ -35,7 +35,7 @@ from dcgan_jax.interop.programs import LAYOUTS, PRECISIONS
 from dcgan_jax.interop.pytorch_modules import module_file
 from dcgan_jax.interop.tflite import require_litert
 from dcgan_jax.paths import local_path
-from dcgan_jax.pretrained import CONDITIONAL, FOLDER, PRETRAINED, describe_pretrained
+from dcgan_jax.pretrained import CONDITIONAL, FOLDER, PRETRAINED, describe_pretrained, evaluation_of
 from dcgan_jax.pretrained.hub import HUB_WEIGHTS, About, export_hub, is_hub_folder
 from dcgan_jax.pretrained.model_card import hub_dataset, repository_name
 from dcgan_jax.state import GANState
@@ -110,8 +110,12 @@ def _export(args: argparse.Namespace) -> None:
     elif args.format in _STEMS:
         raise ConfigError(f"--network is of one network, and --format {args.format} has both: leave it out")
     stem = _STEMS.get(args.format, args.network)
-    ends = (*([".examples.npz"] if args.with_examples else []), *([".py"] if args.format == "torch" else []))
-    out = new_file(args.out, stem, (_SUFFIXES[args.format],), f" for --format {args.format}", ends)
+
+    def beside(name: str) -> list[str]:
+        modules = [module_file(name + _SUFFIXES["torch"])] if args.format == "torch" else []
+        return [*([f"{name}.examples.npz"] if args.with_examples else []), *modules]
+
+    out = new_file(args.out, stem, (_SUFFIXES[args.format],), f" for --format {args.format}", beside)
     if args.format == "torch":
         check_new_file(out.with_name(module_file(out.name)), (".py",))
     if args.format == "hub":
@@ -205,7 +209,7 @@ def _about(loaded: LoadedRun, args: argparse.Namespace) -> About:
     training |= {"step": loaded.metadata["step"], "weights": weights}
     if args.source in PRETRAINED:
         training = {"preset": run.config.preset, "dataset": run.config.dataset, **describe_pretrained(args.source)}
-        return About(training, license_id=args.license or "mit")
+        return About(training, None, [evaluation_of(args.source)], args.license or "mit")
     groups = comparable_evaluations(read_history(run.run_dir)).values()
     ours = [[row for row in rows if (row["step"], row["weights"]) == (training["step"], weights)] for rows in groups]
     evaluations = [rows[-1]["evaluation"] for rows in ours if rows]

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dcgan_jax.files import PARTIAL
@@ -9,11 +10,18 @@ from dcgan_jax.paths import local_path
 from dcgan_jax.training.config import ConfigError
 
 
-def new_path(out: str | None, stem: str, suffix: str, beside: tuple[str, ...] = (), flag: str = "--out") -> Path:
+def no_names(path: str) -> Iterable[str]:
+    """No files beside one."""
+    return ()
+
+
+def new_path(
+    out: str | None, stem: str, suffix: str, beside: Callable[[str], Iterable[str]] = no_names, flag: str = "--out"
+) -> Path:
     """The path ``out``, or if it is None the first of ``stem``, ``stem-2``, ... that is free in the working directory.
 
-    A name is free if no file has it with the suffix, or with one of ``beside`` instead. ``flag`` is the flag of
-    ``out``, for messages.
+    A name is free if no file has it with the suffix, or one of the names of ``beside``, which takes the name without
+    suffix. ``flag`` is the flag of ``out``, for messages.
 
     Raises:
       ConfigError, PathError: if the path cannot be printed, or is not a local one.
@@ -22,7 +30,7 @@ def new_path(out: str | None, stem: str, suffix: str, beside: tuple[str, ...] = 
         check_printable(out)
         return local_path(out, flag)
     stems = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
-    free = (each for each in stems if not any(os.path.lexists(each + end) for end in (suffix, *beside)))
+    free = (each for each in stems if not any(map(os.path.lexists, (each + suffix, *beside(each)))))
     return Path(next(free) + suffix)
 
 
@@ -31,7 +39,7 @@ def new_file(
     stem: str,
     suffixes: tuple[str, ...],
     note: str = "",
-    beside: tuple[str, ...] = (),
+    beside: Callable[[str], Iterable[str]] = no_names,
     flag: str = "--out",
 ) -> Path:
     """`new_path` with the first of the suffixes, checked as by `check_new_file`."""

@@ -138,8 +138,8 @@ def _project(args: argparse.Namespace) -> None:
 def _files(args: argparse.Namespace) -> _Files:
     """The output files. Raises: ConfigError unless all are new; AnimationError if an animation cannot be written."""
     walk = "-walk.png"
-    beside = (".npy",) if args.to is None else (".npy", walk)
-    out = new_file(args.out, "projection", (".png",), beside=beside)
+    ends = (".npy",) if args.to is None else (".npy", walk)
+    out = new_file(args.out, "projection", (".png",), beside=lambda name: [name + end for end in ends])
     noise = out.with_suffix(".npy")
     check_new_file(noise, (".npy",))
     if args.to is None:

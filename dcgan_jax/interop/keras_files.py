@@ -93,9 +93,9 @@ def read_keras(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
       WeightsError: if the package h5py is not installed, the file cannot be read, or it holds other weights.
     """
     require("h5py")
-    _check_modules(state, NETWORKS)
     try:
         with _open(path) as file:
+            _check_modules(state, NETWORKS)
             found = _recognise(path, _layers(path, file), state)
             return {network: _read(path, network, layers, state) for network, layers in found.items()}
     except UserError:

@@ -1,6 +1,7 @@
 """Networks as programs for inference: StableHLO, which needs only JAX, and ONNX."""
 
 import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def _converted(path: str | Path, state: GANState, network: str, opset: int, layo
     with quiet_loggers("jax2onnx", "onnx_ir"):  # they log much about plugins for packages that are not installed
         to_onnx = require("jax2onnx").to_onnx
         try:
-            with _own_types(half):
+            with _own_types(half), contextlib.redirect_stdout(io.StringIO()):  # it prints what it converts
                 model = to_onnx(
                     half.infer,
                     list(inputs.values()),
@@ -175,8 +176,11 @@ def _converted(path: str | Path, state: GANState, network: str, opset: int, layo
 def _reason(error: Exception) -> str:
     """What is wrong with a user's own module, in one line."""
     line = first_line(error)
-    # JAX's symbolic dimension, which Python's len cannot return.
-    return f"{line}: the network needs x.shape[0] in place of len(x)" if "_DimExpr" in line else line
+    if "_DimExpr" in line:  # JAX's symbolic dimension, which Python's len cannot return
+        return f"{line}: the network needs x.shape[0] in place of len(x)"
+    if "too many values to unpack" in line:  # jax2onnx's activations take one argument by position
+        return f"{line}: arguments of activations are needed by keyword, as in leaky_relu(x, negative_slope=0.2)"
+    return line
 
 
 def _inputs(state: GANState, network: str, batch: Any) -> dict[str, jax.ShapeDtypeStruct]:

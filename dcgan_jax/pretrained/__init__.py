@@ -72,6 +72,14 @@ def describe_pretrained(name: str) -> dict[str, Any]:
         return json.loads(file.metadata()["dcgan-jax"])
 
 
+def evaluation_of(name: str) -> dict[str, Any]:
+    """The scores of the weights beside those of real images, as `Evaluation.to_json` writes them.
+
+    They are what ``dcgan-jax evaluate NAME --json`` printed.
+    """
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
 def with_pretrained(state: GANState, name: str) -> GANState:
     """The state with a trained generator in its generator's place; its average restarts there.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dcgan_jax.files import replace_text
-from dcgan_jax.images import image_grid, save_grid
+from dcgan_jax.images import image_grid, save_png
 from dcgan_jax.memory import release_free_memory
 from dcgan_jax.sampling import generate, sample, sample_noise
 from dcgan_jax.state import GANState, averaged
@@ -72,13 +72,13 @@ class RunFiles:
     def write_initial(self, state: GANState, reals: np.ndarray) -> None:
         """Write a new run's files besides its first checkpoint: layers, ``reals`` [N, H, W, C], first samples."""
         replace_text(self._run_dir / "models.txt", model_summary(local_replica(state)))
-        save_grid(self._run_dir / "reals.png", reals)
+        save_png(self._run_dir / "reals.png", image_grid(reals))
         self.save_samples(state)
 
     def write_final(self, state: GANState) -> None:
         """Write ``fakes.png``: samples of new noise."""
         fakes = sample(sampling_state(state), self._keys["fakes"], GRID, _grid_labels(state))
-        save_grid(self._run_dir / "fakes.png", jax.device_get(fakes))
+        save_png(self._run_dir / "fakes.png", image_grid(jax.device_get(fakes)))
 
     def write_row(self, step: int, values: Mapping[str, Any]) -> None:
         """Write a row of metrics, or of an evaluation."""
@@ -96,8 +96,9 @@ class RunFiles:
         """
         step, noise = int(state.step), sample_noise(state, self._keys["grid"], GRID)
         images = jax.device_get(generate(sampling_state(state), noise, _grid_labels(state)))
-        save_grid(self._samples / f"{step:0{self._sample_digits}d}.png", images)
-        self._log.log_images(step, "samples", image_grid(images))
+        grid = image_grid(images)  # of any values: a run survives a generator that leaves [0, 1]
+        save_png(self._samples / f"{step:0{self._sample_digits}d}.png", grid)
+        self._log.log_images(step, "samples", grid)
         return images
 
     def saved_steps(self) -> list[int]:
