@@ -212,8 +212,8 @@ def init_state(  # noqa: D417  # most arguments are described once, at `GANState
         preset's dropout if None.
       discriminator: a Linen module ``(images [B, H, W, C], train) -> logits [B, 1]``, without the sigmoid that
         ends the tutorial's model: the losses apply it. `Discriminator` with the preset's dropout if None.
-      generator_tx, discriminator_tx: Optax transformations of gradients, which may take the parameters and the loss; the
-        preset's if None.
+      generator_tx, discriminator_tx: Optax transformations of gradients, which may take the parameters and the loss;
+        the preset's if None.
       latent_size: dimensions of the noise; the tutorial's 100.
       ema, ema_ramp: decay and ramp of a moving average of the generator, see `EMA`; the preset's if None.
       fakes, losses: as in `GANState`; the preset's if None.

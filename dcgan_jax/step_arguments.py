@@ -47,7 +47,7 @@ def _check_images(images: Any) -> None:
     """Raises: TypeError unless images are an array, and no scalar; `to_unit_range` compares their shape."""
     is_key = hasattr(images, "dtype") and jnp.issubdtype(images.dtype, jax.dtypes.prng_key)
     if is_key or not getattr(images, "shape", ()):
-        got = "a PRNG key: images come before the key" if is_key else f"an object of type {type(images).__name__}"
+        got = "a PRNG key: images come before the key" if is_key else type(images).__name__
         raise TypeError(f"images must be an array [B, H, W, C], got {got}")
 
 

@@ -307,18 +307,18 @@ def interrupt_at(monkeypatch):
     ``interrupt_at(name, times)`` returns a list that grows by each signal that did not end the run at once.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    write = run_files.save_grid
+    write = run_files.save_png
 
     def install(name, times=1):
         survived = []
 
-        def save_grid(path, images):
-            write(path, images)
+        def save_png(path, pixels):
+            write(path, pixels)
             for i in range(times if path.name == name else 0):
                 signal.raise_signal(signal.SIGINT)
                 survived.append(i)
 
-        monkeypatch.setattr(run_files, "save_grid", save_grid)
+        monkeypatch.setattr(run_files, "save_png", save_png)
         return survived
 
     yield install

@@ -76,7 +76,7 @@ def test_damaged_archive_is_reported(tmp_path):
     [
         (
             ("cifar",),
-            "unknown data set 'cifar': choose from mnist, fashion_mnist, kmnist, stacked_mnist, a Parquet file",
+            "unknown data set 'cifar': choose from mnist, fashion_mnist, kmnist, stacked_mnist, a Parquet or Arrow",
         ),
         (("mnist", "validation"), "unknown split 'validation' of mnist: choose from train, test"),
     ],

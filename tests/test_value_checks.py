@@ -239,7 +239,7 @@ MISUSES = {
         lambda s, u, k: train_step(s, k, u),
         "got a PRNG key: images come before the key",
     ),
-    "no images": (lambda s, u, k: discriminator_step(s, None, k), "[B, H, W, C], got an object of type NoneType"),
+    "no images": (lambda s, u, k: discriminator_step(s, None, k), "images must be an array [B, H, W, C], got NoneType"),
     "metrics too": (
         lambda s, u, k: train_step(train_step(s, u, k), u, k),
         "got tuple: train_step returns (state, ",
