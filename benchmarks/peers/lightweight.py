@@ -1,13 +1,15 @@
 """The package lightweight-gan 1.2.1 on a folder of pictures, for so many minutes, on CPUs.
 
     pip install lightweight-gan==1.2.1 torch torchvision         # in a virtual environment of its own
+    pip install --no-deps torchvision==0.15.2; pip install requests   # beside a torch for CPUs alone, see below
     python -m benchmarks.peers.lightweight PICTURES FOLDER --size 32 --minutes 30 --draw 2000
 
 The settings are the defaults of its command, but for the size: batches of 10, four of which are added up in a step,
 Adam, translation and cutout with a probability that it chooses by the number of pictures. Its clock runs from the start
-of this program. ``FOLDER/images.npy`` holds what the generator draws then, uint8 [N, size, size, 3], and
-``FOLDER/done.json`` the steps and seconds. It is the generator as it is: the package's average begins after 20,000
-steps. Nothing of this project is imported, so that none of it has to be installed there.
+of this program. The index's torchvision is built for CUDA: beside a torch without it, 0.28 fails when it is imported,
+and 0.15 does not, of which only the transforms are needed. ``FOLDER/images.npy`` holds what the generator draws then,
+uint8 [N, size, size, 3], and ``FOLDER/done.json`` the steps and seconds. It is the generator as it is: the package's
+average begins after 20,000 steps. Nothing of this project is imported, so that none of it has to be installed there.
 """
 
 import time
