@@ -13,8 +13,6 @@ from dcgan_jax.prng import pin_key
 from dcgan_jax.sampling import check_labels
 from dcgan_jax.state import check_is_state
 
-_OPTIONAL = inspect.Parameter("images", inspect.Parameter.KEYWORD_ONLY, default=None)
-
 
 def with_checked_arguments(step: Callable[..., Any]) -> Callable[..., Any]:
     """A decorator for steps that pins the key and checks the number of images and labels.
@@ -23,13 +21,16 @@ def with_checked_arguments(step: Callable[..., Any]) -> Callable[..., Any]:
     rows if the step has that argument, else those of ``images``.
     """
     signature = inspect.signature(step)
+    needs_images = (
+        "images" in signature.parameters and signature.parameters["images"].default is inspect.Parameter.empty
+    )
 
     @functools.wraps(step)
     def checked(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs).arguments
         check_is_state(given["state"])
         images = given.get("images")
-        if images is not None or signature.parameters.get("images", _OPTIONAL).default is inspect.Parameter.empty:
+        if images is not None or needs_images:
             _check_images(images)
         rows = 0 if images is None else images.shape[0]
         batch_size = given.get("batch_size", rows)

@@ -17,7 +17,7 @@ from dcgan_jax.cli.parser import Parser
 from dcgan_jax.console import counted, print_result
 from dcgan_jax.data import Dataset, describe_sources, load_data, parse_size
 from dcgan_jax.data.members import some
-from dcgan_jax.data.prepared import needed_to_read, numbered_by_name, write_npz, write_zip
+from dcgan_jax.data.prepared import needed_to_read, write_npz, write_zip
 from dcgan_jax.evaluation.real_images import hold_out, load_test_split
 from dcgan_jax.images import image_grid, labelled_grid, save_png
 from dcgan_jax.memory import NotEnoughMemoryError
@@ -93,9 +93,7 @@ def _load(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
     reading = config.reading()
     size = None if config.image_size is None else parse_size(config.image_size)
     data = load_data(config.dataset, image_size=size, channels=config.channels, **reading.arguments())
-    test = load_test_split(config.dataset, data, reading)
-    if test is None and data.labels is not None:  # a test split may have no labels
-        test = load_test_split(config.dataset, data._replace(labels=None, classes=()), reading)
+    test = load_test_split(config.dataset, data, reading, unlabelled=True)
     if config.hold_out is not None:
         if test is not None:
             raise ConfigError(f"`hold_out` is for images without a test split, and {config.dataset} has one")
@@ -148,9 +146,8 @@ def _draw(path: Path, data: Dataset) -> None:
 def _write(path: Path, data: Dataset, test: Dataset | None) -> None:
     n = counted(len(data.images), "image")
     if path.suffix == ".zip":
-        write_zip(path, data)
+        order = write_zip(path, data)
         lost = "" if test is None else f"; the {counted(len(test.images), 'test image')} are not in it, but in an .npz"
-        order = numbered_by_name(data)
         numbers = f"; its classes are numbered by name, {some(order)}" if order else ""
         print_result(f"{'wrote':<16}{path}, {n}{numbers}{lost}")
         return

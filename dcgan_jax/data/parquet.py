@@ -85,8 +85,9 @@ def load_parquet(source: str | Path, options: LoadOptions) -> Dataset:
     of_other = shards_of_other_split(path, shards, options.split)
     shards, notes = shards_of_split(path, shards, options.split)
     _check_configurations(path, shards)
-    options = options.unlabelled([*_schema(shards[0]).names, *partitions(path, shards[0])])
-    if has_pixels(_schema(shards[0])):
+    schema = _schema(shards[0])
+    options = options.unlabelled([*schema.names, *partitions(path, shards[0])])
+    if has_pixels(schema):
         dataset = load_table(
             path,
             _read_pixels(path, shards),

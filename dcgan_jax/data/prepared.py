@@ -46,11 +46,14 @@ def write_npz(path: Path, train: Dataset, test: Dataset | None = None) -> None:
     replace_file(path, write)
 
 
-def write_zip(path: Path, dataset: Dataset) -> None:
+def write_zip(path: Path, dataset: Dataset) -> tuple[str, ...]:
     """Write each image as a PNG, in a folder for each class, or without folders if there are fewer than two classes.
 
     If a class has a name that is not valid for a folder, or would be read as something else, such as ``train``, the
     classes are listed in ``dataset.json`` instead. Of equal names of classes, each gets its number.
+
+    Returns:
+      The classes in the order in which they are numbered when the zip is read; () if their numbers stay the same.
 
     Raises:
       OSError: if it cannot be written; ``path`` is then unchanged.
@@ -65,11 +68,6 @@ def write_zip(path: Path, dataset: Dataset) -> None:
                 archive.writestr(zipfile.ZipInfo("dataset.json"), json.dumps({"labels": listed}, ensure_ascii=False))
 
     replace_file(path, write)
-
-
-def numbered_by_name(dataset: Dataset) -> tuple[str, ...]:
-    """The classes in the order in which they are numbered when the zip is read; () if their numbers stay the same."""
-    names, listed = _names(dataset)
     if dataset.labels is None or len(dataset.classes) < 2:
         return ()
     paths = sorted(names, key=lambda name: os.fsencode(name).split(b"/"))

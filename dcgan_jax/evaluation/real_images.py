@@ -57,15 +57,16 @@ def hold_out(dataset: Dataset, count: int, source: str | Path) -> Dataset:
     return kept._replace(held_out=held_out.in_memory(), notes=(*dataset.notes, note))
 
 
-def load_test_split(source: str | Path, like: Dataset, reading: Reading) -> Dataset | None:
+def load_test_split(source: str | Path, like: Dataset, reading: Reading, unlabelled: bool = False) -> Dataset | None:
     """A data set's test split, in the size and channels of its training images; None if it has none.
 
     If ``like`` has held-out images, they are the test split.
 
     Args:
       source: as in `load_data`.
-      like: the training split. If it has labels, a test split without labels counts as none.
+      like: the training split.
       reading: where ``source`` is looked up and how it is read.
+      unlabelled: whether a test split without labels counts, where ``like`` has labels.
 
     Raises:
       DatasetError: as `load_data`, or if the test split has classes that are not in the training split.
@@ -81,7 +82,7 @@ def load_test_split(source: str | Path, like: Dataset, reading: Reading) -> Data
     if like.labels is None:
         return test
     if test.labels is None:
-        return None
+        return test if unlabelled else None
     if test.classes == like.classes:  # also where two classes have one name
         return test
     unknown = sorted(set(test.classes) - set(like.classes))
