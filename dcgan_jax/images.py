@@ -12,6 +12,7 @@ import numpy as np
 from dcgan_jax.counts import check_counts
 from dcgan_jax.files import create_dir, replace_file
 from dcgan_jax.paths import local_path
+from dcgan_jax.scales import scale_remedy
 
 _SLACK = 0.1  # beyond [0, 1], by which resized images may be
 _GAP = 2  # pixels between the images of a grid
@@ -145,9 +146,7 @@ def _check_range(images: np.ndarray) -> None:
     finite = images[np.isfinite(images)].astype(np.float32) if images.dtype != np.uint8 else np.zeros(0, np.float32)
     low, high = float(finite.min(initial=0)), float(finite.max(initial=0))
     if low < -_SLACK or high > 1 + _SLACK:
-        signed = -1 - _SLACK <= low < 0 and high <= 1 + _SLACK
-        remedy = "add 1 and divide by 2" if signed else "divide by 255, or pass uint8"
-        raise ValueError(f"images must be uint8 or in [0, 1], got {low:.3g} to {high:.3g}: {remedy}")
+        raise ValueError(f"images must be uint8 or in [0, 1], got {low:.3g} to {high:.3g}: {scale_remedy(low, high)}")
 
 
 def save_png(path: Path, pixels: np.ndarray) -> None:

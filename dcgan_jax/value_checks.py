@@ -11,22 +11,12 @@ from jax.typing import ArrayLike
 from dcgan_jax.judging import augmented
 from dcgan_jax.prng import seed_key
 from dcgan_jax.sampling import check_labels, sample, sample_labels
+from dcgan_jax.scales import scale_remedy
 from dcgan_jax.state import GANState, check_is_state
 
 _BATCH = 16  # large enough that logits of one sign are not a coincidence
 _DIM = 1 / 8  # of white: real images without a brighter pixel are on another scale
 _SCALES = (1.0, -10.0, 1e3)  # of the discriminator's test images: logits grow with them, probabilities do not
-
-
-def scale_remedy(low: float, high: float) -> str:
-    """How to bring images with values from ``low`` to ``high`` to [0, 1]."""
-    if -1.1 <= low < -0.9 and high <= 1.1:
-        return "add 1 and divide by 2"
-    if low >= -0.1 and high <= 1.1:
-        return "clip them to [0, 1]"
-    if low >= 0 and 128 < high <= 256:
-        return "divide by 255, or pass uint8"
-    return "scale them so that black is 0 and white is 1"
 
 
 def check_images(images: ArrayLike, like: tuple[int, ...] | None = None) -> None:

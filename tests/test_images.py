@@ -150,6 +150,7 @@ def test_each_image_is_a_file(channels, mode, tmp_path):
     [
         (np.full((1, 8, 8, 1), -1.0), "got -1 to 0: add 1 and divide by 2"),
         (np.full((1, 8, 8, 1), 200.0, np.float32), "got 0 to 200: divide by 255, or pass uint8"),
+        (np.linspace(-5, 5, 64).reshape(1, 8, 8, 1), "got -5 to 5: scale them so that black is 0 and white is 1"),
     ],
 )
 def test_images_of_other_ranges_are_refused(images, message, tmp_path):

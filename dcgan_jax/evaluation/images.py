@@ -10,8 +10,8 @@ from dcgan_jax.console import counted
 from dcgan_jax.errors import UserError
 from dcgan_jax.evaluation.classifier import FEATURES
 from dcgan_jax.sampling import sample_in_batches
+from dcgan_jax.scales import scale_remedy
 from dcgan_jax.state import GANState
-from dcgan_jax.value_checks import scale_remedy
 
 DEFAULT_SAMPLES = 10_000  # the number of MNIST's test images; FID depends on the number
 MIN_SAMPLES = FEATURES + 1  # with fewer the covariance of the features is singular
