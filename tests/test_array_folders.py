@@ -58,7 +58,7 @@ def test_words_that_all_names_share_do_not_count(before, put, folder, load):
         assert dataset.classes == tuple(map(str, np.arange(6)[rows]))
 
 
-def test_two_sets_of_images_and_labels_are_asked_about(folder):
+def test_two_sets_of_arrays_are_asked_about(folder):
     for version, rows in (("v4", slice(0, 4)), ("v6", slice(0, 6))):
         save(folder / f"set_{version}_data.npy", COLOURS[rows])
         save(folder / f"set_{version}_labels.npy", np.arange(6)[rows])

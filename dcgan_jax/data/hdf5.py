@@ -169,11 +169,21 @@ def _stack(
 
 def _labels_beside(names: Sequence[str], items: Mapping[str, Any]) -> list[str] | None:
     """The label of each image as text: an attribute, or a number or text in its group; None if one has none."""
+
+    def attribute(name: str, key: str) -> Any:
+        return items[name].attrs.get(key)
+
+    def scalar(name: str, key: str) -> Any:
+        group, slash, _ = name.rpartition("/")
+        item = items.get(f"{group}/{key}") if slash else None
+        return item[()] if item is not None and item.shape == () else None
+
     for key in USUAL_LABELS:
-        beside = [items.get(f"{name.rpartition('/')[0]}/{key}", np.empty(0)) for name in names if "/" in name]
-        scalars = [item[()] for item in beside if item.shape == ()]
-        for labels in ([items[name].attrs.get(key) for name in names], scalars):
-            if len(labels) == len(names) and all(isinstance(each, str | bytes | np.integer) for each in labels):
+        for get in (attribute, scalar):
+            if get(names[0], key) is None:  # reading an attribute of each image takes a while
+                continue
+            labels = [get(name, key) for name in names]
+            if all(isinstance(each, str | bytes | np.integer) for each in labels):
                 return [each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in labels]
     return None
 

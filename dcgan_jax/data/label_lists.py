@@ -138,18 +138,24 @@ def _usual_label(row: Mapping[str, Any]) -> Any:
 def _of_table(text: str) -> Iterator[tuple[str, Any]]:
     """Rows with columns of usual names for files and labels."""
     rows = csv.reader(io.StringIO(text))
-    names = [name.strip().lower() for name in next(rows)]
-    picture = names.index(next(name for name in _FILES if name in names))
-    label = names.index(next(name for name in USUAL_LABELS if name in names))
+    picture, label = _usual_columns(next(rows))
+    if picture is None or label is None:
+        raise ValueError("which column is which is not said")
     yield from ((row[picture], row[label]) for row in rows if row)
+
+
+def _usual_columns(header: Sequence[str]) -> tuple[int | None, int | None]:
+    """The columns of file names and of labels with the likeliest usual names, or None for each without one."""
+    names = [name.strip().lower() for name in header]
+    picture = next((names.index(name) for name in _FILES if name in names), None)
+    return picture, next((names.index(name) for name in USUAL_LABELS if name in names), None)
 
 
 def _of_csv(text: str) -> Iterator[tuple[str, Any]]:
     """Rows of file names and labels: columns with usual names, or any two columns, with or without a header."""
     rows = [row for row in csv.reader(io.StringIO(text)) if row]
     names = [name.strip().lower() for name in rows[0]]
-    picture = next((names.index(name) for name in _FILES if name in names), None)
-    label = next((names.index(name) for name in USUAL_LABELS if name in names), None)
+    picture, label = _usual_columns(names)
     known = picture is not None or label is not None
     if len(names) == 2:
         picture = picture if picture is not None else 0 if label is None else 1 - label
