@@ -1,7 +1,6 @@
 """Folders and archives of ``.npy`` files: one for each image or set of images, or arrays as in an ``.npz``."""
 
 import functools
-import io
 import itertools
 import math
 import os
@@ -132,7 +131,7 @@ def as_arrays(files: Sequence[File]) -> Sequence[File]:
 def _members_of(file: File) -> list[str]:
     """The names of the arrays in an ``.npz``; none if it cannot be read."""
     try:
-        with zipfile.ZipFile(io.BytesIO(file.read()) if file.path is None else file.path) as archive:
+        with file.open() as opened, zipfile.ZipFile(opened) as archive:
             return archive.namelist()
     except Exception:  # whatever zipfile, or the archive, raises: that it is damaged is said when it is read
         return []
@@ -142,7 +141,7 @@ def _array_in(file: File) -> File:
     """The only array of an ``.npz``, under its name."""
 
     def read() -> bytes:
-        with zipfile.ZipFile(io.BytesIO(file.read())) as archive:
+        with file.open() as opened, zipfile.ZipFile(opened) as archive:
             (info,) = archive.infolist()
             check_bytes(info.file_size, f"the array in {file.name}", "give fewer, or smaller ones")
             return archive.read(info)
@@ -302,10 +301,6 @@ def _load(path: Path, file: File) -> np.ndarray:
 
 def _open(path: Path, file: File) -> IO[bytes]:
     try:
-        if file.path is None:
-            return io.BytesIO(file.read())
-        if not file.path.is_file():  # a broken link, or a pipe, which may block
-            raise OSError("no file")
-        return file.path.open("rb")
+        return file.open()
     except Exception as error:  # whatever the archive raises
         raise DatasetError(f"cannot read {path / printable(file.name)} ({reason(error)})") from error

@@ -9,7 +9,7 @@ from dcgan_jax.data.array_folders import as_arrays, has_arrays, load_arrays
 from dcgan_jax.data.batches import has_batches, load_batches
 from dcgan_jax.data.beside import are_many, either_of, note_on_pictures, pictures_among
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, check_no_names, path_of, starts_with
-from dcgan_jax.data.csv_files import has_csv, holds_pixels, load_csvs
+from dcgan_jax.data.csv_files import has_pixels, is_table, load_csvs
 from dcgan_jax.data.idx_folders import has_idx, load_idx
 from dcgan_jax.data.members import TARS, File, FindFiles, is_tar, no_files, open_files, printable, some
 from dcgan_jax.data.picture_files import may_hold_images
@@ -25,13 +25,19 @@ _SINGLE = (*_ALONE, ".hdf", ".mat", ".pkl", ".pickle", ".p", ".mdb")
 
 _Has = Callable[[Sequence[File]], bool]
 _LoadFiles = Callable[[Path, Sequence[File], LoadOptions, FindFiles], Dataset]
+
+
+def _load_csvs(path: Path, files: Sequence[File], options: LoadOptions, _: FindFiles) -> Dataset:
+    return load_csvs(path, files, options)
+
+
 # Formats of files without pictures among them, in the order in which they are tried.
 _CONTENTS: tuple[tuple[_Has, _LoadFiles], ...] = (
     (has_idx, lambda path, files, options, _: load_idx(path, files, options)),  # of bytes, as all batches
     (has_batches, lambda path, files, options, _: load_batches(path, files, options)),
     (has_stl10, lambda path, files, options, _: load_stl10(path, files, options)),
     (has_arrays, load_arrays),
-    (has_csv, lambda path, files, options, _: load_csvs(path, files, options)),
+    (has_pixels, _load_csvs),
 )
 
 
@@ -84,8 +90,7 @@ def _check_single(path: Path, files: Sequence[File]) -> None:
     single = [file.name for file in files if file.suffix in _SINGLE and PurePosixPath(file.name).name != "lock.mdb"]
     if not single or pictures_among(files) or any(not file.suffix for file in files):
         return
-    holds = any(has(files) for has, _ in _CONTENTS if has is not has_csv)
-    if holds or any(has_csv([file]) and holds_pixels(file) for file in files):
+    if any(has(files) for has, _ in _CONTENTS):
         return
     which = "which is" if len(single) == 1 else "each of which is"
     give = f"give {path / printable(single[0])}" if path.is_dir() else f"unpack it, and give {printable(single[0])}"
@@ -104,25 +109,25 @@ def _container(files: Sequence[File]) -> str:
         return ""
     for has, _ in _CONTENTS:
         found = [file for file in others if has([file])] or others * has(others)
-        if found := [file for file in found if not has_csv([file]) or holds_pixels(file)]:
+        if found:
             return found[0].name
     return ""
 
 
-def _may_be_pixels(files: Sequence[File]) -> bool:
-    """Whether a CSV file holds pixels, or nothing else among the files may hold images."""
-    tables = [file for file in files if has_csv([file])]
-    others = [file for file in files if file not in tables]
-    return not any(map(may_hold_images, others)) or any(map(holds_pixels, tables))
+def _loader(files: Sequence[File]) -> _LoadFiles | None:
+    """The loader of these files without pictures, or None; of a CSV file also if nothing else may hold images."""
+    tables = [file for file in files if is_table(file)]
+    rest = [file for file in files if file not in tables]
+    only_tables = tables and not any(map(may_hold_images, rest))
+    return next((load for has, load in _CONTENTS if has(files)), _load_csvs if only_tables else None)
 
 
 def _load(path: Path, files: Sequence[File], options: LoadOptions, beside: FindFiles) -> Dataset:
-    pictures = pictures_among(files)
-    for has, load in _CONTENTS:
-        if not pictures and has(files) and (has is not has_csv or _may_be_pixels(files)):
-            dataset = load(path, files, options, beside)
-            archives = [file.name for file in files if file.name.lower().endswith(TARS)]
-            note = f"left out {counted(len(archives), 'archive')} beside unpacked files: {some(archives)}"
-            return dataset._replace(notes=(*dataset.notes, note)) if archives else dataset
-    check_no_names(path, options)
-    return load_pictures(path, files, options, beside)
+    load = None if pictures_among(files) else _loader(files)
+    if load is None:
+        check_no_names(path, options)
+        return load_pictures(path, files, options, beside)
+    dataset = load(path, files, options, beside)
+    archives = [file.name for file in files if file.name.lower().endswith(TARS)]
+    note = f"left out {counted(len(archives), 'archive')} beside unpacked files: {some(archives)}"
+    return dataset._replace(notes=(*dataset.notes, note)) if archives else dataset

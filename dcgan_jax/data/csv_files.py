@@ -55,19 +55,25 @@ def load_csv(source: str | Path, options: LoadOptions) -> Dataset:
     return _load(content, path, options, options.split)
 
 
-def has_csv(files: Sequence[File]) -> bool:
-    """Whether there is a CSV file among the files that may hold pixels, rather than labels."""
-    return any(map(_is_csv, files))
+def is_table(file: File) -> bool:
+    """Whether it is a CSV file that is no list of labels."""
+    return file.name.lower().endswith(_SUFFIXES) and not is_list(file)
 
 
-def holds_pixels(file: File) -> bool:
+def has_pixels(files: Sequence[File]) -> bool:
+    """Whether there is a CSV file with pixels among the files."""
+    return any(is_table(file) and _holds_pixels(file) for file in files)
+
+
+def _holds_pixels(file: File) -> bool:
     """Whether the second line of a CSV file has as many numbers as a small image has pixels."""
     try:
-        content = io.BytesIO(file.read())
-        packed = content.getbuffer()[:2] == b"\x1f\x8b"
-        with gzip.open(content) if packed else content as lines:
-            lines.readline(_LONGEST)
-            return len(re.findall(rb"\d+", lines.readline(_LONGEST))) >= _LEAST_PIXELS
+        with file.open() as content:
+            packed = content.read(2) == b"\x1f\x8b"
+            content.seek(0)
+            with gzip.open(content) if packed else content as lines:
+                lines.readline(_LONGEST)
+                return len(re.findall(rb"\d+", lines.readline(_LONGEST))) >= _LEAST_PIXELS
     except Exception:  # whatever gzip, or the archive, raises: then it is no reason to leave out pictures
         return False
 
@@ -79,11 +85,11 @@ def load_csvs(path: Path, files: Sequence[File], options: LoadOptions) -> Datase
 
     Raises: as `load_csv`, or DatasetError if several files remain.
     """
-    by_name = {file.name: file for file in files if _is_csv(file)}
+    by_name = {file.name: file for file in files if is_table(file)}
     splits = {name: split_of(name) for name in by_name}
     chosen, beside = list(by_name), []
     if len(chosen) > 1:
-        chosen = [name for name, file in by_name.items() if holds_pixels(file)] or chosen
+        chosen = [name for name, file in by_name.items() if _holds_pixels(file)] or chosen
     names, within = chosen, options.split
     if len(names) > 1 and {splits[name] for name in names} & set(SPLITS):
         chosen = [name for name in names if splits[name] == options.split]
@@ -98,7 +104,8 @@ def load_csvs(path: Path, files: Sequence[File], options: LoadOptions) -> Datase
     def content(name: str) -> tuple[bytes, Path]:
         what = path / printable(name)
         try:
-            return _content(io.BytesIO(by_name[name].read()), what), what
+            with by_name[name].open() as file:
+                return _content(file, what), what
         except DatasetError:
             raise
         except Exception as error:  # whatever gzip, or the archive, raises
@@ -110,10 +117,6 @@ def load_csvs(path: Path, files: Sequence[File], options: LoadOptions) -> Datase
     dataset = _load(*content(chosen[0]), options, within, pixels_beside)
     unused = [name for name in names if name not in (*chosen, *beside)]
     return dataset._replace(notes=(*dataset.notes, f"not used: {some(unused)}")) if unused else dataset
-
-
-def _is_csv(file: File) -> bool:
-    return file.name.lower().endswith(_SUFFIXES) and not is_list(file)
 
 
 def _content(file: IO[bytes], path: Path) -> bytes:

@@ -3,6 +3,7 @@
 import bz2
 import contextlib
 import gzip
+import io
 import itertools
 import lzma
 import os
@@ -56,6 +57,14 @@ class File(NamedTuple):
         dot = name.rfind(".")
         suffix = name[dot:].lower() if 0 < dot < len(name) - 1 else ""
         return "" if suffix[1:].isdigit() else suffix
+
+    def open(self) -> IO[bytes]:
+        """Opens it for reading; a member of an archive is read whole. Raises: OSError, or as `read`."""
+        if self.path is None:
+            return io.BytesIO(self.read())
+        if not self.path.is_file():  # a broken link, or a pipe, which may block
+            raise OSError("no file")
+        return self.path.open("rb")
 
 
 FindFiles = Callable[[], Sequence[File]]
