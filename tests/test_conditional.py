@@ -55,6 +55,7 @@ def test_default_networks_have_an_embedding_each(key):
     assert set(state.discriminator.params) - set(without.discriminator.params) == {"class_vectors"}
 
 
+@pytest.mark.slow
 def test_default_networks_step_by_class(key):
     """The projection starts at zero: D's first logits know no class, and its second do."""
     state = quick_jit(lambda key: init_state(key, preset="recommended", classes=3))(key)

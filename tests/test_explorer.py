@@ -102,7 +102,7 @@ def all_pixels(page):
     return page.locator("canvas").evaluate_all(script)
 
 
-@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("name", ["digits", "classes", "colour", pytest.param("cut", marks=pytest.mark.slow)])
 def test_images_are_those_of_generate(name, pages, explore):
     """Of 16 noises, to 2 of 255 levels, which nobody sees.
 

@@ -199,7 +199,10 @@ def test_sigterm_saves_and_exits_with_code_0(small_process, tmp_path):
     assert latest_valid_step(tmp_path / "runs" / "0001" / "checkpoints") == (step, [])
 
 
-@pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2", "SIGXCPU"])
+@pytest.mark.parametrize(
+    "name",
+    ["SIGUSR1", pytest.param("SIGUSR2", marks=pytest.mark.slow), pytest.param("SIGXCPU", marks=pytest.mark.slow)],
+)
 def test_batch_systems_signals_save_and_stop(name, small_process, tmp_path):
     """Each may come more than once before the run has ended."""
     process = small_process("--steps", 100_000)

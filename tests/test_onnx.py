@@ -132,7 +132,9 @@ def test_int8_is_a_quarter_of_the_size(network, tmp_path):
 @pytest.mark.filterwarnings("ignore")  # of the library
 @pytest.mark.parametrize("layout", ("NHWC", "NCHW"))
 @pytest.mark.parametrize("network", NETWORKS)
-@CONSTANTS
+@pytest.mark.parametrize(
+    "state", [_SHAPES[1], pytest.param(_SHAPES[3], marks=pytest.mark.slow)], ids=shape_id, indirect=True
+)
 def test_quantized_networks_are_close(network, layout, state, tmp_path):
     """A step of eight bits is 1/255 of a map's range; ten maps of a network, at most, that is 4 %."""
     out = tmp_path / "int8.onnx"

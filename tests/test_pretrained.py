@@ -106,7 +106,6 @@ def test_commands_draw_from_pretrained_weights(tmp_path, capsys, monkeypatch):
     """By their name, even if a folder is called so."""
     (tmp_path / "mnist").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dcgan_jax.report.weights._SAMPLES", 2)  # as in test_explorer.py
     assert run_cli("sample", "mnist", "--samples", 3, "--out", "a.npy") == 0
     assert "3 images of the pretrained weights mnist" in capsys.readouterr().out
     assert np.load("a.npy").shape == (3, 28, 28, 1)
@@ -115,6 +114,12 @@ def test_commands_draw_from_pretrained_weights(tmp_path, capsys, monkeypatch):
     assert (evaluation["run"], evaluation["weights"]) == ("mnist", "pretrained")
     assert evaluation["step"] >= 1000
     assert run_cli("interpolate", "mnist", "--seeds", "1,2", "--out", "way.png") == 0
+
+
+@pytest.mark.slow
+def test_commands_export_pretrained_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dcgan_jax.report.weights._SAMPLES", 2)  # as in test_explorer.py
     assert run_cli("report", "mnist", "--explore") == 0
     assert 4_000_000 < (tmp_path / "explorer.html").stat().st_size < 8_000_000
     assert run_cli("export", "mnist", "--format", "stablehlo") == 0
