@@ -6,8 +6,9 @@
     python -m benchmarks.pictures --report
 
 A setting is a name and, after an equals sign, flags of ``train.py``; the preset ``recommended`` and batches of 64 are
-the defaults. Each is scored at the steps of ``--at``. The peers are `benchmarks.peers.pytorch_dcgan`, for as many
-steps, and `benchmarks.peers.lightweight`, for ``--minutes``, each in its own Python environment.
+the defaults. With ``--conditional`` the classes are the folders of the pictures. Each is scored at the steps of
+``--at``. The peers are `benchmarks.peers.pytorch_dcgan`, for as many steps, and `benchmarks.peers.lightweight`, for
+``--minutes``, each in its own Python environment.
 
 The folder's pictures are put in a fixed random order. The first are the training set, so that one of 300 contains the
 one of 100; the last are the reference for scores in the features of ``--features perceptual``; as many before them,
@@ -26,6 +27,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.common import RESULTS, ROOT, machine, markdown_table, write_json
@@ -62,6 +64,10 @@ class Setting(NamedTuple):
     def recipe(self) -> list[str]:
         """``--recipe FILE`` if it is among the flags, as each resumption needs it again."""
         return [] if "--recipe" not in self.flags else ["--recipe", self.flags[self.flags.index("--recipe") + 1]]
+
+    def by_class(self) -> bool:
+        """Whether the classes of the pictures are learned, which are the names of their folders."""
+        return "--conditional" in self.flags
 
 
 class Job(NamedTuple):
@@ -131,14 +137,19 @@ def find_pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
 
 
-def copied(files: list[Path], folder: Path) -> Path:
-    """Copy these files to a folder, with numbers as names; the folder is created atomically."""
+def copied(files: list[Path], folder: Path, by_class: bool = False) -> Path:
+    """Copy these files to a folder, with numbers as names; the folder is created atomically.
+
+    With ``by_class`` they lie in folders of the names of their own.
+    """
     if not folder.exists():
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for i, file in enumerate(files):
-            shutil.copyfile(file, partial / f"{i:06}{file.suffix.lower()}")
+            target = partial / (file.parent.name if by_class else "") / f"{i:06}{file.suffix.lower()}"
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, target)
         partial.rename(folder)
     return folder
 
@@ -195,10 +206,14 @@ def train_pytorch(job: Job, python: str, pictures: Path, folder: Path, at: list[
 
 
 def draw(run_dir: Path, setting: Setting, step: int, count: int) -> np.ndarray:
-    """Images of a run's generator, of its moving average if it has one: uint8 [count, H, W, C]."""
+    """Images of a run's generator, of its moving average if it has one: uint8 [count, H, W, C].
+
+    Those of a conditional run are of each class in turn.
+    """
     recipe = setting.recipe()
     state = load_run(run_dir, step, init=read_recipe(recipe[1]) if recipe else None).state
-    return draw_bytes(state if state.ema is None else averaged(state), seed_key(0), count, None)
+    labels = None if state.classes is None else jnp.arange(count) % state.classes
+    return draw_bytes(state if state.ema is None else averaged(state), seed_key(0), count, labels)
 
 
 def read_real(floor: Path, reference: Path, size: int) -> Real:
@@ -288,9 +303,11 @@ def run(args: argparse.Namespace, settings: list[Setting], parts: Parts) -> None
         return [step for step in sorted(args.at) if f"{job.key(name)}-{step}" not in result["rows"]]
 
     for setting in settings:
-        folder = args.work / job.key(setting.name)
+        folder, train_on = args.work / job.key(setting.name), folders[0]
+        if setting.by_class():
+            train_on = copied(parts.train, data / f"train-{len(parts.train)}-by-class", by_class=True)
         for step in left(setting.name):
-            seconds = train(job, setting, folders[0], folder, step)
+            seconds = train(job, setting, train_on, folder, step)
             keep(setting.name, told(setting.flags), step, draw(folder, setting, step, count), seconds)
     if args.pytorch and (steps := left(PYTORCH)):
         folder = args.work / job.key("pytorch")

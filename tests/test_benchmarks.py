@@ -271,6 +271,18 @@ def test_pictures_are_copied_once(tmp_path):
         files = []  # a second time nothing is copied
 
 
+def test_pictures_of_classes_are_copied_by_class(tmp_path):
+    files = [tmp_path / "some" / name for name in ("cat/1.png", "dog/1.png", "cat/2.png")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(file.parent.name)
+    copies = pictures.copied(files, tmp_path / "copies", by_class=True)
+    found = {file.relative_to(copies).as_posix(): file.read_text() for file in copies.rglob("*.png")}
+    assert found == {"cat/000000.png": "cat", "dog/000001.png": "dog", "cat/000002.png": "cat"}
+    assert pictures.parse_setting("by-class=--conditional").by_class()
+    assert not pictures.parse_setting("plain=--mirror").by_class()
+
+
 def test_settings_of_pictures_show_no_paths():
     setting = pictures.parse_setting("from-run=--augment adaptive,flip --init-from '/home/a b/run'")
     assert setting == pictures.Setting("from-run", ("--augment", "adaptive,flip", "--init-from", "/home/a b/run"))
