@@ -136,13 +136,14 @@ def pack(path, members):
 
 
 def test_shards_of_equal_name_are_all_read(tmp_path):
-    """In folders of their own, with the same keys."""
+    """In folders of their own, with the same keys; a note says so, as they may be several data sets."""
     for folder, rows in (("a", range(3)), ("b", range(3, 6))):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "00000.tar", [(i % 3, sample) for i, sample in numbered(rows, cls=lambda i: i // 3)])
     dataset = load_data(tmp_path)
     np.testing.assert_array_equal(dataset.images, IMAGES)
     assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert dataset.notes == ("the samples of 2 folders are read together: a, b",)
 
 
 def in_folders(folders, extension):

@@ -28,7 +28,7 @@ from dcgan_jax.data.parquet_columns import (
 )
 from dcgan_jax.data.picture_folders import check_no_layout, load_listing
 from dcgan_jax.data.pixel_tables import load_table, pixels_of
-from dcgan_jax.data.shards import partitions, shards_of_other_split, shards_of_split, split_of, without_number
+from dcgan_jax.data.shards import folders_of_same_names, partitions, shards_of_other_split, shards_of_split
 from dcgan_jax.data.table_files import is_table, open_table, tables_in
 from dcgan_jax.errors import first_line
 from dcgan_jax.versions import require
@@ -172,15 +172,10 @@ def _notes_on_others(path: Path, shards: Sequence[Path]) -> tuple[str, ...]:
 
 def _check_configurations(path: Path, shards: Sequence[Path]) -> None:
     """Raises: DatasetError if folders that are neither splits nor partitions hold files or shards of the same names."""
-    folders: dict[str, set[str]] = {}
-    for shard in shards if path.is_dir() else ():
-        parts = [part for part in shard.relative_to(path).parts[:-1] if "=" not in part and split_of(part) is None]
-        folders.setdefault("/".join(parts), set()).add(without_number(shard.name))
-    if sum(map(len, folders.values())) > len(set().union(*folders.values())):
-        names = sorted(folders)
+    if folders := folders_of_same_names(path, shards):
         raise DatasetError(
-            f"{path} holds several data sets with files of the same names, in {some(names)}: give one of them, such as "
-            f"{path / printable(names[-1])}"
+            f"{path} holds several data sets with files of the same names, in {some(folders)}: give one of them, such "
+            f"as {path / printable(folders[-1])}"
         )
 
 

@@ -62,6 +62,19 @@ def shards_of_other_split(path: Path, shards: Sequence[Path], split: str) -> lis
         return []
 
 
+def folders_of_same_names(path: Path, shards: Sequence[Path]) -> list[str]:
+    """The folders that hold ``shards``, neither splits nor partitions, if files in two have the same name; else none.
+
+    They may be several data sets. Shards of a set have the same name, whatever their numbers are.
+    """
+    folders: dict[str, set[str]] = {}
+    for shard in shards if path.is_dir() else ():
+        parts = [part for part in shard.relative_to(path).parts[:-1] if "=" not in part and split_of(part) is None]
+        folders.setdefault("/".join(parts), set()).add(without_number(shard.name))
+    several = sum(map(len, folders.values())) > len(set().union(*folders.values()))
+    return sorted(folders) if several else []
+
+
 def partitions(path: Path, shard: Path) -> dict[str, str]:
     """The columns and values that the folders of a partitioned data set give, such as ``label=cat``."""
     folders = shard.relative_to(path).parts[:-1] if path.is_dir() else ()

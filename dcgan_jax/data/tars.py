@@ -10,9 +10,9 @@ from dcgan_jax.data.beside import are_many, note_on_pictures, pictures_among
 from dcgan_jax.data.common import Dataset, DatasetError, LoadOptions, path_of
 from dcgan_jax.data.contents import load_files, load_members
 from dcgan_jax.data.idx_folders import has_idx
-from dcgan_jax.data.members import TARS, File, by_path, is_tar, open_files
+from dcgan_jax.data.members import TARS, File, by_path, is_tar, open_files, some
 from dcgan_jax.data.picture_files import count_kinds, may_hold_images, name_kinds
-from dcgan_jax.data.shards import shards_in, shards_of_other_split, shards_of_split, split_of
+from dcgan_jax.data.shards import folders_of_same_names, shards_in, shards_of_other_split, shards_of_split, split_of
 from dcgan_jax.data.webdataset import has_samples, load_samples
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -82,6 +82,8 @@ def _load_several(path: Path, tars: Sequence[Path], options: LoadOptions) -> Dat
         if has_samples([file for files in members.values() for file in files], options.reading):
             shards_of_split(path, tars, options.split)
             dataset = load_samples(path, _below_tars(members), options, beside)
+            if folders := folders_of_same_names(path, chosen):
+                notes = (*notes, f"the samples of {len(folders):,} folders are read together: {some(folders)}")
         elif not of_splits and _are_classes(members):
             dataset = load_members(path, _below_tars(members), options)
             dataset = dataset._replace(classes=tuple(map(_without_suffix, dataset.classes)))
