@@ -174,6 +174,7 @@ def test_copies_and_collapse_show(halves):
     copies = compare_images(real[:500], real, fake)
     assert copies.scores.nearest == 0
     assert copies.floor.nearest > 4
+    assert compare_images(real[:40], real[:40]).scores.nearest == 0  # of any image, also those of the floor
     collapsed = compare_images(fake[:3].repeat(100, axis=0), real, fake)
     assert collapsed.scores.diversity < 0.8 * collapsed.floor.diversity
     assert collapsed.scores.swd_mean > 2 * collapsed.floor.swd_mean

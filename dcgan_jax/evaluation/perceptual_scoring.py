@@ -123,21 +123,26 @@ def score_perceptually(
       floor: `perceptual_floor` of as many images, if already known.
     """
     features = efficientnet_features(images, real.network)
-    scores = _score(features, features[choose(len(features), MAX_QUERIES)], real)
+    nearest = _nearest(features[choose(len(features), MAX_QUERIES)], real.train)
+    scores = _score(features, nearest, real)
     return Evaluation(len(images), scores, floor or perceptual_floor(len(images), real), NAME)
 
 
 def perceptual_floor(n: int, real: PerceptualFeatures) -> PerceptualScores:
     """The scores of ``n`` training images, with ``nearest`` computed on held-out images."""
     chosen = real.parts.pool[choose(len(real.parts.pool), n)]
-    return _score(real.train[chosen], real.parts.held_out, real)
+    return _score(real.train[chosen], _nearest(real.parts.held_out, real.parts.others), real)
 
 
-def _score(features: np.ndarray, queries: np.ndarray, real: PerceptualFeatures) -> PerceptualScores:
-    """The scores of images from their features [N, 1280], with ``nearest`` computed on ``queries``."""
-    reference = real.parts.reference
+def _nearest(queries: np.ndarray, train: np.ndarray) -> float:
+    """The mean distance of features [N, 1280] to the nearest of others [M, 1280]."""
     with jax.default_matmul_precision("float32"):
-        nearest = float(nearest_distances(jnp.asarray(queries), jnp.asarray(real.parts.others)).mean())
+        return float(nearest_distances(jnp.asarray(queries), jnp.asarray(train)).mean())
+
+
+def _score(features: np.ndarray, nearest: float, real: PerceptualFeatures) -> PerceptualScores:
+    """The scores of images from their features [N, 1280], with ``nearest`` as given."""
+    reference = real.parts.reference
     with float64_on_cpu():
         x, y = jnp.asarray(features, jnp.float64), jnp.asarray(reference, jnp.float64)
         precision, recall = precision_recall(y, x, jnp.asarray(real.radii))

@@ -51,7 +51,7 @@ def compare_images(
         mean = sum(distances) / len(distances)
         return checked(PixelScores(dict(zip(sizes, distances, strict=True)), mean, nearest, _diversity(images)))
 
-    nearest = mean_nearest(images[choose(len(images), MAX_QUERIES)], others)
+    nearest = mean_nearest(images[choose(len(images), MAX_QUERIES)], train)
     scores = score(images, patch_key, nearest)
     return Evaluation(len(images), scores, score(floor, floor_key, mean_nearest(held_out, others)))
 

@@ -120,7 +120,8 @@ class Parts(NamedTuple):
       reference: those to compare with.
       pool: indices of the training images from which the floor is drawn.
       held_out: at most 1,000; their distance to the nearest of ``others`` is the floor of ``nearest``.
-      others: the training images that are not held out.
+      others: the training images that are not held out. Generated images are compared with all training images, as
+        they may be copies of any.
     """
 
     reference: np.ndarray
