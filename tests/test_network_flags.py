@@ -5,16 +5,18 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from helpers import all_files, assert_same_bits, compile_steps_quickly, one_error_line, run_cli
+from helpers import all_files, assert_same_bits, compile_steps_quickly, one_error_line, quick_jit, run_cli
 
-from dcgan_jax import TrainConfig, init_state, load_run, preset, r1_penalty, train
+from dcgan_jax import Discriminator, Generator, TrainConfig, init_state, load_run, preset, r1_penalty, train
 from dcgan_jax.augment import named_augmentation
+from dcgan_jax.interop import WeightsError, export_safetensors
 from dcgan_jax.losses import CROSS_ENTROPY, HINGE, RELATIVISTIC, WASSERSTEIN
 from dcgan_jax.optimizers import InverseSqrt, muon, rmsprop
 from dcgan_jax.presets import FEW_PICTURES, FEW_PICTURES_AUGMENT, PRESETS, recommended_augmentation
+from dcgan_jax.pretrained.hub import export_hub
 from dcgan_jax.training.first_state import create_state, initializer
 from dcgan_jax.training.record import RunRecord
-from dcgan_jax.training.run import create_run
+from dcgan_jax.training.run import create_run, with_weights
 from dcgan_jax.training.setup import with_augmentation
 
 # Narrow networks, which compile quickly; every flag but the learning rates' has another value than its default.
@@ -130,6 +132,23 @@ def test_weights_of_another_size_are_refused(flag, value, tmp_path, capsys):
     assert run_cli(*start, flag, value) == 2
     assert f"leave {flag} as the weights were trained with" in one_error_line(capsys)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("source", ["run", "hub", "file"])
+def test_weights_for_other_images_are_refused(source, small, tmp_path):
+    """Also where all arrays have the right shapes, as those of 16x16 have for 8x32; no flag of sizes is blamed."""
+
+    def narrow(shape):
+        modules = {"generator": Generator(shape, width=2), "discriminator": Discriminator(width=2)}
+        return quick_jit(lambda key: init_state(key, latent_size=5, **modules))(jax.random.key(0))
+
+    of_square, state = narrow((16, 16, 1)), narrow((8, 32, 1))
+    assert [leaf.shape for leaf in jax.tree.leaves(of_square)] == [leaf.shape for leaf in jax.tree.leaves(state)]
+    export_hub(tmp_path / "hub", of_square)
+    export_safetensors(tmp_path / "file", of_square, {})
+    path = small if source == "run" else tmp_path / source
+    with pytest.raises(WeightsError, match="has networks for images of (16x16|8x8)x1, and these are for 8x32x1$"):
+        with_weights(state, TrainConfig(init_from=str(path), width=2))
 
 
 def test_every_flag_has_a_range():

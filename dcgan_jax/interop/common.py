@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +19,20 @@ _COLLECTIONS = ("params", "batch_stats")
 
 class WeightsError(UserError):
     """Networks or weights cannot be exported or imported."""
+
+
+class ShapeError(WeightsError):
+    """Weights are those of networks for images of another shape."""
+
+
+def check_shape(shape: Sequence[int], state: GANState, source: str) -> None:
+    """Check the shape [H, W, C] of the images that weights were trained on: arrays for others may have equal shapes.
+
+    Raises: ShapeError if the state's images have another.
+    """
+    if tuple(shape) != image_shape(state):
+        given, ours = ("x".join(map(str, each)) for each in (shape, image_shape(state)))
+        raise ShapeError(f"{source} has networks for images of {given}, and these are for {ours}")
 
 
 def require(module: str) -> Any:

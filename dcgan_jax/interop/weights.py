@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from dcgan_jax.ema import start_average
@@ -18,6 +19,7 @@ from dcgan_jax.interop.common import (
     NETWORKS,
     WeightsError,
     check_networks,
+    check_shape,
     leaf_name,
     named_arrays,
     network_state,
@@ -26,7 +28,10 @@ from dcgan_jax.interop.common import (
 )
 from dcgan_jax.interop.keras_files import HDF5, ZIP, read_keras
 from dcgan_jax.interop.pytorch import from_torch, is_torch, refuse_pickle
+from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
+
+_SHAPE = "image_shape"  # in a file's metadata, [H, W, C]
 
 
 def export_safetensors(
@@ -47,7 +52,8 @@ def export_safetensors(
     check_networks(*networks)
     arrays = {name: leaf for name, leaf in named_arrays(state).items() if name.partition("/")[0] in networks}
     tensors = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in arrays.items()}
-    content = save(tensors, metadata={"dcgan-jax": json.dumps(metadata)})
+    shape = json.dumps(image_shape(state))
+    content = save(tensors, metadata={"dcgan-jax": json.dumps(metadata), _SHAPE: shape})
     replace_file(Path(path), lambda partial: partial.write_bytes(content))
 
 
@@ -83,6 +89,7 @@ def read_weights(path: str | Path, state: GANState) -> dict[str, dict[str, Any]]
 
     Raises:
       WeightsError: if the file cannot be read, or has other arrays, values that are not finite, or negative variances.
+      ShapeError: if a file of `export_safetensors` has networks for images of another shape.
     """
     path = Path(path)
     try:
@@ -179,8 +186,12 @@ def match_weights(tensors: dict[str, Any], state: GANState, source: str) -> dict
 def _read_safetensors(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
     try:
         tensors = load_file(path)
+        with safe_open(path, framework="numpy") as file:
+            shape = json.loads((file.metadata() or {}).get(_SHAPE, "null"))
     except Exception as error:  # whatever its parser raises for a damaged file
         raise WeightsError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
+    if isinstance(shape, list):
+        check_shape(shape, state, str(path))
     if is_torch(tensors):
         tensors = from_torch(tensors, state, str(path))
     return match_weights(tensors, state, str(path))

@@ -10,6 +10,7 @@ from safetensors.numpy import load
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.files import read_verified
 from dcgan_jax.interop import WeightsError, match_weights, replace_weights
+from dcgan_jax.interop.common import check_shape
 from dcgan_jax.paths import local_path
 from dcgan_jax.presets import preset
 from dcgan_jax.pretrained.compact import expand
@@ -21,7 +22,7 @@ CONDITIONAL = "mnist-conditional"  # draws by class
 PRETRAINED = ("mnist", CONDITIONAL)
 TRAINED_BY = "recommended"  # the preset
 FOLDER = Path(__file__).parent
-_DIGITS = tuple("0123456789")
+_DIGITS, _SHAPE = tuple("0123456789"), (28, 28, 1)
 _SHA256 = {
     "mnist": "a04702985d3b33bb64e3b4c5d1e358489eaaf94417bffd635fbc06af5235c3ea",
     CONDITIONAL: "9f856751bb3274600a46bef81de730994ee80f4e443614fc398d54c4781a714e",
@@ -84,10 +85,11 @@ def with_pretrained(state: GANState, name: str) -> GANState:
     """The state with a trained generator in its generator's place; its average restarts there.
 
     Raises:
-      WeightsError: if the file is missing or damaged, or the state's generator has other arrays.
+      WeightsError: if the file is missing or damaged, or the state's generator has other arrays or draws other sizes.
     """
     path = FOLDER / f"{name}.safetensors"
     arrays = load(read_verified(path, _SHA256[name], WeightsError, "reinstall dcgan-jax"))
+    check_shape(_SHAPE, state, str(path))
     if classes := pretrained_classes(name):
         arrays = expand(arrays, len(classes))
     return replace_weights(state, match_weights(arrays, state, str(path)))

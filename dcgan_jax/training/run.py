@@ -13,7 +13,7 @@ from dcgan_jax.console import print_line
 from dcgan_jax.data import Dataset
 from dcgan_jax.dtypes import jax_defaults
 from dcgan_jax.interop import import_weights, match_weights, replace_weights
-from dcgan_jax.interop.common import WeightsError, named_arrays
+from dcgan_jax.interop.common import ShapeError, WeightsError, check_shape, named_arrays
 from dcgan_jax.paths import local_path
 from dcgan_jax.presets import RECOMMENDED
 from dcgan_jax.pretrained import PRETRAINED, TRAINED_BY, with_pretrained
@@ -116,6 +116,8 @@ def with_weights(state: GANState, config: TrainConfig, init: Init | None = None)
         return state
     try:
         return _replaced(state, config, init)
+    except ShapeError:  # neither setting decides it
+        raise
     except WeightsError as error:
         sizes = [f"`{name}`" for name in ("width", "latent_size") if getattr(config, name) is not None]
         if not sizes:
@@ -139,12 +141,15 @@ def _replaced(state: GANState, config: TrainConfig, init: Init | None) -> GANSta
     if not path.is_dir():
         return import_weights(path, state)
     if is_hub_folder(path):
-        trained = read_hub_config(path).training.get("preset")
+        described = read_hub_config(path)
+        check_shape(described.image_shape, state, str(path))
+        trained = described.training.get("preset")
         state = import_weights(path / HUB_WEIGHTS, state)
         if trained and init is None:
             _note_preset(trained, config)
         return state
     run = load_run(path, init=init if read_config(path)[1].recipe else None)
+    check_shape(image_shape(run.state), state, f"the run in {path}")
     weights = match_weights(named_arrays(run.state), state, f"the run in {path}")
     if not run.recipe and init is None:
         _note_preset(run.config.preset, config)
