@@ -151,9 +151,10 @@ def _draw_scores(axis: Any, runs: Mapping[str, History], group: Comparability, c
     axis.set(xlabel="step")
     if lowest <= 0:  # as a KID can be, which is about 0 for real images
         axis.set_yscale("symlog", linthresh=1)
-        return
-    axis.set_yscale("log")
-    axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator(), major_formatter="{x:g}")
+    else:
+        axis.set_yscale("log")
+        axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), minor_locator=NullLocator())
+    axis.yaxis.set_major_formatter("{x:g}")
 
 
 def _kinds(runs: Mapping[str, History], data: Mapping[str, str]) -> dict[str, tuple[Comparability, list[str]]]:

@@ -79,7 +79,9 @@ def test_scores_of_0_and_less_are_drawn(kids, tmp_path):
     scored = {"samples": 129, "features": PERCEPTUAL, "floor": {"kid_x1000": -0.4}}
     rows = [{**scored, "scores": {"kid_x1000": kid}} for kid in kids]
     evaluations = [{"step": 100 * i, "weights": "last", "evaluation": row} for i, row in enumerate(rows)]
-    assert "real images: -0.40" in texts(tmp_path / "a.svg", {"a": History(metrics(3), evaluations)})
+    drawn = texts(tmp_path / "a.svg", {"a": History(metrics(3), evaluations)})
+    assert "real images: -0.40" in drawn
+    assert not any("math" in text for text in drawn)  # labels of axes, which are no formulas
 
 
 def test_calls_of_the_discriminator_are_drawn(tmp_path):
