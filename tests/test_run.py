@@ -21,7 +21,7 @@ from dcgan_jax.training.recipe import as_recipe
 from dcgan_jax.training.record import RunRecord
 from dcgan_jax.training.run import create_run
 from dcgan_jax.training.run_dir import lock_run_dir, read_config
-from dcgan_jax.training.run_files import sample_digits
+from dcgan_jax.training.run_files import sample_digits, sample_reals
 from dcgan_jax.training.setup import with_recipe
 
 
@@ -166,3 +166,12 @@ def test_resumed_run_keeps_its_names_of_samples(dataset, run_dir):
     config = TrainConfig(batch_size=2, seed=5, dataset=dataset, steps=10, sample_every=10, workdir=str(run_dir))
     train(config, init=init, resume=True)
     assert {path.name for path in (run_dir / "samples").iterdir()} == {"0.png", "10.png"}
+
+
+@pytest.mark.parametrize("n", [1, 5, 16, 17, 300])
+def test_real_images_that_a_run_shows_differ(n):
+    """As far as there are so many; fewer are shown in turn."""
+    shown = sample_reals(np.arange(n), seed_key(3)).tolist()
+    assert len(shown) == 16
+    assert len(set(shown)) == min(n, 16)
+    assert shown[: min(n, 16)] != sorted(shown)[: min(n, 16)] or n == 1

@@ -12,9 +12,9 @@ import numpy as np
 from dcgan_jax.files import replace_text
 from dcgan_jax.images import image_grid, save_png
 from dcgan_jax.memory import release_free_memory
+from dcgan_jax.prng import pin_key
 from dcgan_jax.sampling import generate, sample, sample_noise
 from dcgan_jax.state import GANState, averaged
-from dcgan_jax.training.batch_source import draw_rows
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
 from dcgan_jax.training.config import TrainConfig
 from dcgan_jax.training.distributed import local_replica
@@ -140,9 +140,9 @@ def sampling_state(state: GANState) -> GANState:
 
 
 def sample_reals(images: np.ndarray, key: jax.Array) -> np.ndarray:
-    """The real images that a run shows: 16 of ``images`` [N, H, W, C], drawn with replacement."""
-    rows = jax.jit(draw_rows, static_argnames=("size", "count"))(key, size=len(images), count=GRID)
-    return images[jax.device_get(rows)]
+    """The real images that a run shows: 16 of ``images`` [N, H, W, C]; all of them in turn if N is below 16."""
+    rows = jax.device_get(jax.random.permutation(pin_key(key), len(images)))
+    return images[np.resize(rows, GRID)]  # cut, or repeated
 
 
 def sample_digits(folder: Path, steps: int) -> int:
