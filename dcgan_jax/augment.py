@@ -1,10 +1,10 @@
 """Augmentations of the discriminator's inputs, real and fake, so that it does not memorise a small data set.
 
 Each is a differentiable function ``(images [B, H, W, C], key) -> images``, because the generator learns through it. It
-keeps shape and dtype, and the range [0, 1], except that colours may leave it by some tenths: clipping would remove the
-gradient. `translation`, `cutout`, `brightness`, `saturation` and `contrast` are those of Zhao et al.,
-arXiv:2006.10738, with their strengths; `compose` applies several in sequence, and `adaptive` applies each with a
-probability that follows the discriminator.
+keeps shape and dtype, and the range [0, 1], except that colours may leave it: clipping would remove the gradient.
+`translation`, `cutout`, `brightness`, `saturation` and `contrast` are those of Zhao et al., arXiv:2006.10738, with
+their strengths; `compose` applies several in sequence, and `adaptive` applies each with a probability that follows the
+discriminator.
 """
 
 import dataclasses
@@ -247,6 +247,8 @@ def _some(augmentations: tuple[Augment, ...]) -> tuple[Augment, ...]:
     if not augmentations:
         raise ValueError("at least one augmentation is needed")
     for each in augmentations:
+        if not callable(each):
+            raise TypeError(f"an augmentation must be a function of images and a key, got {each!r}")
         if isinstance(each, Adaptive):
             raise ValueError("an adaptive augmentation cannot be a part of another: give all augmentations to one")
     return augmentations

@@ -46,6 +46,12 @@ def test_modes_are_those_of_the_labels(real, scores):
     assert scores.samples == N
 
 
+@pytest.mark.parametrize("labels", [[1, 2], [[1], [2], [3]], [1, 2, 1000], [-1, 2, 3], [1.0, 2.0, 3.5]])
+def test_labels_are_modes_one_for_each_image(labels, real):
+    with pytest.raises(EvaluationError, match=r"labels must be 3 integers from 0 to 999, one for each image, got "):
+        evaluate_modes(real[0][:3], np.array(labels))
+
+
 def test_divergence_by_hand():
     uniform = np.full(4, 0.25)
     assert divergence(uniform, uniform) == 0

@@ -236,7 +236,8 @@ def test_remedy_is_what_the_run_lacks():
     for lacking in (gan(Brightness()), gan(Brightness(), augment=translation)):
         assert "a new run with `augment='translation,color,cutout'`" in remedy_for(lacking, recipe=False)
         assert "a new run with an augmentation in the recipe" in remedy_for(lacking, recipe=True)
-    for augment in (adaptive(translation), named_augmentation(FEW_PICTURES_AUGMENT)):
+    strong = FEW_PICTURES_AUGMENT, f"flip,{FEW_PICTURES_AUGMENT}"
+    for augment in (adaptive(translation), *map(named_augmentation, strong)):
         augmented = gan(Brightness(), augment=augment)
         for recipe in (False, True):
             assert remedy_for(augmented, recipe).startswith(

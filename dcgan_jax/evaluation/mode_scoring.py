@@ -34,11 +34,20 @@ def evaluate_modes(images: np.ndarray, labels: np.ndarray | None = None) -> Eval
       labels: the requested modes, integers [N], 100 red + 10 green + blue; None if none were requested.
 
     Raises:
-      EvaluationError: if the images have another shape or are fewer than 2, or as `to_bytes`.
+      EvaluationError: if the images have another shape or are fewer than 2, or as `to_bytes`; or if the labels are not
+        those of modes, one for each image.
     """
     if images.shape[1:] != MODE_SHAPE or len(images) < MIN_MODE_SAMPLES:
         raise EvaluationError(f"images of stacked MNIST must be [N, 28, 28, 3], N at least 2, got {list(images.shape)}")
     images = to_bytes(images)
+    if labels is not None:
+        labels = np.asarray(labels)
+        whole = labels.dtype.kind in "iu" and labels.shape == (len(images),)
+        if not whole or labels.min() < 0 or labels.max() >= MODES:
+            raise EvaluationError(
+                f"labels must be {len(images):,} integers from 0 to {MODES - 1}, one for each image, got "
+                f"{labels.dtype} {list(labels.shape)}" + (f" from {labels.min()} to {labels.max()}" if whole else "")
+            )
     scores, floor = _score(images, images[choose(len(images), MAX_QUERIES)], labels), _floor(len(images))
     return Evaluation(len(images), scores, floor if labels is not None else floor._replace(as_asked=None), NAME)
 

@@ -52,7 +52,8 @@ class OverfittingDetector:
 
 def remedy_for(state: GANState, recipe: bool) -> str:
     """Remedies for a run against overfitting: the augmentation for few pictures, unless it is in use, and others."""
-    if isinstance(state.augment, Adaptive) or state.augment == named_augmentation(FEW_PICTURES_AUGMENT):
+    strong = [named_augmentation(FEW_PICTURES_AUGMENT + more) for more in ("", ",flip")]
+    if isinstance(state.augment, Adaptive) or state.augment in strong:
         return "What it sees is augmented already. Remedies: more pictures, or `init_from` a run of more"
     return f"Remedies: a new run with {_augmentation(recipe)}, more pictures, or `init_from` a run of more"
 
