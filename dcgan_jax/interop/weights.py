@@ -31,7 +31,7 @@ from dcgan_jax.interop.pytorch import from_torch, is_torch, refuse_pickle
 from dcgan_jax.sampling import image_shape
 from dcgan_jax.state import GANState
 
-_SHAPE = "image_shape"  # in a file's metadata, [H, W, C]
+_METADATA, _SHAPE = "dcgan-jax", "image_shape"  # the key of a file's metadata, and in it that of [H, W, C]
 
 
 def export_safetensors(
@@ -42,7 +42,7 @@ def export_safetensors(
     Args:
       path: the file.
       state: with any modules.
-      metadata: stored in the file's metadata, as JSON under ``dcgan-jax``.
+      metadata: stored in the file's metadata, as JSON under ``dcgan-jax``, beside the shape of the images.
       networks: ``generator``, ``discriminator`` or both.
 
     Raises:
@@ -52,8 +52,8 @@ def export_safetensors(
     check_networks(*networks)
     arrays = {name: leaf for name, leaf in named_arrays(state).items() if name.partition("/")[0] in networks}
     tensors = {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in arrays.items()}
-    shape = json.dumps(image_shape(state))
-    content = save(tensors, metadata={"dcgan-jax": json.dumps(metadata), _SHAPE: shape})
+    about = json.dumps({**metadata, _SHAPE: image_shape(state)})
+    content = save(tensors, metadata={_METADATA: about})  # a single key: of several the order is not fixed
     replace_file(Path(path), lambda partial: partial.write_bytes(content))
 
 
@@ -187,10 +187,10 @@ def _read_safetensors(path: Path, state: GANState) -> dict[str, dict[str, Any]]:
     try:
         tensors = load_file(path)
         with safe_open(path, framework="numpy") as file:
-            shape = json.loads((file.metadata() or {}).get(_SHAPE, "null"))
+            about = json.loads((file.metadata() or {}).get(_METADATA, "null"))
     except Exception as error:  # whatever its parser raises for a damaged file
         raise WeightsError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
-    if isinstance(shape, list):
+    if isinstance(about, dict) and isinstance(shape := about.get(_SHAPE), list):
         check_shape(shape, state, str(path))
     if is_torch(tensors):
         tensors = from_torch(tensors, state, str(path))
