@@ -108,8 +108,7 @@ def _container(files: Sequence[File]) -> str:
     if not pictures:
         return ""
     for has, _ in _CONTENTS:
-        found = [file for file in others if has([file])] or others * has(others)
-        if found:
+        if found := [file for file in others if has([file])] or others * has(others):
             return found[0].name
     return ""
 
