@@ -12,7 +12,6 @@ import numpy as np
 from dcgan_jax.files import replace_text
 from dcgan_jax.images import image_grid, save_png
 from dcgan_jax.memory import release_free_memory
-from dcgan_jax.prng import pin_key
 from dcgan_jax.sampling import generate, sample, sample_noise
 from dcgan_jax.state import GANState, averaged
 from dcgan_jax.training.checkpoint import checkpoint_steps, save_checkpoint
@@ -141,8 +140,9 @@ def sampling_state(state: GANState) -> GANState:
 
 def sample_reals(images: np.ndarray, key: jax.Array) -> np.ndarray:
     """The real images that a run shows: 16 of ``images`` [N, H, W, C]; all of them in turn if N is below 16."""
-    rows = jax.device_get(jax.random.permutation(pin_key(key), len(images)))
-    return images[np.resize(rows, GRID)]  # cut, or repeated
+    random = np.random.default_rng(jax.device_get(jax.random.key_data(key)))
+    rows = random.choice(len(images), min(len(images), GRID), replace=False)  # without a permutation of a million
+    return images[np.resize(rows, GRID)]
 
 
 def sample_digits(folder: Path, steps: int) -> int:
